@@ -1,0 +1,472 @@
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn_dataset::{Dataset, DatasetError};
+use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
+
+/// The latents of one clip.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LatentItem {
+    /// `[frames, tokens, channels]`, flat.
+    pub latents: Vec<f32>,
+    /// `[frames, tokens, channels]`.
+    pub shape: [usize; 3],
+    /// The class, if the dataset has any.
+    pub label: Option<usize>,
+}
+
+/// Latents of many clips, computed beforehand and kept in memory.
+///
+/// The file is a safetensors file with `latents`
+/// `[clips, frames, tokens, channels]` in `F32` and, if there are classes,
+/// `labels` `[clips]` in `I64`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LatentDataset {
+    latents: Vec<f32>,
+    shape: [usize; 4],
+    labels: Option<Vec<usize>>,
+}
+
+/// Latents that make no dataset, or a file of them that does not read or
+/// write.
+#[derive(Debug, thiserror::Error)]
+pub enum LatentError {
+    /// The file could not be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file could not be written.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: SafeTensorError,
+    },
+    /// The file is something else or damaged.
+    #[error("{path} is not a safetensors file, or is damaged: {source}")]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: SafeTensorError,
+    },
+    /// The file is in order, but its content is not.
+    #[error("{path}: {source}")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: Box<LatentError>,
+    },
+    /// A file without latents.
+    #[error("there is no tensor `latents`; the file has {0}")]
+    Missing(String),
+    /// A tensor that has no place in a file of latents.
+    #[error(
+        "the tensor `{0}` has no place in a file of latents; it has `latents` and maybe `labels`"
+    )]
+    Unexpected(String),
+    /// A tensor of another type.
+    #[error("`{tensor}` has the type {actual}, but has to be {expected}")]
+    Type {
+        /// The tensor.
+        tensor: &'static str,
+        /// Its type.
+        actual: Dtype,
+        /// The type that it has to have.
+        expected: Dtype,
+    },
+    /// A tensor of another shape.
+    #[error("`{tensor}` has the shape {actual:?}, but has to be {expected}")]
+    Shape {
+        /// The tensor.
+        tensor: &'static str,
+        /// Its shape.
+        actual: Vec<usize>,
+        /// The shape that it has to have.
+        expected: String,
+    },
+    /// Fewer or more values than the shape says.
+    #[error("{actual} values do not fill latents of the shape {shape:?}")]
+    Values {
+        /// Number of values.
+        actual: usize,
+        /// `[clips, frames, tokens, channels]`.
+        shape: [usize; 4],
+    },
+    /// NaN or infinity.
+    #[error("the latents of clip {clip} contain {value}; encode it again")]
+    NotFinite {
+        /// The first clip of that kind.
+        clip: usize,
+        /// The value.
+        value: f32,
+    },
+    /// A class below zero.
+    #[error("clip {clip} has the label {label}; labels count from 0")]
+    Label {
+        /// The first clip of that kind.
+        clip: usize,
+        /// Its label.
+        label: i64,
+    },
+}
+
+impl LatentDataset {
+    /// Latents of the shape `[clips, frames, tokens, channels]` and one label
+    /// per clip or none at all.
+    ///
+    /// # Errors
+    /// If the number of values or labels does not fit the shape, the shape has
+    /// a zero in it, or a value is not finite.
+    pub fn new(
+        latents: Vec<f32>,
+        shape: [usize; 4],
+        labels: Option<Vec<usize>>,
+    ) -> Result<Self, LatentError> {
+        if shape.contains(&0) {
+            return Err(LatentError::Shape {
+                tensor: "latents",
+                actual: shape.to_vec(),
+                expected: "[clips, frames, tokens, channels] without a zero".to_string(),
+            });
+        }
+        let values = shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
+        if values != Some(latents.len()) {
+            return Err(LatentError::Values {
+                actual: latents.len(),
+                shape,
+            });
+        }
+        if let Some(labels) = labels.as_ref().filter(|labels| labels.len() != shape[0]) {
+            return Err(LatentError::Shape {
+                tensor: "labels",
+                actual: vec![labels.len()],
+                expected: format!("[{}], one for each clip", shape[0]),
+            });
+        }
+        if let Some(index) = latents.iter().position(|x| !x.is_finite()) {
+            let clip = index / (latents.len() / shape[0]);
+            return Err(LatentError::NotFinite {
+                clip,
+                value: latents[index],
+            });
+        }
+        Ok(Self {
+            latents,
+            shape,
+            labels,
+        })
+    }
+
+    /// `[clips, frames, tokens, channels]`.
+    pub fn shape(&self) -> [usize; 4] {
+        self.shape
+    }
+
+    /// One class per clip, if there are any.
+    pub fn labels(&self) -> Option<&[usize]> {
+        self.labels.as_deref()
+    }
+
+    /// Writes the file; one that was there is replaced at the end.
+    ///
+    /// # Errors
+    /// If the folder does not exist or cannot be written to.
+    pub fn save(&self, path: &Path) -> Result<(), LatentError> {
+        let error = |source| LatentError::Write {
+            path: path.to_path_buf(),
+            source,
+        };
+        let latents: Vec<u8> = self.latents.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let labels: Option<Vec<u8>> = self.labels.as_ref().map(|labels| {
+            labels
+                .iter()
+                .flat_map(|&x| (x as i64).to_le_bytes())
+                .collect()
+        });
+
+        let view = |dtype, shape: &[usize], bytes| TensorView::new(dtype, shape.to_vec(), bytes);
+        let mut tensors = vec![(
+            "latents",
+            view(Dtype::F32, &self.shape, &latents).map_err(error)?,
+        )];
+        if let Some(labels) = &labels {
+            tensors.push((
+                "labels",
+                view(Dtype::I64, &self.shape[..1], labels).map_err(error)?,
+            ));
+        }
+        safetensors::serialize_to_file(tensors, None::<HashMap<String, String>>, path)
+            .map_err(error)
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// If the file does not read, is damaged, or holds other tensors than
+    /// [`LatentDataset`] says.
+    pub fn load(path: &Path) -> Result<Self, LatentError> {
+        let path_buf = || path.to_path_buf();
+        let bytes = fs::read(path).map_err(|source| LatentError::Read {
+            path: path_buf(),
+            source,
+        })?;
+        let tensors = SafeTensors::deserialize(&bytes).map_err(|source| LatentError::Format {
+            path: path_buf(),
+            source,
+        })?;
+        Self::from_tensors(&tensors).map_err(|source| LatentError::Content {
+            path: path_buf(),
+            source: Box::new(source),
+        })
+    }
+
+    fn from_tensors(tensors: &SafeTensors<'_>) -> Result<Self, LatentError> {
+        let mut names = tensors.names();
+        names.sort_unstable();
+        let Ok(latents) = tensors.tensor("latents") else {
+            let list = if names.is_empty() {
+                "none".to_string()
+            } else {
+                names.join(", ")
+            };
+            return Err(LatentError::Missing(list));
+        };
+        if let Some(other) = names
+            .iter()
+            .find(|name| !["latents", "labels"].contains(name))
+        {
+            return Err(LatentError::Unexpected(other.to_string()));
+        }
+
+        expect_type("latents", &latents, Dtype::F32)?;
+        let shape = latents.shape().try_into().map_err(|_| LatentError::Shape {
+            tensor: "latents",
+            actual: latents.shape().to_vec(),
+            expected: "[clips, frames, tokens, channels]".to_string(),
+        })?;
+        let values = latents
+            .data()
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|b| f32::from_le_bytes(*b));
+
+        let labels = match tensors.tensor("labels") {
+            Ok(labels) => Some(read_labels(&labels, shape)?),
+            Err(_) => None,
+        };
+        Self::new(values.collect(), shape, labels)
+    }
+}
+
+fn read_labels(labels: &TensorView<'_>, shape: [usize; 4]) -> Result<Vec<usize>, LatentError> {
+    expect_type("labels", labels, Dtype::I64)?;
+    if labels.shape() != &shape[..1] {
+        return Err(LatentError::Shape {
+            tensor: "labels",
+            actual: labels.shape().to_vec(),
+            expected: format!("[{}], one for each clip", shape[0]),
+        });
+    }
+    let values = labels
+        .data()
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .map(|b| i64::from_le_bytes(*b));
+    values
+        .enumerate()
+        .map(|(clip, label)| usize::try_from(label).map_err(|_| LatentError::Label { clip, label }))
+        .collect()
+}
+
+fn expect_type(
+    tensor: &'static str,
+    view: &TensorView<'_>,
+    expected: Dtype,
+) -> Result<(), LatentError> {
+    if view.dtype() == expected {
+        return Ok(());
+    }
+    Err(LatentError::Type {
+        tensor,
+        actual: view.dtype(),
+        expected,
+    })
+}
+
+impl Dataset<LatentItem> for LatentDataset {
+    fn get(&self, index: usize) -> Result<LatentItem, DatasetError> {
+        let [clips, frames, tokens, channels] = self.shape;
+        assert!(index < clips, "item {index} of {clips}");
+        let values = frames * tokens * channels;
+        Ok(LatentItem {
+            latents: self.latents[index * values..][..values].to_vec(),
+            shape: [frames, tokens, channels],
+            label: self.labels.as_ref().map(|labels| labels[index]),
+        })
+    }
+
+    fn len(&self) -> usize {
+        self.shape[0]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dataset(labels: Option<Vec<usize>>) -> LatentDataset {
+        let values = (0..2 * 3 * 4 * 5).map(|i| (i as f32).sin()).collect();
+        LatentDataset::new(values, [2, 3, 4, 5], labels).unwrap()
+    }
+
+    #[test]
+    fn items() {
+        let dataset = dataset(Some(vec![7, 0]));
+        assert_eq!(dataset.len(), 2);
+        let item = dataset.get(1).unwrap();
+        assert_eq!(item.shape, [3, 4, 5]);
+        assert_eq!(item.label, Some(0));
+        assert_eq!(item.latents.len(), 60);
+        assert_eq!(item.latents[3], 63_f32.sin());
+    }
+
+    #[test]
+    fn a_saved_dataset_loads_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("latents.safetensors");
+        for labels in [None, Some(vec![7, 0])] {
+            let dataset = dataset(labels);
+            dataset.save(&path).unwrap();
+            assert_eq!(LatentDataset::load(&path).unwrap(), dataset);
+        }
+    }
+
+    #[test]
+    fn new_refuses_what_does_not_fit() {
+        let error = |values: Vec<f32>, shape, labels| {
+            LatentDataset::new(values, shape, labels)
+                .unwrap_err()
+                .to_string()
+        };
+        assert_eq!(
+            error(vec![0.0; 7], [2, 2, 2, 1], None),
+            "7 values do not fill latents of the shape [2, 2, 2, 1]"
+        );
+        assert_eq!(
+            error(vec![], [0, 2, 2, 1], None),
+            "`latents` has the shape [0, 2, 2, 1], but has to be \
+             [clips, frames, tokens, channels] without a zero"
+        );
+        assert_eq!(
+            error(vec![], [usize::MAX, 2, 2, 1], None),
+            format!(
+                "0 values do not fill latents of the shape [{}, 2, 2, 1]",
+                usize::MAX
+            )
+        );
+        assert_eq!(
+            error(vec![0.0; 8], [2, 2, 2, 1], Some(vec![1])),
+            "`labels` has the shape [1], but has to be [2], one for each clip"
+        );
+        let mut values = vec![0.0; 8];
+        values[5] = f32::NAN;
+        assert_eq!(
+            error(values, [2, 2, 2, 1], None),
+            "the latents of clip 1 contain NaN; encode it again"
+        );
+    }
+
+    /// Loads a file of the given tensors and returns the message without the
+    /// path.
+    fn load_error(tensors: &[(&str, Dtype, &[usize], Vec<u8>)]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
+            (
+                *name,
+                TensorView::new(*dtype, shape.to_vec(), bytes).unwrap(),
+            )
+        });
+        safetensors::serialize_to_file(views, None, &path).unwrap();
+        let message = LatentDataset::load(&path).unwrap_err().to_string();
+        message
+            .strip_prefix(&format!("{}: ", path.display()))
+            .unwrap()
+            .to_string()
+    }
+
+    #[test]
+    fn load_refuses_other_tensors() {
+        let good = ("latents", Dtype::F32, &[1, 1, 2, 1][..], vec![0; 8]);
+        assert_eq!(
+            load_error(&[
+                ("a", Dtype::F32, &[1], vec![0; 4]),
+                ("b", Dtype::F32, &[1], vec![0; 4])
+            ]),
+            "there is no tensor `latents`; the file has a, b"
+        );
+        assert_eq!(
+            load_error(&[good.clone(), ("mean", Dtype::F32, &[1], vec![0; 4])]),
+            "the tensor `mean` has no place in a file of latents; \
+             it has `latents` and maybe `labels`"
+        );
+        assert_eq!(
+            load_error(&[("latents", Dtype::F16, &[1, 1, 2, 1], vec![0; 4])]),
+            "`latents` has the type F16, but has to be F32"
+        );
+        assert_eq!(
+            load_error(&[("latents", Dtype::F32, &[1, 2, 1], vec![0; 8])]),
+            "`latents` has the shape [1, 2, 1], but has to be [clips, frames, tokens, channels]"
+        );
+        assert_eq!(
+            load_error(&[good.clone(), ("labels", Dtype::I64, &[2], vec![0; 16])]),
+            "`labels` has the shape [2], but has to be [1], one for each clip"
+        );
+        assert_eq!(
+            load_error(&[good.clone(), ("labels", Dtype::F32, &[1], vec![0; 4])]),
+            "`labels` has the type F32, but has to be I64"
+        );
+        assert_eq!(
+            load_error(&[good, ("labels", Dtype::I64, &[1], vec![255; 8])]),
+            "clip 0 has the label -1; labels count from 0"
+        );
+        let infinite = f32::NEG_INFINITY.to_le_bytes().to_vec();
+        assert_eq!(
+            load_error(&[("latents", Dtype::F32, &[1, 1, 1, 1], infinite)]),
+            "the latents of clip 0 contain -inf; encode it again"
+        );
+    }
+
+    #[test]
+    fn damaged_files_are_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("latents.safetensors");
+        let error = || LatentDataset::load(&path).unwrap_err().to_string();
+        assert!(error().starts_with("cannot read "), "{}", error());
+
+        dataset(Some(vec![1, 2])).save(&path).unwrap();
+        let whole = fs::read(&path).unwrap();
+        for end in (0..whole.len()).step_by(7) {
+            fs::write(&path, &whole[..end]).unwrap();
+            assert!(
+                error().contains("is not a safetensors file, or is damaged"),
+                "{}",
+                error()
+            );
+        }
+
+        let nowhere = folder.path().join("missing/latents.safetensors");
+        let error = dataset(None).save(&nowhere).unwrap_err().to_string();
+        assert!(error.starts_with("cannot write "), "{error}");
+    }
+}

@@ -1,0 +1,60 @@
+use ar_video::Frame;
+use burn::tensor::Tensor;
+
+/// Pictures of a batch as frames, rounded to the nearest of 256 levels.
+///
+/// # Shapes
+/// - `pixels`: `[frames, 3, height, width]`, clamped to `[0, 1]`
+///
+/// # Panics
+/// If there are not three channels, or no pixel.
+pub fn to_frames(pixels: Tensor<4>) -> Vec<Frame> {
+    let [frames, channels, height, width] = pixels.dims();
+    assert_eq!(channels, 3, "frames are RGB");
+    if frames == 0 {
+        return Vec::new();
+    }
+    let values: Vec<f32> = pixels
+        .permute([0, 2, 3, 1])
+        .into_data()
+        .try_into_vec()
+        .expect("pixels are 32-bit floats");
+    values
+        .chunks_exact(height * width * 3)
+        .map(|frame| {
+            // The cast saturates, which is the clamp; NaN becomes 0.
+            let rgb = frame.iter().map(|value| (value * 255.0).round() as u8);
+            Frame::new(width, height, rgb.collect())
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{VideoBatch, VideoItem};
+    use ar_video::Clip;
+    use burn::tensor::{Device, TensorData};
+
+    #[test]
+    fn frames_survive_the_way_to_tensors_and_back() {
+        // Every level from 0 to 255, three times.
+        let rgb = |first: usize| (0..768).map(|i| ((i + first) % 256) as u8).collect();
+        let frames = vec![Frame::new(16, 16, rgb(0)), Frame::new(16, 16, rgb(7))];
+        let item = VideoItem {
+            clip: Clip::new(frames.clone()),
+            label: None,
+        };
+        let pixels = VideoBatch::new(&[item], &Device::flex()).pixels;
+        assert_eq!(to_frames(pixels.squeeze_dim(0)), frames);
+    }
+
+    #[test]
+    fn values_are_rounded_and_clamped() {
+        let values = vec![-0.2_f32, 0.0019, 0.0021, 0.5, 0.998, 1.7];
+        let pixels = TensorData::new(values, [1, 3, 1, 2]);
+        let frames = to_frames(Tensor::from_data(pixels, &Device::flex()));
+        // Channels first in the tensor, last in the frame.
+        assert_eq!(frames[0].rgb(), [0, 1, 254, 0, 128, 255]);
+    }
+}

@@ -1,0 +1,258 @@
+use super::*;
+use tempfile::TempDir;
+
+const SIZE: usize = 8;
+
+/// Writes a video as a folder of pictures; frame `t` is plain
+/// `[first + t, 2 * t, 200]`.
+fn write_video(folder: &Path, first: u8, frames: u8) {
+    fs::create_dir_all(folder).unwrap();
+    for t in 0..frames {
+        let file = fs::File::create(folder.join(format!("{t:04}.png"))).unwrap();
+        let mut encoder = png::Encoder::new(file, SIZE as u32, SIZE as u32);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.set_depth(png::BitDepth::Eight);
+        let pixels = [first + t, 2 * t, 200].repeat(SIZE * SIZE);
+        encoder
+            .write_header()
+            .unwrap()
+            .write_image_data(&pixels)
+            .unwrap();
+    }
+}
+
+fn config(frames: usize, skip: Option<usize>) -> VideoFolderConfig {
+    VideoFolderConfig {
+        size: SIZE,
+        frames,
+        skip,
+        ..Default::default()
+    }
+}
+
+fn open(root: &Path, config: VideoFolderConfig) -> VideoFolder {
+    VideoFolder::open(root, config, |_, _, _| ()).unwrap()
+}
+
+fn error(root: &Path, config: VideoFolderConfig) -> String {
+    VideoFolder::open(root, config, |_, _, _| ())
+        .unwrap_err()
+        .to_string()
+}
+
+/// The red values of an item's frames, which say which frames they are.
+fn reds(folder: &VideoFolder, index: usize) -> Vec<u8> {
+    let item = folder.get(index).unwrap();
+    let frames = item.clip.frames().iter();
+    frames
+        .map(|frame| {
+            assert_eq!((frame.width(), frame.height()), (SIZE, SIZE));
+            let pixel = &frame.rgb()[..3];
+            assert!(frame.rgb().chunks(3).all(|p| p == pixel));
+            pixel[0]
+        })
+        .collect()
+}
+
+/// Videos `a` with 10 frames from 0 on and `b/c` with 5 frames from 100 on.
+fn two_videos() -> TempDir {
+    let root = tempfile::tempdir().unwrap();
+    write_video(&root.path().join("a"), 0, 10);
+    write_video(&root.path().join("b/c"), 100, 5);
+    fs::write(root.path().join("b/notes.txt"), "no video").unwrap();
+    root
+}
+
+#[test]
+fn clips_follow_each_other() {
+    let root = two_videos();
+    let mut calls = Vec::new();
+    let folder = VideoFolder::open(root.path(), config(4, None), |done, total, path| {
+        calls.push((done, total, path.to_path_buf()));
+    })
+    .unwrap();
+    let (a, b) = (root.path().join("a"), root.path().join("b/c"));
+    assert_eq!(calls, [(0, 2, a.clone()), (1, 2, b.clone())]);
+    assert_eq!(
+        folder.videos().collect::<Vec<_>>(),
+        [(a.as_path(), 2), (b.as_path(), 1)]
+    );
+    assert_eq!(folder.len(), 3);
+    assert_eq!(reds(&folder, 0), [0, 1, 2, 3]);
+    assert_eq!(reds(&folder, 1), [4, 5, 6, 7]);
+    assert_eq!(reds(&folder, 2), [100, 101, 102, 103]);
+    assert_eq!(folder.origin(1), (a.as_path(), 4));
+    assert_eq!(folder.get(2).unwrap().label, None);
+    assert!(folder.skipped().is_empty());
+}
+
+/// Overlapping clips, clips with gaps between them, and a last one that just
+/// fits or just does not.
+#[test]
+fn skip_is_the_distance_of_starts() {
+    let root = two_videos();
+    for frames in 1..=5 {
+        for skip in 1..=7 {
+            let folder = open(root.path(), config(frames, Some(skip)));
+            let mut expected: Vec<Vec<u8>> = Vec::new();
+            for (first, length) in [(0, 10), (100, 5)] {
+                let starts = (0..length)
+                    .step_by(skip)
+                    .filter(|start| start + frames <= length);
+                expected.extend(
+                    starts.map(|start| (start..start + frames).map(|t| first + t as u8).collect()),
+                );
+            }
+            let actual: Vec<_> = (0..folder.len()).map(|i| reds(&folder, i)).collect();
+            assert_eq!(actual, expected, "{frames} {skip}");
+            for (i, clip) in actual.iter().enumerate() {
+                assert_eq!(folder.origin(i).1, usize::from(clip[0] % 100));
+            }
+        }
+    }
+}
+
+#[test]
+fn one_video_as_root() {
+    let root = two_videos();
+    let folder = open(&root.path().join("b/c"), config(2, None));
+    assert_eq!(folder.len(), 2);
+    assert_eq!(reds(&folder, 1), [102, 103]);
+}
+
+#[test]
+fn sub_folders_are_classes() {
+    let root = tempfile::tempdir().unwrap();
+    write_video(&root.path().join("walk/2"), 20, 3);
+    write_video(&root.path().join("run/deep/er"), 40, 3);
+    write_video(&root.path().join("walk/1"), 10, 3);
+    let labelled = VideoFolderConfig {
+        labels: true,
+        ..config(3, None)
+    };
+    let folder = open(root.path(), labelled.clone());
+    assert_eq!(folder.class_names(), ["run", "walk"]);
+    let items: Vec<_> = (0..3)
+        .map(|i| (reds(&folder, i)[0], folder.get(i).unwrap().label))
+        .collect();
+    assert_eq!(items, [(40, Some(0)), (10, Some(1)), (20, Some(1))]);
+
+    write_video(&root.path().join("alone"), 0, 3);
+    let message = error(root.path(), labelled);
+    assert!(
+        message.starts_with("with labels every video lies in a sub-folder of"),
+        "{message}"
+    );
+    assert!(message.ends_with("alone does not"), "{message}");
+}
+
+#[test]
+fn short_and_broken_videos_are_skipped() {
+    let root = two_videos();
+    let broken = root.path().join("broken.gif");
+    fs::write(&broken, b"GIF89a, but not really").unwrap();
+    let folder = open(root.path(), config(8, None));
+    assert_eq!(folder.len(), 1);
+    let skipped = folder.skipped();
+    assert_eq!(skipped.len(), 2);
+    let short = Skipped {
+        path: root.path().join("b/c"),
+        reason: "it has 5 frames, but a clip has 8".to_string(),
+    };
+    assert!(skipped.contains(&short));
+    let reason = &skipped.iter().find(|s| s.path == broken).unwrap().reason;
+    assert!(
+        !reason.is_empty() && !reason.contains("broken.gif"),
+        "{reason}"
+    );
+
+    let message = error(root.path(), config(11, None));
+    assert!(message.starts_with("no video in "), "{message}");
+    assert_eq!(message.lines().count(), 4);
+    assert!(
+        message.contains("a: it has 10 frames, but a clip has 11"),
+        "{message}"
+    );
+    assert!(message.contains("broken.gif: "), "{message}");
+}
+
+#[test]
+fn images_beside_videos_are_no_video() {
+    let root = two_videos();
+    fs::write(root.path().join("b/c/clip.gif"), b"").unwrap();
+    fs::write(root.path().join("b/c/.hidden.gif"), b"").unwrap();
+    let folder = open(root.path(), config(4, None));
+    assert_eq!(folder.videos().count(), 1);
+    assert_eq!(folder.skipped().len(), 1);
+    assert_eq!(folder.skipped()[0].path, root.path().join("b/c/clip.gif"));
+}
+
+#[test]
+fn nothing_there() {
+    let root = tempfile::tempdir().unwrap();
+    let message = error(root.path(), config(2, None));
+    assert!(message.starts_with("there is no video in "), "{message}");
+    let message = error(&root.path().join("missing"), config(2, None));
+    assert!(message.starts_with("cannot list "), "{message}");
+}
+
+/// A frame of 300 x 300 pixels takes 270,000 bytes: 3 fit into 1 MiB.
+#[test]
+fn memory_is_limited() {
+    let root = two_videos();
+    let limited = |frames, skip| VideoFolderConfig {
+        size: 300,
+        max_memory_mib: 1,
+        ..config(frames, Some(skip))
+    };
+    let message = error(root.path(), limited(2, 2));
+    assert!(
+        // All 10 frames of the first video, and as much for the second.
+        message.contains(
+            "need about 6 MiB, going by the first 1 of 2 videos, but max_memory_mib is 1; lower"
+        ),
+        "{message}"
+    );
+    // Frames between clips take no memory.
+    assert_eq!(open(root.path(), limited(1, 7)).len(), 3);
+}
+
+#[test]
+fn configuration() {
+    let root = two_videos();
+    assert_eq!(
+        error(
+            root.path(),
+            VideoFolderConfig {
+                size: 4,
+                ..config(2, None)
+            }
+        ),
+        "videos: size is 4, but has to be at least 8"
+    );
+    assert_eq!(
+        error(root.path(), config(2, Some(0))),
+        "videos: skip is 0, but has to be at least 1"
+    );
+    let read: VideoFolderConfig = toml::from_str("frames = 8").unwrap();
+    assert_eq!(
+        read,
+        VideoFolderConfig {
+            frames: 8,
+            ..Default::default()
+        }
+    );
+    assert_eq!(
+        toml::from_str::<VideoFolderConfig>(&toml::to_string(&read).unwrap()).unwrap(),
+        read
+    );
+    assert!(toml::from_str::<VideoFolderConfig>("frame = 8").is_err());
+}
+
+#[cfg(unix)]
+#[test]
+fn links_in_a_circle_end() {
+    let root = two_videos();
+    std::os::unix::fs::symlink(root.path(), root.path().join("b/up")).unwrap();
+    assert_eq!(open(root.path(), config(4, None)).len(), 3);
+}

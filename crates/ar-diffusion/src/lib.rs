@@ -1,0 +1,46 @@
+//! Diffusion of videos in which every frame has its own noise level (paper sections 3.1 to 3.4):
+//! corruption and objectives for training, guidance and the asynchronous sampler for inference.
+//!
+//! No network is known here: a [`Denoiser`] is anything that maps noisy latents, timesteps and
+//! context to a prediction, a closure for instance.
+//!
+//! ```
+//! use ar_diffusion::{Context, DiffusionConfig, HostNoise, SamplerConfig};
+//! use burn::tensor::{Device, Int, Tensor};
+//!
+//! let device = Device::flex();
+//! let diffusion = DiffusionConfig::default().init()?;
+//! // The perfect denoiser of a world that contains one video only: it predicts that video.
+//! let video = Tensor::<4>::full([1, 6, 2, 4], 0.5, &device);
+//! let oracle = |x: Tensor<4>, _: Tensor<2, Int>, _: Tensor<3>| {
+//!     Tensor::full(x.dims(), 0.5, &x.device())
+//! };
+//!
+//! let config = SamplerConfig { steps: 10, ar_step: 3, ..SamplerConfig::default() };
+//! let sampler = diffusion.sampler(config, 6, 4)?; // six frames through a window of four
+//! let noise = HostNoise::new(42, [1, 2, 4], &device);
+//! let context = Context::unguided(Tensor::zeros([1, 1, 8], &device));
+//! let frames: Vec<Tensor<4>> = sampler
+//!     .run(&oracle, &noise, context)
+//!     .flat_map(|iteration| iteration.finished) // each frame as soon as it is done
+//!     .map(|frame| frame.latent)
+//!     .collect();
+//! let error = (Tensor::cat(frames, 1) - video).abs().max().into_scalar::<f32>();
+//! assert!(error < 0.05);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![warn(missing_docs)]
+
+mod denoiser;
+mod diffusion;
+mod loss;
+mod noise;
+mod parameterization;
+mod sampler;
+
+pub use denoiser::{Context, Denoiser};
+pub use diffusion::{Diffusion, DiffusionConfig};
+pub use loss::{LossConfig, LossKind};
+pub use noise::{GivenNoise, HostNoise, NoiseSource};
+pub use parameterization::Parameterization;
+pub use sampler::{Iteration, SampledFrame, Sampler, SamplerConfig, SamplerError, Sampling};

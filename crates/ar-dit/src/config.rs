@@ -1,0 +1,133 @@
+use serde::{Deserialize, Serialize};
+
+use crate::CausalMask;
+
+/// How context and video tokens share a block (published checkpoints: [`MergeMode::ShareNorm`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MergeMode {
+    /// The normalised stream *replaces* the stream, so that residuals are added to normalised
+    /// tokens; video tokens are modulated per frame, context tokens are not.
+    #[default]
+    ShareNorm,
+    /// The usual residual around each half; otherwise as [`MergeMode::ShareNorm`].
+    SeparateNorm,
+    /// As [`MergeMode::ShareNorm`], with context tokens modulated as frame 0 is, and attention's
+    /// shift and scale in both halves.
+    #[serde(rename = "sharenorm_shift_first_t")]
+    ShareNormShiftFirstT,
+    /// A plain DiT: frame 0's timestep conditions every token.
+    Reproduce,
+}
+
+/// Hyper-parameters of [`Dit`](crate::Dit). The default is the published size.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DitConfig {
+    /// Frames of the trained window, F.
+    pub num_frames: usize,
+    /// Latent tokens per frame, L.
+    pub tokens_per_frame: usize,
+    /// Channels per latent token, C.
+    pub in_channels: usize,
+    /// Width of the stream, D.
+    pub hidden_size: usize,
+    /// Number of blocks.
+    pub depth: usize,
+    /// Attention heads; must divide `hidden_size`.
+    pub num_heads: usize,
+    /// Hidden width of the MLP over `hidden_size`.
+    pub mlp_ratio: f64,
+    /// How context and video share a block.
+    pub merge_mode: MergeMode,
+    /// Which tokens see which.
+    pub causal_mask: CausalMask,
+    /// Rotary embeddings at all positions, in place of the fixed position table.
+    pub rotary: bool,
+    /// LayerNorm of queries and keys per head.
+    pub qk_norm: bool,
+    /// Context vectors per sample.
+    pub context_tokens: usize,
+    /// Width of a context vector.
+    pub context_dim: usize,
+}
+
+impl Default for DitConfig {
+    fn default() -> Self {
+        Self {
+            num_frames: 16,
+            tokens_per_frame: 32,
+            in_channels: 4,
+            hidden_size: 1152,
+            depth: 28,
+            num_heads: 16,
+            mlp_ratio: 4.0,
+            merge_mode: MergeMode::ShareNorm,
+            causal_mask: CausalMask::VideoTemporalCausal,
+            rotary: false,
+            qk_norm: false,
+            context_tokens: 77,
+            context_dim: 768,
+        }
+    }
+}
+
+/// A [`DitConfig`] that describes no network.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum DitConfigError {
+    /// A size that must be positive is zero.
+    #[error("transformer: {0} is 0; it must be at least 1")]
+    Zero(&'static str),
+    /// Heads do not divide the width.
+    #[error(
+        "transformer: num_heads = {num_heads} does not divide hidden_size = {hidden_size} into \
+         heads of an even size"
+    )]
+    Heads {
+        /// Width of the stream.
+        hidden_size: usize,
+        /// Attention heads.
+        num_heads: usize,
+    },
+    /// The MLP has no hidden unit.
+    #[error("transformer: mlp_ratio = {0} leaves no hidden unit; 4 is usual")]
+    MlpRatio(f64),
+}
+
+impl DitConfig {
+    /// Hidden units of the MLP.
+    pub fn mlp_hidden(&self) -> usize {
+        (self.hidden_size as f64 * self.mlp_ratio) as usize
+    }
+
+    /// Checks that the sizes fit each other.
+    ///
+    /// # Errors
+    /// Names the first key that does not fit.
+    pub fn validate(&self) -> Result<(), DitConfigError> {
+        let sizes = [
+            ("num_frames", self.num_frames),
+            ("tokens_per_frame", self.tokens_per_frame),
+            ("in_channels", self.in_channels),
+            ("hidden_size", self.hidden_size),
+            ("depth", self.depth),
+            ("num_heads", self.num_heads),
+            ("context_tokens", self.context_tokens),
+            ("context_dim", self.context_dim),
+        ];
+        if let Some((name, _)) = sizes.into_iter().find(|&(_, size)| size == 0) {
+            return Err(DitConfigError::Zero(name));
+        }
+        // Even heads: rotary embeddings and the position table work on pairs.
+        if !self.hidden_size.is_multiple_of(2 * self.num_heads) {
+            return Err(DitConfigError::Heads {
+                hidden_size: self.hidden_size,
+                num_heads: self.num_heads,
+            });
+        }
+        if !self.mlp_ratio.is_finite() || self.mlp_hidden() == 0 {
+            return Err(DitConfigError::MlpRatio(self.mlp_ratio));
+        }
+        Ok(())
+    }
+}

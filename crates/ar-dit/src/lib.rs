@@ -1,0 +1,47 @@
+//! The temporally causal diffusion transformer of AR-Diffusion (paper section 3.3).
+//!
+//! [`Dit`] maps noisy latents, one timestep a frame and context vectors to a prediction of the
+//! shape of the latents. Field names follow the published checkpoints; what differs is listed at
+//! [`Dit`].
+//!
+//! ```
+//! use ar_dit::DitConfig;
+//! use burn::tensor::{Device, Int, Tensor};
+//!
+//! let device = Device::flex();
+//! let config = DitConfig {
+//!     num_frames: 4,
+//!     tokens_per_frame: 6,
+//!     hidden_size: 48,
+//!     depth: 2,
+//!     num_heads: 4,
+//!     context_tokens: 5,
+//!     context_dim: 20,
+//!     ..DitConfig::default()
+//! };
+//! let dit = config.init(&device)?;
+//! let latents = Tensor::zeros([1, 4, 6, config.in_channels], &device);
+//! // Earlier frames are never noisier than later ones.
+//! let timesteps = Tensor::<1, Int>::from_ints([1, 250, 500, 999], &device).unsqueeze();
+//! let context = Tensor::zeros([1, 5, 20], &device);
+//! let output = dit.forward(latents, timesteps, context);
+//! assert_eq!(output.dims(), [1, 4, 6, config.in_channels]);
+//! # Ok::<(), ar_dit::DitConfigError>(())
+//! ```
+#![warn(missing_docs)]
+
+mod attention;
+mod block;
+mod config;
+mod mask;
+mod mlp;
+mod model;
+mod timestep;
+
+pub use attention::Attention;
+pub use block::{Block, Tokens};
+pub use config::{DitConfig, DitConfigError, MergeMode};
+pub use mask::CausalMask;
+pub use mlp::Mlp;
+pub use model::Dit;
+pub use timestep::TimestepEmbedder;

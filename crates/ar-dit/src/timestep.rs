@@ -1,0 +1,37 @@
+use ar_ops::{linear::linear, position::timestep_embedding};
+use burn::module::Module;
+use burn::nn::{Initializer, Linear};
+use burn::tensor::{Device, Int, Tensor, activation::silu};
+
+/// Width of the sinusoidal embedding that the MLP reads.
+const FREQUENCIES: usize = 256;
+
+/// Embeds one diffusion timestep a frame: sinusoid, linear, SiLU, linear.
+/// Checkpoint keys `t_embedder.mlp.{0,2}`.
+#[derive(Module, Debug)]
+pub struct TimestepEmbedder {
+    mlp_in: Linear,
+    mlp_out: Linear,
+}
+
+impl TimestepEmbedder {
+    /// An embedder to `width` channels, N(0, 0.02).
+    pub fn new(width: usize, device: &Device) -> Self {
+        let normal = Initializer::Normal {
+            mean: 0.0,
+            std: 0.02,
+        };
+        Self {
+            mlp_in: linear([FREQUENCIES, width], normal.clone(), device),
+            mlp_out: linear([width, width], normal, device),
+        }
+    }
+
+    /// # Shapes
+    /// - `timesteps`: `[batch, frames]`
+    /// - output: `[batch, frames, width]`
+    pub fn forward(&self, timesteps: Tensor<2, Int>) -> Tensor<3> {
+        let embedding = timestep_embedding(timesteps, FREQUENCIES);
+        self.mlp_out.forward(silu(self.mlp_in.forward(embedding)))
+    }
+}

@@ -1,0 +1,55 @@
+use ar_video::Frame;
+
+/// Peak signal-to-noise ratio in decibels, `10 log10(255² / MSE)`; infinite for equal videos.
+///
+/// The mean squared error is taken over all frames, pixels and channels together, so this is not
+/// the mean of the frames' ratios.
+///
+/// # Panics
+/// If there is no frame, or lengths or sizes differ.
+pub fn psnr(a: &[Frame], b: &[Frame]) -> f64 {
+    crate::assert_comparable(a, b);
+    let mut squares = 0;
+    let mut values = 0;
+    for (a, b) in a.iter().zip(b) {
+        let differences = a.rgb().iter().zip(b.rgb()).map(|(&a, &b)| a.abs_diff(b));
+        squares += differences.map(|d| u64::from(d).pow(2)).sum::<u64>();
+        values += a.rgb().len();
+    }
+    10.0 * (255.0_f64.powi(2) * values as f64 / squares as f64).log10()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(rgb: [u8; 6]) -> Frame {
+        Frame::new(2, 1, rgb.to_vec())
+    }
+
+    #[test]
+    fn of_a_hand_computed_error() {
+        let (a, b) = (
+            frame([0, 10, 20, 30, 40, 50]),
+            frame([1, 10, 18, 30, 44, 50]),
+        );
+        // MSE = (1 + 4 + 16) / 6 = 3.5
+        let expected = 10.0 * (255.0_f64 * 255.0 / 3.5).log10();
+        assert!((psnr(&[a.clone()], &[b.clone()]) - expected).abs() < 1e-12);
+        // A second frame without error halves the mean: 3.01 dB more.
+        let halved = psnr(&[a.clone(), a.clone()], &[b, a]);
+        assert!((halved - expected - 10.0 * 2.0_f64.log10()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn black_against_white_is_zero() {
+        assert_eq!(psnr(&[frame([0; 6])], &[frame([255; 6])]), 0.0);
+        assert_eq!(psnr(&[frame([9; 6])], &[frame([9; 6])]), f64::INFINITY);
+    }
+
+    #[test]
+    #[should_panic(expected = "one length")]
+    fn lengths_differ() {
+        psnr(&[frame([0; 6])], &[frame([0; 6]), frame([0; 6])]);
+    }
+}

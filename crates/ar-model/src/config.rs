@@ -1,0 +1,126 @@
+use std::str::FromStr;
+
+use ar_diffusion::{DiffusionConfig, SamplerConfig};
+use ar_dit::DitConfig;
+use ar_vae::VaeConfig;
+use serde::{Deserialize, Serialize};
+
+use crate::ModelError;
+
+/// Everything that `config.toml` of a model directory says.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelConfig {
+    /// What the model is called.
+    pub name: String,
+    /// How to sample where the user does not say.
+    pub sampling: SamplingConfig,
+    /// The diffusion process.
+    pub diffusion: DiffusionConfig,
+    /// What the transformer is conditioned on.
+    pub conditioning: ConditioningConfig,
+    /// The transformer; a model without one can only encode and decode.
+    pub transformer: Option<DitConfig>,
+    /// The VAE; a model without one samples latents only.
+    pub vae: Option<VaeConfig>,
+}
+
+/// Defaults for sampling.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SamplingConfig {
+    /// DDIM steps of every frame.
+    pub steps: usize,
+    /// Step difference between neighbouring frames.
+    pub ar_step: usize,
+    /// Scale of fresh noise a step.
+    pub eta: f64,
+    /// Scale of classifier-free guidance; 1 is none.
+    pub guidance: f64,
+    /// Frames per second of the videos that the model was trained on.
+    pub fps: f64,
+}
+
+impl Default for SamplingConfig {
+    fn default() -> Self {
+        let SamplerConfig {
+            steps,
+            ar_step,
+            eta,
+        } = SamplerConfig::default();
+        Self {
+            steps,
+            ar_step,
+            eta,
+            guidance: 1.0,
+            fps: 8.0,
+        }
+    }
+}
+
+/// What the transformer is conditioned on besides the timesteps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConditioningConfig {
+    /// Number of classes; 0 is unconditional generation.
+    pub classes: usize,
+    /// Whether the context vectors are trained. The published models keep them as initialised.
+    pub trainable: bool,
+}
+
+impl Default for ConditioningConfig {
+    fn default() -> Self {
+        Self {
+            classes: 0,
+            trainable: true,
+        }
+    }
+}
+
+impl ModelConfig {
+    /// Checks that the parts fit each other.
+    ///
+    /// # Errors
+    /// Names the first thing that does not fit.
+    pub fn validate(&self) -> Result<(), ModelError> {
+        if let Some(transformer) = &self.transformer {
+            transformer.validate()?;
+        }
+        if let Some(vae) = &self.vae {
+            vae.validate()?;
+        }
+        self.diffusion.init()?;
+        match (&self.transformer, &self.vae) {
+            (None, None) => return Err(ModelError::Empty),
+            (Some(transformer), Some(vae)) => {
+                let of_transformer = (transformer.tokens_per_frame, transformer.in_channels);
+                let of_vae = (vae.latent_tokens, vae.latent_channels);
+                if of_transformer != of_vae {
+                    let show = |(tokens, channels)| format!("{tokens} x {channels}");
+                    return Err(ModelError::Latents {
+                        transformer: show(of_transformer),
+                        vae: show(of_vae),
+                    });
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The configuration as TOML.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a configuration is plain tables and values")
+    }
+}
+
+impl FromStr for ModelConfig {
+    type Err = ModelError;
+
+    /// Parses and validates TOML.
+    fn from_str(text: &str) -> Result<Self, ModelError> {
+        let config: Self = toml::from_str(text)?;
+        config.validate()?;
+        Ok(config)
+    }
+}

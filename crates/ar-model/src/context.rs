@@ -1,0 +1,162 @@
+use burn::module::{Initializer, Module, Param};
+use burn::tensor::{Device, Int, Tensor};
+
+use crate::{ConditioningConfig, ModelError};
+
+/// Row of the null class; real classes never share it.
+const NULL_ROW: i64 = 0;
+
+fn class_row(class: usize) -> i64 {
+    class as i64 + 1
+}
+
+/// The context vectors that the transformer attends to: one set for unconditional models, a table
+/// by class otherwise. Checkpoint keys `context_emb`, `class_emb`.
+#[derive(Module, Debug)]
+pub struct ContextEmbedding {
+    /// `[context_tokens, context_dim]`
+    context_emb: Option<Param<Tensor<2>>>,
+    /// `[classes + 1, context_tokens, context_dim]`; row [`NULL_ROW`] is the null class.
+    class_emb: Option<Param<Tensor<3>>>,
+}
+
+impl ContextEmbedding {
+    /// Freshly initialised context vectors, N(0, 1).
+    pub fn new(
+        config: &ConditioningConfig,
+        [context_tokens, context_dim]: [usize; 2],
+        device: &Device,
+    ) -> Self {
+        let normal = Initializer::Normal {
+            mean: 0.0,
+            std: 1.0,
+        };
+        let embedding = if config.classes == 0 {
+            Self {
+                context_emb: Some(normal.init([context_tokens, context_dim], device)),
+                class_emb: None,
+            }
+        } else {
+            let rows = config.classes + 1;
+            Self {
+                context_emb: None,
+                class_emb: Some(normal.init([rows, context_tokens, context_dim], device)),
+            }
+        };
+        if config.trainable {
+            embedding
+        } else {
+            embedding.no_grad()
+        }
+    }
+
+    /// Number of classes; 0 for an unconditional model.
+    pub fn classes(&self) -> usize {
+        self.class_emb
+            .as_ref()
+            .map_or(0, |table| table.dims()[0] - 1)
+    }
+
+    /// The context of a batch of `class`, or unconditional.
+    ///
+    /// # Shapes
+    /// - output: `[batch, context_tokens, context_dim]`
+    ///
+    /// # Errors
+    /// If the class is out of range, or given to an unconditional model.
+    pub fn of(&self, class: Option<usize>, batch: usize) -> Result<Tensor<3>, ModelError> {
+        let Some(class) = class else {
+            return Ok(self.unconditional(batch));
+        };
+        self.check(class)?;
+        Ok(self.rows(&vec![class_row(class); batch]))
+    }
+
+    /// The contexts of a training batch: by label where there are labels, the null context where
+    /// `dropped`.
+    ///
+    /// # Shapes
+    /// - output: `[batch, context_tokens, context_dim]`
+    ///
+    /// # Errors
+    /// If a label is out of range, or given to an unconditional model.
+    pub fn training(
+        &self,
+        labels: Option<&[usize]>,
+        dropped: &[bool],
+    ) -> Result<Tensor<3>, ModelError> {
+        let batch = dropped.len();
+        let Some(labels) = labels else {
+            let keep: Vec<f32> = dropped.iter().map(|&drop| f32::from(!drop)).collect();
+            let context = self.unconditional(batch);
+            let keep = Tensor::<1>::from_floats(keep.as_slice(), &context.device());
+            return Ok(match self.classes() {
+                // The null context of an unconditional model is zero.
+                0 => context * keep.reshape([batch, 1, 1]),
+                _ => context,
+            });
+        };
+        labels.iter().try_for_each(|&label| self.check(label))?;
+        let rows: Vec<i64> = labels
+            .iter()
+            .zip(dropped)
+            .map(|(&label, &drop)| if drop { NULL_ROW } else { class_row(label) })
+            .collect();
+        Ok(self.rows(&rows))
+    }
+
+    fn check(&self, class: usize) -> Result<(), ModelError> {
+        let known = self.classes();
+        if class < known {
+            return Ok(());
+        }
+        Err(ModelError::Class {
+            class,
+            known: match known {
+                0 => "the model is unconditional".into(),
+                _ => format!("the model knows classes 0 to {}", known - 1),
+            },
+        })
+    }
+
+    /// The context of an unconditional sample: the shared set, or the null class.
+    ///
+    /// # Shapes
+    /// - output: `[batch, context_tokens, context_dim]`
+    pub fn unconditional(&self, batch: usize) -> Tensor<3> {
+        match &self.context_emb {
+            Some(context) => {
+                let [tokens, width] = context.dims();
+                context
+                    .val()
+                    .unsqueeze::<3>()
+                    .expand([batch, tokens, width])
+            }
+            None => self.null(batch),
+        }
+    }
+
+    /// The null context of guidance: zeros for an unconditional model, else the null class.
+    ///
+    /// # Shapes
+    /// - output: `[batch, context_tokens, context_dim]`
+    pub fn null(&self, batch: usize) -> Tensor<3> {
+        match &self.context_emb {
+            Some(context) => {
+                let [tokens, width] = context.dims();
+                Tensor::zeros([batch, tokens, width], &context.device())
+            }
+            None => self.rows(&vec![NULL_ROW; batch]),
+        }
+    }
+
+    fn rows(&self, rows: &[i64]) -> Tensor<3> {
+        let table = self
+            .class_emb
+            .as_ref()
+            .expect("an unconditional model has no rows")
+            .val();
+        let rows = Tensor::<1, Int>::from_ints(rows, &table.device());
+        table.select(0, rows)
+    }
+}

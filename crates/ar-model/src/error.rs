@@ -1,0 +1,96 @@
+use std::path::PathBuf;
+
+use ar_dit::DitConfigError;
+use ar_schedulers::ScheduleError;
+use ar_vae::VaeConfigError;
+
+/// A model that cannot be read, written or assembled.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// A file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The path is no model directory.
+    #[error(
+        "{}: not a model directory; it must contain config.toml and transformer.safetensors, \
+         vae.safetensors or both",
+        path.display()
+    )]
+    NotAModel {
+        /// The path given.
+        path: PathBuf,
+    },
+    /// `config.toml` does not parse, or holds an unknown key.
+    #[error("model configuration: {0}")]
+    Parse(#[from] toml::de::Error),
+    /// The transformer's sizes do not fit each other.
+    #[error(transparent)]
+    Transformer(#[from] DitConfigError),
+    /// The VAE's sizes do not fit each other.
+    #[error(transparent)]
+    Vae(#[from] VaeConfigError),
+    /// The noise schedule is impossible.
+    #[error("diffusion.schedule: {0}")]
+    Schedule(#[from] ScheduleError),
+    /// Transformer and VAE do not agree on the latents.
+    #[error(
+        "the transformer works on {transformer} and the vae on {vae} latents a frame \
+         (tokens x channels); they must be equal"
+    )]
+    Latents {
+        /// Tokens and channels of the transformer.
+        transformer: String,
+        /// Tokens and channels of the VAE.
+        vae: String,
+    },
+    /// The configuration describes neither part.
+    #[error("model configuration: neither [transformer] nor [vae] is given; at least one must be")]
+    Empty,
+    /// A part was asked for that the model does not have.
+    #[error("this model has no {part}: {hint}")]
+    NoPart {
+        /// The part.
+        part: &'static str,
+        /// What to do about it.
+        hint: &'static str,
+    },
+    /// A safetensors file is damaged or not one.
+    #[error("{file}: not a readable safetensors file: {reason}")]
+    Unreadable {
+        /// The file.
+        file: String,
+        /// What the reader says.
+        reason: String,
+    },
+    /// The tensors of a file are not those of the configured network.
+    #[error("{file} does not fit the configuration: {mismatch}")]
+    Misfit {
+        /// The file.
+        file: String,
+        /// The missing, unused or misshapen tensors.
+        mismatch: String,
+    },
+    /// A class label that the model does not know.
+    #[error("class {class} is out of range: {known}")]
+    Class {
+        /// The label given.
+        class: usize,
+        /// The labels there are.
+        known: String,
+    },
+}
+
+impl ModelError {
+    pub(crate) fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self + use<'_> {
+        move |source| Self::Io {
+            path: path.to_owned(),
+            source,
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! AR-Diffusion models as users hold them: a directory with `config.toml`,
+//! `transformer.safetensors` and `vae.safetensors`, in the key layout of the published
+//! checkpoints.
+//!
+//! ```
+//! use ar_dit::DitConfig;
+//! use ar_model::{ModelConfig, VideoModel};
+//! use burn::tensor::Device;
+//!
+//! let config: ModelConfig = r#"
+//!     name = "tiny"
+//!     [transformer]
+//!     num_frames = 4
+//!     tokens_per_frame = 6
+//!     hidden_size = 48
+//!     depth = 2
+//!     num_heads = 4
+//!     context_tokens = 5
+//!     context_dim = 20
+//! "#
+//! .parse()?;
+//! let model = VideoModel::init(config, &Device::flex())?;
+//! let folder = tempfile::tempdir()?;
+//! model.save(folder.path(), ar_model::Precision::Full)?;
+//! let model = VideoModel::load(folder.path(), &Device::flex())?;
+//! assert_eq!(model.transformer()?.dit().config().depth, 2);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![warn(missing_docs)]
+
+mod config;
+mod context;
+mod error;
+mod import;
+mod transformer;
+mod video_model;
+mod weights;
+
+pub use config::{ConditioningConfig, ModelConfig, SamplingConfig};
+pub use context::ContextEmbedding;
+pub use error::ModelError;
+pub use import::import;
+pub use transformer::Transformer;
+pub use video_model::{ModelFiles, VideoModel};
+pub use weights::{
+    KeyMap, Precision, TRANSFORMER_KEYS, VAE_KEYS, WeightsSource, load_weights, save_weights,
+};

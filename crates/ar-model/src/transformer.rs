@@ -1,0 +1,65 @@
+use ar_diffusion::{Context, Denoiser};
+use ar_dit::Dit;
+use burn::module::Module;
+use burn::tensor::{Device, Int, Tensor};
+
+use crate::{ConditioningConfig, ContextEmbedding, ModelError};
+
+/// The trained half of a transformer checkpoint: the network and its context vectors.
+#[derive(Module, Debug)]
+pub struct Transformer {
+    dit: Dit,
+    context: ContextEmbedding,
+}
+
+impl Transformer {
+    /// A freshly initialised transformer.
+    ///
+    /// # Errors
+    /// If the configuration describes no network.
+    pub fn new(
+        dit: &ar_dit::DitConfig,
+        conditioning: &ConditioningConfig,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        let shape = [dit.context_tokens, dit.context_dim];
+        Ok(Self {
+            dit: dit.init(device)?,
+            context: ContextEmbedding::new(conditioning, shape, device),
+        })
+    }
+
+    /// The network.
+    pub fn dit(&self) -> &Dit {
+        &self.dit
+    }
+
+    /// The context vectors.
+    pub fn context(&self) -> &ContextEmbedding {
+        &self.context
+    }
+
+    /// What a batch of samples is conditioned on: one class for all, or none.
+    ///
+    /// # Errors
+    /// If the model does not know the class.
+    pub fn sampling_context(
+        &self,
+        class: Option<usize>,
+        batch: usize,
+        guidance: f64,
+    ) -> Result<Context, ModelError> {
+        let condition = self.context.of(class, batch)?;
+        Ok(Context::guided(
+            condition,
+            self.context.null(batch),
+            guidance,
+        ))
+    }
+}
+
+impl Denoiser for Transformer {
+    fn predict(&self, x: Tensor<4>, timesteps: Tensor<2, Int>, context: Tensor<3>) -> Tensor<4> {
+        self.dit.forward(x, timesteps, context)
+    }
+}

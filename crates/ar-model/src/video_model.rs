@@ -1,0 +1,214 @@
+use std::path::{Path, PathBuf};
+
+use ar_diffusion::Diffusion;
+use ar_ops::norm::l2_normalize;
+use ar_vae::ArVae;
+use burn::tensor::{Device, Tensor};
+
+use crate::{
+    ModelConfig, ModelError, Precision, TRANSFORMER_KEYS, Transformer, VAE_KEYS, load_weights,
+    save_weights, weights::WeightsSource,
+};
+
+/// Where the files of a model lie.
+#[derive(Clone, Debug)]
+pub struct ModelFiles {
+    /// `config.toml`
+    pub config: PathBuf,
+    /// `transformer.safetensors`
+    pub transformer: PathBuf,
+    /// `vae.safetensors`
+    pub vae: PathBuf,
+}
+
+impl ModelFiles {
+    /// The files of the model directory `dir`.
+    pub fn new(dir: &Path) -> Self {
+        Self {
+            config: dir.join("config.toml"),
+            transformer: dir.join("transformer.safetensors"),
+            vae: dir.join("vae.safetensors"),
+        }
+    }
+}
+
+/// A model in memory: configuration and networks.
+#[derive(Clone, Debug)]
+pub struct VideoModel {
+    config: ModelConfig,
+    diffusion: Diffusion,
+    transformer: Option<Transformer>,
+    vae: Option<ArVae>,
+}
+
+impl VideoModel {
+    /// A freshly initialised model.
+    ///
+    /// # Errors
+    /// If the configuration describes no network, or two that do not fit.
+    pub fn init(config: ModelConfig, device: &Device) -> Result<Self, ModelError> {
+        config.validate()?;
+        let transformer = config
+            .transformer
+            .as_ref()
+            .map(|dit| Transformer::new(dit, &config.conditioning, device))
+            .transpose()?;
+        let vae = config
+            .vae
+            .as_ref()
+            .map(|vae| vae.init(device))
+            .transpose()?;
+        Ok(Self {
+            diffusion: config.diffusion.init()?,
+            transformer,
+            vae,
+            config,
+        })
+    }
+
+    /// Reads a model directory.
+    ///
+    /// # Errors
+    /// If a file is missing, damaged, or does not fit `config.toml`.
+    pub fn load(dir: &Path, device: &Device) -> Result<Self, ModelError> {
+        let files = ModelFiles::new(dir);
+        if !files.config.is_file() {
+            return Err(ModelError::NotAModel {
+                path: dir.to_owned(),
+            });
+        }
+        let config = std::fs::read_to_string(&files.config)
+            .map_err(ModelError::io(&files.config))?
+            .parse()?;
+        Self::from_sources(
+            config,
+            WeightsSource::File(&files.transformer),
+            WeightsSource::File(&files.vae),
+            device,
+        )
+    }
+
+    /// Reads a model from the bytes of the files of a model directory; a part that the
+    /// configuration does not have is not read.
+    ///
+    /// # Errors
+    /// If a file is damaged or does not fit the configuration.
+    pub fn from_bytes(
+        config: &str,
+        transformer: &[u8],
+        vae: &[u8],
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        Self::from_sources(
+            config.parse()?,
+            WeightsSource::Bytes("transformer.safetensors", transformer),
+            WeightsSource::Bytes("vae.safetensors", vae),
+            device,
+        )
+    }
+
+    pub(crate) fn from_sources(
+        config: ModelConfig,
+        transformer: WeightsSource<'_>,
+        vae: WeightsSource<'_>,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        let mut model = Self::init(config, device)?;
+        if let Some(network) = &mut model.transformer {
+            load_weights(network, transformer, TRANSFORMER_KEYS)?;
+        }
+        if let Some(network) = &mut model.vae {
+            load_weights(network, vae, VAE_KEYS)?;
+        }
+        Ok(model)
+    }
+
+    /// Writes a model directory; each file is replaced atomically, `config.toml` last.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn save(&self, dir: &Path, precision: Precision) -> Result<(), ModelError> {
+        std::fs::create_dir_all(dir).map_err(ModelError::io(dir))?;
+        let files = ModelFiles::new(dir);
+        if let Some(transformer) = &self.transformer {
+            save_weights(transformer, &files.transformer, TRANSFORMER_KEYS, precision)?;
+        }
+        if let Some(vae) = &self.vae {
+            save_weights(vae, &files.vae, VAE_KEYS, precision)?;
+        }
+        let write = || -> std::io::Result<()> {
+            let mut file = tempfile::NamedTempFile::new_in(dir)?;
+            std::io::Write::write_all(&mut file, self.config.to_toml().as_bytes())?;
+            file.as_file().sync_all()?;
+            file.persist(&files.config)?;
+            Ok(())
+        };
+        write().map_err(ModelError::io(&files.config))
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The diffusion process.
+    pub fn diffusion(&self) -> &Diffusion {
+        &self.diffusion
+    }
+
+    /// The transformer.
+    ///
+    /// # Errors
+    /// If the model has none.
+    pub fn transformer(&self) -> Result<&Transformer, ModelError> {
+        self.transformer.as_ref().ok_or(ModelError::NoPart {
+            part: "transformer",
+            hint: "train one with `ar-train diffusion`, or import one",
+        })
+    }
+
+    /// The VAE.
+    ///
+    /// # Errors
+    /// If the model has none.
+    pub fn vae(&self) -> Result<&ArVae, ModelError> {
+        self.vae.as_ref().ok_or(ModelError::NoPart {
+            part: "vae",
+            hint: "train one with `ar-train vae`, import one, or ask for the latents alone",
+        })
+    }
+
+    /// Puts a transformer into the model, with the configuration that goes with it.
+    pub fn set_transformer(&mut self, transformer: Transformer) {
+        self.config.transformer = Some(transformer.dit().config().clone());
+        self.transformer = Some(transformer);
+    }
+
+    /// Puts a VAE into the model, with the configuration that goes with it.
+    pub fn set_vae(&mut self, vae: ArVae) {
+        self.config.vae = Some(vae.config().clone());
+        self.vae = Some(vae);
+    }
+
+    /// The latents that diffusion works on: posterior means on the unit sphere, token by token.
+    ///
+    /// # Shapes
+    /// - `pixels`: `[batch, frames, 3, height, width]` in `[0, 1]`
+    /// - output: `[batch, frames, tokens, channels]`
+    ///
+    /// # Errors
+    /// If the model has no VAE.
+    pub fn encode(&self, pixels: Tensor<5>) -> Result<Tensor<4>, ModelError> {
+        Ok(l2_normalize(self.vae()?.encode(pixels).mean(), 3))
+    }
+
+    /// # Shapes
+    /// - `latents`: `[batch, frames, tokens, channels]`
+    /// - output: `[batch, frames, 3, height, width]`, clamped to `[0, 1]`
+    ///
+    /// # Errors
+    /// If the model has no VAE.
+    pub fn decode(&self, latents: Tensor<4>) -> Result<Tensor<5>, ModelError> {
+        Ok(self.vae()?.decode(latents).clamp(0.0, 1.0))
+    }
+}

@@ -1,0 +1,13 @@
+//! The networks, the objective and whole sampling runs against numbers of the method's reference
+//! implementation, loaded through the importer of published checkpoints.
+//!
+//! Tolerances are those of f32: a relative error `|a - b| / |b|` of 1e-5 for one forward pass, of
+//! 1e-4 for gradients and for a whole sampling run.
+
+mod golden;
+mod transformer;
+mod vae;
+
+const FORWARD: f64 = 1e-5;
+const GRADIENT: f64 = 1e-4;
+const SAMPLING: f64 = 1e-4;

@@ -1,0 +1,165 @@
+//! The command line.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use ar_video::VideoFormat;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
+
+/// Generates videos with AR-Diffusion models.
+///
+/// Without a command, `generate` is meant: `ar-sample --frames 32` is `ar-sample generate
+/// --frames 32`, and `ar-sample` alone writes sample.mp4 with the model that is built in.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub generate: GenerateArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Generate videos (the default)
+    Generate(Box<GenerateArgs>),
+    /// Show which frame takes which step at which iteration
+    Plan(PlanArgs),
+    /// Pass a video through a model's VAE and measure what is lost
+    Reconstruct(ReconstructArgs),
+    /// List the devices that this build can compute on
+    Devices,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ModelArgs {
+    /// Model directory [default: the model that is built in]
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// Device to compute on, a name of `ar-sample devices`, or auto
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    pub device: String,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct VideoArgs {
+    /// Frames per second [default: the model's]
+    #[arg(long, value_name = "R")]
+    pub fps: Option<f64>,
+    /// Video format; png is a folder of images [default: by the extension of --out]
+    #[arg(long, value_parser = format_parser())]
+    pub format: Option<VideoFormat>,
+    /// End with one line of JSON: outputs, sizes, seconds by phase, and more
+    #[arg(long)]
+    pub json: bool,
+    /// No progress
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct GenerateArgs {
+    #[command(flatten, next_help_heading = "Model")]
+    pub model: ModelArgs,
+
+    #[command(flatten, next_help_heading = "Sampling")]
+    pub sampling: SamplingArgs,
+
+    /// Where the video goes; of several, each gets a number: out-0.mp4 [default: sample.mp4, or
+    /// the extension of --format]
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    pub out: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "Output")]
+    pub video: VideoArgs,
+    /// Also write the sampled `latents` [videos, frames, tokens, channels], undecoded; a model
+    /// without a VAE writes them alone
+    #[arg(long, value_name = "F.safetensors", help_heading = "Output")]
+    pub save_latents: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct SamplingArgs {
+    /// Frames of a video [default: the model's window]
+    #[arg(long, value_name = "N")]
+    pub frames: Option<usize>,
+    /// Videos to generate [default: 1]
+    #[arg(long, value_name = "N")]
+    pub count: Option<NonZeroUsize>,
+    /// Videos to sample together [default: all, up to 4]
+    #[arg(long, value_name = "B")]
+    pub batch: Option<NonZeroUsize>,
+    /// Denoising steps of a frame [default: the model's]
+    #[arg(long, value_name = "S")]
+    pub steps: Option<usize>,
+    /// Steps that a frame is behind the one before it: 0 denoises all frames together, S one after
+    /// another [default: the model's]
+    #[arg(long, value_name = "s")]
+    pub ar_step: Option<usize>,
+    /// Classifier-free guidance; 1 is none [default: the model's]
+    #[arg(long, value_name = "G", allow_negative_numbers = true)]
+    pub guidance: Option<f64>,
+    /// Fresh noise of a step: 0 is none (DDIM), 1 is ancestral (DDPM) [default: the model's]
+    #[arg(long, value_name = "E", allow_negative_numbers = true)]
+    pub eta: Option<f64>,
+    /// Class to generate, from 0 [default: none]
+    #[arg(long, value_name = "C")]
+    pub class: Option<usize>,
+    /// Seed of the noise; a video's noise depends on it and the video's number alone
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub seed: u64,
+    /// Start from the noise `x_T` [videos, frames, tokens, channels] of this file, which says how
+    /// many videos and frames there are [default: noise of --seed]
+    #[arg(long, value_name = "F.safetensors")]
+    pub noise: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct PlanArgs {
+    /// Frames of the video
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub frames: usize,
+    /// Denoising steps of a frame
+    #[arg(long, value_name = "S", default_value_t = 50)]
+    pub steps: usize,
+    /// Steps that a frame is behind the one before it: 0 denoises all frames together, S one after
+    /// another
+    #[arg(long, value_name = "s", default_value_t = 5)]
+    pub ar_step: usize,
+    /// Frames that the network sees at once [default: all]
+    #[arg(long, value_name = "W")]
+    pub window: Option<usize>,
+    /// Also draw the plan, as .svg or .png
+    #[arg(long, value_name = "FILE")]
+    pub picture: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ReconstructArgs {
+    /// The video: a file or a folder of images
+    #[arg(value_name = "VIDEO")]
+    pub input: PathBuf,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Where the reconstruction goes [default: reconstruction.mp4, or the extension of --format]
+    #[arg(long, value_name = "PATH")]
+    pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub video: VideoArgs,
+}
+
+fn format_parser() -> impl TypedValueParser<Value = VideoFormat> {
+    PossibleValuesParser::new(VideoFormat::ALL.map(VideoFormat::name))
+        .map(|name| name.parse().expect("the name of a format"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,115 @@
+//! Generates videos with AR-Diffusion models; `ar-sample --help` says how.
+
+mod cli;
+mod devices;
+mod files;
+mod generate;
+mod model;
+mod noise;
+mod output;
+mod plan;
+mod plan_picture;
+mod progress;
+mod reconstruct;
+mod report;
+mod settings;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads our output has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", one_line(&error));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<()> {
+    match &cli.command {
+        None => generate::run(&cli.generate),
+        Some(Command::Generate(args)) => generate::run(args),
+        Some(Command::Plan(args)) => plan::run(args),
+        Some(Command::Reconstruct(args)) => reconstruct::run(args),
+        Some(Command::Devices) => devices::run(),
+    }
+}
+
+/// Writes `text` to the standard output.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .context("cannot write to the standard output")
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// The error and its causes in one line; what an error repeats of its cause is said once.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain() {
+        let text = without_excerpts(&cause.to_string());
+        if line.is_empty() {
+            line = text;
+        } else if !line.contains(&text) {
+            line = format!("{line}: {text}");
+        }
+    }
+    line
+}
+
+/// A message of several lines as one, without the excerpts of files (`3 | text`, `  | ^^^`) that
+/// parsers draw.
+fn without_excerpts(message: &str) -> String {
+    let is_excerpt = |line: &str| {
+        line.split_once('|')
+            .is_some_and(|(number, _)| number.chars().all(|c| c == ' ' || c.is_ascii_digit()))
+    };
+    let lines: Vec<&str> = message
+        .lines()
+        .filter(|line| !is_excerpt(line))
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    lines.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_said_once() {
+        let io = io::Error::other("disk on fire");
+        let error = anyhow::Error::new(io).context("a.mp4: disk on fire");
+        assert_eq!(
+            one_line(&error.context("cannot write")),
+            "cannot write: a.mp4: disk on fire"
+        );
+    }
+
+    #[test]
+    fn messages_become_one_line() {
+        let message =
+            "TOML parse error at line 2, column 1\n  |\n2 | a = 1\n  | ^\nunknown field\n";
+        assert_eq!(
+            without_excerpts(message),
+            "TOML parse error at line 2, column 1: unknown field"
+        );
+    }
+}

@@ -1,0 +1,138 @@
+//! What `generate` is asked to do, checked against the model before it is loaded.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use ar_diffusion::{Sampler, SamplerConfig};
+use ar_model::ModelConfig;
+
+use crate::cli::GenerateArgs;
+use crate::files::check_writable;
+use crate::noise::NoiseFile;
+use crate::output::VideoTarget;
+
+/// Videos sampled together where the user does not say.
+const DEFAULT_BATCH: usize = 4;
+
+/// A run of `generate` in which nothing is left open.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub config: SamplerConfig,
+    pub sampler: Sampler,
+    pub guidance: f64,
+    pub class: Option<usize>,
+    pub seed: u64,
+    pub noise: Option<NoiseFile>,
+    /// Videos, frames of each, and videos sampled together.
+    pub count: usize,
+    pub frames: usize,
+    pub batch: usize,
+    /// Frames that the network sees at once.
+    pub window: usize,
+    /// Tokens and channels of a frame's latent.
+    pub latent: [usize; 2],
+    /// None if the model has no VAE.
+    pub video: Option<VideoTarget>,
+    pub latents: Option<PathBuf>,
+}
+
+impl Settings {
+    /// Fills in the model's defaults. Everything that can be wrong with a run is found here.
+    pub fn new(args: &GenerateArgs, model: &ModelConfig) -> anyhow::Result<Self> {
+        let Some(transformer) = &model.transformer else {
+            bail!("this model has no transformer, so it can only `reconstruct`");
+        };
+        let latent = [transformer.tokens_per_frame, transformer.in_channels];
+        let window = transformer.num_frames;
+
+        let asked = &args.sampling;
+        let noise = asked.noise.as_deref().map(NoiseFile::read).transpose()?;
+        let mut count = asked.count.map_or(1, usize::from);
+        let mut frames = asked.frames.unwrap_or(window);
+        if let Some(noise) = &noise {
+            noise.check_latents(latent)?;
+            noise.check_number("--frames", asked.frames, noise.frames())?;
+            noise.check_number("--count", asked.count.map(usize::from), noise.count())?;
+            (count, frames) = (noise.count(), noise.frames());
+        }
+
+        let steps = asked.steps.unwrap_or(model.sampling.steps);
+        let config = SamplerConfig {
+            steps,
+            // The model's step difference is for the model's steps.
+            ar_step: asked.ar_step.unwrap_or(model.sampling.ar_step.min(steps)),
+            eta: asked.eta.unwrap_or(model.sampling.eta),
+        };
+        let diffusion = model.diffusion.init().context("diffusion.schedule")?;
+        let sampler = diffusion.sampler(config, frames, window)?;
+
+        let guidance = asked.guidance.unwrap_or(model.sampling.guidance);
+        if !guidance.is_finite() {
+            bail!("guidance is {guidance}, but must be a finite number (1 is none)");
+        }
+        match (asked.class, model.conditioning.classes) {
+            (Some(class), 0) => bail!("class {class} is asked for, and the model has no classes"),
+            (Some(class), classes) if class >= classes => {
+                bail!(
+                    "class {class} is out of range: the model knows classes 0 to {}",
+                    classes - 1
+                )
+            }
+            _ => {}
+        }
+        let settings = Self {
+            config,
+            sampler,
+            guidance,
+            class: asked.class,
+            seed: asked.seed,
+            noise,
+            count,
+            frames,
+            batch: asked.batch.map_or(DEFAULT_BATCH, usize::from).min(count),
+            window,
+            latent,
+            video: video_target(args, model)?,
+            latents: args.save_latents.clone(),
+        };
+        settings.check_outputs()?;
+        Ok(settings)
+    }
+
+    /// The path of a video.
+    pub fn path(&self, video: &VideoTarget, index: usize) -> PathBuf {
+        video.numbered(index, self.count)
+    }
+
+    /// Fails if an output could not be written.
+    fn check_outputs(&self) -> anyhow::Result<()> {
+        if let Some(video) = &self.video {
+            for index in 0..self.count {
+                // Dropped at once, which leaves nothing behind.
+                video.create(&self.path(video, index))?;
+            }
+        }
+        self.latents.as_deref().map_or(Ok(()), check_writable)
+    }
+}
+
+fn video_target(args: &GenerateArgs, model: &ModelConfig) -> anyhow::Result<Option<VideoTarget>> {
+    if model.vae.is_some() {
+        let fps = args.video.fps.unwrap_or(model.sampling.fps);
+        let path = args.out.as_deref();
+        return VideoTarget::new(path, args.video.format, fps, "sample").map(Some);
+    }
+    if args.save_latents.is_none() {
+        bail!("this model has no VAE to make videos with; --save-latents FILE writes the latents");
+    }
+    for (option, given) in [
+        ("--out", args.out.is_some()),
+        ("--format", args.video.format.is_some()),
+        ("--fps", args.video.fps.is_some()),
+    ] {
+        if given {
+            bail!("{option} is given, and this model has no VAE to make videos with");
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,117 @@
+//! What a configuration can get wrong, and what would be right.
+
+use thiserror::Error;
+
+use crate::noise::MAX_TIMESTEPS;
+
+/// A noise or DDIM schedule that cannot be built.
+#[derive(Error, Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum ScheduleError {
+    /// The number of timesteps is outside of what a table can hold.
+    #[error("timesteps is {timesteps}, but must be in 2..={MAX_TIMESTEPS}")]
+    Timesteps {
+        /// The configured number of timesteps.
+        timesteps: usize,
+    },
+
+    /// `linear_start` or `linear_end` is not a noise variance.
+    #[error("{name} is {value}, but must be greater than 0 and less than 1")]
+    Beta {
+        /// The field's name.
+        name: &'static str,
+        /// Its value.
+        value: f64,
+    },
+
+    /// The betas are so small or so large that the table leaves the open interval (0, 1) or stops
+    /// falling in f64; DDIM would divide by zero there.
+    #[error(
+        "alphas_cumprod is {alpha} at timestep {timestep}, but must fall strictly and stay between \
+         0 and 1: use fewer timesteps or betas that are neither as small nor as large"
+    )]
+    Alpha {
+        /// The first timestep with such a value.
+        timestep: usize,
+        /// The value there.
+        alpha: f64,
+    },
+
+    /// The number of sampling steps does not fit the noise schedule.
+    #[error(
+        "{steps} sampling steps asked of {timesteps} timesteps, but steps must be in 1..={}",
+        timesteps - 1
+    )]
+    Steps {
+        /// The number of sampling steps asked for.
+        steps: usize,
+        /// The number of timesteps that the noise schedule has.
+        timesteps: usize,
+    },
+
+    /// `eta` is negative, not finite, or adds more noise than a step may hold.
+    #[error("eta is {eta}, but must be in 0..={largest} for this schedule (0 is deterministic)")]
+    Eta {
+        /// The value asked for.
+        eta: f64,
+        /// The largest value for which `1 - alpha_prev - sigma^2 >= 0` at every step; at least 1.
+        largest: f64,
+    },
+}
+
+/// An inference plan that cannot be built.
+#[derive(Error, Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// A count that must be positive is zero.
+    #[error("{name} is 0, but must be at least 1")]
+    Zero {
+        /// The field's name.
+        name: &'static str,
+    },
+
+    /// Neighbouring frames are further apart than a frame takes, so the network would idle.
+    #[error(
+        "ar_step {ar_step} is larger than the {steps} sampling steps; it must be in 0..={steps}, \
+         where {steps} denoises one frame after another"
+    )]
+    ArStepTooLarge {
+        /// The step difference asked for.
+        ar_step: usize,
+        /// The number of sampling steps.
+        steps: usize,
+    },
+
+    /// The window would slide past frames before they are finished.
+    #[error(
+        "with ar_step {ar_step} a window of {window} frames slides past frames that have not taken \
+         all {steps} steps, and the video has {frames} frames: use ar_step >= {smallest_ar_step}, \
+         or a window of all {frames} frames"
+    )]
+    Unfinished {
+        /// The step difference asked for.
+        ar_step: usize,
+        /// The number of sampling steps.
+        steps: usize,
+        /// The number of frames of the video.
+        frames: usize,
+        /// The window's length.
+        window: usize,
+        /// The smallest step difference that finishes every frame, `ceil(steps / window)`.
+        smallest_ar_step: usize,
+    },
+
+    /// The plan's counts do not fit the machine's integers.
+    #[error(
+        "{frames} frames at {steps} steps and ar_step {ar_step} are more iterations than this \
+         machine can count: use fewer frames"
+    )]
+    TooLong {
+        /// The number of frames of the video.
+        frames: usize,
+        /// The number of sampling steps.
+        steps: usize,
+        /// The step difference.
+        ar_step: usize,
+    },
+}

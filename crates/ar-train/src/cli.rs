@@ -1,0 +1,175 @@
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use ar_model::{ModelConfig, Precision, VideoModel};
+use ar_train::config::{DiffusionRun, LatentsRun, VaeRun, read_config};
+use ar_train::run::Ending;
+use ar_train::{diffusion, latents, vae};
+use burn_train::Interrupter;
+use clap::{Args, Parser, Subcommand};
+use indicatif::ProgressBar;
+use serde::de::DeserializeOwned;
+
+/// Trains AR-Diffusion models on your videos.
+///
+/// The stages are `vae`, `latents` and `diffusion`, in this order.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Trains an AR-VAE on the frames of a dataset.
+    Vae(Stage),
+    /// Encodes a dataset with a trained VAE, for the diffusion stage.
+    Latents(Stage),
+    /// Trains a transformer on encoded latents.
+    Diffusion(Stage),
+    /// Makes a model directory out of published checkpoints.
+    Import(Import),
+    /// Copies a model directory, in half precision where asked.
+    Export(Export),
+}
+
+#[derive(Args)]
+struct Stage {
+    /// Configuration of the stage, in TOML.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Overrides a key of the configuration, such as run.steps=500; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Goes on from the newest checkpoint of the run.
+    #[arg(long)]
+    resume: bool,
+    /// Device to compute on; `ar-sample devices` lists them.
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    device: String,
+}
+
+#[derive(Args)]
+struct Import {
+    /// Transformer checkpoint, in safetensors.
+    #[arg(long, value_name = "FILE", required_unless_present = "vae")]
+    transformer: Option<PathBuf>,
+    /// VAE checkpoint, in safetensors.
+    #[arg(long, value_name = "FILE")]
+    vae: Option<PathBuf>,
+    /// Model configuration that describes the checkpoints, in TOML.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Model directory to write.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+#[derive(Args)]
+struct Export {
+    /// Model directory to read.
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// Model directory to write.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Writes 16-bit floats: half the size.
+    #[arg(long)]
+    half: bool,
+}
+
+impl Stage {
+    fn read<C: DeserializeOwned>(&self) -> Result<C> {
+        let file = self.config.display();
+        let text = fs::read_to_string(&self.config).with_context(|| file.to_string())?;
+        read_config(&text, &self.set).with_context(|| file.to_string())
+    }
+}
+
+pub fn run() -> Result<ExitCode> {
+    match Cli::parse().command {
+        Command::Vae(stage) => {
+            let config: VaeRun = stage.read()?;
+            let device = ar_device::open(&stage.device)?;
+            let ending = vae::train(&config, stage.resume, &device, interrupter()?)?;
+            Ok(farewell(ending, &config.run.out))
+        }
+        Command::Latents(stage) => {
+            let config: LatentsRun = stage.read()?;
+            if stage.resume {
+                bail!("latents are encoded in one go: there is nothing to resume");
+            }
+            let device = ar_device::open(&stage.device)?;
+            let bar = ProgressBar::new(0);
+            latents::encode(&config, &device, &interrupter()?, |done, total| {
+                bar.set_length(total as u64);
+                bar.set_position(done as u64);
+            })?;
+            bar.finish_and_clear();
+            println!("latents in {}", config.out.display());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Diffusion(stage) => {
+            let config: DiffusionRun = stage.read()?;
+            let device = ar_device::open(&stage.device)?;
+            let ending = diffusion::train(&config, stage.resume, &device, interrupter()?)?;
+            Ok(farewell(ending, &config.run.out))
+        }
+        Command::Import(import) => {
+            let file = import.config.display();
+            let text = fs::read_to_string(&import.config).with_context(|| file.to_string())?;
+            let config: ModelConfig = text.parse().with_context(|| file.to_string())?;
+            let device = ar_device::open("auto")?;
+            let model = ar_model::import(
+                config,
+                import.transformer.as_deref(),
+                import.vae.as_deref(),
+                &device,
+            )?;
+            save(&model, &import.out, Precision::Full)
+        }
+        Command::Export(export) => {
+            let device = ar_device::open("auto")?;
+            let model = VideoModel::load(&export.model, &device)?;
+            let precision = match export.half {
+                true => Precision::Half,
+                false => Precision::Full,
+            };
+            save(&model, &export.out, precision)
+        }
+    }
+}
+
+fn save(model: &VideoModel, out: &std::path::Path, precision: Precision) -> Result<ExitCode> {
+    model.save(out, precision)?;
+    println!("model in {}", out.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn farewell(ending: Ending, out: &std::path::Path) -> ExitCode {
+    match ending {
+        Ending::Finished => println!("model in {}", out.join("model").display()),
+        Ending::Interrupted => println!(
+            "stopped; the checkpoint is in {}, go on with --resume",
+            out.display()
+        ),
+    }
+    ExitCode::SUCCESS
+}
+
+/// Ctrl-C once stops at the next step with a checkpoint, twice at once.
+fn interrupter() -> Result<Interrupter> {
+    let interrupter = Interrupter::new();
+    let handle = interrupter.clone();
+    ctrlc::set_handler(move || {
+        if handle.should_stop() {
+            std::process::exit(130);
+        }
+        eprintln!("stopping after this step; press Ctrl-C again to stop at once");
+        handle.stop(None);
+    })?;
+    Ok(interrupter)
+}

@@ -1,0 +1,216 @@
+//! The diffusion stage: latents in, a transformer out.
+
+use anyhow::{Context, Result, ensure};
+use ar_data::{LatentBatch, LatentDataset, LatentItem};
+use ar_diffusion::{Denoiser, Diffusion};
+use ar_model::{ModelConfig, Precision, Transformer, VideoModel};
+use ar_ops::noise::{FrameNoise, NoiseStream};
+use burn::module::Module;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn_train::Interrupter;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::config::DiffusionRun;
+use crate::data::{Split, open_latents};
+use crate::latents::load_vae;
+use crate::run::{Ending, Run};
+use crate::trainer::Trainer;
+
+/// Trains a transformer as `config` says and leaves a complete model directory, VAE included, in
+/// the run's folder.
+///
+/// # Errors
+/// If the configuration is impossible, the data cannot be read, or the run's folder cannot be
+/// written.
+pub fn train(
+    config: &DiffusionRun,
+    resume: bool,
+    device: &Device,
+    interrupter: Interrupter,
+) -> Result<Ending> {
+    let model_config = ModelConfig {
+        name: config.name.clone(),
+        sampling: config.sampling.clone(),
+        diffusion: config.diffusion.clone(),
+        conditioning: config.conditioning.clone(),
+        transformer: Some(config.transformer.clone()),
+        vae: None,
+    };
+    model_config.validate()?;
+    ensure!(
+        (0.0..=1.0).contains(&config.context_dropout),
+        "context_dropout = {} is no probability; it must be in 0..=1",
+        config.context_dropout
+    );
+    let vae = load_vae(&config.vae, device)?;
+    let path = config.data.latents.as_deref().context(
+        "data.latents is not given: the file that `ar-train latents` has written for this dataset",
+    )?;
+    let latents = open_latents(path)?;
+    check_latents(&latents, config)?;
+    let mut run = Run::open(&config.run, config, resume, interrupter)?;
+    let data = Split::new(latents, config.data.held_out)?;
+
+    let device = device.clone().autodiff();
+    device.seed(config.run.seed);
+    let transformer = Transformer::new(&config.transformer, &config.conditioning, &device)?;
+    run.line(format!(
+        "{} clips to train on; {:.2} M parameters",
+        data.training().len(),
+        transformer.num_params() as f64 / 1e6
+    ));
+    let mut trainer = Trainer::new(transformer, &config.optimizer, config.run.steps);
+    run.resume(&mut trainer)?;
+    let objective = Objective {
+        config,
+        diffusion: config.diffusion.init()?,
+    };
+    let batches = data.batches(config.run.batch_size, config.run.seed, trainer.step);
+    let held_out = data.items(data.held_out())?;
+
+    while !trainer.is_done() && !run.is_interrupted() {
+        let items = batches.next_batch()?;
+        let draws = Draws {
+            seed: config.run.seed,
+            number: trainer.step as u64,
+        };
+        let loss = objective.loss(&trainer.model, &items, draws, &device)?;
+        let value = loss.clone().into_scalar::<f32>();
+        let report = trainer.update(loss);
+        run.log(trainer.step, value.into(), report)?;
+
+        if run.eval_is_due(trainer.step) && !held_out.is_empty() {
+            let loss = objective.held_out_loss(&trainer.ema, &held_out)?;
+            run.measure(trainer.step, "held_out_loss", loss)?;
+        }
+        if run.checkpoint_is_due(trainer.step) {
+            run.checkpoint(&trainer)?;
+            let mut model = VideoModel::init(model_config.clone(), &trainer.ema.devices()[0])?;
+            model.set_transformer(trainer.ema.clone());
+            model.set_vae(vae.vae()?.clone());
+            model.save(&run.model_dir(), Precision::Full)?;
+        }
+    }
+    Ok(if trainer.is_done() {
+        Ending::Finished
+    } else {
+        Ending::Interrupted
+    })
+}
+
+fn check_latents(latents: &LatentDataset, config: &DiffusionRun) -> Result<()> {
+    let [_, frames, tokens, channels] = latents.shape();
+    let transformer = &config.transformer;
+    let expected = [
+        transformer.num_frames,
+        transformer.tokens_per_frame,
+        transformer.in_channels,
+    ];
+    ensure!(
+        [frames, tokens, channels] == expected,
+        "the latents are {frames} frames x {tokens} tokens x {channels} channels and the \
+         transformer has num_frames x tokens_per_frame x in_channels = {} x {} x {}; they must be \
+         equal",
+        expected[0],
+        expected[1],
+        expected[2]
+    );
+    let largest = latents.labels().and_then(|labels| labels.iter().max());
+    let classes = config.conditioning.classes;
+    match (classes, largest) {
+        (0, _) => {}
+        (_, Some(&label)) => ensure!(
+            label < classes,
+            "the latents have label {label} and conditioning.classes = {classes}; labels must be \
+             below it"
+        ),
+        (_, None) => anyhow::bail!(
+            "conditioning.classes = {classes}, but the latents have no labels: encode a labelled \
+             dataset, or set it to 0"
+        ),
+    }
+    Ok(())
+}
+
+/// Addresses the random numbers of one evaluation of the loss: the same seed and number draw the
+/// same timesteps and noise.
+#[derive(Clone, Copy)]
+struct Draws {
+    seed: u64,
+    number: u64,
+}
+
+/// The number under which held-out data is measured; training steps stay far below.
+const HELD_OUT: u64 = u64::MAX;
+
+struct Objective<'a> {
+    config: &'a DiffusionRun,
+    diffusion: Diffusion,
+}
+
+impl Objective<'_> {
+    /// The diffusion loss of a batch (method section 2) at drawn timesteps and noise.
+    fn loss(
+        &self,
+        transformer: &Transformer,
+        items: &[LatentItem],
+        draws: Draws,
+        device: &Device,
+    ) -> Result<Tensor<1>> {
+        let config = self.config;
+        let batch = LatentBatch::new(items, device);
+        let x0 = batch.latents;
+        let [clips, frames, tokens, channels] = x0.dims();
+        let mut rng = ChaCha8Rng::seed_from_u64(draws.seed);
+        rng.set_stream(draws.number);
+        let total = self.diffusion.schedule().timesteps();
+        let timesteps: Vec<usize> = (0..clips)
+            .flat_map(|_| config.timestep_sampler.sample(frames, total, &mut rng))
+            .collect();
+        let dropped: Vec<bool> = (0..clips)
+            .map(|_| rng.random_bool(config.context_dropout))
+            .collect();
+        let noise = FrameNoise::new(draws.seed);
+        let noise: Vec<f32> = (0..clips as u64)
+            .flat_map(|clip| {
+                // The step takes the place of the frame: one draw covers the whole clip.
+                noise.frame(
+                    clip,
+                    draws.number,
+                    NoiseStream::Training,
+                    frames * tokens * channels,
+                )
+            })
+            .collect();
+        let noise = Tensor::from_data(TensorData::new(noise, x0.dims()), device);
+
+        let noisy = self
+            .diffusion
+            .corrupt(x0.clone(), noise.clone(), &timesteps);
+        let target = self.diffusion.target(x0, noise, &timesteps);
+        let t: Vec<i64> = timesteps.iter().map(|&t| t as i64).collect();
+        let t = Tensor::<2, Int>::from_data(TensorData::new(t, [clips, frames]), device);
+        let labels = batch.labels.filter(|_| config.conditioning.classes > 0);
+        let context = transformer
+            .context()
+            .training(labels.as_deref(), &dropped)?;
+        let prediction = transformer.predict(noisy, t, context);
+        Ok(config.loss.loss(prediction, target))
+    }
+
+    /// The mean loss over held-out clips, at the same timesteps and noise every time.
+    fn held_out_loss(&self, transformer: &Transformer, items: &[LatentItem]) -> Result<f64> {
+        let device = &transformer.devices()[0];
+        let draws = Draws {
+            seed: self.config.run.seed,
+            number: HELD_OUT,
+        };
+        let mut sum = 0.0;
+        for items in items.chunks(self.config.run.batch_size) {
+            let loss = self.loss(transformer, items, draws, device)?;
+            sum += f64::from(loss.into_scalar::<f32>()) * items.len() as f64;
+        }
+        Ok(sum / items.len() as f64)
+    }
+}

@@ -1,0 +1,83 @@
+use ar_ops::{
+    attention::{attend, merge_heads, split_heads},
+    linear::linear,
+};
+use burn::module::Module;
+use burn::nn::{Initializer, Linear};
+use burn::tensor::{Bool, Device, Tensor, module};
+
+use crate::VaeConfig;
+
+/// Multi-head attention in the layout of PyTorch's `MultiheadAttention`: one projection holds
+/// query, key and value. Checkpoint keys `attn.in_proj_{weight,bias}` (here `in_proj`),
+/// `attn.out_proj`.
+#[derive(Module, Debug)]
+pub struct MultiheadAttention {
+    in_proj: Linear,
+    out_proj: Linear,
+    heads: usize,
+}
+
+impl MultiheadAttention {
+    /// Attention of the configured width and heads. Deviations follow the width, and outputs
+    /// start smaller the deeper the network, so that small networks learn as readily as large ones.
+    pub fn new(config: &VaeConfig, device: &Device) -> Self {
+        let width = config.width;
+        let normal = |std| Initializer::Normal { mean: 0.0, std };
+        Self {
+            in_proj: linear(
+                [width, 3 * width],
+                normal((width as f64).powf(-0.5)),
+                device,
+            ),
+            out_proj: linear([width, width], normal(config.residual_std()), device),
+            heads: config.heads,
+        }
+    }
+
+    /// Self-attention.
+    ///
+    /// # Shapes
+    /// - `x` and output: `[batch, sequence, width]`
+    /// - `mask`: `[1, 1, sequence, sequence]`, `true` where hidden
+    pub fn forward(&self, x: Tensor<3>, mask: Option<Tensor<4, Bool>>) -> Tensor<3> {
+        let [q, k, v] = self
+            .in_proj
+            .forward(x)
+            .chunk(3, 2)
+            .try_into()
+            .expect("three projections");
+        self.attend([q, k, v], mask)
+    }
+
+    /// Cross-attention.
+    ///
+    /// # Shapes
+    /// - `query` and output: `[batch, queries, width]`; `key`, `value`: `[batch, keys, width]`
+    /// - `mask`: `[1, 1, queries, keys]`, `true` where hidden
+    pub fn cross(
+        &self,
+        query: Tensor<3>,
+        key: Tensor<3>,
+        value: Tensor<3>,
+        mask: Option<Tensor<4, Bool>>,
+    ) -> Tensor<3> {
+        let width = query.dims()[2];
+        let weight = self.in_proj.weight.val();
+        let bias = self.in_proj.bias.as_ref().map(|bias| bias.val());
+        let project = |x, part: usize| {
+            let weight = weight.clone().narrow(1, part * width, width);
+            let bias = bias.clone().map(|bias| bias.narrow(0, part * width, width));
+            module::linear(x, weight, bias)
+        };
+        self.attend(
+            [project(query, 0), project(key, 1), project(value, 2)],
+            mask,
+        )
+    }
+
+    fn attend(&self, qkv: [Tensor<3>; 3], mask: Option<Tensor<4, Bool>>) -> Tensor<3> {
+        let [q, k, v] = qkv.map(|x| split_heads(x, self.heads));
+        self.out_proj.forward(merge_heads(attend(q, k, v, mask)))
+    }
+}

@@ -1,0 +1,117 @@
+use ar_ops::{activation::tanh, linear::linear, norm::l2_normalize};
+use burn::module::{Module, Param};
+use burn::nn::{
+    Initializer, LayerNorm, LayerNormConfig, Linear,
+    conv::{Conv2d, Conv2dConfig},
+};
+use burn::tensor::{Device, Tensor, activation::softmax};
+
+use crate::{
+    CoarseTemporalBlock, FineTemporalBlock, ResidualAttentionBlock, VaeConfig,
+    encoder::embedding_init,
+};
+
+/// Latent tokens to a grid of codebook probabilities. Checkpoint prefix `decoder.`; the two
+/// convolutions of the head are `decoder.ffn.{0,2}` there.
+#[derive(Module, Debug)]
+pub struct Decoder {
+    decoder_embed: Linear,
+    class_embedding: Param<Tensor<2>>,
+    positional_embedding: Param<Tensor<2>>,
+    mask_token: Param<Tensor<3>>,
+    latent_token_positional_embedding: Param<Tensor<2>>,
+    ln_pre: LayerNorm,
+    transformer: Vec<ResidualAttentionBlock>,
+    /// One a layer in a temporal decoder, else none.
+    fine_temporal_blocks: Vec<FineTemporalBlock>,
+    /// One a layer in a temporal decoder, else none.
+    coarse_temporal_blocks: Vec<CoarseTemporalBlock>,
+    ln_post: LayerNorm,
+    ffn_in: Conv2d,
+    ffn_out: Conv2d,
+    grid: usize,
+}
+
+impl Decoder {
+    /// A freshly initialised decoder.
+    pub fn new(config: &VaeConfig, device: &Device) -> Self {
+        let width = config.width;
+        let embedding = embedding_init(width);
+        let grid = config.grid();
+        let temporal_layers = if config.temporal { config.layers } else { 0 };
+        Self {
+            decoder_embed: linear(
+                [config.latent_channels, width],
+                Initializer::XavierUniform { gain: 1.0 },
+                device,
+            ),
+            class_embedding: embedding.init([1, width], device),
+            positional_embedding: embedding.init([grid * grid + 1, width], device),
+            mask_token: embedding.init([1, 1, width], device),
+            latent_token_positional_embedding: embedding
+                .init([config.latent_tokens, width], device),
+            ln_pre: LayerNormConfig::new(width).init(device),
+            transformer: (0..config.layers)
+                .map(|_| ResidualAttentionBlock::new(config, device))
+                .collect(),
+            fine_temporal_blocks: (0..temporal_layers)
+                .map(|_| FineTemporalBlock::new(config, device))
+                .collect(),
+            coarse_temporal_blocks: (0..temporal_layers)
+                .map(|_| CoarseTemporalBlock::new(config, device))
+                .collect(),
+            ln_post: LayerNormConfig::new(width).init(device),
+            ffn_in: Conv2dConfig::new([width, 2 * width], [1, 1]).init(device),
+            ffn_out: Conv2dConfig::new([2 * width, config.codebook_channels], [1, 1]).init(device),
+            grid,
+        }
+    }
+
+    /// # Shapes
+    /// - `latents`: `[batch, frames, tokens, channels]`, of any length: only their direction counts
+    /// - output: `[batch * frames, codebook_channels, grid, grid]`, summing to one over channels
+    pub fn forward(&self, latents: Tensor<4>) -> Tensor<4> {
+        let [batch, frames, tokens, _] = latents.dims();
+        let images = batch * frames;
+        let patches = self.grid * self.grid;
+        let latents = self
+            .decoder_embed
+            .forward(l2_normalize(latents, 3))
+            .flatten::<3>(0, 1)
+            + self.latent_token_positional_embedding.val().unsqueeze();
+        let width = latents.dims()[2];
+        let class = self.class_embedding.val().unsqueeze::<3>();
+        let masks = self.mask_token.val().expand([1, patches, width]);
+        let image =
+            Tensor::cat(vec![class, masks], 1) + self.positional_embedding.val().unsqueeze();
+        let image = image.expand([images, 1 + patches, width]);
+
+        let mut x = self.ln_pre.forward(Tensor::cat(vec![image, latents], 1));
+        for (layer, block) in self.transformer.iter().enumerate() {
+            if let (Some(fine), Some(coarse)) = (
+                self.fine_temporal_blocks.get(layer),
+                self.coarse_temporal_blocks.get(layer),
+            ) {
+                // The class token skips both.
+                let class = x.clone().narrow(1, 0, 1);
+                let video = x.narrow(1, 1, patches + tokens).reshape([
+                    batch,
+                    frames,
+                    patches + tokens,
+                    width,
+                ]);
+                let image = fine.forward(video.clone().narrow(2, 0, patches));
+                let video = Tensor::cat(vec![image, video.narrow(2, patches, tokens)], 2);
+                let video = coarse.forward(video, tokens).flatten::<3>(0, 1);
+                x = Tensor::cat(vec![class, video], 1);
+            }
+            x = block.forward(x);
+        }
+        let image = self
+            .ln_post
+            .forward(x.narrow(1, 1, patches))
+            .swap_dims(1, 2)
+            .reshape([images, width, self.grid, self.grid]);
+        softmax(self.ffn_out.forward(tanh(self.ffn_in.forward(image))), 1)
+    }
+}

@@ -1,0 +1,136 @@
+use ar_ops::norm::l2_normalize;
+use burn::module::{Module, Param};
+use burn::nn::{
+    Initializer,
+    conv::{Conv2d, Conv2dConfig},
+};
+use burn::tensor::{Device, Tensor, assert_shape};
+
+use crate::{Decoder, Encoder, PixelDecoder, VaeConfig, VaeConfigError, encoder::embedding_init};
+
+/// The AR-VAE. Checkpoint keys equal the field paths except those named at the parts.
+#[derive(Module, Debug)]
+pub struct ArVae {
+    encoder: Encoder,
+    latent_tokens: Param<Tensor<2>>,
+    decoder: Decoder,
+    pixel_quantize_conv: Conv2d,
+    pixel_decoder: PixelDecoder,
+    #[module(skip)]
+    config: VaeConfig,
+}
+
+/// The Gaussian over the latents of a video.
+#[derive(Clone, Debug)]
+pub struct Posterior {
+    mean: Tensor<4>,
+    logvar: Tensor<4>,
+}
+
+impl Posterior {
+    /// The mean, which is the latent that diffusion works on.
+    ///
+    /// # Shapes
+    /// - output: `[batch, frames, tokens, channels]`
+    pub fn mean(&self) -> Tensor<4> {
+        self.mean.clone()
+    }
+
+    /// The logarithm of the variance, in `[-30, 20]`.
+    ///
+    /// # Shapes
+    /// - output: `[batch, frames, tokens, channels]`
+    pub fn logvar(&self) -> Tensor<4> {
+        self.logvar.clone()
+    }
+
+    /// Kullback-Leibler divergence from the standard normal, summed over tokens and channels, with
+    /// the mean on the unit sphere token by token, where decoding and diffusion see it.
+    ///
+    /// # Shapes
+    /// - output: `[batch, frames]`
+    pub fn kl(&self) -> Tensor<2> {
+        let [batch, frames, ..] = self.mean.dims();
+        let mean = l2_normalize(self.mean.clone(), 3);
+        let terms = mean.square() + self.logvar.clone().exp() - self.logvar.clone() - 1.0;
+        let sums: Tensor<3> = terms.flatten::<3>(2, 3).sum_dim(2);
+        sums.reshape([batch, frames]) * 0.5
+    }
+}
+
+impl VaeConfig {
+    /// A freshly initialised VAE.
+    ///
+    /// # Errors
+    /// If the configuration describes no network.
+    pub fn init(&self, device: &Device) -> Result<ArVae, VaeConfigError> {
+        self.validate()?;
+        // Softmax over K channels hands on values around 1/K. Weights of standard deviation √K
+        // bring the codes back to the scale of the logits; with the usual initialisation training
+        // sits on a plateau where every frame decodes to the mean background.
+        let codebook = Initializer::Normal {
+            mean: 0.0,
+            std: (self.codebook_channels as f64).sqrt(),
+        };
+        let mut pixel_quantize_conv = Conv2dConfig::new(
+            [self.codebook_channels, self.pixel_decoder.z_channels],
+            [1, 1],
+        )
+        .init(device);
+        let shape = pixel_quantize_conv.weight.lazy_shape();
+        pixel_quantize_conv.weight = codebook.init(shape, device);
+        Ok(ArVae {
+            encoder: Encoder::new(self, device),
+            latent_tokens: embedding_init(self.width)
+                .init([self.latent_tokens, self.width], device),
+            decoder: Decoder::new(self, device),
+            pixel_quantize_conv,
+            pixel_decoder: PixelDecoder::new(&self.pixel_decoder, device),
+            config: self.clone(),
+        })
+    }
+}
+
+impl ArVae {
+    /// The configuration that the network was made from.
+    pub fn config(&self) -> &VaeConfig {
+        &self.config
+    }
+
+    /// # Shapes
+    /// - `pixels`: `[batch, frames, 3, height, width]` in `[0, 1]`
+    pub fn encode(&self, pixels: Tensor<5>) -> Posterior {
+        let size = self.config.image_size;
+        assert_shape!(pixels, [_, _, 3, size, size]);
+        let [batch, frames, ..] = pixels.dims();
+        let moments = self
+            .encoder
+            .forward(pixels.flatten(0, 1), self.latent_tokens.val());
+        let [_, channels, tokens] = moments.dims();
+        let [mean, logvar] = moments
+            .chunk(2, 1)
+            .try_into()
+            .expect("mean and logarithm of the variance");
+        let per_token = |x: Tensor<3>| {
+            x.swap_dims(1, 2)
+                .reshape([batch, frames, tokens, channels / 2])
+        };
+        Posterior {
+            mean: per_token(mean),
+            logvar: per_token(logvar).clamp(-30.0, 20.0),
+        }
+    }
+
+    /// # Shapes
+    /// - `latents`: `[batch, frames, tokens, channels]`, of any length: only their direction counts
+    /// - output: `[batch, frames, 3, height, width]`, not clamped
+    pub fn decode(&self, latents: Tensor<4>) -> Tensor<5> {
+        let [batch, frames, ..] = latents.dims();
+        let codes = self
+            .pixel_quantize_conv
+            .forward(self.decoder.forward(latents));
+        let pixels = self.pixel_decoder.forward(codes);
+        let [_, channels, height, width] = pixels.dims();
+        pixels.reshape([batch, frames, channels, height, width])
+    }
+}

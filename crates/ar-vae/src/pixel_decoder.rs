@@ -1,0 +1,132 @@
+use ar_ops::conv::same_conv2d;
+use burn::module::Module;
+use burn::nn::{GroupNorm, GroupNormConfig, conv::Conv2d};
+use burn::tensor::{Device, Tensor, activation::silu};
+
+use crate::PixelDecoderConfig;
+
+/// Two convolutions around a residual. Checkpoint keys `norm1`, `conv1`, `norm2`, `conv2`,
+/// `nin_shortcut`.
+#[derive(Module, Debug)]
+struct ResBlock {
+    norm1: GroupNorm,
+    conv1: Conv2d,
+    norm2: GroupNorm,
+    conv2: Conv2d,
+    nin_shortcut: Option<Conv2d>,
+}
+
+impl ResBlock {
+    fn new([input, output]: [usize; 2], groups: usize, device: &Device) -> Self {
+        Self {
+            norm1: group_norm(groups, input, device),
+            conv1: same_conv2d([input, output], 3, false, device),
+            norm2: group_norm(groups, output, device),
+            conv2: same_conv2d([output, output], 3, false, device),
+            nin_shortcut: (input != output)
+                .then(|| same_conv2d([output, output], 1, false, device)),
+        }
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let hidden = self.conv1.forward(silu(self.norm1.forward(x.clone())));
+        let hidden = self.conv2.forward(silu(self.norm2.forward(hidden)));
+        let residual = match &self.nin_shortcut {
+            // Where channels change, the published networks feed the shortcut the block's own
+            // output; the input is dropped.
+            Some(shortcut) => shortcut.forward(hidden.clone()),
+            None => x,
+        };
+        hidden + residual
+    }
+}
+
+/// Residual blocks of one resolution, and the doubling after them.
+#[derive(Module, Debug)]
+struct UpLevel {
+    block: Vec<ResBlock>,
+    upsample_conv: Option<Conv2d>,
+}
+
+/// The convolutional decoder from a grid of codes to pixels (MaskGIT-VQGAN).
+/// Checkpoint prefix `pixel_decoder.`.
+#[derive(Module, Debug)]
+pub struct PixelDecoder {
+    conv_in: Conv2d,
+    mid: Vec<ResBlock>,
+    /// By level, full resolution first; walked from the last to the first.
+    up: Vec<UpLevel>,
+    norm_out: GroupNorm,
+    conv_out: Conv2d,
+}
+
+fn group_norm(groups: usize, channels: usize, device: &Device) -> GroupNorm {
+    GroupNormConfig::new(groups, channels)
+        .with_epsilon(1e-6)
+        .init(device)
+}
+
+fn upsample_nearest_2x(x: Tensor<4>) -> Tensor<4> {
+    let [batch, channels, height, width] = x.dims();
+    x.reshape([batch, channels, height, 1, width, 1])
+        .expand([batch, channels, height, 2, width, 2])
+        .reshape([batch, channels, 2 * height, 2 * width])
+}
+
+impl PixelDecoder {
+    /// A freshly initialised decoder.
+    pub fn new(config: &PixelDecoderConfig, device: &Device) -> Self {
+        let groups = config.norm_groups;
+        let channels: Vec<usize> = config
+            .channel_multipliers
+            .iter()
+            .map(|multiplier| multiplier * config.hidden_channels)
+            .collect();
+        let levels = channels.len();
+        let coarsest = channels[levels - 1];
+        let up = (0..levels)
+            .map(|level| {
+                let input = channels[(level + 1).min(levels - 1)];
+                let output = channels[level];
+                UpLevel {
+                    block: (0..config.res_blocks)
+                        .map(|block| {
+                            let input = if block == 0 { input } else { output };
+                            ResBlock::new([input, output], groups, device)
+                        })
+                        .collect(),
+                    upsample_conv: (level > 0)
+                        .then(|| same_conv2d([output, output], 3, true, device)),
+                }
+            })
+            .collect();
+        Self {
+            conv_in: same_conv2d([config.z_channels, coarsest], 3, true, device),
+            mid: (0..config.res_blocks)
+                .map(|_| ResBlock::new([coarsest, coarsest], groups, device))
+                .collect(),
+            up,
+            norm_out: group_norm(groups, channels[0], device),
+            conv_out: same_conv2d([channels[0], 3], 3, true, device),
+        }
+    }
+
+    /// # Shapes
+    /// - `codes`: `[images, z_channels, grid, grid]`
+    /// - output: `[images, 3, grid * 2^(levels - 1), grid * 2^(levels - 1)]`
+    pub fn forward(&self, codes: Tensor<4>) -> Tensor<4> {
+        let mut x = self.conv_in.forward(codes);
+        for block in &self.mid {
+            x = block.forward(x);
+        }
+        for level in self.up.iter().rev() {
+            for block in &level.block {
+                x = block.forward(x);
+            }
+            if let Some(conv) = &level.upsample_conv {
+                x = conv.forward(upsample_nearest_2x(x));
+            }
+        }
+        self.conv_out.forward(silu(self.norm_out.forward(x)))
+    }
+}

@@ -1,0 +1,55 @@
+use ar_ops::linear::linear;
+use burn::module::Module;
+use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear};
+use burn::tensor::{Device, Tensor, activation::gelu};
+
+use crate::{MultiheadAttention, VaeConfig};
+
+/// Hidden width of the MLP over the transformer's width.
+const MLP_RATIO: usize = 4;
+
+/// Two linear layers around an exact GELU. Checkpoint keys `mlp.c_fc`, `mlp.c_proj`.
+#[derive(Module, Debug)]
+pub struct TransformerMlp {
+    c_fc: Linear,
+    c_proj: Linear,
+}
+
+/// A pre-norm transformer layer. Checkpoint keys `ln_1`, `attn`, `ln_2`, `mlp`.
+#[derive(Module, Debug)]
+pub struct ResidualAttentionBlock {
+    ln_1: LayerNorm,
+    attn: MultiheadAttention,
+    ln_2: LayerNorm,
+    mlp: TransformerMlp,
+}
+
+impl ResidualAttentionBlock {
+    /// A freshly initialised layer of the configured width and heads.
+    pub fn new(config: &VaeConfig, device: &Device) -> Self {
+        let width = config.width;
+        let hidden = MLP_RATIO * width;
+        let normal = |std| Initializer::Normal { mean: 0.0, std };
+        Self {
+            ln_1: LayerNormConfig::new(width).init(device),
+            attn: MultiheadAttention::new(config, device),
+            ln_2: LayerNormConfig::new(width).init(device),
+            mlp: TransformerMlp {
+                c_fc: linear(
+                    [width, hidden],
+                    normal((2.0 * width as f64).powf(-0.5)),
+                    device,
+                ),
+                c_proj: linear([hidden, width], normal(config.residual_std()), device),
+            },
+        }
+    }
+
+    /// # Shapes
+    /// - `x` and output: `[batch, sequence, width]`
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let x = x.clone() + self.attn.forward(self.ln_1.forward(x), None);
+        let hidden = gelu(self.mlp.c_fc.forward(self.ln_2.forward(x.clone())));
+        x + self.mlp.c_proj.forward(hidden)
+    }
+}

@@ -1,0 +1,100 @@
+use std::fmt;
+
+/// One RGB picture, 8 bits a channel, rows from the top.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Frame {
+    width: usize,
+    height: usize,
+    rgb: Vec<u8>,
+}
+
+impl Frame {
+    /// A frame over `rgb` of `[height, width, 3]` bytes.
+    ///
+    /// # Panics
+    /// If `rgb` has another length, or there is no pixel.
+    pub fn new(width: usize, height: usize, rgb: Vec<u8>) -> Self {
+        assert!(width > 0 && height > 0, "a frame has at least one pixel");
+        assert_eq!(
+            rgb.len(),
+            height * width * 3,
+            "a {width}x{height} RGB frame"
+        );
+        Self { width, height, rgb }
+    }
+
+    /// Width in pixels.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Height in pixels.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// Width and height in pixels.
+    pub fn size(&self) -> (usize, usize) {
+        (self.width, self.height)
+    }
+
+    /// The pixels, `[height, width, 3]`.
+    pub fn rgb(&self) -> &[u8] {
+        &self.rgb
+    }
+
+    /// The pixels, `[height, width, 3]`, taken out of the frame.
+    pub fn into_rgb(self) -> Vec<u8> {
+        self.rgb
+    }
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Frame({}x{})", self.width, self.height)
+    }
+}
+
+/// Consecutive frames of one size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clip {
+    frames: Vec<Frame>,
+}
+
+impl Clip {
+    /// A clip of at least one frame.
+    ///
+    /// # Panics
+    /// If there is no frame or the sizes differ.
+    pub fn new(frames: Vec<Frame>) -> Self {
+        let size = frames
+            .first()
+            .expect("a clip has at least one frame")
+            .size();
+        assert!(
+            frames.iter().all(|f| f.size() == size),
+            "the frames of a clip have one size"
+        );
+        Self { frames }
+    }
+
+    /// Width in pixels.
+    pub fn width(&self) -> usize {
+        self.frames[0].width
+    }
+
+    /// Height in pixels.
+    pub fn height(&self) -> usize {
+        self.frames[0].height
+    }
+
+    /// The frames in order.
+    pub fn frames(&self) -> &[Frame] {
+        &self.frames
+    }
+
+    /// The frames in order, taken out of the clip.
+    pub fn into_frames(self) -> Vec<Frame> {
+        self.frames
+    }
+}

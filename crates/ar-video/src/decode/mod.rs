@@ -1,0 +1,245 @@
+//! Reading: what a path holds is found from its first bytes, not from its name.
+
+mod apng;
+mod canvas;
+mod ffmpeg;
+mod gif;
+mod images;
+mod ppm;
+mod webp;
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use image::ImageFormat;
+
+use crate::{Clip, Frame, VideoError};
+
+pub use ffmpeg::Ffmpeg;
+
+/// The longest side that is read.
+pub(crate) const MAX_SIDE: u64 = 16_384;
+/// The most pixels of a frame that are read (192 MiB as RGB).
+pub(crate) const MAX_PIXELS: u64 = 1 << 26;
+
+/// File name extensions of videos.
+const VIDEO_EXTENSIONS: [&str; 23] = [
+    "3gp", "apng", "asf", "avi", "flv", "gif", "h264", "m2ts", "m4v", "mjpeg", "mkv", "mov", "mp4",
+    "mpeg", "mpg", "mts", "mxf", "ogv", "ts", "vob", "webm", "wmv", "y4m",
+];
+
+type Frames = Box<dyn Iterator<Item = Result<Frame, VideoError>> + Send>;
+
+/// The frames of a video in order, in constant memory. An error ends the iteration.
+///
+/// Reads files that ffmpeg can decode, GIF, APNG and WebP animations, single PNG, JPEG, BMP and
+/// WebP images (videos of one frame), and folders of such images in natural order of their names
+/// (`2.png` before `10.png`). The frame times are ignored: each stored frame counts once.
+/// Transparent pixels are blended over black. All frames have one size.
+///
+/// ```no_run
+/// # fn main() -> Result<(), ar_video::VideoError> {
+/// let reader = ar_video::VideoReader::open("holiday.mp4".as_ref())?;
+/// println!("{:?}", reader.size());
+/// for frame in reader {
+///     println!("{:?}", frame?);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct VideoReader {
+    path: PathBuf,
+    frames: Frames,
+    size: (usize, usize),
+    /// Read by `open` already.
+    first: Option<Frame>,
+    index: usize,
+    failed: bool,
+}
+
+impl VideoReader {
+    /// Opens a video and decodes its first frame, with the `ffmpeg` of [`Ffmpeg::from_env`] where
+    /// one is needed.
+    ///
+    /// # Errors
+    /// If the path is missing or empty, or the first frame cannot be decoded.
+    pub fn open(path: &Path) -> Result<Self, VideoError> {
+        Self::open_with(path, &Ffmpeg::from_env())
+    }
+
+    /// [`open`](Self::open) with a given ffmpeg.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn open_with(path: &Path, ffmpeg: &Ffmpeg) -> Result<Self, VideoError> {
+        let mut frames = frames_of(path, ffmpeg)?;
+        let path = path.to_owned();
+        let Some(first) = frames.next().transpose()? else {
+            return Err(VideoError::NoFrames { path });
+        };
+        let size = first.size();
+        Ok(Self {
+            path,
+            frames,
+            size,
+            first: Some(first),
+            index: 0,
+            failed: false,
+        })
+    }
+
+    /// Width and height of the frames.
+    pub fn size(&self) -> (usize, usize) {
+        self.size
+    }
+
+    fn next_frame(&mut self) -> Option<Result<Frame, VideoError>> {
+        let frame = match self.first.take() {
+            Some(first) => first,
+            None => match self.frames.next()? {
+                Ok(frame) => frame,
+                Err(error) => return Some(Err(error)),
+            },
+        };
+        if frame.size() != self.size {
+            return Some(Err(VideoError::FrameSize {
+                path: self.path.clone(),
+                index: self.index,
+                expected: self.size,
+                found: frame.size(),
+            }));
+        }
+        self.index += 1;
+        Some(Ok(frame))
+    }
+}
+
+impl fmt::Debug for VideoReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (width, height) = self.size;
+        write!(f, "VideoReader({:?}, {width}x{height})", self.path)
+    }
+}
+
+impl Iterator for VideoReader {
+    type Item = Result<Frame, VideoError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let item = self.next_frame();
+        self.failed = !matches!(item, Some(Ok(_)));
+        item
+    }
+}
+
+/// All frames of a video; see [`VideoReader`].
+///
+/// # Errors
+/// If the video cannot be opened, or any of its frames cannot be decoded.
+pub fn read_clip(path: &Path) -> Result<Clip, VideoError> {
+    VideoReader::open(path)?
+        .collect::<Result<_, _>>()
+        .map(Clip::new)
+}
+
+/// Whether a dataset listing should take this path for a video: a name with a known video
+/// extension (`gif` and `apng` included), or a folder that contains images. Hidden files are not
+/// taken, nor are single images.
+pub fn is_video_path(path: &Path) -> bool {
+    if path.is_dir() {
+        return images::list(path).is_ok_and(|images| !images.is_empty());
+    }
+    !is_hidden(path) && has_extension(path, &VIDEO_EXTENSIONS)
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name()
+        .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+fn has_extension(path: &Path, extensions: &[&str]) -> bool {
+    path.extension()
+        .is_some_and(|e| extensions.iter().any(|known| e.eq_ignore_ascii_case(known)))
+}
+
+fn frames_of(path: &Path, ffmpeg: &Ffmpeg) -> Result<Frames, VideoError> {
+    let metadata = fs::metadata(path).map_err(|e| VideoError::io(path, e))?;
+    if metadata.is_dir() {
+        return images::open_folder(path);
+    }
+    if !metadata.is_file() {
+        return Err(VideoError::NotAFile {
+            path: path.to_owned(),
+        });
+    }
+    if metadata.len() == 0 {
+        return Err(VideoError::EmptyFile {
+            path: path.to_owned(),
+        });
+    }
+    let mut head = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(64).read_to_end(&mut head))
+        .map_err(|e| VideoError::io(path, e))?;
+    match image::guess_format(&head) {
+        Ok(ImageFormat::Gif) => gif::open(path),
+        Ok(format) if images::FORMATS.contains(&format) => images::open_file(path, format),
+        _ => ffmpeg.open(path),
+    }
+}
+
+/// The size as `usize`, if it is one that is read. `width * height * 4` cannot overflow then.
+fn checked_size(path: &Path, width: u64, height: u64) -> Result<(usize, usize), VideoError> {
+    if width == 0 || height == 0 {
+        return Err(VideoError::decode(
+            path,
+            format!("a frame of {width}x{height} pixels"),
+        ));
+    }
+    if width > MAX_SIDE || height > MAX_SIDE || width * height > MAX_PIXELS {
+        return Err(VideoError::TooLarge {
+            path: path.to_owned(),
+            width,
+            height,
+        });
+    }
+    Ok((width as usize, height as usize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn videos_are_known_by_name() {
+        for name in ["a.mp4", "a.AVI", "folder/b.c.webm", "x.gif", "-.mkv"] {
+            assert!(is_video_path(Path::new(name)), "{name}");
+        }
+        for name in [
+            "a.txt",
+            "mp4",
+            ".mp4",
+            "._a.mp4",
+            "a.png",
+            "a.mp4.part",
+            "",
+            "/",
+            "..",
+        ] {
+            assert!(!is_video_path(Path::new(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_checked_without_overflow() {
+        let path = Path::new("x");
+        assert_eq!(checked_size(path, 16_384, 4096).unwrap(), (16_384, 4096));
+        for (width, height) in [(0, 1), (16_385, 1), (16_384, 4097), (u64::MAX, u64::MAX)] {
+            assert!(checked_size(path, width, height).is_err());
+        }
+    }
+}

@@ -1,0 +1,97 @@
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use crate::VideoError;
+
+/// What a [`VideoWriter`](crate::VideoWriter) writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum VideoFormat {
+    /// H.264 in an MP4 file: plays everywhere, lossy.
+    Mp4,
+    /// An animated GIF: shows everywhere, 256 colours a frame.
+    Gif,
+    /// An animated PNG: shows in browsers, lossless.
+    Apng,
+    /// A folder of PNG files: lossless, for other programs.
+    Png,
+}
+
+impl VideoFormat {
+    /// All formats.
+    pub const ALL: [Self; 4] = [Self::Mp4, Self::Gif, Self::Apng, Self::Png];
+
+    /// The name, as [`FromStr`] reads it: `mp4`, `gif`, `apng` or `png`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mp4 => "mp4",
+            Self::Gif => "gif",
+            Self::Apng => "apng",
+            Self::Png => "png",
+        }
+    }
+
+    /// The file name extension without the dot. The folder of [`Png`](Self::Png) gets `frames`.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Png => "frames",
+            format => format.name(),
+        }
+    }
+
+    /// The format for an output path by its extension: `mp4`, `gif`, `apng`, `png` (one file, so
+    /// [`Apng`](Self::Apng), which is a PNG file) or `frames` (a folder: [`Png`](Self::Png)).
+    pub fn from_path(path: &Path) -> Option<Self> {
+        let extension = path.extension()?.to_str()?.to_ascii_lowercase();
+        match extension.as_str() {
+            "png" => Some(Self::Apng),
+            extension => Self::ALL
+                .into_iter()
+                .find(|format| format.extension() == extension),
+        }
+    }
+}
+
+impl FromStr for VideoFormat {
+    type Err = VideoError;
+
+    fn from_str(name: &str) -> Result<Self, VideoError> {
+        Self::ALL
+            .into_iter()
+            .find(|format| format.name().eq_ignore_ascii_case(name))
+            .ok_or_else(|| VideoError::UnknownFormat {
+                name: name.to_owned(),
+            })
+    }
+}
+
+impl fmt::Display for VideoFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_extensions_lead_back() {
+        for format in VideoFormat::ALL {
+            assert_eq!(format.to_string().parse::<VideoFormat>().unwrap(), format);
+            let path = Path::new("a.b").with_extension(format.extension());
+            assert_eq!(VideoFormat::from_path(&path), Some(format));
+        }
+        assert_eq!("GIF".parse::<VideoFormat>().unwrap(), VideoFormat::Gif);
+        assert_eq!(
+            VideoFormat::from_path(Path::new("x.PNG")),
+            Some(VideoFormat::Apng)
+        );
+        assert_eq!(VideoFormat::from_path(Path::new("mp4")), None);
+        let error = "webm".parse::<VideoFormat>().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            r#"unknown video format "webm", expected mp4, gif, apng or png"#
+        );
+    }
+}

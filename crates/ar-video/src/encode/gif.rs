@@ -1,0 +1,104 @@
+//! GIF with a palette for each frame.
+
+use std::path::{Path, PathBuf};
+
+use gif::{Encoder as RawEncoder, EncodingError, Frame as GifFrame, Repeat};
+
+use super::output::OutputFile;
+use super::palette::{Indexed, quantise};
+use super::{Encoder, VideoFormat};
+use crate::{Frame, VideoError};
+
+/// Players take frames shorter than this (in 1/100 s) for a mistake and show them for 10.
+const MIN_DELAY: f64 = 2.0;
+pub(super) struct GifEncoder {
+    path: PathBuf,
+    /// Time of a frame in 1/100 s.
+    delay: f64,
+    /// Until the first frame tells the size.
+    output: Option<OutputFile>,
+    encoder: Option<RawEncoder<OutputFile>>,
+    frames: u64,
+}
+
+impl GifEncoder {
+    pub fn create(path: &Path, fps: f64) -> Result<Self, VideoError> {
+        Ok(Self {
+            path: path.to_owned(),
+            delay: (100.0 / fps).max(MIN_DELAY),
+            output: Some(OutputFile::create(path)?),
+            encoder: None,
+            frames: 0,
+        })
+    }
+
+    fn start(
+        &self,
+        frame: &Frame,
+        output: OutputFile,
+    ) -> Result<RawEncoder<OutputFile>, VideoError> {
+        let (width, height) = gif_size(frame).ok_or_else(|| VideoError::UnsupportedSize {
+            path: self.path.clone(),
+            format: VideoFormat::Gif,
+            width: frame.width(),
+            height: frame.height(),
+            limit: "65535x65535",
+        })?;
+        let failed = |e| encoding_error(&self.path, e);
+        let mut encoder = RawEncoder::new(output, width, height, &[]).map_err(failed)?;
+        encoder.set_repeat(Repeat::Infinite).map_err(failed)?;
+        Ok(encoder)
+    }
+
+    /// The time of the next frame: the error of rounding one is made up for in the next.
+    fn next_delay(&self) -> u16 {
+        let end_of = |frame: u64| (frame as f64 * self.delay).round();
+        (end_of(self.frames + 1) - end_of(self.frames)) as u16
+    }
+}
+
+impl Encoder for GifEncoder {
+    fn write(&mut self, frame: &Frame) -> Result<(), VideoError> {
+        if let Some(output) = self.output.take() {
+            self.encoder = Some(self.start(frame, output)?);
+        }
+        let (width, height) = gif_size(frame).expect("the size of the first frame");
+        let Indexed { palette, pixels } = quantise(frame.rgb());
+        let picture = GifFrame {
+            width,
+            height,
+            delay: self.next_delay(),
+            palette: Some(palette),
+            buffer: pixels.into(),
+            ..GifFrame::default()
+        };
+        let encoder = self.encoder.as_mut().expect("started with the first frame");
+        encoder
+            .write_frame(&picture)
+            .map_err(|e| encoding_error(&self.path, e))?;
+        self.frames += 1;
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<(), VideoError> {
+        let encoder = self.encoder.expect("started with the first frame");
+        encoder
+            .into_inner()
+            .map_err(|e| encoding_error(&self.path, e))?
+            .persist()
+    }
+}
+
+fn gif_size(frame: &Frame) -> Option<(u16, u16)> {
+    Some((
+        frame.width().try_into().ok()?,
+        frame.height().try_into().ok()?,
+    ))
+}
+
+fn encoding_error(path: &Path, error: EncodingError) -> VideoError {
+    match error {
+        EncodingError::Io(e) => VideoError::io(path, e),
+        e => VideoError::encode(path, e),
+    }
+}

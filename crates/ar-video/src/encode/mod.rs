@@ -1,0 +1,137 @@
+//! Writing: everything goes to a temporary sibling first and is renamed when it is complete.
+
+mod apng;
+mod format;
+mod gif;
+mod mp4;
+mod output;
+mod palette;
+mod png;
+mod yuv;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::{Clip, Frame, VideoError};
+
+pub use format::VideoFormat;
+
+/// Writes a video frame by frame.
+///
+/// The output appears at its path in [`finish`](Self::finish), complete, replacing what was
+/// there; a writer that is dropped before, or whose write failed, leaves nothing behind (but the
+/// folders above the output, which [`create`](Self::create) makes, stay).
+///
+/// Memory: GIF and PNG frames are written at once; MP4 keeps the compressed frames, and APNG all
+/// frames, until the end, because their number stands at the start of the file.
+///
+/// - **MP4**: H.264, YUV 4:2:0, BT.601, limited range; lossy. Odd sizes are padded to even ones,
+///   and small ones to 16, by repeating the edge pixels. At most 3840x2160 or 2160x3840.
+/// - **GIF**: at most 256 colours a frame, exact where the frame has no more; loops forever. Times
+///   are multiples of 1/100 s, rounded such that the whole keeps the rate. At most 50 frames a
+///   second, because players slow down what is faster: a higher rate plays at 50.
+/// - **APNG**: lossless; loops forever.
+/// - **PNG**: a folder of `frame_00000.png`, `frame_00001.png`, ...; lossless, without a rate. An
+///   existing folder is replaced if it holds nothing but such files.
+pub struct VideoWriter {
+    path: PathBuf,
+    /// `None` after an error.
+    encoder: Option<Box<dyn Encoder>>,
+    size: Option<(usize, usize)>,
+    index: usize,
+}
+
+/// One output format. Frames come in one size; `finish` comes after at least one.
+trait Encoder: Send {
+    fn write(&mut self, frame: &Frame) -> Result<(), VideoError>;
+    fn finish(self: Box<Self>) -> Result<(), VideoError>;
+}
+
+impl VideoWriter {
+    /// Starts a video of `fps` frames a second (0.01 to 1000). Missing folders above `path` are
+    /// made.
+    ///
+    /// # Errors
+    /// If the frame rate is out of range or the path cannot be written.
+    pub fn create(path: &Path, format: VideoFormat, fps: f64) -> Result<Self, VideoError> {
+        // Not a number is outside of every range.
+        if !(0.01..=1000.0).contains(&fps) {
+            return Err(VideoError::FrameRate { fps });
+        }
+        let encoder: Box<dyn Encoder> = match format {
+            VideoFormat::Mp4 => Box::new(mp4::Mp4Encoder::create(path, fps)?),
+            VideoFormat::Gif => Box::new(gif::GifEncoder::create(path, fps)?),
+            VideoFormat::Apng => Box::new(apng::ApngEncoder::create(path, fps)?),
+            VideoFormat::Png => Box::new(png::PngFolder::create(path)?),
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            encoder: Some(encoder),
+            size: None,
+            index: 0,
+        })
+    }
+
+    /// Appends a frame.
+    ///
+    /// # Errors
+    /// If the frame differs in size from the first one, the format cannot hold it, or it cannot be
+    /// written. After an error every further call fails.
+    pub fn write(&mut self, frame: &Frame) -> Result<(), VideoError> {
+        let mut encoder = self.take()?;
+        let expected = *self.size.get_or_insert(frame.size());
+        if frame.size() != expected {
+            return Err(VideoError::FrameSize {
+                path: self.path.clone(),
+                index: self.index,
+                expected,
+                found: frame.size(),
+            });
+        }
+        encoder.write(frame)?;
+        self.encoder = Some(encoder);
+        self.index += 1;
+        Ok(())
+    }
+
+    /// Completes the video and puts it at its path.
+    ///
+    /// # Errors
+    /// If there is no frame, an earlier write failed, or the rest cannot be written.
+    pub fn finish(mut self) -> Result<(), VideoError> {
+        let encoder = self.take()?;
+        if self.index == 0 {
+            return Err(VideoError::NothingWritten { path: self.path });
+        }
+        encoder.finish()
+    }
+
+    fn take(&mut self) -> Result<Box<dyn Encoder>, VideoError> {
+        self.encoder
+            .take()
+            .ok_or_else(|| VideoError::encode(&self.path, "an earlier frame could not be written"))
+    }
+}
+
+impl fmt::Debug for VideoWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VideoWriter({:?}, {} frames)", self.path, self.index)
+    }
+}
+
+/// Writes a whole clip; see [`VideoWriter`].
+///
+/// # Errors
+/// As those of [`VideoWriter`].
+pub fn write_clip(
+    path: &Path,
+    clip: &Clip,
+    format: VideoFormat,
+    fps: f64,
+) -> Result<(), VideoError> {
+    let mut writer = VideoWriter::create(path, format, fps)?;
+    for frame in clip.frames() {
+        writer.write(frame)?;
+    }
+    writer.finish()
+}

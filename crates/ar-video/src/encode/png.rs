@@ -1,0 +1,59 @@
+//! A folder of PNG files.
+
+use std::io::Write;
+use std::path::Path;
+
+use png::{BitDepth, ColorType, EncodingError};
+
+use super::Encoder;
+use super::output::OutputFolder;
+use crate::{Frame, VideoError};
+
+pub(super) struct PngFolder {
+    output: OutputFolder,
+    frames: usize,
+}
+
+impl PngFolder {
+    pub fn create(path: &Path) -> Result<Self, VideoError> {
+        Ok(Self {
+            output: OutputFolder::create(path)?,
+            frames: 0,
+        })
+    }
+}
+
+impl Encoder for PngFolder {
+    fn write(&mut self, frame: &Frame) -> Result<(), VideoError> {
+        let path = self.output.path();
+        let mut file = self
+            .output
+            .create_file(&format!("frame_{:05}.png", self.frames))?;
+        let failed = |e| png_error(path, e);
+        let mut writer = header(&mut file, frame).write_header().map_err(failed)?;
+        writer.write_image_data(frame.rgb()).map_err(failed)?;
+        writer.finish().map_err(failed)?;
+        file.flush().map_err(|e| VideoError::io(path, e))?;
+        self.frames += 1;
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<(), VideoError> {
+        self.output.persist()
+    }
+}
+
+/// An encoder for 8-bit RGB pictures of the size of `frame`.
+pub(super) fn header<W: Write>(output: W, frame: &Frame) -> png::Encoder<'static, W> {
+    let mut encoder = png::Encoder::new(output, frame.width() as u32, frame.height() as u32);
+    encoder.set_color(ColorType::Rgb);
+    encoder.set_depth(BitDepth::Eight);
+    encoder
+}
+
+pub(super) fn png_error(path: &Path, error: EncodingError) -> VideoError {
+    match error {
+        EncodingError::IoError(e) => VideoError::io(path, e),
+        e => VideoError::encode(path, e),
+    }
+}

@@ -1,0 +1,220 @@
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a video could not be read or written. Every message names the file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VideoError {
+    /// There is nothing under this path.
+    #[error("{}: no such file or folder", path.display())]
+    NotFound {
+        /// What was asked for.
+        path: PathBuf,
+    },
+    /// The path is a device, a pipe or something else that cannot be read twice.
+    #[error("{}: neither a file nor a folder", path.display())]
+    NotAFile {
+        /// What was asked for.
+        path: PathBuf,
+    },
+    /// The file has no bytes.
+    #[error("{}: the file is empty", path.display())]
+    EmptyFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The folder holds no image file.
+    #[error("{}: the folder has no image files (png, jpg, bmp or webp)", path.display())]
+    NoImages {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The file is a video, but without a single frame.
+    #[error("{}: no video frames", path.display())]
+    NoFrames {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file, a folder or a pipe could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The disk is full. Nothing of the output is left behind.
+    #[error("no space left on the disk, needed for {}", path.display())]
+    NoSpace {
+        /// The output that was being written.
+        path: PathBuf,
+    },
+    /// A GIF or image file is damaged, truncated or of an unsupported kind.
+    #[error("{}: cannot decode: {message}", path.display())]
+    Decode {
+        /// The file.
+        path: PathBuf,
+        /// What the decoder said.
+        message: String,
+    },
+    /// A frame is larger than this crate reads.
+    #[error(
+        "{}: {width}x{height} is too large, at most {} pixels a side and {} in all are read",
+        path.display(), crate::decode::MAX_SIDE, crate::decode::MAX_PIXELS
+    )]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Width in pixels.
+        width: u64,
+        /// Height in pixels.
+        height: u64,
+    },
+    /// Two images of a folder differ in size.
+    #[error(
+        "the frames of a video have one size, but {} is {}x{} and {} is {}x{}",
+        first.display(), first_size.0, first_size.1, other.display(), other_size.0, other_size.1
+    )]
+    MixedSizes {
+        /// The first image of the folder.
+        first: PathBuf,
+        /// Its width and height.
+        first_size: (usize, usize),
+        /// The image that differs.
+        other: PathBuf,
+        /// Its width and height.
+        other_size: (usize, usize),
+    },
+    /// A frame, read from a file or handed to a writer, differs in size from the first one.
+    #[error(
+        "{}: the frames of a video have one size, but frame {index} is {}x{}, not {}x{}",
+        path.display(), found.0, found.1, expected.0, expected.1
+    )]
+    FrameSize {
+        /// The video.
+        path: PathBuf,
+        /// The frame, from 0.
+        index: usize,
+        /// Width and height of the first frame.
+        expected: (usize, usize),
+        /// Width and height of this frame.
+        found: (usize, usize),
+    },
+    /// ffmpeg could not be started.
+    #[error(
+        "{}: reading this file needs ffmpeg, but {program:?} cannot be run ({source}): install \
+         ffmpeg or set AR_FFMPEG to its path",
+        path.display()
+    )]
+    FfmpegMissing {
+        /// The file that was to be read.
+        path: PathBuf,
+        /// The program that was tried.
+        program: OsString,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// ffmpeg could not decode the file, or not all of it.
+    #[error("{}: ffmpeg cannot decode this file: {message}", path.display())]
+    Ffmpeg {
+        /// The file.
+        path: PathBuf,
+        /// The first line that ffmpeg printed.
+        message: String,
+    },
+    /// ffmpeg is too old for the options used here.
+    #[error("{}: ffmpeg 5.1 or newer is needed, the one found says: {message}", path.display())]
+    FfmpegTooOld {
+        /// The file that was to be read.
+        path: PathBuf,
+        /// The first line that ffmpeg printed.
+        message: String,
+    },
+    /// ffmpeg sent nothing for too long.
+    #[error("{}: ffmpeg sent no frame for {seconds} seconds", path.display())]
+    TimedOut {
+        /// The file.
+        path: PathBuf,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// No format has this name.
+    #[error("unknown video format {name:?}, expected mp4, gif, apng or png")]
+    UnknownFormat {
+        /// The name.
+        name: String,
+    },
+    /// The frame rate cannot be written.
+    #[error("a frame rate of {fps} frames a second is not between 0.01 and 1000")]
+    FrameRate {
+        /// The frame rate.
+        fps: f64,
+    },
+    /// The format cannot hold frames of this size.
+    #[error("{}: {format} cannot hold frames of {width}x{height} pixels, at most {limit}",
+        path.display())]
+    UnsupportedSize {
+        /// The output.
+        path: PathBuf,
+        /// The format.
+        format: crate::VideoFormat,
+        /// Width in pixels.
+        width: usize,
+        /// Height in pixels.
+        height: usize,
+        /// The largest size in words.
+        limit: &'static str,
+    },
+    /// The output folder holds files that are not frames; it is not replaced.
+    #[error(
+        "{}: not replaced, the folder holds {entry:?}, which is not a frame_*.png",
+        path.display()
+    )]
+    FolderInUse {
+        /// The folder.
+        path: PathBuf,
+        /// One of the entries in the way.
+        entry: OsString,
+    },
+    /// The encoder refused a frame, or the writer was used after an error.
+    #[error("{}: cannot encode: {message}", path.display())]
+    Encode {
+        /// The output.
+        path: PathBuf,
+        /// What the encoder said.
+        message: String,
+    },
+    /// The writer was finished before a frame was written.
+    #[error("{}: a video has at least one frame, none was written", path.display())]
+    NothingWritten {
+        /// The output.
+        path: PathBuf,
+    },
+}
+
+impl VideoError {
+    /// An I/O error at `path`; a full disk has its own variant.
+    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::NotFound => Self::NotFound { path },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace { path },
+            _ => Self::Io { path, source },
+        }
+    }
+
+    pub(crate) fn decode(path: &Path, message: impl ToString) -> Self {
+        Self::Decode {
+            path: path.to_owned(),
+            message: message.to_string(),
+        }
+    }
+
+    pub(crate) fn encode(path: &Path, message: impl ToString) -> Self {
+        Self::Encode {
+            path: path.to_owned(),
+            message: message.to_string(),
+        }
+    }
+}

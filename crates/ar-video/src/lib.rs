@@ -1,0 +1,41 @@
+//! Video clips in memory, read from and written to files.
+//!
+//! - [`Frame`] and [`Clip`] hold 8-bit RGB pictures; there is no tensor library here.
+//! - [`VideoReader`] streams the frames of a file in constant memory; [`read_clip`] collects
+//!   them. Animated GIF, PNG and WebP, single images and folders of images are decoded here;
+//!   everything else by the system's `ffmpeg` ([`Ffmpeg`]).
+//! - [`square_crop`] is the published preprocessing.
+//! - [`VideoWriter`] and [`write_clip`] write MP4, GIF, APNG or a folder of PNG files.
+//!   A file appears under its name only when it is complete.
+//!
+//! ```
+//! use ar_video::{Clip, Frame, VideoFormat, read_clip, square_crop, write_clip};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! let shade = |i: u8| Frame::new(48, 32, vec![i * 10; 48 * 32 * 3]);
+//! let clip = Clip::new((0..8).map(shade).collect());
+//!
+//! let path = folder.path().join("fade.gif");
+//! write_clip(&path, &clip, VideoFormat::Gif, 25.0)?;
+//! assert_eq!(read_clip(&path)?, clip);
+//!
+//! let small = square_crop(&clip.frames()[0], 16);
+//! assert_eq!((small.width(), small.height()), (16, 16));
+//! # Ok(())
+//! # }
+//! ```
+
+#![warn(missing_docs)]
+
+mod clip;
+mod decode;
+mod encode;
+mod error;
+mod transform;
+
+pub use clip::{Clip, Frame};
+pub use decode::{Ffmpeg, VideoReader, is_video_path, read_clip};
+pub use encode::{VideoFormat, VideoWriter, write_clip};
+pub use error::VideoError;
+pub use transform::square_crop;

@@ -1,0 +1,166 @@
+use std::fs;
+use std::path::Path;
+
+use ar_video::{VideoError, VideoFormat, VideoReader, read_clip, write_clip};
+use image::{ImageFormat, RgbImage};
+use tempfile::tempdir;
+
+use crate::{has_ffmpeg, noise, smooth};
+
+fn message(path: &Path) -> String {
+    let message = read_clip(path).unwrap_err().to_string();
+    assert!(
+        message.contains(path.to_str().unwrap()),
+        "{message} does not name {path:?}"
+    );
+    message
+}
+
+#[test]
+fn missing_and_empty_paths() {
+    let folder = tempdir().unwrap();
+    assert!(message(folder.path()).contains("no image files"));
+    let path = folder.path().join("clip.mp4");
+    assert!(message(&path).contains("no such file"));
+    fs::write(&path, "").unwrap();
+    assert!(message(&path).contains("the file is empty"));
+    fs::rename(&path, folder.path().join("0.png")).unwrap();
+    let error = read_clip(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("0.png: the file is empty"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn devices_are_not_read() {
+    assert!(message(Path::new("/dev/zero")).contains("neither a file nor a folder"));
+}
+
+#[test]
+fn images_of_different_sizes_are_named() {
+    let folder = tempdir().unwrap();
+    RgbImage::new(4, 2)
+        .save(folder.path().join("a.png"))
+        .unwrap();
+    RgbImage::new(4, 2)
+        .save(folder.path().join("b.png"))
+        .unwrap();
+    RgbImage::new(4, 3)
+        .save(folder.path().join("c.png"))
+        .unwrap();
+    let mut reader = VideoReader::open(folder.path()).unwrap();
+    assert!(reader.next().unwrap().is_ok());
+    assert!(reader.next().unwrap().is_ok());
+    let error = reader.next().unwrap().unwrap_err().to_string();
+    assert!(
+        error.contains("a.png is 4x2 and") && error.ends_with("c.png is 4x3"),
+        "{error}"
+    );
+    assert!(reader.next().is_none());
+}
+
+/// Every shorter piece of `bytes` that starts like it must be refused, never read as less.
+fn assert_no_prefix_reads(path: &Path, bytes: &[u8], shortest: usize) {
+    for length in shortest..bytes.len() {
+        fs::write(path, &bytes[..length]).unwrap();
+        let result = read_clip(path);
+        assert!(
+            result.is_err(),
+            "{path:?}: {length} of {} bytes read as {result:?}",
+            bytes.len()
+        );
+    }
+}
+
+#[test]
+fn truncated_animations_are_refused() {
+    let folder = tempdir().unwrap();
+    // The shortest pieces are not known for what they are and go to ffmpeg, which is slow.
+    for (format, head, tail) in [(VideoFormat::Gif, 6, 0), (VideoFormat::Apng, 8, 12)] {
+        let path = folder
+            .path()
+            .join("clip")
+            .with_extension(format.extension());
+        write_clip(&path, &noise(5, 4, 3), format, 10.0).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        // All frames of an APNG are there before its end marker of 12 bytes.
+        assert_no_prefix_reads(&path, &bytes[..bytes.len() - tail], head);
+    }
+}
+
+#[test]
+fn truncated_images_are_refused() {
+    let folder = tempdir().unwrap();
+    let frame = &noise(9, 7, 1).frames()[0].clone();
+    let image = RgbImage::from_raw(9, 7, frame.rgb().to_vec()).unwrap();
+    for (format, head, tail) in [
+        (ImageFormat::Png, 8, 12),
+        // Here the last byte is padding.
+        (ImageFormat::Bmp, 2, 1),
+        (ImageFormat::WebP, 12, 1),
+        (ImageFormat::Jpeg, 3, 0),
+    ] {
+        let path = folder.path().join("image");
+        image.save_with_format(&path, format).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        assert_no_prefix_reads(&path, &bytes[..bytes.len() - tail], head);
+    }
+}
+
+#[test]
+fn damage_never_panics() {
+    let folder = tempdir().unwrap();
+    for format in [VideoFormat::Gif, VideoFormat::Apng] {
+        let path = folder
+            .path()
+            .join("clip")
+            .with_extension(format.extension());
+        write_clip(&path, &noise(5, 4, 3), format, 10.0).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        for at in 8..bytes.len() {
+            for value in [0, 1, 127, 255] {
+                let mut damaged = bytes.clone();
+                damaged[at] = value;
+                fs::write(&path, damaged).unwrap();
+                // Any answer will do.
+                let _ = read_clip(&path);
+            }
+        }
+    }
+}
+
+#[test]
+fn huge_frames_are_refused_before_they_are_allocated() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("huge.gif");
+    write_clip(&path, &noise(2, 2, 1), VideoFormat::Gif, 10.0).unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[6..10].fill(0xff);
+    fs::write(&path, bytes).unwrap();
+    assert!(message(&path).contains("65535x65535 is too large"));
+}
+
+#[test]
+fn damaged_videos_are_refused() {
+    if !has_ffmpeg() {
+        return;
+    }
+    let folder = tempdir().unwrap();
+    let text = folder.path().join("text.mp4");
+    fs::write(
+        &text,
+        "This is a text file, whatever its name says.\n".repeat(20),
+    )
+    .unwrap();
+    assert!(message(&text).contains("ffmpeg cannot decode this file"));
+
+    let path = folder.path().join("clip.mp4");
+    write_clip(&path, &smooth(64, 64, 12), VideoFormat::Mp4, 25.0).unwrap();
+    let bytes = fs::read(&path).unwrap();
+    for part in [1, 5, 10, 30, 50, 70, 90, 99] {
+        fs::write(&path, &bytes[..bytes.len() * part / 100]).unwrap();
+        assert!(
+            matches!(read_clip(&path), Err(VideoError::Ffmpeg { .. })),
+            "{part} %"
+        );
+    }
+}
