@@ -1,1 +1,68 @@
+//! What the benches share: the device, the small preset, inputs, and how long to measure.
+//!
+//! The small preset is that of `configs/shapes`, read from there: its sizes are written nowhere
+//! else. Throughput counts frames in every bench.
+//!
+//! `cargo xtask bench` runs the benches and prints one table. The device is that of the environment
+//! variable `AR_DEVICE`, a name of `ar-sample devices`, or else the preferred one.
+#![warn(missing_docs)]
 
+use std::time::Duration;
+
+use ar_train::config::{DiffusionRun, VaeRun, read_config};
+use burn::tensor::{Device, Distribution, Tensor};
+use criterion::Criterion;
+
+/// The device to measure on.
+///
+/// # Panics
+/// If `AR_DEVICE` names none.
+pub fn device() -> Device {
+    let name = std::env::var("AR_DEVICE");
+    let name = name.as_deref().unwrap_or("auto");
+    let device = ar_device::open(name).unwrap_or_else(|error| panic!("AR_DEVICE: {error}"));
+    device.seed(0);
+    device
+}
+
+/// The transformer of the small preset, and how it is trained.
+pub fn small_diffusion() -> DiffusionRun {
+    read_config(include_str!("../../configs/shapes/diffusion.toml"), &[])
+        .expect("a configuration of the repository")
+}
+
+/// The VAE of the small preset, and how it is trained.
+pub fn small_vae() -> VaeRun {
+    read_config(include_str!("../../configs/shapes/vae.toml"), &[])
+        .expect("a configuration of the repository")
+}
+
+/// Gaussian noise.
+pub fn noise<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
+    Tensor::random(shape, Distribution::Normal(0.0, 1.0), device)
+}
+
+/// Pictures of noise in `[0, 1]`.
+///
+/// # Shapes
+/// - output: `[batch, frames, 3, size, size]`
+pub fn pixels([batch, frames]: [usize; 2], size: usize, device: &Device) -> Tensor<5> {
+    let shape = [batch, frames, 3, size, size];
+    Tensor::random(shape, Distribution::Uniform(0.0, 1.0), device)
+}
+
+/// Waits until the device has done all it was asked to: GPUs compute behind the program's back.
+///
+/// # Panics
+/// If the device has failed.
+pub fn wait(device: &Device) {
+    device.sync().expect("the device works");
+}
+
+/// Few samples in a short time: all benches together take minutes on two cores.
+pub fn criterion() -> Criterion {
+    Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2))
+}

@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -203,8 +202,8 @@ impl LatentDataset {
                 view(Dtype::I64, &self.shape[..1], labels).map_err(error)?,
             ));
         }
-        safetensors::serialize_to_file(tensors, None::<HashMap<String, String>>, path)
-            .map_err(error)
+        let file = safetensors::serialize(tensors, None).map_err(error)?;
+        ar_files::write_atomically(path, &file).map_err(|e| error(e.into()))
     }
 
     /// Reads a file.

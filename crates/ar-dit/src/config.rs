@@ -95,6 +95,11 @@ pub enum DitConfigError {
 }
 
 impl DitConfig {
+    /// The published size: 672 M parameters.
+    pub fn published() -> Self {
+        Self::default()
+    }
+
     /// Hidden units of the MLP.
     pub fn mlp_hidden(&self) -> usize {
         (self.hidden_size as f64 * self.mlp_ratio) as usize

@@ -35,7 +35,9 @@ mod tests {
         );
         // MSE = (1 + 4 + 16) / 6 = 3.5
         let expected = 10.0 * (255.0_f64 * 255.0 / 3.5).log10();
-        assert!((psnr(&[a.clone()], &[b.clone()]) - expected).abs() < 1e-12);
+        assert!(
+            (psnr(std::slice::from_ref(&a), std::slice::from_ref(&b)) - expected).abs() < 1e-12
+        );
         // A second frame without error halves the mean: 3.01 dB more.
         let halved = psnr(&[a.clone(), a.clone()], &[b, a]);
         assert!((halved - expected - 10.0 * 2.0_f64.log10()).abs() < 1e-12);

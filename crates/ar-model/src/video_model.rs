@@ -136,14 +136,8 @@ impl VideoModel {
         if let Some(vae) = &self.vae {
             save_weights(vae, &files.vae, VAE_KEYS, precision)?;
         }
-        let write = || -> std::io::Result<()> {
-            let mut file = tempfile::NamedTempFile::new_in(dir)?;
-            std::io::Write::write_all(&mut file, self.config.to_toml().as_bytes())?;
-            file.as_file().sync_all()?;
-            file.persist(&files.config)?;
-            Ok(())
-        };
-        write().map_err(ModelError::io(&files.config))
+        ar_files::write_atomically(&files.config, self.config.to_toml().as_bytes())
+            .map_err(ModelError::io(&files.config))
     }
 
     /// The configuration.

@@ -222,12 +222,16 @@ pub fn save_weights<M: Module>(
         Precision::Full => DType::F32,
         Precision::Half => DType::F16,
     };
-    let mut store = SafetensorsStore::from_file(path)
-        .with_to_adapter(BurnToPyTorchAdapter.chain(FloatCastAdapter::to(dtype)))
-        .remap(keys.to_file())
-        .overwrite(true);
-    store.collect_from(module).map_err(|error| ModelError::Io {
+    let io = |message: String| ModelError::Io {
         path: path.to_owned(),
-        source: std::io::Error::other(error.to_string()),
-    })
+        source: std::io::Error::other(message),
+    };
+    let mut store = SafetensorsStore::from_bytes(None)
+        .with_to_adapter(BurnToPyTorchAdapter.chain(FloatCastAdapter::to(dtype)))
+        .remap(keys.to_file());
+    store
+        .collect_from(module)
+        .map_err(|error| io(error.to_string()))?;
+    let bytes = store.get_bytes().map_err(|error| io(error.to_string()))?;
+    ar_files::write_atomically(path, &bytes).map_err(ModelError::io(path))
 }

@@ -34,6 +34,7 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     let source = ModelSource::new(args.model.model.as_deref());
     let settings = Settings::new(args, &source.config()?)?;
     let (device_name, device) = open_device(&args.model.device)?;
+    settings.check_outputs()?;
 
     let mut load = Duration::ZERO;
     let model = timed(&mut load, || source.load(&device))?;

@@ -2,7 +2,6 @@
 
 mod cli;
 mod devices;
-mod files;
 mod generate;
 mod model;
 mod noise;

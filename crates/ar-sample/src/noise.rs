@@ -7,7 +7,7 @@ use ar_diffusion::{GivenNoise, HostNoise, NoiseSource};
 use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::{Dtype, SafeTensors, serialize, tensor::TensorView};
 
-use crate::files::write_atomically;
+use ar_files::write_atomically;
 
 /// Name of the starting noise in a file.
 const START: &str = "x_T";
@@ -164,5 +164,5 @@ pub fn save_latents(
     let shape = vec![videos.len(), frames, tokens, channels];
     let view = TensorView::new(Dtype::F32, shape, &bytes).expect("one value for each place");
     let file = serialize([("latents", view)], None)?;
-    write_atomically(path, &file)
+    write_atomically(path, &file).with_context(|| format!("{}: cannot write", path.display()))
 }

@@ -1,6 +1,7 @@
 //! `ar-sample plan`: an inference plan as text.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use ar_schedulers::{AdConfig, AdPlan, FrameState};
 
@@ -35,59 +36,51 @@ fn describe(plan: &AdPlan) -> String {
     } = plan.config();
     let slides = frames > window;
     let rows = rows(plan);
+    let columns = Columns::new(plan);
 
     let mut text = format!(
         "{frames} frames, {steps} steps, step difference {ar_step}: {} iterations\n",
         plan.iterations()
     );
     let (all, active) = (plan.frames_evaluated(), plan.frames_active());
-    text += &format!(
-        "{all} frame evaluations if every iteration runs the whole window{}, {active} if it runs \
-         active frames only",
-        if slides {
-            format!(" of {window} frames")
-        } else {
-            String::new()
-        }
-    );
+    text += &format!("frame evaluations: {all} over whole windows");
+    if slides {
+        text += &format!(" of {window} frames");
+    }
+    let width = "frame evaluations: ".len() + all.to_string().len();
+    text += &format!("\n{active:>width$} over active frames only");
     text += &match all as f64 / active as f64 {
         ratio if ratio < 1.05 => "\n".into(),
         ratio => format!(" ({ratio:.1}x fewer)\n"),
     };
     text += "\na number is the step that a frame takes, . waits, # is finished";
-    text += if slides {
-        ", blank is outside the window\n"
-    } else {
-        "\n"
-    };
-    if rows.len() < plan.iterations() {
+    if slides && !matches!(columns.frames, Frames::OfWindow(_)) {
+        text += ", blank is outside the window";
+    }
+    text.push('\n');
+    if plan.iterations() > ROWS {
         text += "only iterations in which a frame starts or finishes are shown\n";
     }
 
-    let columns = Columns::new(plan);
     text += &format!("\n{:>9}  {}\n", "iteration", columns.header());
-    let mut previous = None;
-    for row in rows {
-        if previous.is_some_and(|previous| is_gap(plan, previous, row)) {
+    for (index, part) in rows.iter().enumerate() {
+        if index > 0 {
             text += &format!("{:>9}\n", "...");
         }
-        text += &format!("{row:>9}  {}", columns.row(plan, row));
-        if slides {
-            let window = plan.window(row);
-            text += &format!("  window {} to {}", window.start, window.end - 1);
+        for &row in part {
+            let line = format!("{row:>9}  {}", columns.row(plan, row));
+            text += line.trim_end();
+            text.push('\n');
         }
-        text.truncate(text.trim_end().len());
-        text.push('\n');
-        previous = Some(row);
     }
     text
 }
 
 /// The iterations to show: all, or those in which a frame starts or finishes, or the first and the
-/// last of those.
-fn rows(plan: &AdPlan) -> Vec<usize> {
+/// last of those in two parts.
+fn rows(plan: &AdPlan) -> Vec<Vec<usize>> {
     if plan.iterations() <= ROWS {
-        return (0..plan.iterations()).collect();
+        return vec![(0..plan.iterations()).collect()];
     }
     let AdConfig {
         steps,
@@ -101,25 +94,28 @@ fn rows(plan: &AdPlan) -> Vec<usize> {
         .flat_map(|frame| [ar_step * frame, ar_step * frame + steps - 1])
         .collect();
     let mut rows: Vec<usize> = events.into_iter().collect();
-    if rows.len() > ROWS {
-        rows.drain(ROWS / 2..rows.len() - ROWS / 2);
+    if rows.len() <= ROWS {
+        return vec![rows];
     }
-    rows
+    let last = rows.split_off(rows.len() - ROWS / 2);
+    rows.truncate(ROWS / 2);
+    vec![rows, last]
 }
 
-/// Whether iterations in which a frame starts or finishes lie between two rows.
-fn is_gap(plan: &AdPlan, previous: usize, row: usize) -> bool {
-    let after_previous = plan.active(previous + 1);
-    let before_row = plan.active(row - 1);
-    row > previous + 1
-        && (after_previous.end != before_row.end || after_previous.start != before_row.start)
-}
-
-/// The frames that have a column, and how wide it is.
+/// What the columns of the chart are.
 struct Columns {
-    /// The first frames, and the last where the middle does not fit.
-    ends: [std::ops::Range<usize>; 2],
+    /// The frames that have one.
+    frames: Frames,
     cell: usize,
+}
+
+enum Frames {
+    /// Every frame of the video its own.
+    All(usize),
+    /// The frames of the window, which moves.
+    OfWindow(usize),
+    /// So many of the first and of the last frames.
+    Ends { shown: usize, frames: usize },
 }
 
 impl Columns {
@@ -131,49 +127,63 @@ impl Columns {
             ..
         } = plan.config();
         let digits = |number: usize| number.to_string().len();
-        let cell = 1 + digits(steps).max(digits(frames - 1));
         let mut rest = WIDTH - "iteration  ".len();
         if frames > window {
             rest -= "  window  to ".len() + 2 * digits(frames - 1);
         }
-        let ends = if frames <= rest / cell {
-            [0..frames, frames..frames]
+        let narrow = 1 + digits(steps);
+        let wide = narrow.max(1 + digits(frames - 1));
+        if frames <= rest / wide {
+            let frames = Frames::All(frames);
+            Self { frames, cell: wide }
+        } else if frames > window && window <= rest / narrow {
+            let frames = Frames::OfWindow(window);
+            Self {
+                frames,
+                cell: narrow,
+            }
         } else {
             // One cell for the dots.
-            let half = (rest / cell - 1) / 2;
-            [0..half, frames - half..frames]
-        };
-        Self { ends, cell }
+            let shown = (rest / wide - 1) / 2;
+            let frames = Frames::Ends { shown, frames };
+            Self { frames, cell: wide }
+        }
     }
 
     /// The numbers of the frames.
     fn header(&self) -> String {
-        self.cells(&|frame| frame.to_string())
+        match self.frames {
+            Frames::OfWindow(_) => " frames of the window".into(),
+            _ => self.cells(0, |frame| frame.to_string()),
+        }
     }
 
     fn row(&self, plan: &AdPlan, iteration: usize) -> String {
         let window = plan.window(iteration);
-        self.cells(&|frame| match plan.state(iteration, frame) {
+        let cells = self.cells(window.start, |frame| match plan.state(iteration, frame) {
             _ if !window.contains(&frame) => String::new(),
             FrameState::Waiting => ".".into(),
             FrameState::Active { step } => (step + 1).to_string(),
             FrameState::Finished => "#".into(),
-        })
+        });
+        if window.len() == plan.config().frames {
+            return cells;
+        }
+        format!("{cells}  window {} to {}", window.start, window.end - 1)
     }
 
-    fn cells(&self, text: &dyn Fn(usize) -> String) -> String {
-        let cell = self.cell;
-        let show = |text: String| format!("{text:>cell$}");
-        let [first, last] = self
-            .ends
-            .clone()
-            .map(|frames| frames.map(|frame| show(text(frame))).collect::<String>());
-        let dots = if self.ends[1].is_empty() {
-            String::new()
-        } else {
-            show("..".into())
-        };
-        first + &dots + &last
+    /// A cell for each column, where the window starts at `window`.
+    fn cells(&self, window: usize, text: impl Fn(usize) -> String) -> String {
+        let show = |text: String| format!("{text:>0$}", self.cell);
+        let cells = |frames: Range<usize>| frames.map(|frame| show(text(frame)));
+        match self.frames {
+            Frames::All(frames) => cells(0..frames).collect(),
+            Frames::OfWindow(length) => cells(window..window + length).collect(),
+            Frames::Ends { shown, frames } => cells(0..shown)
+                .chain([show("..".into())])
+                .chain(cells(frames - shown..frames))
+                .collect(),
+        }
     }
 }
 
@@ -195,8 +205,8 @@ mod tests {
     fn a_small_plan() {
         let expected = "\
 4 frames, 5 steps, step difference 2: 11 iterations
-44 frame evaluations if every iteration runs the whole window, 20 if it runs active frames only \
-(2.2x fewer)
+frame evaluations: 44 over whole windows
+                   20 over active frames only (2.2x fewer)
 
 a number is the step that a frame takes, . waits, # is finished
 
@@ -228,9 +238,7 @@ iteration   0 1 2 3
         4       # 2  window 2 to 3
 ";
         assert!(text.ends_with(expected), "{text}");
-        assert!(
-            text.contains("10 frame evaluations if every iteration runs the whole window of 2")
-        );
+        assert!(text.contains("frame evaluations: 10 over whole windows of 2 frames\n"));
     }
 
     #[test]
@@ -243,11 +251,8 @@ iteration   0 1 2 3
             (40, 50, 0, 40),
         ] {
             let text = text(frames, steps, ar_step, window);
-            assert!(
-                text.lines().skip(2).all(|line| line.len() <= WIDTH),
-                "{text}"
-            );
-            assert!(text.lines().count() <= ROWS + 8, "{text}");
+            assert!(text.lines().all(|line| line.len() <= WIDTH), "{text}");
+            assert!(text.lines().count() <= ROWS + 9, "{text}");
             let last = text.lines().last().expect("a row");
             assert!(last.contains(&format!(" {} ", frames * ar_step + steps - 1 - ar_step)));
         }

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::{anyhow, bail};
+use anyhow::{Context, anyhow, bail};
 use ar_schedulers::{AdConfig, AdPlan, FrameState};
 use ar_video::{Clip, Frame, VideoFormat, write_clip};
 use plotters::prelude::*;
 
-use crate::files::write_atomically;
+use ar_files::write_atomically;
 
 /// Most columns and rows; of larger plans every n-th frame and iteration is drawn.
 const MAX_CELLS: usize = 512;
@@ -36,6 +36,7 @@ pub fn write(path: &Path, plan: &AdPlan) -> anyhow::Result<()> {
         Some("svg") => {
             let picture = svg(plan).map_err(|error| anyhow!("cannot draw the plan: {error}"))?;
             write_atomically(path, picture.as_bytes())
+                .with_context(|| format!("{}: cannot write", path.display()))
         }
         // An animation of one frame is a PNG file like any other.
         Some("png") => Ok(write_clip(

@@ -33,8 +33,8 @@ pub fn run(args: &ReconstructArgs) -> anyhow::Result<()> {
         "reconstruction",
     )?;
     let reader = VideoReader::open(&args.input)?;
-    let mut writer = target.create(&target.path)?;
     let (device_name, device) = open_device(&args.model.device)?;
+    let mut writer = target.create(&target.path)?;
 
     let [mut load, mut read, mut reconstruct, mut encode] = [Duration::ZERO; 4];
     let model = timed(&mut load, || source.load(&device))?;

@@ -7,9 +7,9 @@ use ar_diffusion::{Sampler, SamplerConfig};
 use ar_model::ModelConfig;
 
 use crate::cli::GenerateArgs;
-use crate::files::check_writable;
 use crate::noise::NoiseFile;
 use crate::output::VideoTarget;
+use ar_files::check_writable;
 
 /// Videos sampled together where the user does not say.
 const DEFAULT_BATCH: usize = 4;
@@ -37,7 +37,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Fills in the model's defaults. Everything that can be wrong with a run is found here.
+    /// Fills in the model's defaults.
     pub fn new(args: &GenerateArgs, model: &ModelConfig) -> anyhow::Result<Self> {
         let Some(transformer) = &model.transformer else {
             bail!("this model has no transformer, so it can only `reconstruct`");
@@ -80,7 +80,7 @@ impl Settings {
             }
             _ => {}
         }
-        let settings = Self {
+        Ok(Self {
             config,
             sampler,
             guidance,
@@ -94,9 +94,7 @@ impl Settings {
             latent,
             video: video_target(args, model)?,
             latents: args.save_latents.clone(),
-        };
-        settings.check_outputs()?;
-        Ok(settings)
+        })
     }
 
     /// The path of a video.
@@ -104,15 +102,20 @@ impl Settings {
         video.numbered(index, self.count)
     }
 
-    /// Fails if an output could not be written.
-    fn check_outputs(&self) -> anyhow::Result<()> {
+    /// Fails if an output could not be written. Missing folders above the outputs are made.
+    pub fn check_outputs(&self) -> anyhow::Result<()> {
         if let Some(video) = &self.video {
             for index in 0..self.count {
                 // Dropped at once, which leaves nothing behind.
                 video.create(&self.path(video, index))?;
             }
         }
-        self.latents.as_deref().map_or(Ok(()), check_writable)
+        match &self.latents {
+            Some(path) => {
+                check_writable(path).with_context(|| format!("{}: cannot write", path.display()))
+            }
+            None => Ok(()),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
+use ar_files::{temporary_folder_beside, write_atomically};
 use burn::module::Module;
 use burn::store::ModuleRecord;
 use burn_train::Interrupter;
@@ -102,10 +103,9 @@ impl Run {
             );
         }
         fs::create_dir_all(out).with_context(|| out.display().to_string())?;
-        write_atomically(
-            &out.join("config.toml"),
-            toml::to_string(resolved)?.as_bytes(),
-        )?;
+        let path = out.join("config.toml");
+        write_atomically(&path, toml::to_string(resolved)?.as_bytes())
+            .with_context(|| path.display().to_string())?;
         let path = out.join("metrics.jsonl");
         let metrics = fs::OpenOptions::new()
             .create(true)
@@ -253,10 +253,8 @@ fn newest_checkpoint(out: &Path) -> Result<Option<PathBuf>> {
 }
 
 fn save_checkpoint<M: Module>(root: &Path, trainer: &Trainer<M>) -> Result<()> {
-    fs::create_dir_all(root)?;
-    let unfinished = tempfile::Builder::new()
-        .prefix("unfinished-")
-        .tempdir_in(root)?;
+    let complete = root.join(format!("step-{:08}", trainer.step));
+    let unfinished = temporary_folder_beside(&complete)?;
     let path = unfinished.path();
     trainer
         .model
@@ -274,7 +272,6 @@ fn save_checkpoint<M: Module>(root: &Path, trainer: &Trainer<M>) -> Result<()> {
     for entry in fs::read_dir(path)? {
         fs::File::open(entry?.path())?.sync_all()?;
     }
-    let complete = root.join(format!("step-{:08}", trainer.step));
     if complete.exists() {
         fs::remove_dir_all(&complete)?;
     }
@@ -296,18 +293,6 @@ fn load_checkpoint<M: Module>(folder: &Path, trainer: &mut Trainer<M>) -> Result
         .load(folder.join("optimizer.bpk"))?;
     trainer.step = state.step;
     Ok(())
-}
-
-fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let write = || -> std::io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().with_context(|| path.display().to_string())
 }
 
 /// A bar on a terminal, plain lines elsewhere.
@@ -436,7 +421,10 @@ mod tests {
     #[test]
     fn unfinished_checkpoints_are_passed_over() {
         let folder = tempfile::tempdir().expect("a folder");
-        fs::create_dir(folder.path().join("unfinished-abc")).expect("a folder");
+        let unfinished = temporary_folder_beside(&folder.path().join("step-00000001"))
+            .expect("a folder")
+            .keep();
+        assert!(unfinished.is_dir());
         assert!(checkpoints(folder.path()).expect("a list").is_empty());
     }
 }

@@ -121,14 +121,34 @@ pub enum VaeConfigError {
 }
 
 impl VaeConfig {
+    /// The published "small" size.
+    pub fn small() -> Self {
+        Self {
+            width: 512,
+            layers: 8,
+            heads: 8,
+            ..Self::base()
+        }
+    }
+
+    /// The published "base" size.
+    pub fn base() -> Self {
+        Self::default()
+    }
+
+    /// The published "large" size.
+    pub fn large() -> Self {
+        Self {
+            width: 1024,
+            layers: 24,
+            heads: 16,
+            ..Self::base()
+        }
+    }
+
     /// Patches along one side of a frame.
     pub fn grid(&self) -> usize {
         self.image_size / self.patch_size
-    }
-
-    /// Standard deviation of what is added to the transformers' streams at the start.
-    pub(crate) fn residual_std(&self) -> f64 {
-        ((self.width * 2 * self.layers) as f64).powf(-0.5)
     }
 
     /// Checks that the sizes fit each other.

@@ -32,6 +32,18 @@ pub struct Decoder {
     grid: usize,
 }
 
+/// The convolution in front of the softmax. Its weights start three times as large as usual: the
+/// tanh before it halves its input, and softmax of logits far below 1 is next to uniform.
+fn logits([input, output]: [usize; 2], device: &Device) -> Conv2d {
+    let mut conv = Conv2dConfig::new([input, output], [1, 1]).init(device);
+    let normal = Initializer::Normal {
+        mean: 0.0,
+        std: 3.0 * (input as f64).powf(-0.5),
+    };
+    conv.weight = normal.init([output, input, 1, 1], device);
+    conv
+}
+
 impl Decoder {
     /// A freshly initialised decoder.
     pub fn new(config: &VaeConfig, device: &Device) -> Self {
@@ -62,7 +74,7 @@ impl Decoder {
                 .collect(),
             ln_post: LayerNormConfig::new(width).init(device),
             ffn_in: Conv2dConfig::new([width, 2 * width], [1, 1]).init(device),
-            ffn_out: Conv2dConfig::new([2 * width, config.codebook_channels], [1, 1]).init(device),
+            ffn_out: logits([2 * width, config.codebook_channels], device),
             grid,
         }
     }

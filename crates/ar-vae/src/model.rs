@@ -65,20 +65,11 @@ impl VaeConfig {
     /// If the configuration describes no network.
     pub fn init(&self, device: &Device) -> Result<ArVae, VaeConfigError> {
         self.validate()?;
-        // Softmax over K channels hands on values around 1/K. Weights of standard deviation √K
-        // bring the codes back to the scale of the logits; with the usual initialisation training
-        // sits on a plateau where every frame decodes to the mean background.
-        let codebook = Initializer::Normal {
-            mean: 0.0,
-            std: (self.codebook_channels as f64).sqrt(),
-        };
-        let mut pixel_quantize_conv = Conv2dConfig::new(
-            [self.codebook_channels, self.pixel_decoder.z_channels],
-            [1, 1],
-        )
-        .init(device);
-        let shape = pixel_quantize_conv.weight.lazy_shape();
-        pixel_quantize_conv.weight = codebook.init(shape, device);
+        let pixel_quantize_conv = codebook(
+            self.codebook_channels,
+            self.pixel_decoder.z_channels,
+            device,
+        );
         Ok(ArVae {
             encoder: Encoder::new(self, device),
             latent_tokens: embedding_init(self.width)
@@ -89,6 +80,24 @@ impl VaeConfig {
             config: self.clone(),
         })
     }
+}
+
+/// The convolution that reads the softmax over `channels`.
+///
+/// Softmax hands on values around `1 / channels`. Weights of standard deviation `√channels` bring
+/// codes back to the scale of the logits, and the bias takes away what all positions share. With
+/// the usual initialisation training sits on a plateau where every frame decodes to its mean
+/// background.
+fn codebook(channels: usize, output: usize, device: &Device) -> Conv2d {
+    let mut conv = Conv2dConfig::new([channels, output], [1, 1]).init(device);
+    let normal = Initializer::Normal {
+        mean: 0.0,
+        std: (channels as f64).sqrt(),
+    };
+    conv.weight = normal.init([output, channels, 1, 1], device);
+    let mean = conv.weight.val().mean_dim(1).reshape([output]);
+    conv.bias = Some(Param::from_data((-mean).into_data(), device));
+    conv
 }
 
 impl ArVae {

@@ -30,17 +30,14 @@ impl ResidualAttentionBlock {
         let width = config.width;
         let hidden = MLP_RATIO * width;
         let normal = |std| Initializer::Normal { mean: 0.0, std };
+        let unit = (width as f64).powf(-0.5);
         Self {
             ln_1: LayerNormConfig::new(width).init(device),
             attn: MultiheadAttention::new(config, device),
             ln_2: LayerNormConfig::new(width).init(device),
             mlp: TransformerMlp {
-                c_fc: linear(
-                    [width, hidden],
-                    normal((2.0 * width as f64).powf(-0.5)),
-                    device,
-                ),
-                c_proj: linear([hidden, width], normal(config.residual_std()), device),
+                c_fc: linear([width, hidden], normal(unit / 2f64.sqrt()), device),
+                c_proj: linear([hidden, width], normal(unit), device),
             },
         }
     }

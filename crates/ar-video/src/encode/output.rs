@@ -5,12 +5,10 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use tempfile::{Builder, NamedTempFile, TempDir};
+use ar_files::{temporary_file_beside, temporary_folder_beside};
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::VideoError;
-
-/// Hidden, so that listings do not take it for a result, should the process be killed.
-const TEMPORARY_PREFIX: &str = ".ar-video-";
 
 /// A file that is written beside its path and moved there when complete.
 pub(super) struct OutputFile {
@@ -24,10 +22,7 @@ impl OutputFile {
         if path.is_dir() {
             return Err(VideoError::encode(path, "this is a folder, not a file"));
         }
-        let folder = create_parent(path)?;
-        let file = temporary(0o666)
-            .tempfile_in(folder)
-            .map_err(|e| VideoError::io(path, e))?;
+        let file = temporary_file_beside(path).map_err(|e| VideoError::io(path, e))?;
         Ok(Self {
             path: path.to_owned(),
             file: BufWriter::new(file),
@@ -83,10 +78,7 @@ impl OutputFolder {
     /// Makes the missing folders above `path` and the temporary folder.
     pub fn create(path: &Path) -> Result<Self, VideoError> {
         check_replaceable(path)?;
-        let parent = create_parent(path)?;
-        let folder = temporary(0o777)
-            .tempdir_in(parent)
-            .map_err(|e| VideoError::io(path, e))?;
+        let folder = temporary_folder_beside(path).map_err(|e| VideoError::io(path, e))?;
         Ok(Self {
             path: path.to_owned(),
             folder,
@@ -114,9 +106,7 @@ impl OutputFolder {
             let _moved = folder.keep();
             return Ok(());
         }
-        let trash = temporary(0o777)
-            .tempdir_in(create_parent(&path)?)
-            .map_err(io)?;
+        let trash = temporary_folder_beside(&path).map_err(io)?;
         let old = trash.path().join("old");
         fs::rename(&path, &old).map_err(io)?;
         if let Err(e) = fs::rename(folder.path(), &path) {
@@ -153,27 +143,4 @@ fn check_replaceable(path: &Path) -> Result<(), VideoError> {
         }
     }
     Ok(())
-}
-
-fn create_parent(path: &Path) -> Result<&Path, VideoError> {
-    let folder = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    fs::create_dir_all(folder).map_err(|e| VideoError::io(folder, e))?;
-    Ok(folder)
-}
-
-/// Temporary files are private by default; these get the usual permissions, less the umask.
-fn temporary(mode: u32) -> Builder<'static, 'static> {
-    let mut builder = Builder::new();
-    builder.prefix(TEMPORARY_PREFIX);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(mode));
-    }
-    #[cfg(not(unix))]
-    let _ = mode;
-    builder
 }

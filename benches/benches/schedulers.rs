@@ -1,0 +1,57 @@
+//! The arithmetic around the networks: it must stay far below a step of either.
+
+use ar_schedulers::{AdConfig, AdPlan, FrameState, TimestepSampler};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use std::hint::black_box;
+
+/// The published number of training timesteps.
+const TIMESTEPS: usize = 1000;
+
+/// The timesteps of one training clip.
+fn fopp(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("fopp");
+    for frames in [16, 128, 4096] {
+        group.throughput(Throughput::Elements(frames as u64));
+        let id = BenchmarkId::from_parameter(format!("{frames}_frames"));
+        group.bench_function(id, |bencher| {
+            let mut rng = ChaCha8Rng::seed_from_u64(0);
+            bencher.iter(|| TimestepSampler::Fopp.sample(frames, TIMESTEPS, &mut rng));
+        });
+    }
+}
+
+/// Builds a plan of 50 steps, five between neighbours, and asks as the sampler does: for every
+/// frame of every window.
+fn ad_plan(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("ad_plan");
+    for frames in [16, 128] {
+        let config = AdConfig {
+            steps: 50,
+            ar_step: 5,
+            frames,
+            window: 16,
+        };
+        group.throughput(Throughput::Elements(frames as u64));
+        let id = BenchmarkId::from_parameter(format!("{frames}_frames"));
+        group.bench_function(id, |bencher| {
+            bencher.iter(|| {
+                let plan = AdPlan::new(black_box(config)).expect("a plan");
+                plan.iter()
+                    .flat_map(|row| row.window.map(move |frame| (row.iteration, frame)))
+                    .filter(|&(iteration, frame)| {
+                        plan.state(iteration, frame) == FrameState::Waiting
+                    })
+                    .count()
+            });
+        });
+    }
+}
+
+criterion_group! {
+    name = benches;
+    config = ar_benches::criterion();
+    targets = fopp, ad_plan
+}
+criterion_main!(benches);

@@ -1,0 +1,12 @@
+use ar_dit::DitConfig;
+use burn::module::Module;
+use burn::tensor::Device;
+
+#[test]
+fn the_published_size_has_672_million_parameters() {
+    // Parameters are initialised when they are first used: counting allocates nothing.
+    let dit = DitConfig::published()
+        .init(&Device::flex())
+        .expect("a valid configuration");
+    assert_eq!(dit.num_params() / 100_000, 6_719);
+}

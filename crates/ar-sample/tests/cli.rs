@@ -1,0 +1,532 @@
+//! The command as a user runs it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use ar_model::{ModelConfig, Precision, VideoModel};
+use ar_video::{Clip, Frame, VideoFormat, read_clip, write_clip};
+use burn::tensor::{Tensor, TensorData};
+use safetensors::{Dtype, SafeTensors, serialize_to_file, tensor::TensorView};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A folder that commands run in.
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn run(&self, arguments: &str) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_ar-sample"))
+            .current_dir(self.0.path())
+            .args(arguments.split_whitespace())
+            .output()
+            .expect("the command starts")
+    }
+
+    /// Runs a command that has to succeed; its standard output.
+    #[track_caller]
+    fn ok(&self, arguments: &str) -> String {
+        let output = self.run(arguments);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments}: {errors}");
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// Runs a command that has to end with one line that names `what`, status 2, and no output.
+    #[track_caller]
+    fn fails(&self, arguments: &str, what: &str) {
+        let before = self.list();
+        let output = self.run(arguments);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {error}");
+        assert!(error.starts_with("error: "), "{arguments}: {error}");
+        assert_eq!(error.lines().count(), 1, "{arguments}: {error}");
+        assert!(error.contains(what), "{arguments}: {error}");
+        assert!(output.stdout.is_empty(), "{arguments}");
+        assert_eq!(self.list(), before, "{arguments}");
+    }
+
+    fn list(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.0.path()).expect("a folder");
+        let mut paths: Vec<PathBuf> = entries
+            .map(|entry| entry.expect("an entry").path())
+            .collect();
+        paths.sort();
+        paths
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(name)).expect(name)
+    }
+
+    /// The tensor `latents` of a file: its values and shape.
+    fn latents(&self, name: &str) -> (Vec<f32>, Vec<usize>) {
+        tensor(&self.read(name), "latents")
+    }
+
+    fn write_tensor(&self, file: &str, name: &str, values: &[f32], shape: &[usize]) {
+        let bytes: Vec<u8> = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        let view = TensorView::new(Dtype::F32, shape.to_vec(), &bytes).expect("a tensor");
+        serialize_to_file([(name, view)], None, &self.path(file)).expect("a file");
+    }
+
+    /// A model directory `golden` of a reference checkpoint: window 4, 6 tokens of 4 channels,
+    /// causal in time, without a VAE.
+    fn golden_model(&self) {
+        let config: ModelConfig = r#"
+            name = "golden"
+            [transformer]
+            num_frames = 4
+            tokens_per_frame = 6
+            in_channels = 4
+            hidden_size = 48
+            depth = 3
+            num_heads = 4
+            mlp_ratio = 4.0
+            merge_mode = "share_norm"
+            causal_mask = "temporal_causal"
+            context_tokens = 5
+            context_dim = 20
+        "#
+        .parse()
+        .expect("a configuration");
+        let device = ar_device::open("cpu").expect("the CPU");
+        let weights = golden("model.safetensors");
+        ar_model::import(config, Some(&weights), None, &device)
+            .expect("a fitting checkpoint")
+            .save(&self.path("golden"), Precision::Full)
+            .expect("a model directory");
+    }
+}
+
+fn golden(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/golden/dit_temporal_causal_x0")
+        .join(file)
+}
+
+fn tensor(file: &[u8], name: &str) -> (Vec<f32>, Vec<usize>) {
+    let file = SafeTensors::deserialize(file).expect("safetensors");
+    let tensor = file.tensor(name).expect(name);
+    assert_eq!(tensor.dtype(), Dtype::F32);
+    let values = tensor
+        .data()
+        .chunks_exact(4)
+        .map(|bytes| f32::from_le_bytes(bytes.try_into().expect("four bytes")));
+    (values.collect(), tensor.shape().to_vec())
+}
+
+/// `|actual - expected| / |expected|`
+fn relative_error(actual: &[f32], expected: &[f32]) -> f64 {
+    assert_eq!(actual.len(), expected.len());
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let pairs = actual.iter().zip(expected);
+    norm(&mut pairs.map(|(&a, &e)| f64::from(a) - f64::from(e)))
+        / norm(&mut expected.iter().map(|&e| f64::from(e)))
+}
+
+fn last_line_json(stdout: &str) -> Value {
+    serde_json::from_str(stdout.lines().last().expect("a line")).expect("JSON")
+}
+
+#[test]
+fn the_default_is_a_playable_video() {
+    let folder = Folder::new();
+    let stdout = folder.ok("");
+    assert!(
+        stdout.starts_with("sample.mp4: 16 frames of 64x64 at "),
+        "{stdout}"
+    );
+    assert_eq!(folder.list(), [folder.path("sample.mp4")]);
+    let clip = read_clip(&folder.path("sample.mp4")).expect("a video");
+    assert_eq!(
+        (clip.frames().len(), clip.width(), clip.height()),
+        (16, 64, 64)
+    );
+}
+
+#[test]
+fn a_seed_is_a_video() {
+    let folder = Folder::new();
+    let quick = "--frames 3 --steps 3 --ar-step 1";
+    folder.ok(&format!("{quick} --seed 5 --out a.apng"));
+    folder.ok(&format!("generate {quick} --seed 5 --out b.png"));
+    folder.ok(&format!("{quick} --seed 6 --out c.apng"));
+    assert_eq!(folder.read("a.apng"), folder.read("b.png"));
+    assert_ne!(folder.read("a.apng"), folder.read("c.apng"));
+}
+
+#[test]
+fn several_videos_in_every_format() {
+    let folder = Folder::new();
+    for (format, extension) in [
+        ("mp4", "mp4"),
+        ("gif", "gif"),
+        ("apng", "apng"),
+        ("png", "frames"),
+    ] {
+        folder.ok(&format!(
+            "--frames 2 --steps 2 --ar-step 1 --count 3 --batch 2 --format {format}"
+        ));
+        for index in 0..3 {
+            let path = folder.path(&format!("sample-{index}.{extension}"));
+            assert_eq!(read_clip(&path).expect("a video").frames().len(), 2);
+        }
+    }
+    assert_eq!(folder.list().len(), 12);
+}
+
+#[test]
+fn a_reference_run_is_reproduced() {
+    // Float rounding of three layers, grown over 34 iterations.
+    const TOLERANCE: f64 = 1e-4;
+    let folder = Folder::new();
+    folder.golden_model();
+    let cases = std::fs::read(golden("cases.safetensors")).expect("golden cases");
+    let (x_t, shape) = tensor(&cases, "sample.S10_s3_F9_g2.0.x_T");
+    folder.write_tensor("noise.safetensors", "x_T", &x_t, &shape);
+    let stdout = folder.ok(
+        "--model golden --noise noise.safetensors --steps 10 --ar-step 3 --guidance 2 \
+         --save-latents latents.safetensors --batch 1 --json",
+    );
+    let (latents, latents_shape) = folder.latents("latents.safetensors");
+    let (expected, expected_shape) = tensor(&cases, "sample.S10_s3_F9_g2.0.latents");
+    assert_eq!(latents_shape, expected_shape);
+    let error = relative_error(&latents, &expected);
+    assert!(error <= TOLERANCE, "relative error {error:.2e}");
+
+    let report = last_line_json(&stdout);
+    let count = shape[0];
+    let iterations = 10 + 3 * (9 - 1);
+    assert_eq!(report["outputs"], Value::Array(Vec::new()));
+    assert_eq!(report["latents"], "latents.safetensors");
+    assert_eq!(report["count"], count);
+    assert_eq!(report["frames"], 9);
+    assert_eq!(report["network_evaluations"], iterations * count);
+    // Windows of four frames, twice for guidance.
+    assert_eq!(report["frame_evaluations"], iterations * 4 * 2 * count);
+}
+
+#[test]
+fn noise_depends_on_seed_video_and_frame_alone() {
+    // Equal but for the order of sums, which batch and length change.
+    const TOLERANCE: f64 = 1e-5;
+    let folder = Folder::new();
+    folder.golden_model();
+    let run = |arguments: &str| {
+        let common = "--model golden --steps 4 --ar-step 1 --eta 0.5 --seed 3";
+        folder.ok(&format!(
+            "{common} --save-latents x.safetensors {arguments}"
+        ));
+        folder.latents("x.safetensors")
+    };
+    let (together, shape) = run("--frames 4 --count 3");
+    assert_eq!(shape, [3, 4, 6, 4]);
+    let (apart, _) = run("--frames 4 --count 3 --batch 1");
+    assert!(relative_error(&apart, &together) < TOLERANCE);
+    let video = 4 * 6 * 4;
+    assert!(relative_error(&together[..video], &together[video..2 * video]) > 0.1);
+    // Frames see earlier ones only, so a shorter video is the beginning of a longer one.
+    let (shorter, _) = run("--frames 3");
+    assert!(relative_error(&shorter, &together[..shorter.len()]) < TOLERANCE);
+}
+
+#[test]
+fn a_temporal_vae_decodes_whole_windows() {
+    let config: ModelConfig = r#"
+        name = "temporal"
+        [conditioning]
+        classes = 2
+        [transformer]
+        num_frames = 4
+        tokens_per_frame = 4
+        hidden_size = 16
+        depth = 1
+        num_heads = 2
+        context_tokens = 2
+        context_dim = 8
+        [vae]
+        image_size = 16
+        patch_size = 4
+        width = 16
+        layers = 1
+        heads = 2
+        latent_tokens = 4
+        codebook_channels = 16
+        temporal = true
+        [vae.pixel_decoder]
+        hidden_channels = 8
+        channel_multipliers = [1, 1, 1]
+        res_blocks = 1
+        z_channels = 8
+        norm_groups = 4
+    "#
+    .parse()
+    .expect("a configuration");
+    let folder = Folder::new();
+    let device = ar_device::open("cpu").expect("the CPU");
+    let model = VideoModel::init(config, &device).expect("a model");
+    model
+        .save(&folder.path("temporal"), Precision::Full)
+        .expect("a model directory");
+
+    let arguments = "--model temporal --class 1 --guidance 1.5 --frames 6 --steps 4 --ar-step 1";
+    folder.ok(&format!(
+        "{arguments} --out a.apng --save-latents l.safetensors"
+    ));
+    let (values, shape) = folder.latents("l.safetensors");
+    assert_eq!(shape, [1, 6, 4, 4]);
+    let latents = Tensor::<4>::from_data(TensorData::new(values, shape), &device);
+    let expected: Vec<Frame> = [(0, 4), (4, 2)]
+        .into_iter()
+        .flat_map(|(first, length)| {
+            let pixels = model.decode(latents.clone().narrow(1, first, length));
+            ar_data::to_frames(pixels.expect("a VAE").flatten(0, 1))
+        })
+        .collect();
+    let frames = read_clip(&folder.path("a.apng"))
+        .expect("a video")
+        .into_frames();
+    assert_eq!(frames, expected);
+    folder.fails(
+        "--model temporal --class 2",
+        "the model knows classes 0 to 1",
+    );
+}
+
+#[test]
+fn json_says_what_was_done() {
+    let folder = Folder::new();
+    let stdout =
+        folder.ok("--frames 5 --steps 6 --ar-step 2 --count 2 --fps 7.5 --out a.gif --json");
+    let report = last_line_json(&stdout);
+    assert_eq!(report["outputs"], serde_json::json!(["a-0.gif", "a-1.gif"]));
+    let iterations = 6 + 2 * (5 - 1);
+    assert_eq!(report["network_evaluations"], iterations);
+    assert_eq!(report["frame_evaluations"], 2 * 5 * iterations);
+    assert_eq!(report["format"], "gif");
+    assert_eq!(report["fps"], 7.5);
+    assert_eq!(report["sampler"]["steps"], 6);
+    assert_eq!(report["sampler"]["ar_step"], 2);
+    let second = |phase: &str| report["seconds"][phase].as_f64().expect(phase);
+    let phases: f64 = ["load", "sample", "decode", "encode"]
+        .map(second)
+        .iter()
+        .sum();
+    assert!(0.0 < phases && phases <= second("total"), "{report}");
+    assert!(report["first_frame_seconds"].as_f64().expect("seconds") <= second("total"));
+    #[cfg(target_os = "linux")]
+    assert!(report["peak_memory_bytes"].as_u64().expect("bytes") > 1 << 20);
+}
+
+#[test]
+fn bad_options_are_one_line() {
+    let folder = Folder::new();
+    folder.golden_model();
+    std::fs::write(folder.path("file"), "text").expect("a file");
+    for (arguments, what) in [
+        ("--frames 0", "frames is 0"),
+        ("--steps 0", "steps"),
+        ("--steps 1000", "steps must be in 1..=999"),
+        ("--ar-step 51 --steps 50", "ar_step 51 is larger"),
+        (
+            "--model golden --save-latents l --frames 9 --steps 50 --ar-step 1",
+            "use ar_step >= 13",
+        ),
+        ("--guidance nan", "guidance is NaN"),
+        ("--eta -1", "eta is -1"),
+        ("--eta nan", "eta is NaN"),
+        ("--model golden --save-latents l --class 3", "no classes"),
+        ("--fps 0", "frame rate of 0"),
+        ("--fps nan", "frame rate of NaN"),
+        ("--device abacus", "device 'abacus' is not available"),
+        ("--out new/a.mp4 --device abacus", "device 'abacus'"),
+        ("reconstruct file --out new/a.mp4", "file: "),
+        ("--out a.webm", "no format has this extension"),
+        ("--out a.mp4 --format gif", "--format is gif"),
+        ("--out file/a.mp4", "file"),
+        (
+            "--save-latents file/a.safetensors",
+            "file/a.safetensors: cannot write",
+        ),
+        ("--save-latents golden", "this is a folder"),
+        ("--model nowhere", "nowhere: not a model directory"),
+        ("--model golden", "no VAE"),
+        (
+            "--model golden --save-latents l --out a.mp4",
+            "--out is given",
+        ),
+        ("--noise nowhere", "nowhere: No such file"),
+        ("plan --frames 0", "frames is 0"),
+        ("plan --frames 20 --window 4", "use ar_step >= 13"),
+        ("plan --picture plan.jpg", "only .svg and .png"),
+        ("reconstruct file --model golden", "no VAE"),
+    ] {
+        folder.fails(arguments, what);
+    }
+    // What clap finds takes more lines, with the usage.
+    assert_eq!(folder.run("--count 0").status.code(), Some(2));
+    assert_eq!(folder.run("--frame 3").status.code(), Some(2));
+}
+
+#[test]
+fn bad_noise_is_one_line() {
+    let folder = Folder::new();
+    folder.golden_model();
+    let noise = |values: &[f32], shape: &[usize]| {
+        folder.write_tensor("noise.safetensors", "x_T", values, shape);
+    };
+    let fails = |arguments: &str, what: &str| {
+        let common = "--model golden --noise noise.safetensors --save-latents l.safetensors";
+        folder.fails(&format!("{common} {arguments}"), what);
+    };
+    noise(&[0.5; 72], &[1, 3, 6, 4]);
+    fails("--frames 4", "--frames 4 contradicts noise.safetensors");
+    fails("--count 2", "--count 2 contradicts noise.safetensors");
+    noise(&[0.5; 72], &[1, 3, 4, 6]);
+    fails("", "`x_T` has 4 tokens of 6 channels");
+    noise(&[0.5; 72], &[3, 6, 4]);
+    fails("", "should have [batch, frames, tokens, channels]");
+    noise(&[], &[0, 3, 6, 4]);
+    fails("", "holds no noise");
+    let mut values = [0.5; 144];
+    values[100] = f32::NAN;
+    noise(&values, &[2, 3, 6, 4]);
+    fails("", "`x_T` holds NaN in frame 1 of video 1");
+    folder.write_tensor("noise.safetensors", "x_0", &[0.5; 72], &[1, 3, 6, 4]);
+    fails("", "no tensor `x_T`; the file has x_0");
+    for bytes in [&b""[..], b"not a safetensors file"] {
+        std::fs::write(folder.path("noise.safetensors"), bytes).expect("a file");
+        fails("", "not a readable safetensors file");
+    }
+    // Noise that is finite but far too large ends as NaN, after the start and without output.
+    noise(&[3e38; 72], &[1, 3, 6, 4]);
+    fails("", "came out of sampling as NaN or infinity");
+}
+
+#[test]
+fn bad_models_are_one_line() {
+    let folder = Folder::new();
+    folder.golden_model();
+    let config = folder.path("golden/config.toml");
+    let text = std::fs::read_to_string(&config).expect("a configuration");
+    let arguments = "--model golden --save-latents l.safetensors";
+
+    std::fs::write(&config, format!("shape = 3\n{text}")).expect("a file");
+    folder.fails(arguments, "unknown field `shape`");
+    std::fs::write(&config, text.replace("depth = 3", "depth = 4")).expect("a file");
+    folder.fails(arguments, "missing: diffusion_model.model.blocks.3.");
+    std::fs::write(&config, &text).expect("a file");
+    let weights = folder.path("golden/transformer.safetensors");
+    let whole = std::fs::read(&weights).expect("weights");
+    std::fs::write(&weights, &whole[..whole.len() / 2]).expect("a file");
+    folder.fails(arguments, "not a readable safetensors file");
+    std::fs::remove_file(&weights).expect("removed");
+    folder.fails(arguments, "transformer.safetensors: No such file");
+}
+
+#[test]
+fn an_existing_video_survives_an_error() {
+    let folder = Folder::new();
+    folder.ok("--frames 2 --steps 2 --ar-step 1 --out a.gif");
+    let video = folder.read("a.gif");
+    folder.fails("--frames 0 --out a.gif", "frames is 0");
+    assert_eq!(folder.read("a.gif"), video);
+}
+
+#[test]
+fn a_plan_is_printed_and_drawn() {
+    let folder = Folder::new();
+    let text = folder.ok("plan --frames 3 --steps 2 --ar-step 1 --picture plan.svg");
+    let expected = "\
+3 frames, 2 steps, step difference 1: 4 iterations
+frame evaluations: 12 over whole windows
+                    6 over active frames only (2.0x fewer)
+
+a number is the step that a frame takes, . waits, # is finished
+
+iteration   0 1 2
+        0   1 . .
+        1   2 1 .
+        2   # 2 1
+        3   # # 2
+";
+    assert_eq!(text, expected);
+    let svg = String::from_utf8(folder.read("plan.svg")).expect("text");
+    assert!(svg.starts_with("<svg") && svg.contains("iteration") && svg.contains("waiting"));
+    folder.ok("plan --picture plan.png");
+    let picture = read_clip(&folder.path("plan.png")).expect("a picture");
+    assert_eq!(picture.frames().len(), 1);
+}
+
+#[test]
+fn reconstruction_is_measured() {
+    let folder = Folder::new();
+    // More frames than are decoded at once, not square, and larger than the VAE's.
+    let shade = |i: u8| Frame::new(96, 80, [i * 10, 40, 200 - i * 10].repeat(96 * 80));
+    let clip = Clip::new((0..19).map(shade).collect());
+    write_clip(&folder.path("in.apng"), &clip, VideoFormat::Apng, 8.0).expect("a video");
+    let stdout = folder.ok("reconstruct in.apng --out out.apng --json");
+    let first = stdout.lines().next().expect("a line");
+    assert!(first.starts_with("out.apng: 19 frames of 64x64"), "{first}");
+    assert!(
+        first.contains("PSNR ") && first.contains("SSIM "),
+        "{first}"
+    );
+    let report = last_line_json(&stdout);
+
+    let output = read_clip(&folder.path("out.apng"))
+        .expect("a video")
+        .into_frames();
+    let input = clip
+        .frames()
+        .iter()
+        .map(|frame| ar_video::square_crop(frame, 64));
+    let input: Vec<Frame> = input.collect();
+    let close = |key: &str, expected: f64| {
+        let value = report[key].as_f64().expect(key);
+        assert!((value - expected).abs() < 1e-9, "{key}: {value}");
+    };
+    close("psnr", ar_metrics::psnr(&input, &output));
+    close("ssim", ar_metrics::ssim(&input, &output));
+
+    std::fs::write(folder.path("text.mp4"), "not a video").expect("a file");
+    std::fs::write(folder.path("empty.mp4"), "").expect("a file");
+    let apng = folder.read("in.apng");
+    std::fs::write(folder.path("torn.apng"), &apng[..apng.len() / 2]).expect("a file");
+    for (video, what) in [
+        ("nowhere.mp4", "nowhere.mp4: no such file"),
+        ("text.mp4", "text.mp4: "),
+        ("empty.mp4", "the file is empty"),
+        ("torn.apng", "torn.apng: cannot decode"),
+    ] {
+        folder.fails(&format!("reconstruct {video} --out new.gif"), what);
+    }
+}
+
+#[test]
+fn devices_are_listed() {
+    let devices = Folder::new().ok("devices");
+    assert!(
+        devices
+            .lines()
+            .next()
+            .expect("a line")
+            .ends_with("(default)"),
+        "{devices}"
+    );
+    assert!(devices.contains("cpu "), "{devices}");
+    for name in ["cuda", "vulkan", "wgpu", "metal"] {
+        assert!(devices.contains(name), "{devices}");
+    }
+}
