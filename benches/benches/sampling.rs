@@ -4,7 +4,9 @@
 use ar_benches::{small_diffusion, wait};
 use ar_diffusion::{HostNoise, SamplerConfig};
 use ar_model::Transformer;
-use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
+use criterion::{
+    BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
+};
 
 /// A fifth of the steps and step differences that one samples with (50; 0, 5 and 50), which is a
 /// fifth of the iterations: 10, 25 and 160 for 16 frames.
@@ -16,9 +18,10 @@ fn latents(criterion: &mut Criterion) {
     let run = small_diffusion();
     let dit = &run.transformer;
     let frames = dit.num_frames;
-    let transformer =
-        Transformer::new(dit, &run.conditioning, &device).expect("a transformer");
-    let context = transformer.sampling_context(None, 1, 1.0).expect("a context");
+    let transformer = Transformer::new(dit, &run.conditioning, &device).expect("a transformer");
+    let context = transformer
+        .sampling_context(None, 1, 1.0)
+        .expect("a context");
     let noise = HostNoise::new(0, [1, dit.tokens_per_frame, dit.in_channels], &device);
     let diffusion = run.diffusion.init().expect("a diffusion process");
 

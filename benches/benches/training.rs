@@ -16,7 +16,10 @@ fn transformer(criterion: &mut Criterion) {
     let device = ar_benches::device().autodiff();
     let run = small_diffusion();
     let (batch, frames) = (run.run.batch_size, run.transformer.num_frames);
-    let (tokens, channels) = (run.transformer.tokens_per_frame, run.transformer.in_channels);
+    let (tokens, channels) = (
+        run.transformer.tokens_per_frame,
+        run.transformer.in_channels,
+    );
     let network = Transformer::new(&run.transformer, &run.conditioning, &device);
     let mut trainer = Trainer::new(network.expect("a transformer"), &run.optimizer, STEPS);
     let diffusion = run.diffusion.init().expect("a diffusion process");

@@ -104,14 +104,11 @@ impl<I> Batches<I> {
     }
 }
 
-/// Opens a dataset of clips. `progress` hears of every video that is read.
+/// Opens a dataset of clips, telling of every video that is read or skipped.
 ///
 /// # Errors
 /// If the configuration names no clips, or they cannot be read.
-pub fn open_clips(
-    config: &DataConfig,
-    progress: impl FnMut(usize, usize, &Path),
-) -> Result<Split<VideoItem>> {
+pub fn open_clips(config: &DataConfig) -> Result<Split<VideoItem>> {
     match (&config.shapes, &config.videos, &config.latents) {
         (Some(shapes), None, None) => {
             ensure!(config.path.is_none(), "data.path goes with [data.videos]");
@@ -123,7 +120,9 @@ pub fn open_clips(
             let path = config.path.as_deref().context(
                 "[data.videos] needs data.path, a folder of videos: `--set data.path=FOLDER`",
             )?;
-            let folder = VideoFolder::open(path, videos.clone(), progress)?;
+            let folder = VideoFolder::open(path, videos.clone(), |done, total, video| {
+                eprintln!("reading {} ({}/{total})", video.display(), done + 1);
+            })?;
             for skipped in folder.skipped() {
                 eprintln!("skipped {}: {}", skipped.path.display(), skipped.reason);
             }

@@ -25,10 +25,7 @@ pub fn train(
     interrupter: Interrupter,
 ) -> Result<Ending> {
     config.vae.validate()?;
-    let mut run = Run::open(&config.run, config, resume, interrupter)?;
-    let data = open_clips(&config.data, |done, total, path| {
-        run.line(format!("reading {} ({}/{total})", path.display(), done + 1));
-    })?;
+    let data = open_clips(&config.data)?;
     let size = config.vae.image_size;
     let first = &data.items([0])?[0].clip;
     ensure!(
@@ -38,6 +35,7 @@ pub fn train(
         first.height()
     );
 
+    let mut run = Run::open(&config.run, config, resume, interrupter)?;
     let device = device.clone().autodiff();
     device.seed(config.run.seed);
     let vae = config.vae.init(&device)?;

@@ -1,0 +1,217 @@
+//! `cargo xtask tidy`: checks what the architecture promises and a compiler does not see.
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::workspace::{Package, Workspace};
+use crate::{links, sources};
+
+/// The layers, the lowest first. A crate depends on crates of lower layers alone, tests included.
+const LAYERS: &[&[&str]] = &[
+    &["ar-files", "ar-schedulers"],
+    &["ar-video"],
+    &["ar-ops", "ar-metrics", "ar-device"],
+    &["ar-vae", "ar-dit", "ar-diffusion", "ar-data"],
+    &["ar-model"],
+    &["ar-train", "ar-sample"],
+    &["ar-benches", "xtask"],
+];
+
+/// What a crate must not know, neither itself nor through others, and why.
+const STRANGERS: &[(&str, &[&str], &str)] = &[
+    ("ar-schedulers", &["burn"], "anyone can use it"),
+    ("ar-video", &["burn"], "anyone can use it"),
+    ("ar-metrics", &["burn"], "anyone can use it"),
+    (
+        "ar-diffusion",
+        &["ar-dit", "ar-vae"],
+        "it takes any denoiser and any latents",
+    ),
+];
+
+/// Features of Burn that choose what computes.
+const BACKENDS: &[&str] = &[
+    "cpu", "cuda", "flex", "metal", "ndarray", "rocm", "vulkan", "webgpu", "wgpu",
+];
+
+/// Prints all findings; exit code 1 if there are any.
+pub fn run(workspace: &Workspace) -> Result<ExitCode> {
+    let files = workspace.files()?;
+    let packages = &workspace.packages;
+    let findings = [
+        layers(packages),
+        strangers(workspace),
+        backends(packages),
+        descriptions(packages),
+        sources::check(workspace)?,
+        links::check(&workspace.root, &files)?,
+        links::machine_paths(&workspace.root, &files)?,
+    ]
+    .concat();
+    for finding in &findings {
+        println!("{finding}");
+    }
+    match findings.len() {
+        0 => println!("tidy: {} packages, {} files", packages.len(), files.len()),
+        count => println!("tidy: {count} findings"),
+    }
+    Ok(ExitCode::from(u8::from(!findings.is_empty())))
+}
+
+fn layer(name: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.contains(&name))
+}
+
+/// Every crate has a layer and depends on lower ones alone.
+fn layers(packages: &[Package]) -> Vec<String> {
+    let mut findings = Vec::new();
+    for package in packages {
+        let name = &package.name;
+        let Some(of_package) = layer(name) else {
+            findings.push(format!(
+                "{name}: has no layer; give it one in xtask's LAYERS"
+            ));
+            continue;
+        };
+        let siblings = package.dependencies.iter().map(|sibling| &sibling.name);
+        for sibling in siblings.collect::<BTreeSet<_>>() {
+            if layer(sibling).is_some_and(|of_sibling| of_sibling >= of_package) {
+                findings.push(format!(
+                    "{name}: depends on {sibling}, which is not of a lower layer"
+                ));
+            }
+        }
+    }
+    findings
+}
+
+/// No crate knows what it must not.
+fn strangers(workspace: &Workspace) -> Vec<String> {
+    let mut findings = Vec::new();
+    for (name, strangers, why) in STRANGERS {
+        let Some(package) = workspace.package(name) else {
+            findings.push(format!("{name}: is no crate; see xtask's STRANGERS"));
+            continue;
+        };
+        let known = known(workspace, package);
+        for stranger in *strangers {
+            let parts = format!("{stranger}-");
+            if let Some(found) = known
+                .iter()
+                .find(|known| *known == stranger || known.starts_with(&parts))
+            {
+                findings.push(format!("{name}: must not know {found}: {why}"));
+            }
+        }
+    }
+    findings
+}
+
+/// All that `package` depends on, directly or through crates of the workspace.
+fn known<'a>(workspace: &'a Workspace, package: &'a Package) -> BTreeSet<&'a str> {
+    let mut known = BTreeSet::new();
+    let mut packages = vec![package];
+    while let Some(package) = packages.pop() {
+        for dependency in &package.dependencies {
+            if known.insert(dependency.name.as_str()) {
+                packages.extend(workspace.package(&dependency.name));
+            }
+        }
+    }
+    known
+}
+
+/// Backends are features of ar-device: no crate turns one on for everybody, except in its tests.
+fn backends(packages: &[Package]) -> Vec<String> {
+    let mut findings = Vec::new();
+    for package in packages {
+        for dependency in package.dependencies.iter().filter(|other| !other.dev) {
+            let is_backend = |feature: &&String| BACKENDS.contains(&feature.as_str());
+            if let Some(feature) = dependency.features.iter().find(is_backend) {
+                findings.push(format!(
+                    "{}: always builds the backend {feature} of {}; binaries choose backends, \
+                     through the features of ar-device",
+                    package.name, dependency.name
+                ));
+            }
+        }
+    }
+    findings
+}
+
+/// Every crate says what it is.
+fn descriptions(packages: &[Package]) -> Vec<String> {
+    packages
+        .iter()
+        .filter(|package| package.description.trim().is_empty())
+        .map(|package| format!("{}: has no description in its Cargo.toml", package.name))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace::Dependency;
+
+    fn package(name: &str, dependencies: &[&str]) -> Package {
+        Package {
+            name: name.into(),
+            description: "a crate".into(),
+            dependencies: dependencies
+                .iter()
+                .map(|&name| Dependency {
+                    name: name.into(),
+                    ..Dependency::default()
+                })
+                .collect(),
+            ..Package::default()
+        }
+    }
+
+    #[test]
+    fn lower_layers_do_not_know_upper_ones() {
+        assert!(layers(&[package("ar-model", &["ar-dit", "serde"])]).is_empty());
+        assert_eq!(
+            layers(&[
+                package("ar-ops", &["ar-model"]),
+                package("ar-dit", &["ar-vae"]),
+                package("ar-new", &[])
+            ]),
+            [
+                "ar-ops: depends on ar-model, which is not of a lower layer",
+                "ar-dit: depends on ar-vae, which is not of a lower layer",
+                "ar-new: has no layer; give it one in xtask's LAYERS",
+            ]
+        );
+    }
+
+    #[test]
+    fn strangers_are_found_through_others() {
+        let workspace = Workspace {
+            root: "".into(),
+            target: "".into(),
+            packages: vec![
+                package("ar-files", &["burn-dataset"]),
+                package("ar-schedulers", &["rand"]),
+                package("ar-video", &["png"]),
+                package("ar-metrics", &["ar-files"]),
+                package("ar-diffusion", &["ar-schedulers", "burn"]),
+            ],
+        };
+        assert_eq!(
+            strangers(&workspace),
+            ["ar-metrics: must not know burn-dataset: anyone can use it"]
+        );
+    }
+
+    #[test]
+    fn backends_are_chosen_by_binaries() {
+        let mut package = package("ar-ops", &["burn"]);
+        package.dependencies[0].features = vec!["std".into(), "flex".into()];
+        assert_eq!(backends(std::slice::from_ref(&package)).len(), 1);
+        package.dependencies[0].dev = true;
+        assert!(backends(&[package]).is_empty());
+    }
+}

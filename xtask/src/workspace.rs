@@ -1,0 +1,143 @@
+//! What cargo and git say about the repository.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+/// The packages of the repository and where they lie.
+pub struct Workspace {
+    /// Root of the repository.
+    pub root: PathBuf,
+    /// Cargo's target directory.
+    pub target: PathBuf,
+    /// All packages.
+    pub packages: Vec<Package>,
+}
+
+/// A package of the workspace.
+#[derive(Debug, Default)]
+pub struct Package {
+    pub name: String,
+    pub description: String,
+    /// Root file of the library, if the package has one.
+    pub library: Option<PathBuf>,
+    pub dependencies: Vec<Dependency>,
+}
+
+/// What a package says about one it depends on.
+#[derive(Debug, Default)]
+pub struct Dependency {
+    pub name: String,
+    pub features: Vec<String>,
+    /// Whether it serves tests, examples and benches alone.
+    pub dev: bool,
+}
+
+impl Workspace {
+    /// Asks cargo.
+    pub fn read() -> Result<Self> {
+        let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        let arguments = [
+            "metadata",
+            "--format-version=1",
+            "--no-deps",
+            "--manifest-path",
+        ];
+        let json = output(cargo().args(arguments).arg(manifest))?;
+        let metadata: Value = serde_json::from_str(&json).context("cargo metadata")?;
+        Ok(Self {
+            root: text(&metadata["workspace_root"]).into(),
+            target: text(&metadata["target_directory"]).into(),
+            packages: list(&metadata["packages"]).map(package).collect(),
+        })
+    }
+
+    /// The package called `name`.
+    pub fn package(&self, name: &str) -> Option<&Package> {
+        self.packages.iter().find(|package| package.name == name)
+    }
+
+    /// The files of the repository, by their paths below the root: those that git tracks or would,
+    /// if asked to add everything.
+    pub fn files(&self) -> Result<Vec<PathBuf>> {
+        let arguments = [
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ];
+        let listing = output(self.git().args(arguments))?;
+        let paths = listing.split_terminator('\0').map(PathBuf::from);
+        // Git still lists what was deleted a moment ago.
+        Ok(paths
+            .filter(|path| self.root.join(path).is_file())
+            .collect())
+    }
+
+    /// The commit that is checked out, marked where files differ from it.
+    pub fn commit(&self) -> Result<String> {
+        let arguments = ["describe", "--always", "--dirty", "--exclude=*"];
+        Ok(output(self.git().args(arguments))?.trim().to_owned())
+    }
+
+    fn git(&self) -> Command {
+        let mut git = Command::new("git");
+        git.current_dir(&self.root);
+        git
+    }
+}
+
+/// The cargo that runs this program.
+pub fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// `path` below `root`, as one writes it in a message.
+pub fn shown(path: &Path, root: &Path) -> String {
+    path.strip_prefix(root)
+        .unwrap_or(path)
+        .display()
+        .to_string()
+}
+
+fn package(value: &Value) -> Package {
+    let is_library = |target: &&Value| list(&target["kind"]).any(|kind| kind == "lib");
+    Package {
+        name: text(&value["name"]).to_owned(),
+        description: text(&value["description"]).to_owned(),
+        library: list(&value["targets"])
+            .find(is_library)
+            .map(|target| text(&target["src_path"]).into()),
+        dependencies: list(&value["dependencies"]).map(dependency).collect(),
+    }
+}
+
+fn dependency(value: &Value) -> Dependency {
+    Dependency {
+        name: text(&value["name"]).to_owned(),
+        features: list(&value["features"])
+            .map(|feature| text(feature).to_owned())
+            .collect(),
+        dev: value["kind"] == "dev",
+    }
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// The standard output of a command that has to succeed.
+fn output(command: &mut Command) -> Result<String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().context(program.clone())?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{program}: {}", errors.trim());
+    String::from_utf8(output.stdout).with_context(|| format!("{program}: the output"))
+}
