@@ -46,7 +46,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
 
     let mut rows = Vec::new();
     collect(&workspace.target.join("criterion"), start, &mut rows)?;
-    rows.sort_by(|a, b| a.name.cmp(&b.name));
+    rows.sort_by_key(|row| row.measured);
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     println!(
         "\n{}, {cores} cores; device {}; {}; commit {}\n",
@@ -63,6 +63,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
 #[derive(Debug, PartialEq)]
 struct Row {
     name: String,
+    measured: SystemTime,
     /// Median and the ends of its 95 % confidence interval, in nanoseconds.
     median: f64,
     low: f64,
@@ -80,15 +81,14 @@ fn collect(folder: &Path, start: SystemTime, rows: &mut Vec<Row>) -> Result<()> 
             continue;
         }
         let estimates = path.join("estimates.json");
-        let is_new = path.ends_with("new")
-            && fs::metadata(&estimates)
-                .and_then(|file| file.modified())
-                .is_ok_and(|modified| modified >= start);
-        if is_new {
-            rows.push(row(
-                &json(&path.join("benchmark.json"))?,
-                &json(&estimates)?,
-            )?);
+        let measured = fs::metadata(&estimates).and_then(|file| file.modified());
+        if path.ends_with("new")
+            && let Ok(measured) = measured
+        {
+            if measured >= start {
+                let benchmark = json(&path.join("benchmark.json"))?;
+                rows.push(row(&benchmark, &json(&estimates)?, measured)?);
+            }
         } else {
             collect(&path, start, rows)?;
         }
@@ -101,7 +101,7 @@ fn json(path: &Path) -> Result<Value> {
     serde_json::from_str(&text).with_context(|| path.display().to_string())
 }
 
-fn row(benchmark: &Value, estimates: &Value) -> Result<Row> {
+fn row(benchmark: &Value, estimates: &Value, measured: SystemTime) -> Result<Row> {
     let name = benchmark["full_id"]
         .as_str()
         .context("full_id is missing")?;
@@ -120,6 +120,7 @@ fn row(benchmark: &Value, estimates: &Value) -> Result<Row> {
     let throughput = &benchmark["throughput"];
     Ok(Row {
         name: name.to_owned(),
+        measured,
         median: number(&median["point_estimate"])?,
         low: number(&median["confidence_interval"]["lower_bound"])?,
         high: number(&median["confidence_interval"]["upper_bound"])?,
@@ -134,7 +135,7 @@ fn table(rows: &[Row], markdown: bool) -> String {
     let mut cells = vec![["bench", "median", "low", "high", "throughput"].map(String::from)];
     for row in rows {
         let throughput = row.work.map_or_else(String::new, |(amount, unit)| {
-            format!("{} {unit}/s", significant(amount / row.median * 1e9))
+            format!("{} {unit}/s", rate(amount / row.median * 1e9))
         });
         cells.push([
             row.name.clone(),
@@ -175,6 +176,15 @@ fn duration(nanoseconds: f64) -> String {
         .find(|&(scale, _)| nanoseconds >= scale)
         .unwrap_or((1.0, "ns"));
     format!("{} {unit}", significant(nanoseconds / scale))
+}
+
+/// A number per second, in thousands or millions where it is large.
+fn rate(value: f64) -> String {
+    match value {
+        value if value >= 1e6 => format!("{} M", significant(value / 1e6)),
+        value if value >= 1e4 => format!("{} k", significant(value / 1e3)),
+        value => significant(value),
+    }
 }
 
 /// Three digits, or all before the point.
@@ -242,11 +252,12 @@ mod tests {
         let row = row(
             &serde_json::from_str(benchmark)?,
             &serde_json::from_str(estimates)?,
+            UNIX_EPOCH,
         )?;
         assert_eq!(
             table(&[row], false),
-            "bench           median     low     high         throughput\n\
-             fopp/16_frames  800 ns  790 ns  1.23 µs  20000000 frames/s\n"
+            "bench           median     low     high       throughput\n\
+             fopp/16_frames  800 ns  790 ns  1.23 µs  20.0 M frames/s\n"
         );
         Ok(())
     }

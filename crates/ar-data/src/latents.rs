@@ -177,7 +177,7 @@ impl LatentDataset {
     /// Writes the file; one that was there is replaced at the end.
     ///
     /// # Errors
-    /// If the folder does not exist or cannot be written to.
+    /// If the folder cannot be made or written to.
     pub fn save(&self, path: &Path) -> Result<(), LatentError> {
         let error = |source| LatentError::Write {
             path: path.to_path_buf(),
@@ -464,8 +464,8 @@ mod tests {
             );
         }
 
-        let nowhere = folder.path().join("missing/latents.safetensors");
-        let error = dataset(None).save(&nowhere).unwrap_err().to_string();
+        let below_a_file = path.join("latents.safetensors");
+        let error = dataset(None).save(&below_a_file).unwrap_err().to_string();
         assert!(error.starts_with("cannot write "), "{error}");
     }
 }

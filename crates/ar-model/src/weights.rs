@@ -228,7 +228,10 @@ pub fn save_weights<M: Module>(
     };
     let mut store = SafetensorsStore::from_bytes(None)
         .with_to_adapter(BurnToPyTorchAdapter.chain(FloatCastAdapter::to(dtype)))
-        .remap(keys.to_file());
+        .remap(keys.to_file())
+        // One entry, which PyTorch's readers look for: the order of several would be random.
+        .clear_metadata()
+        .metadata("format", "pt");
     store
         .collect_from(module)
         .map_err(|error| io(error.to_string()))?;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use ar_data::{LatentDataset, VideoBatch};
 use ar_model::VideoModel;
 use burn::tensor::Device;
@@ -48,9 +48,6 @@ pub fn encode(
     }
     shape[0] = total;
     let labels = (!labels.is_empty()).then_some(labels);
-    if let Some(folder) = config.out.parent() {
-        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    }
     LatentDataset::new(latents, shape, labels)?.save(&config.out)?;
     Ok(())
 }

@@ -8,12 +8,12 @@ use burn::tensor::{Device, Tensor};
 use tempfile::TempDir;
 
 const SMALL_VAE: &str = "--set vae.width=16 --set vae.heads=2 --set vae.layers=1 \
-    --set vae.image_size=16 --set vae.patch_size=4 --set vae.latent_tokens=4 \
+    --set vae.image_size=32 --set vae.patch_size=4 --set vae.latent_tokens=4 \
     --set vae.codebook_channels=8 --set vae.pixel_decoder.channel_multipliers=[1,1,2] \
-    --set data.shapes.size=16 --set data.clips=20 --set data.held_out=2 \
+    --set data.shapes.size=32 --set data.clips=20 --set data.held_out=2 \
     --set run.batch_size=2 --set run.log_every=1 --set optimizer.schedule=constant \
     --set run.out=vae";
-const SMALL_LATENTS: &str = "--set vae=vae/model --set data.clips=6 --set data.shapes.size=16 \
+const SMALL_LATENTS: &str = "--set vae=vae/model --set data.clips=6 --set data.shapes.size=32 \
     --set data.shapes.frames=3 --set out=latents.safetensors";
 const SMALL_DIFFUSION: &str = "--set vae=vae/model --set data.latents=latents.safetensors \
     --set data.held_out=2 --set transformer.num_frames=3 --set transformer.tokens_per_frame=4 \
@@ -96,7 +96,7 @@ fn the_stages_make_a_model_and_resume_exactly() {
     assert_eq!(model.config().name, "shapes");
     let latents = Tensor::ones([1, 3, 4, 4], &Device::flex());
     let pixels = model.decode(latents).expect("a VAE");
-    assert_eq!(pixels.dims(), [1, 3, 3, 16, 16]);
+    assert_eq!(pixels.dims(), [1, 3, 3, 32, 32]);
 
     folder.ok("export --model whole/model --out half --half");
     let size = |name: &str| {
@@ -118,7 +118,7 @@ fn bad_input_is_an_error() {
         (format!("{vae} --set run.steps"), "KEY=VALUE"),
         (format!("{vae} --set run.steps=0"), "run.steps is 0"),
         (format!("{vae} --set vae.heads=3"), "vae: heads = 3"),
-        (format!("{vae} --set vae.image_size=32"), "16x16"),
+        (format!("{vae} --set vae.image_size=64"), "32x32"),
         (
             format!("{vae} --set data.held_out=20"),
             "data.held_out = 20",
