@@ -5,7 +5,7 @@ use ar_dit::DitConfig;
 use ar_vae::VaeConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::ModelError;
+use crate::{LatentStatistics, ModelError};
 
 /// Everything that `config.toml` of a model directory says.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -19,6 +19,8 @@ pub struct ModelConfig {
     pub diffusion: DiffusionConfig,
     /// What the transformer is conditioned on.
     pub conditioning: ConditioningConfig,
+    /// How latents are standardised between the VAE and diffusion; not at all if absent.
+    pub latent_statistics: Option<LatentStatistics>,
     /// The transformer; a model without one can only encode and decode.
     pub transformer: Option<DitConfig>,
     /// The VAE; a model without one samples latents only.
@@ -90,6 +92,14 @@ impl ModelConfig {
             vae.validate()?;
         }
         self.diffusion.init()?;
+        if let (Some(statistics), Some(dit)) = (&self.latent_statistics, &self.transformer)
+            && !statistics.fits([dit.tokens_per_frame, dit.in_channels])
+        {
+            return Err(ModelError::Statistics {
+                tokens: dit.tokens_per_frame,
+                channels: dit.in_channels,
+            });
+        }
         match (&self.transformer, &self.vae) {
             (None, None) => return Err(ModelError::Empty),
             (Some(transformer), Some(vae)) => {

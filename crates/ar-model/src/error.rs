@@ -49,6 +49,17 @@ pub enum ModelError {
         /// Tokens and channels of the VAE.
         vae: String,
     },
+    /// The latent statistics do not fit the transformer.
+    #[error(
+        "latent_statistics: mean and std must each have {tokens} rows (tokens) of {channels} \
+         values (channels), and all deviations must be positive"
+    )]
+    Statistics {
+        /// Tokens of the transformer.
+        tokens: usize,
+        /// Channels of the transformer.
+        channels: usize,
+    },
     /// The configuration describes neither part.
     #[error("model configuration: neither [transformer] nor [vae] is given; at least one must be")]
     Empty,

@@ -32,6 +32,7 @@ mod config;
 mod context;
 mod error;
 mod import;
+mod statistics;
 mod transformer;
 mod video_model;
 mod weights;
@@ -40,6 +41,7 @@ pub use config::{ConditioningConfig, ModelConfig, SamplingConfig};
 pub use context::ContextEmbedding;
 pub use error::ModelError;
 pub use import::import;
+pub use statistics::LatentStatistics;
 pub use transformer::Transformer;
 pub use video_model::{ModelFiles, VideoModel};
 pub use weights::{

@@ -184,7 +184,8 @@ impl VideoModel {
         self.vae = Some(vae);
     }
 
-    /// The latents that diffusion works on: posterior means on the unit sphere, token by token.
+    /// The latents that diffusion works on: posterior means on the unit sphere, token by token,
+    /// standardised where the model has [latent statistics](crate::LatentStatistics).
     ///
     /// # Shapes
     /// - `pixels`: `[batch, frames, 3, height, width]` in `[0, 1]`
@@ -193,7 +194,11 @@ impl VideoModel {
     /// # Errors
     /// If the model has no VAE.
     pub fn encode(&self, pixels: Tensor<5>) -> Result<Tensor<4>, ModelError> {
-        Ok(l2_normalize(self.vae()?.encode(pixels).mean(), 3))
+        let latents = l2_normalize(self.vae()?.encode(pixels).mean(), 3);
+        Ok(match &self.config.latent_statistics {
+            Some(statistics) => statistics.standardize(latents),
+            None => latents,
+        })
     }
 
     /// # Shapes
@@ -203,6 +208,10 @@ impl VideoModel {
     /// # Errors
     /// If the model has no VAE.
     pub fn decode(&self, latents: Tensor<4>) -> Result<Tensor<5>, ModelError> {
+        let latents = match &self.config.latent_statistics {
+            Some(statistics) => statistics.restore(latents),
+            None => latents,
+        };
         Ok(self.vae()?.decode(latents).clamp(0.0, 1.0))
     }
 }

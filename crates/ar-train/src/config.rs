@@ -47,6 +47,8 @@ pub struct DiffusionRun {
     pub loss: LossConfig,
     /// How the timesteps of a clip are drawn.
     pub timestep_sampler: TimestepSampler,
+    /// Whether latents are standardised by token and channel; the published models do not.
+    pub standardize_latents: bool,
     /// Probability of training a clip on the null context in place of its own.
     pub context_dropout: f64,
     /// The diffusion process.
@@ -69,6 +71,7 @@ impl Default for DiffusionRun {
             optimizer: OptimizerConfig::default(),
             loss: LossConfig::default(),
             timestep_sampler: TimestepSampler::Fopp,
+            standardize_latents: false,
             context_dropout: 0.0,
             diffusion: DiffusionConfig::default(),
             conditioning: ConditioningConfig::default(),

@@ -3,10 +3,11 @@
 use anyhow::{Context, Result, ensure};
 use ar_data::{LatentBatch, LatentDataset, LatentItem};
 use ar_diffusion::{Denoiser, Diffusion};
-use ar_model::{ModelConfig, Precision, Transformer, VideoModel};
+use ar_model::{LatentStatistics, ModelConfig, Precision, Transformer, VideoModel};
 use ar_ops::noise::{FrameNoise, NoiseStream};
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn_dataset::Dataset;
 use burn_train::Interrupter;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -29,11 +30,12 @@ pub fn train(
     device: &Device,
     interrupter: Interrupter,
 ) -> Result<Ending> {
-    let model_config = ModelConfig {
+    let mut model_config = ModelConfig {
         name: config.name.clone(),
         sampling: config.sampling.clone(),
         diffusion: config.diffusion.clone(),
         conditioning: config.conditioning.clone(),
+        latent_statistics: None,
         transformer: Some(config.transformer.clone()),
         vae: None,
     };
@@ -50,6 +52,9 @@ pub fn train(
     let latents = open_latents(path)?;
     check_latents(&latents, config)?;
     let mut run = Run::open(&config.run, config, resume, interrupter)?;
+    if config.standardize_latents {
+        model_config.latent_statistics = Some(statistics(&latents)?);
+    }
     let data = Split::new(latents, config.data.held_out)?;
 
     let device = device.clone().autodiff();
@@ -65,6 +70,7 @@ pub fn train(
     let objective = Objective {
         config,
         diffusion: config.diffusion.init()?,
+        statistics: model_config.latent_statistics.clone(),
     };
     let batches = data.batches(config.run.batch_size, config.run.seed, trainer.step);
     let held_out = data.items(data.held_out())?;
@@ -97,6 +103,15 @@ pub fn train(
     } else {
         Ending::Interrupted
     })
+}
+
+fn statistics(latents: &LatentDataset) -> Result<LatentStatistics> {
+    let [clips, _, tokens, channels] = latents.shape();
+    let mut values = Vec::new();
+    for clip in 0..clips {
+        values.extend(latents.get(clip)?.latents);
+    }
+    Ok(LatentStatistics::estimate(&values, [tokens, channels]))
 }
 
 fn check_latents(latents: &LatentDataset, config: &DiffusionRun) -> Result<()> {
@@ -147,6 +162,7 @@ const HELD_OUT: u64 = u64::MAX;
 struct Objective<'a> {
     config: &'a DiffusionRun,
     diffusion: Diffusion,
+    statistics: Option<LatentStatistics>,
 }
 
 impl Objective<'_> {
@@ -160,7 +176,10 @@ impl Objective<'_> {
     ) -> Result<Tensor<1>> {
         let config = self.config;
         let batch = LatentBatch::new(items, device);
-        let x0 = batch.latents;
+        let x0 = match &self.statistics {
+            Some(statistics) => statistics.standardize(batch.latents),
+            None => batch.latents,
+        };
         let [clips, frames, tokens, channels] = x0.dims();
         let mut rng = ChaCha8Rng::seed_from_u64(draws.seed);
         rng.set_stream(draws.number);
