@@ -68,7 +68,7 @@ const BANS: &[Ban] = &[
 pub fn check(workspace: &Workspace) -> Result<Vec<String>> {
     let mut findings = Vec::new();
     for package in &workspace.packages {
-        let Some(library) = &package.library else {
+        let Some(lib_root) = &package.lib_root else {
             continue;
         };
         let bans: Vec<&Ban> = BANS
@@ -76,7 +76,7 @@ pub fn check(workspace: &Workspace) -> Result<Vec<String>> {
             .filter(|ban| ban.only.is_empty() || ban.only.contains(&package.name.as_str()))
             .filter(|ban| !ban.except.contains(&package.name.as_str()))
             .collect();
-        for file in modules(library)? {
+        for file in modules(lib_root)? {
             let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
             for (line, word, why) in banned(&text, &bans) {
                 let file = shown(&file, &workspace.root);

@@ -22,7 +22,7 @@ pub struct Package {
     pub name: String,
     pub description: String,
     /// Root file of the library, if the package has one.
-    pub library: Option<PathBuf>,
+    pub lib_root: Option<PathBuf>,
     pub dependencies: Vec<Dependency>,
 }
 
@@ -108,7 +108,7 @@ fn package(value: &Value) -> Package {
     Package {
         name: text(&value["name"]).to_owned(),
         description: text(&value["description"]).to_owned(),
-        library: list(&value["targets"])
+        lib_root: list(&value["targets"])
             .find(is_library)
             .map(|target| text(&target["src_path"]).into()),
         dependencies: list(&value["dependencies"]).map(dependency).collect(),
