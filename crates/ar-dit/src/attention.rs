@@ -1,13 +1,12 @@
 use ar_ops::{
     attention::{attend, merge_heads, split_heads},
     linear::linear,
-    position::Rotation,
 };
 use burn::module::Module;
 use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::{Bool, Device, Tensor};
 
-use crate::DitConfig;
+use crate::{DitConfig, Rotations};
 
 /// Multi-head self-attention with a fused query-key-value projection.
 /// Checkpoint keys `attn.qkv`, `attn.proj`, `attn.q_norm`, `attn.k_norm`.
@@ -46,8 +45,15 @@ impl Attention {
         &self,
         x: Tensor<3>,
         mask: Option<Tensor<4, Bool>>,
-        rotation: Option<&Rotation>,
+        rotations: &Rotations,
     ) -> Tensor<3> {
+        let [q, k, v] = self.project(x);
+        let (q, k) = rotations.apply(q, k);
+        self.proj.forward(merge_heads(attend(q, k, v, mask)))
+    }
+
+    /// Queries, keys and values, `[batch, heads, sequence, head_dim]`.
+    fn project(&self, x: Tensor<3>) -> [Tensor<4>; 3] {
         let [q, k, v] = self
             .qkv
             .forward(x)
@@ -59,11 +65,6 @@ impl Attention {
             Some(norm) => norm.forward(x),
             None => x,
         };
-        let (q, k) = (norm(q, &self.q_norm), norm(k, &self.k_norm));
-        let (q, k) = match rotation {
-            Some(rotation) => (rotation.rotate(q), rotation.rotate(k)),
-            None => (q, k),
-        };
-        self.proj.forward(merge_heads(attend(q, k, v, mask)))
+        [norm(q, &self.q_norm), norm(k, &self.k_norm), v]
     }
 }

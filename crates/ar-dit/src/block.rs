@@ -1,13 +1,12 @@
 use ar_ops::{
     linear::linear,
     norm::{layer_norm, modulate},
-    position::Rotation,
 };
 use burn::module::Module;
 use burn::nn::{Initializer, Linear};
 use burn::tensor::{Bool, Device, Tensor};
 
-use crate::{Attention, DitConfig, MergeMode, Mlp};
+use crate::{Attention, DitConfig, MergeMode, Mlp, Rotations};
 
 const NORM_EPSILON: f64 = 1e-6;
 
@@ -90,13 +89,13 @@ impl Block {
         tokens: Tokens,
         conditioning: Tensor<3>,
         mask: Option<Tensor<4, Bool>>,
-        rotation: Option<&Rotation>,
+        rotations: &Rotations,
     ) -> Tokens {
         let [msa, mlp] = self.modulation(conditioning);
 
         let (residual, input) = self.enter(tokens, &msa);
         let video = input.video.dims();
-        let output = Tokens::split(self.attn.forward(input.join(), mask, rotation), video);
+        let output = Tokens::split(self.attn.forward(input.join(), mask, rotations), video);
         let tokens = residual.add(self.gated(output, &msa));
 
         let (residual, input) = self.enter(tokens, &mlp);

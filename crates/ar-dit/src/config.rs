@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::CausalMask;
+use crate::{CausalMask, Positions};
 
 /// How context and video tokens share a block (published checkpoints: [`MergeMode::ShareNorm`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +24,8 @@ pub enum MergeMode {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DitConfig {
-    /// Frames of the trained window, F.
+    /// Frames of the trained window, F. With [`Positions::FrameRotary`] the frames that a frame
+    /// sees, its own included; otherwise the most that the network takes.
     pub num_frames: usize,
     /// Latent tokens per frame, L.
     pub tokens_per_frame: usize,
@@ -42,8 +43,8 @@ pub struct DitConfig {
     pub merge_mode: MergeMode,
     /// Which tokens see which.
     pub causal_mask: CausalMask,
-    /// Rotary embeddings at all positions, in place of the fixed position table.
-    pub rotary: bool,
+    /// How the network knows where a token stands.
+    pub positions: Positions,
     /// LayerNorm of queries and keys per head.
     pub qk_norm: bool,
     /// Context vectors per sample.
@@ -64,7 +65,7 @@ impl Default for DitConfig {
             mlp_ratio: 4.0,
             merge_mode: MergeMode::ShareNorm,
             causal_mask: CausalMask::VideoTemporalCausal,
-            rotary: false,
+            positions: Positions::SinCos,
             qk_norm: false,
             context_tokens: 77,
             context_dim: 768,
@@ -88,6 +89,21 @@ pub enum DitConfigError {
         hidden_size: usize,
         /// Attention heads.
         num_heads: usize,
+    },
+    /// Frame-rotary positions under a mask through which later frames reach earlier ones.
+    #[error(
+        "transformer: positions = \"frame_rotary\" needs causal_mask = \"temporal_causal\", under \
+         which context sees context only"
+    )]
+    FrameRotaryMask,
+    /// Heads do not split into two halves of pairs.
+    #[error(
+        "transformer: positions = \"frame_rotary\" needs heads of a multiple of 4 channels, and \
+         hidden_size / num_heads = {head_dim}"
+    )]
+    FrameRotaryHeads {
+        /// Channels of a head.
+        head_dim: usize,
     },
     /// The MLP has no hidden unit.
     #[error("transformer: mlp_ratio = {0} leaves no hidden unit; 4 is usual")]
@@ -130,8 +146,22 @@ impl DitConfig {
                 num_heads: self.num_heads,
             });
         }
+        if self.positions == Positions::FrameRotary {
+            self.validate_frame_rotary()?;
+        }
         if !self.mlp_ratio.is_finite() || self.mlp_hidden() == 0 {
             return Err(DitConfigError::MlpRatio(self.mlp_ratio));
+        }
+        Ok(())
+    }
+
+    fn validate_frame_rotary(&self) -> Result<(), DitConfigError> {
+        if self.causal_mask != CausalMask::TemporalCausal {
+            return Err(DitConfigError::FrameRotaryMask);
+        }
+        let head_dim = self.hidden_size / self.num_heads;
+        if !head_dim.is_multiple_of(4) {
+            return Err(DitConfigError::FrameRotaryHeads { head_dim });
         }
         Ok(())
     }

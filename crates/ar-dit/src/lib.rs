@@ -36,6 +36,8 @@ mod config;
 mod mask;
 mod mlp;
 mod model;
+mod positions;
+mod rotations;
 mod timestep;
 
 pub use attention::Attention;
@@ -44,4 +46,6 @@ pub use config::{DitConfig, DitConfigError, MergeMode};
 pub use mask::CausalMask;
 pub use mlp::Mlp;
 pub use model::Dit;
+pub use positions::Positions;
+pub use rotations::Rotations;
 pub use timestep::TimestepEmbedder;

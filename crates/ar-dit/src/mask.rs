@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 pub enum CausalMask {
     /// Everything sees everything.
     None,
-    /// Context sees context only; a frame sees context and the frames up to its own. No
-    /// information flows backwards in time, so keys and values of finished frames can be kept.
+    /// Context sees context only; a frame sees context, itself and the frames of the window before
+    /// it. No information flows backwards in
+    /// time, so keys and values of finished frames can be kept.
     TemporalCausal,
     /// As [`CausalMask::TemporalCausal`], but context sees everything (published checkpoints):
     /// through it, later frames reach earlier ones from the second layer on.
@@ -19,7 +20,8 @@ pub enum CausalMask {
 
 impl CausalMask {
     /// The mask over `context_tokens + frames * tokens_per_frame` positions, `true` where hidden;
-    /// `None` where everything is visible.
+    /// `None` where everything is visible. Under the causal masks a frame sees itself and the
+    /// `window - 1` frames before it.
     ///
     /// # Shapes
     /// - output: `[1, 1, sequence, sequence]`
@@ -28,6 +30,7 @@ impl CausalMask {
         context_tokens: usize,
         frames: usize,
         tokens_per_frame: usize,
+        window: usize,
         device: &Device,
     ) -> Option<Tensor<4, Bool>> {
         let context_sees_video = match self {
@@ -43,7 +46,7 @@ impl CausalMask {
         let visible = |query, key| match (frame(query), frame(key)) {
             (_, None) => true,
             (None, Some(_)) => context_sees_video,
-            (Some(query), Some(key)) => key <= query,
+            (Some(query), Some(key)) => key <= query && query - key < window,
         };
         let sequence = context_tokens + frames * tokens_per_frame;
         Some(hidden_mask(sequence, sequence, visible, device))

@@ -1,13 +1,10 @@
-use ar_ops::{
-    linear::linear,
-    norm::layer_norm,
-    position::{Rotary, SinCosTable},
-};
+use ar_ops::{linear::linear, norm::layer_norm};
 use burn::module::Module;
 use burn::nn::{Initializer, Linear};
 use burn::tensor::{Device, Int, Tensor, activation::silu, assert_shape};
 
-use crate::{Block, DitConfig, DitConfigError, TimestepEmbedder, Tokens};
+use crate::positions::PositionTables;
+use crate::{Block, DitConfig, DitConfigError, Positions, TimestepEmbedder, Tokens};
 
 /// The diffusion transformer over context and video tokens.
 ///
@@ -22,16 +19,9 @@ pub struct Dit {
     blocks: Vec<Block>,
     final_layer: Linear,
     #[module(skip)]
-    positions: Positions,
+    positions: PositionTables,
     #[module(skip)]
     config: DitConfig,
-}
-
-/// Where a token stands: added to the video tokens, or rotated into all queries and keys.
-#[derive(Clone, Debug)]
-enum Positions {
-    Fixed(SinCosTable),
-    Rotary(Rotary),
 }
 
 impl DitConfig {
@@ -44,19 +34,13 @@ impl DitConfig {
         self.validate()?;
         let width = self.hidden_size;
         let xavier = Initializer::XavierUniform { gain: 1.0 };
-        let video_tokens = self.num_frames * self.tokens_per_frame;
         Ok(Dit {
             x_embedder: linear([self.in_channels, width], xavier.clone(), device),
             c_embedder: linear([self.context_dim, width], xavier, device),
             t_embedder: TimestepEmbedder::new(width, device),
             blocks: (0..self.depth).map(|_| Block::new(self, device)).collect(),
             final_layer: linear([width, self.in_channels], Initializer::Zeros, device),
-            positions: if self.rotary {
-                let sequence = self.context_tokens + video_tokens;
-                Positions::Rotary(Rotary::new(sequence, width / self.num_heads))
-            } else {
-                Positions::Fixed(SinCosTable::new(video_tokens, width))
-            },
+            positions: PositionTables::new(self),
             config: self.clone(),
         })
     }
@@ -74,11 +58,23 @@ impl Dit {
     /// passed as it stands.
     ///
     /// # Shapes
-    /// - `x` and output: `[batch, frames, tokens, channels]`, at most `num_frames` frames
+    /// - `x` and output: `[batch, frames, tokens, channels]`, at most `num_frames` frames; any
+    ///   number with [`Positions::FrameRotary`]
     /// - `timesteps`: `[batch, frames]`
     /// - `context`: `[batch, context_tokens, context_dim]`
     pub fn forward(
         &self,
+        x: Tensor<4>,
+        timesteps: Tensor<2, Int>,
+        context: Tensor<3>,
+    ) -> Tensor<4> {
+        self.forward_from(0, x, timesteps, context)
+    }
+
+    /// [`Dit::forward`] with positions that count from `first`, the number of the first frame.
+    fn forward_from(
+        &self,
+        first: usize,
         x: Tensor<4>,
         timesteps: Tensor<2, Int>,
         context: Tensor<3>,
@@ -92,40 +88,146 @@ impl Dit {
         assert_shape!(timesteps, [batch, frames]);
         assert_shape!(context, [batch, config.context_tokens, config.context_dim]);
         assert!(
-            frames <= config.num_frames,
+            frames <= config.num_frames || config.positions == Positions::FrameRotary,
             "{frames} frames in a window of {}",
             config.num_frames
         );
         let device = x.device();
 
-        let mut video = self.x_embedder.forward(x); // [batch, frames, tokens, width]
-        let mut rotation = None;
-        match &self.positions {
-            Positions::Fixed(table) => {
-                let table = table.rows(frames * tokens, &device);
-                video = video + table.reshape([1, frames, tokens, config.hidden_size]);
-            }
-            Positions::Rotary(rotary) => {
-                let sequence = config.context_tokens + frames * tokens;
-                rotation = Some(rotary.at(sequence, &device));
-            }
-        }
+        let numbers = first..first + frames;
+        let rotations = self.positions.rotations(config, numbers.clone(), &device);
+        let video = self.x_embedder.forward(x); // [batch, frames, tokens, width]
         let mut stream = Tokens {
             context: self.c_embedder.forward(context),
-            video,
+            video: self.positions.add(video, numbers),
         };
         let conditioning = silu(self.t_embedder.forward(timesteps)); // [batch, frames, width]
-        let mask = config
-            .causal_mask
-            .hidden(config.context_tokens, frames, tokens, &device);
+        let mask = config.causal_mask.hidden(
+            config.context_tokens,
+            frames,
+            tokens,
+            config.num_frames,
+            &device,
+        );
         for block in &self.blocks {
-            stream = block.forward(
-                stream,
-                conditioning.clone(),
-                mask.clone(),
-                rotation.as_ref(),
-            );
+            stream = block.forward(stream, conditioning.clone(), mask.clone(), &rotations);
         }
         self.final_layer.forward(layer_norm(stream.video, 1e-6))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::module::{ModuleMapper, Param};
+    use burn::tensor::Distribution;
+
+    use super::*;
+    use crate::CausalMask;
+
+    /// Gives every parameter random values: fresh modulation and final layers are zero.
+    struct Randomize;
+
+    impl ModuleMapper for Randomize {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            param.map(|x| x.random_like(Distribution::Normal(0.0, 0.3)))
+        }
+    }
+
+    fn frame_rotary() -> DitConfig {
+        DitConfig {
+            num_frames: 3,
+            tokens_per_frame: 4,
+            hidden_size: 32,
+            depth: 2,
+            num_heads: 2,
+            causal_mask: CausalMask::TemporalCausal,
+            positions: Positions::FrameRotary,
+            qk_norm: true,
+            context_tokens: 2,
+            context_dim: 6,
+            ..DitConfig::default()
+        }
+    }
+
+    struct Inputs {
+        x: Tensor<4>,
+        timesteps: Tensor<2, Int>,
+        context: Tensor<3>,
+    }
+
+    fn inputs(frames: usize) -> (Dit, Inputs) {
+        let device = Device::flex();
+        device.seed(5);
+        let config = frame_rotary();
+        let dit = config.init(&device).expect("a network");
+        let normal = Distribution::Normal(0.0, 1.0);
+        let inputs = Inputs {
+            x: Tensor::random([2, frames, 4, 4], normal, &device),
+            timesteps: Tensor::full([2, frames], 300, &device),
+            context: Tensor::random([2, 2, 6], normal, &device),
+        };
+        (dit.map(&mut Randomize), inputs)
+    }
+
+    /// The largest difference of any output of each frame.
+    fn differences(a: Tensor<4>, b: Tensor<4>) -> Vec<f32> {
+        let frames = a.dims()[1];
+        let difference = (a - b).abs();
+        (0..frames)
+            .map(|frame| {
+                difference
+                    .clone()
+                    .narrow(1, frame, 1)
+                    .max()
+                    .into_scalar::<f32>()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn frame_rotary_outputs_do_not_depend_on_the_absolute_frame() {
+        let (dit, inputs) = inputs(7);
+        let from = |first| {
+            let Inputs {
+                x,
+                timesteps,
+                context,
+            } = &inputs;
+            dit.forward_from(first, x.clone(), timesteps.clone(), context.clone())
+        };
+        for first in [1, 50, 123_456] {
+            for difference in differences(from(first), from(0)) {
+                assert!(difference < 1e-5, "from frame {first}: {difference:e}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_reaches_one_window_a_block_and_no_earlier_frame() {
+        let (dit, inputs) = inputs(9);
+        let run = |x| dit.forward(x, inputs.timesteps.clone(), inputs.context.clone());
+        let changed = inputs
+            .x
+            .clone()
+            .slice_assign([0..2, 2..3], inputs.x.clone().slice([0..2, 0..1]));
+        let differences = differences(run(changed), run(inputs.x.clone()));
+        for (frame, difference) in differences.into_iter().enumerate() {
+            // Two blocks of a window of three: four frames on, at most.
+            let reached = (2..=6).contains(&frame);
+            assert_eq!(difference > 1e-6, reached, "frame {frame}: {difference:e}");
+        }
+    }
+
+    #[test]
+    fn frame_rotary_asks_for_what_it_needs() {
+        let refused = |change: fn(&mut DitConfig)| {
+            let mut config = frame_rotary();
+            change(&mut config);
+            config.validate().expect_err("a refusal").to_string()
+        };
+        let mask = refused(|config| config.causal_mask = CausalMask::VideoTemporalCausal);
+        assert!(mask.contains("causal_mask = \"temporal_causal\""), "{mask}");
+        let heads = refused(|config| config.hidden_size = 36);
+        assert!(heads.contains("multiple of 4"), "{heads}");
     }
 }

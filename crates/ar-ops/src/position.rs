@@ -1,6 +1,11 @@
 //! Positions: sine-cosine tables, timestep embeddings and rotary embeddings.
 
+use std::ops::Range;
+
 use burn::tensor::{Device, Int, Tensor, TensorData};
+
+/// Base of the rotary frequencies.
+const ROTARY_BASE: f64 = 10000.0;
 
 /// The fixed position table of the transformer: `sin(p ω_i) | cos(p ω_i)` in concatenated halves,
 /// `ω_i = 10000^(-i / (width / 2))`. Computed once, on the host.
@@ -27,13 +32,14 @@ impl SinCosTable {
         Self { width, values }
     }
 
-    /// The rows of positions `0..positions`.
+    /// The rows of some of the table's positions.
     ///
     /// # Shapes
     /// - output: `[positions, width]`
-    pub fn rows(&self, positions: usize, device: &Device) -> Tensor<2> {
-        let values = self.values[..positions * self.width].to_vec();
-        Tensor::from_data(TensorData::new(values, [positions, self.width]), device)
+    pub fn rows(&self, positions: Range<usize>, device: &Device) -> Tensor<2> {
+        let shape = [positions.len(), self.width];
+        let values = &self.values[positions.start * self.width..positions.end * self.width];
+        Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
     }
 }
 
@@ -60,8 +66,7 @@ pub fn timestep_embedding(timesteps: Tensor<2, Int>, width: usize) -> Tensor<3> 
 #[derive(Clone, Debug)]
 pub struct Rotary {
     half: usize,
-    cos: Vec<f32>,
-    sin: Vec<f32>,
+    angles: Vec<f64>,
 }
 
 impl Rotary {
@@ -71,31 +76,66 @@ impl Rotary {
     /// If `head_dim` is odd.
     pub fn new(positions: usize, head_dim: usize) -> Self {
         assert_eq!(head_dim % 2, 0, "rotary pairs need an even head size");
-        let half = head_dim / 2;
-        let (sin, cos) = (0..positions)
-            .flat_map(|p| {
-                (0..half)
-                    .map(move |i| p as f64 * 10000f64.powf(-(2.0 * i as f64) / head_dim as f64))
-            })
-            .map(|angle| (angle.sin() as f32, angle.cos() as f32))
-            .unzip();
-        Self { half, cos, sin }
-    }
-
-    /// The rotation of positions `0..positions`.
-    pub fn at(&self, positions: usize, device: &Device) -> Rotation {
-        let table = |values: &[f32]| {
-            let values = values[..positions * self.half].to_vec();
-            Tensor::from_data(
-                TensorData::new(values, [1, 1, positions, self.half, 1]),
-                device,
-            )
-        };
-        Rotation {
-            cos: table(&self.cos),
-            sin: table(&self.sin),
+        let frequencies = rotary_frequencies(head_dim);
+        let angles = (0..positions).flat_map(|p| frequencies.iter().map(move |f| p as f64 * f));
+        Self {
+            half: head_dim / 2,
+            angles: angles.collect(),
         }
     }
+
+    /// The rotation of some of the table's positions.
+    pub fn at(&self, positions: Range<usize>, device: &Device) -> Rotation {
+        let angles = &self.angles[positions.start * self.half..positions.end * self.half];
+        Rotation::new(angles, self.half, device)
+    }
+}
+
+/// Rotary position embedding of video tokens: one half of a head's channels turns with the frame,
+/// the other with the token's place in its frame. Pairs, base and order within a half are those of
+/// [`Rotary`].
+///
+/// Frames are numbered without end: their angles are computed when they are asked for.
+#[derive(Clone, Debug)]
+pub struct FrameRotary {
+    tokens: usize,
+    frequencies: Vec<f64>,
+}
+
+impl FrameRotary {
+    /// Rotations of frames of `tokens` tokens, for heads of `head_dim` channels.
+    ///
+    /// # Panics
+    /// If `head_dim` is not divisible by 4.
+    pub fn new(tokens: usize, head_dim: usize) -> Self {
+        assert_eq!(head_dim % 4, 0, "two halves of pairs need a multiple of 4");
+        Self {
+            tokens,
+            frequencies: rotary_frequencies(head_dim / 2),
+        }
+    }
+
+    /// The rotation of the sequence of all tokens of `frames`.
+    pub fn at(&self, frames: Range<usize>, device: &Device) -> Rotation {
+        let pairs = self.frequencies.len();
+        let mut angles = Vec::with_capacity(frames.len() * self.tokens * 2 * pairs);
+        for frame in frames {
+            for token in 0..self.tokens {
+                for position in [frame, token] {
+                    // In f64, in which products of any frame's number are good to all of f32.
+                    angles.extend(self.frequencies.iter().map(|f| position as f64 * f));
+                }
+            }
+        }
+        Rotation::new(&angles, 2 * pairs, device)
+    }
+}
+
+/// `10000^(-2i / channels)` of the pairs `i` of `channels` channels.
+fn rotary_frequencies(channels: usize) -> Vec<f64> {
+    (0..channels / 2)
+        .map(|i| ROTARY_BASE.powf(-(2.0 * i as f64) / channels as f64))
+        .collect()
 }
 
 /// The rotary rotation of one sequence, on a device.
@@ -108,6 +148,24 @@ pub struct Rotation {
 }
 
 impl Rotation {
+    /// The rotation by `angles`, `[sequence, pairs]` of them.
+    fn new(angles: &[f64], pairs: usize, device: &Device) -> Self {
+        let sequence = angles.len() / pairs;
+        let table = |f: fn(f64) -> f64| {
+            let values: Vec<f32> = angles.iter().map(|&angle| f(angle) as f32).collect();
+            Tensor::from_data(TensorData::new(values, [1, 1, sequence, pairs, 1]), device)
+        };
+        Self {
+            cos: table(f64::cos),
+            sin: table(f64::sin),
+        }
+    }
+
+    /// Length of the sequence that it rotates.
+    pub fn positions(&self) -> usize {
+        self.cos.dims()[2]
+    }
+
     /// Rotates queries or keys.
     ///
     /// # Shapes
@@ -137,7 +195,7 @@ mod tests {
     #[test]
     fn rotary_scores_depend_on_the_distance_alone() {
         let device = Device::flex();
-        let rotation = Rotary::new(16, 8).at(12, &device);
+        let rotation = Rotary::new(16, 8).at(0..12, &device);
         let one = Tensor::<1>::from_floats([0.3, -1.2, 0.7, 0.1, 2.0, -0.4, 0.9, 1.1], &device)
             .reshape([1, 1, 1, 8]);
         let all = rotation.rotate(one.expand([1, 1, 12, 8]));
@@ -148,8 +206,31 @@ mod tests {
     }
 
     #[test]
+    fn frame_rotary_scores_depend_on_distances_however_far_the_frames_are() {
+        let device = Device::flex();
+        let rotary = FrameRotary::new(3, 8);
+        let one = Tensor::<1>::from_floats([0.3, -1.2, 0.7, 0.1, 2.0, -0.4, 0.9, 1.1], &device)
+            .reshape([1, 1, 1, 8]);
+        let score = |frame: usize, [query, key]: [usize; 2]| {
+            let all = rotary
+                .at(frame..frame + 4, &device)
+                .rotate(one.clone().expand([1, 1, 12, 8]));
+            let at = |token: usize| all.clone().narrow(2, token, 1);
+            dot(at(query), at(key))
+        };
+        // Tokens 2 and 7 are one frame and a place apart, 5 and 10 as well.
+        for tokens in [[2, 7], [5, 10]] {
+            for frame in [0, 7, 123_456, 987_654] {
+                assert!((score(frame, tokens) - score(0, [2, 7])).abs() < 1e-5);
+            }
+        }
+        assert!((score(0, [2, 7]) - score(0, [2, 10])).abs() > 1e-3);
+        assert!((score(0, [2, 7]) - score(0, [2, 6])).abs() > 1e-3);
+    }
+
+    #[test]
     fn tables_start_at_zero_angle() {
-        let table = SinCosTable::new(3, 4).rows(2, &Device::flex());
+        let table = SinCosTable::new(3, 4).rows(0..2, &Device::flex());
         let values: Vec<f32> = table.into_data().iter::<f32>().collect();
         assert_eq!(values[..4], [0.0, 0.0, 1.0, 1.0]);
         assert!((values[4] - 1f32.sin()).abs() < 1e-7);

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use ar_data::{LatentBatch, LatentDataset, LatentItem};
 use ar_diffusion::{Denoiser, Diffusion};
+use ar_dit::Positions;
 use ar_model::{LatentStatistics, ModelConfig, Precision, Transformer, VideoModel};
 use ar_ops::noise::{FrameNoise, NoiseStream};
 use burn::module::Module;
@@ -117,20 +118,27 @@ fn statistics(latents: &LatentDataset) -> Result<LatentStatistics> {
 fn check_latents(latents: &LatentDataset, config: &DiffusionRun) -> Result<()> {
     let [_, frames, tokens, channels] = latents.shape();
     let transformer = &config.transformer;
-    let expected = [
-        transformer.num_frames,
-        transformer.tokens_per_frame,
-        transformer.in_channels,
-    ];
+    let window = transformer.num_frames;
+    let expected = [transformer.tokens_per_frame, transformer.in_channels];
     ensure!(
-        [frames, tokens, channels] == expected,
-        "the latents are {frames} frames x {tokens} tokens x {channels} channels and the \
-         transformer has num_frames x tokens_per_frame x in_channels = {} x {} x {}; they must be \
-         equal",
+        [tokens, channels] == expected,
+        "the latents are {tokens} tokens x {channels} channels a frame and the transformer has \
+         tokens_per_frame x in_channels = {} x {}; they must be equal",
         expected[0],
-        expected[1],
-        expected[2]
+        expected[1]
     );
+    match transformer.positions {
+        Positions::FrameRotary => ensure!(
+            frames >= window,
+            "the latents are clips of {frames} frames and the transformer has num_frames = \
+             {window}; clips must be at least as long"
+        ),
+        Positions::SinCos | Positions::Rotary => ensure!(
+            frames == window,
+            "the latents are clips of {frames} frames and the transformer has num_frames = \
+             {window}; they must be equal (longer clips are for positions = \"frame_rotary\")"
+        ),
+    }
     let largest = latents.labels().and_then(|labels| labels.iter().max());
     let classes = config.conditioning.classes;
     match (classes, largest) {

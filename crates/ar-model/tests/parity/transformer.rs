@@ -1,7 +1,7 @@
 use ar_diffusion::{
     Denoiser, DiffusionConfig, GivenNoise, HostNoise, LossConfig, Parameterization, SamplerConfig,
 };
-use ar_dit::{CausalMask, DitConfig, MergeMode};
+use ar_dit::{CausalMask, DitConfig, MergeMode, Positions};
 use ar_model::{ConditioningConfig, ModelConfig, TRANSFORMER_KEYS, VideoModel, save_weights};
 use ar_schedulers::NoiseScheduleConfig;
 use burn::module::Module;
@@ -53,7 +53,11 @@ fn config(golden: &Golden) -> ModelConfig {
                 Some("video_temporal_causal") => CausalMask::VideoTemporalCausal,
                 other => panic!("mask {other:?}"),
             },
-            rotary: golden.flag("use_rotary_emb"),
+            positions: if golden.flag("use_rotary_emb") {
+                Positions::Rotary
+            } else {
+                Positions::SinCos
+            },
             qk_norm: golden.flag("qk_norm"),
             context_tokens: golden.size("context_token"),
             context_dim: golden.size("context_dim"),
