@@ -6,6 +6,7 @@ use burn::module::Module;
 use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::{Bool, Device, Tensor};
 
+use crate::causal::{Keep, Pass};
 use crate::{DitConfig, Rotations};
 
 /// Multi-head self-attention with a fused query-key-value projection.
@@ -52,6 +53,44 @@ impl Attention {
         self.proj.forward(merge_heads(attend(q, k, v, mask)))
     }
 
+    /// Context attending to context alone, with its keys and values.
+    ///
+    /// # Shapes
+    /// - `x` and output: `[batch, context, width]`
+    pub(crate) fn forward_context(
+        &self,
+        x: Tensor<3>,
+        rotations: &Rotations,
+    ) -> (Tensor<3>, KeyValues) {
+        let [q, k, v] = self.project(x);
+        let (q, k) = (rotations.context_queries(q), rotations.context_keys(k));
+        let output = attend(q, k.clone(), v.clone(), None);
+        let output = self.proj.forward(merge_heads(output));
+        (output, KeyValues { keys: k, values: v })
+    }
+
+    /// Video tokens attending to what is kept and to one another; their own keys and values are
+    /// kept as `pass` says.
+    ///
+    /// # Shapes
+    /// - `x` and output: `[batch, new tokens, width]`
+    pub(crate) fn forward_video(
+        &self,
+        x: Tensor<3>,
+        past: &mut KeyValues,
+        pass: &Pass,
+    ) -> Tensor<3> {
+        let [q, k, v] = self.project(x);
+        let q = pass.rotations.video_queries(q);
+        let mut all = past.append(pass.rotations.video_keys(k), v);
+        let output = attend(q, all.keys.clone(), all.values.clone(), pass.mask.clone());
+        if let Some(keep) = pass.keep {
+            all.keep(keep);
+            *past = all;
+        }
+        self.proj.forward(merge_heads(output))
+    }
+
     /// Queries, keys and values, `[batch, heads, sequence, head_dim]`.
     fn project(&self, x: Tensor<3>) -> [Tensor<4>; 3] {
         let [q, k, v] = self
@@ -66,5 +105,40 @@ impl Attention {
             None => x,
         };
         [norm(q, &self.q_norm), norm(k, &self.k_norm), v]
+    }
+}
+
+/// Keys and values of one block, `[batch, heads, sequence, channels]`, context first.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyValues {
+    keys: Tensor<4>,
+    values: Tensor<4>,
+}
+
+impl KeyValues {
+    fn append(&self, keys: Tensor<4>, values: Tensor<4>) -> Self {
+        Self {
+            keys: Tensor::cat(vec![self.keys.clone(), keys], 2),
+            values: Tensor::cat(vec![self.values.clone(), values], 2),
+        }
+    }
+
+    #[cfg(test)]
+    pub fn tokens(&self) -> usize {
+        assert_eq!(self.keys.dims()[2], self.values.dims()[2]);
+        self.keys.dims()[2]
+    }
+
+    pub fn keep(&mut self, keep: Keep) {
+        for tensor in [&mut self.keys, &mut self.values] {
+            let all = tensor.clone();
+            *tensor = if keep.skipped == 0 || keep.video == 0 {
+                all.narrow(2, 0, keep.context + keep.video)
+            } else {
+                let context = all.clone().narrow(2, 0, keep.context);
+                let video = all.narrow(2, keep.context + keep.skipped, keep.video);
+                Tensor::cat(vec![context, video], 2)
+            };
+        }
     }
 }

@@ -6,6 +6,8 @@ use burn::module::Module;
 use burn::nn::{Initializer, Linear};
 use burn::tensor::{Bool, Device, Tensor};
 
+use crate::attention::KeyValues;
+use crate::causal::Pass;
 use crate::{Attention, DitConfig, MergeMode, Mlp, Rotations};
 
 const NORM_EPSILON: f64 = 1e-6;
@@ -21,13 +23,6 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    fn norm(self) -> Self {
-        Self {
-            context: layer_norm(self.context, NORM_EPSILON),
-            video: layer_norm(self.video, NORM_EPSILON),
-        }
-    }
-
     fn add(self, other: Self) -> Self {
         Self {
             context: self.context + other.context,
@@ -106,6 +101,42 @@ impl Block {
         residual.add(self.gated(output, &mlp))
     }
 
+    /// The context part of a block in which context sees context alone and is not modulated.
+    ///
+    /// # Shapes
+    /// - `context` and output: `[batch, context, width]`
+    pub(crate) fn forward_context(
+        &self,
+        context: Tensor<3>,
+        rotations: &Rotations,
+    ) -> (Tensor<3>, KeyValues) {
+        let (residual, input) = self.enter_context(context);
+        let (output, keys_values) = self.attn.forward_context(input, rotations);
+        let (residual, input) = self.enter_context(residual + output);
+        (residual + self.mlp.forward(input), keys_values)
+    }
+
+    /// The video part of a block, given the keys and values of what came before.
+    ///
+    /// # Shapes
+    /// - `video` and output: `[batch, frames, tokens, width]`
+    /// - `conditioning`: `[batch, frames, width]`, SiLU of the timestep embeddings
+    pub(crate) fn forward_video(
+        &self,
+        video: Tensor<4>,
+        conditioning: Tensor<3>,
+        past: &mut KeyValues,
+        pass: &Pass,
+    ) -> Tensor<4> {
+        let [msa, mlp] = self.modulation(conditioning);
+        let shape = video.dims();
+        let (residual, input) = self.enter_video(video, &msa);
+        let output = self.attn.forward_video(input.flatten(1, 2), past, pass);
+        let video = residual + output.reshape(shape) * msa.gate;
+        let (residual, input) = self.enter_video(video, &mlp);
+        residual + self.mlp.forward(input) * mlp.gate
+    }
+
     /// Attention's and the MLP's modulation, in the order of the checkpoint's chunks.
     fn modulation(&self, conditioning: Tensor<3>) -> [Modulation; 2] {
         let conditioning = match self.merge_mode {
@@ -135,23 +166,40 @@ impl Block {
 
     /// What a half adds its output to, and what it reads.
     fn enter(&self, tokens: Tokens, half: &Modulation) -> (Tokens, Tokens) {
-        let normed = tokens.clone().norm();
+        let (context, normed) = self.enter_context(tokens.context);
+        let (video, modulated) = self.enter_video(tokens.video, half);
         let input = Tokens {
             context: match self.merge_mode {
-                MergeMode::ShareNorm | MergeMode::SeparateNorm => normed.context.clone(),
+                MergeMode::ShareNorm | MergeMode::SeparateNorm => normed,
                 MergeMode::ShareNormShiftFirstT | MergeMode::Reproduce => {
-                    let context = normed.context.clone().unsqueeze_dim(1);
                     let frame_0 = |modulation: &Tensor<4>| modulation.clone().narrow(1, 0, 1);
-                    modulate(context, frame_0(&half.shift), frame_0(&half.scale)).squeeze_dim(1)
+                    let normed = normed.unsqueeze_dim(1);
+                    modulate(normed, frame_0(&half.shift), frame_0(&half.scale)).squeeze_dim(1)
                 }
             },
-            video: modulate(normed.video.clone(), half.shift.clone(), half.scale.clone()),
+            video: modulated,
         };
-        let residual = match self.merge_mode {
+        (Tokens { context, video }, input)
+    }
+
+    /// What the context part of a half adds its output to, and what it reads before modulation.
+    fn enter_context(&self, context: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
+        let normed = layer_norm(context.clone(), NORM_EPSILON);
+        (self.residual(context, normed.clone()), normed)
+    }
+
+    /// What the video part of a half adds its output to, and what it reads.
+    fn enter_video(&self, video: Tensor<4>, half: &Modulation) -> (Tensor<4>, Tensor<4>) {
+        let normed = layer_norm(video.clone(), NORM_EPSILON);
+        let input = modulate(normed.clone(), half.shift.clone(), half.scale.clone());
+        (self.residual(video, normed), input)
+    }
+
+    fn residual<const D: usize>(&self, stream: Tensor<D>, normed: Tensor<D>) -> Tensor<D> {
+        match self.merge_mode {
             MergeMode::ShareNorm | MergeMode::ShareNormShiftFirstT => normed,
-            MergeMode::SeparateNorm | MergeMode::Reproduce => tokens,
-        };
-        (residual, input)
+            MergeMode::SeparateNorm | MergeMode::Reproduce => stream,
+        }
     }
 
     /// The output of a half, gated: video by its frame, context only in a plain DiT.

@@ -121,6 +121,19 @@ impl DitConfig {
         (self.hidden_size as f64 * self.mlp_ratio) as usize
     }
 
+    /// Whether a frame depends on itself and earlier frames alone, so that keys and values of
+    /// finished frames can be kept.
+    ///
+    /// That takes [`CausalMask::TemporalCausal`] and a context that no frame's timestep modulates:
+    /// [`MergeMode::ShareNorm`] or [`MergeMode::SeparateNorm`].
+    pub fn is_causal(&self) -> bool {
+        let context_is_constant = match self.merge_mode {
+            MergeMode::ShareNorm | MergeMode::SeparateNorm => true,
+            MergeMode::ShareNormShiftFirstT | MergeMode::Reproduce => false,
+        };
+        self.causal_mask == CausalMask::TemporalCausal && context_is_constant
+    }
+
     /// Checks that the sizes fit each other.
     ///
     /// # Errors

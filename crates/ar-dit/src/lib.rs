@@ -32,16 +32,20 @@
 
 mod attention;
 mod block;
+mod causal;
 mod config;
 mod mask;
 mod mlp;
 mod model;
 mod positions;
 mod rotations;
+#[cfg(test)]
+mod testing;
 mod timestep;
 
 pub use attention::Attention;
 pub use block::{Block, Tokens};
+pub use causal::{CausalDit, KeyValueCache};
 pub use config::{DitConfig, DitConfigError, MergeMode};
 pub use mask::CausalMask;
 pub use mlp::Mlp;

@@ -46,9 +46,14 @@ impl CausalMask {
         let visible = |query, key| match (frame(query), frame(key)) {
             (_, None) => true,
             (None, Some(_)) => context_sees_video,
-            (Some(query), Some(key)) => key <= query && query - key < window,
+            (Some(query), Some(key)) => self.sees(query, key, window),
         };
         let sequence = context_tokens + frames * tokens_per_frame;
         Some(hidden_mask(sequence, sequence, visible, device))
+    }
+
+    /// Whether frame `query` sees frame `key`.
+    pub(crate) fn sees(self, query: usize, key: usize, window: usize) -> bool {
+        self == Self::None || (key <= query && query - key < window)
     }
 }

@@ -4,7 +4,7 @@ use burn::nn::{Initializer, Linear};
 use burn::tensor::{Device, Int, Tensor, activation::silu, assert_shape};
 
 use crate::positions::PositionTables;
-use crate::{Block, DitConfig, DitConfigError, Positions, TimestepEmbedder, Tokens};
+use crate::{Block, CausalDit, DitConfig, DitConfigError, Positions, TimestepEmbedder, Tokens};
 
 /// The diffusion transformer over context and video tokens.
 ///
@@ -13,13 +13,13 @@ use crate::{Block, DitConfig, DitConfigError, Positions, TimestepEmbedder, Token
 /// (`ada_ln_modulation`) and `final_layer.1` (`final_layer`).
 #[derive(Module, Debug)]
 pub struct Dit {
-    x_embedder: Linear,
-    c_embedder: Linear,
-    t_embedder: TimestepEmbedder,
-    blocks: Vec<Block>,
-    final_layer: Linear,
+    pub(crate) x_embedder: Linear,
+    pub(crate) c_embedder: Linear,
+    pub(crate) t_embedder: TimestepEmbedder,
+    pub(crate) blocks: Vec<Block>,
+    pub(crate) final_layer: Linear,
     #[module(skip)]
-    positions: PositionTables,
+    pub(crate) positions: PositionTables,
     #[module(skip)]
     config: DitConfig,
 }
@@ -50,6 +50,12 @@ impl Dit {
     /// The configuration that the network was made from.
     pub fn config(&self) -> &DitConfig {
         &self.config
+    }
+
+    /// The network for evaluation with kept keys and values, if they can be kept: see
+    /// [`DitConfig::is_causal`].
+    pub fn causal(&self) -> Option<CausalDit<'_>> {
+        self.config.is_causal().then(|| CausalDit::new(self))
     }
 
     /// Predicts the diffusion target of every frame.
@@ -118,85 +124,24 @@ impl Dit {
 
 #[cfg(test)]
 mod tests {
-    use burn::module::{ModuleMapper, Param};
-    use burn::tensor::Distribution;
-
     use super::*;
     use crate::CausalMask;
-
-    /// Gives every parameter random values: fresh modulation and final layers are zero.
-    struct Randomize;
-
-    impl ModuleMapper for Randomize {
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            param.map(|x| x.random_like(Distribution::Normal(0.0, 0.3)))
-        }
-    }
-
-    fn frame_rotary() -> DitConfig {
-        DitConfig {
-            num_frames: 3,
-            tokens_per_frame: 4,
-            hidden_size: 32,
-            depth: 2,
-            num_heads: 2,
-            causal_mask: CausalMask::TemporalCausal,
-            positions: Positions::FrameRotary,
-            qk_norm: true,
-            context_tokens: 2,
-            context_dim: 6,
-            ..DitConfig::default()
-        }
-    }
-
-    struct Inputs {
-        x: Tensor<4>,
-        timesteps: Tensor<2, Int>,
-        context: Tensor<3>,
-    }
-
-    fn inputs(frames: usize) -> (Dit, Inputs) {
-        let device = Device::flex();
-        device.seed(5);
-        let config = frame_rotary();
-        let dit = config.init(&device).expect("a network");
-        let normal = Distribution::Normal(0.0, 1.0);
-        let inputs = Inputs {
-            x: Tensor::random([2, frames, 4, 4], normal, &device),
-            timesteps: Tensor::full([2, frames], 300, &device),
-            context: Tensor::random([2, 2, 6], normal, &device),
-        };
-        (dit.map(&mut Randomize), inputs)
-    }
-
-    /// The largest difference of any output of each frame.
-    fn differences(a: Tensor<4>, b: Tensor<4>) -> Vec<f32> {
-        let frames = a.dims()[1];
-        let difference = (a - b).abs();
-        (0..frames)
-            .map(|frame| {
-                difference
-                    .clone()
-                    .narrow(1, frame, 1)
-                    .max()
-                    .into_scalar::<f32>()
-            })
-            .collect()
-    }
+    use crate::testing::{Inputs, frame_rotary, largest_differences, random_network};
 
     #[test]
     fn frame_rotary_outputs_do_not_depend_on_the_absolute_frame() {
-        let (dit, inputs) = inputs(7);
+        let dit = random_network(&frame_rotary());
+        let inputs = Inputs::new(dit.config(), 7);
         let from = |first| {
             let Inputs {
                 x,
                 timesteps,
                 context,
-            } = &inputs;
-            dit.forward_from(first, x.clone(), timesteps.clone(), context.clone())
+            } = inputs.clone();
+            dit.forward_from(first, x, timesteps, context)
         };
         for first in [1, 50, 123_456] {
-            for difference in differences(from(first), from(0)) {
+            for difference in largest_differences(from(first), from(0)) {
                 assert!(difference < 1e-5, "from frame {first}: {difference:e}");
             }
         }
@@ -204,13 +149,12 @@ mod tests {
 
     #[test]
     fn a_frame_reaches_one_window_a_block_and_no_earlier_frame() {
-        let (dit, inputs) = inputs(9);
+        let dit = random_network(&frame_rotary());
+        let inputs = Inputs::new(dit.config(), 9);
         let run = |x| dit.forward(x, inputs.timesteps.clone(), inputs.context.clone());
-        let changed = inputs
-            .x
-            .clone()
-            .slice_assign([0..2, 2..3], inputs.x.clone().slice([0..2, 0..1]));
-        let differences = differences(run(changed), run(inputs.x.clone()));
+        let other = inputs.x.clone().slice([0..2, 0..1]);
+        let changed = inputs.x.clone().slice_assign([0..2, 2..3], other);
+        let differences = largest_differences(run(changed), run(inputs.x.clone()));
         for (frame, difference) in differences.into_iter().enumerate() {
             // Two blocks of a window of three: four frames on, at most.
             let reached = (2..=6).contains(&frame);

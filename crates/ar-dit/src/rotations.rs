@@ -43,7 +43,7 @@ impl Rotations {
         (Tensor::cat(q, 2), Tensor::cat(k, 2))
     }
 
-    fn context_queries(&self, q: Tensor<4>) -> Tensor<4> {
+    pub(crate) fn context_queries(&self, q: Tensor<4>) -> Tensor<4> {
         match self {
             Self::None => q,
             Self::All { context, .. } => context.rotate(q),
@@ -52,7 +52,7 @@ impl Rotations {
         }
     }
 
-    fn context_keys(&self, k: Tensor<4>) -> Tensor<4> {
+    pub(crate) fn context_keys(&self, k: Tensor<4>) -> Tensor<4> {
         match self {
             Self::None => k,
             Self::All { context, .. } => context.rotate(k),
@@ -60,7 +60,7 @@ impl Rotations {
         }
     }
 
-    fn video_queries(&self, q: Tensor<4>) -> Tensor<4> {
+    pub(crate) fn video_queries(&self, q: Tensor<4>) -> Tensor<4> {
         match self {
             Self::None => q,
             Self::All { video, .. } => video.rotate(q),
@@ -71,7 +71,7 @@ impl Rotations {
         }
     }
 
-    fn video_keys(&self, k: Tensor<4>) -> Tensor<4> {
+    pub(crate) fn video_keys(&self, k: Tensor<4>) -> Tensor<4> {
         match self {
             Self::None => k,
             Self::All { video, .. } => video.rotate(k),

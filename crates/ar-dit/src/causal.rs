@@ -1,0 +1,276 @@
+use ar_ops::{attention::hidden_mask, norm::layer_norm};
+use burn::tensor::{Bool, Device, Int, Tensor, activation::silu, assert_shape};
+
+use crate::attention::KeyValues;
+use crate::{Dit, Positions};
+
+/// Keys and values that frames to come will attend to: those of the context and of finished
+/// frames, block by block. They belong to one batch of videos under one context.
+#[derive(Clone, Debug)]
+pub struct KeyValueCache {
+    blocks: Vec<KeyValues>,
+    /// Number of the frame that comes next.
+    next: usize,
+    /// How many frames before it are kept.
+    frames: usize,
+}
+
+impl KeyValueCache {
+    /// How many frames are kept; with [`Positions::FrameRotary`] at most `num_frames - 1`.
+    pub fn frames(&self) -> usize {
+        self.frames
+    }
+}
+
+/// What the blocks share in one pass over new frames.
+pub(crate) struct Pass {
+    pub mask: Option<Tensor<4, Bool>>,
+    pub rotations: crate::Rotations,
+    pub keep: Option<Keep>,
+}
+
+/// Which keys of `[context, kept frames, new frames]` are kept, in tokens: the context, then so
+/// many after those skipped.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keep {
+    pub context: usize,
+    pub skipped: usize,
+    pub video: usize,
+}
+
+/// A network in which a frame depends on itself and earlier frames alone, so that keys and values
+/// of finished frames can be kept (see [`Dit::causal`]). Its results are those of [`Dit::forward`]
+/// over all frames, up to rounding.
+///
+/// Not for training: on an autodiff device every pass would keep its graph alive.
+#[derive(Clone, Copy, Debug)]
+pub struct CausalDit<'a>(&'a Dit);
+
+impl<'a> CausalDit<'a> {
+    pub(crate) fn new(dit: &'a Dit) -> Self {
+        Self(dit)
+    }
+
+    /// Whether frames may follow one another without end: with [`Positions::FrameRotary`], frames
+    /// that no later one sees are dropped from the cache. Otherwise positions count from the first
+    /// frame in the cache, and no more than `num_frames` frames fit.
+    pub fn is_unbounded(&self) -> bool {
+        self.0.config().positions == Positions::FrameRotary
+    }
+
+    /// A cache without frames.
+    ///
+    /// # Shapes
+    /// - `context`: `[batch, context_tokens, context_dim]`
+    pub fn cache(&self, context: Tensor<3>) -> KeyValueCache {
+        let config = self.0.config();
+        let [batch, ..] = context.dims();
+        assert_shape!(context, [batch, config.context_tokens, config.context_dim]);
+        // The context's part is the same for all frames.
+        let rotations = self.0.positions.rotations(config, 0..1, &context.device());
+        let mut stream = self.0.c_embedder.forward(context);
+        let mut blocks = Vec::with_capacity(self.0.blocks.len());
+        for block in &self.0.blocks {
+            let (next, keys_values) = block.forward_context(stream, &rotations);
+            stream = next;
+            blocks.push(keys_values);
+        }
+        KeyValueCache {
+            blocks,
+            next: 0,
+            frames: 0,
+        }
+    }
+
+    /// Forgets all frames, so that positions count from the next one.
+    pub fn clear(&self, cache: &mut KeyValueCache) {
+        let keep = Keep {
+            context: self.0.config().context_tokens,
+            skipped: 0,
+            video: 0,
+        };
+        for block in &mut cache.blocks {
+            block.keep(keep);
+        }
+        (cache.next, cache.frames) = (0, 0);
+    }
+
+    /// Predicts the diffusion target of frames that follow those of the cache. The first
+    /// `finished` of them enter the cache, with the latents and timesteps given.
+    ///
+    /// # Shapes
+    /// - `x` and output: `[batch, frames, tokens, channels]`
+    /// - `timesteps`: `[batch, frames]`
+    ///
+    /// # Panics
+    /// If the cache and the new frames are more than `num_frames`, unless it
+    /// [is unbounded](Self::is_unbounded).
+    pub fn forward(
+        &self,
+        x: Tensor<4>,
+        timesteps: Tensor<2, Int>,
+        finished: usize,
+        cache: &mut KeyValueCache,
+    ) -> Tensor<4> {
+        let dit = self.0;
+        let config = dit.config();
+        let [batch, frames, tokens, _] = x.dims();
+        assert_shape!(
+            x,
+            [batch, frames, config.tokens_per_frame, config.in_channels]
+        );
+        assert_shape!(timesteps, [batch, frames]);
+        let numbers = cache.next..cache.next + frames;
+        assert!(
+            numbers.end <= config.num_frames || self.is_unbounded(),
+            "frames {numbers:?} of a window of {}",
+            config.num_frames
+        );
+
+        let device = x.device();
+        // A later frame sees the `num_frames - 1` before it.
+        let kept = (cache.frames + finished).min(config.num_frames - 1);
+        let pass = Pass {
+            mask: self.mask(cache.frames, frames, &device),
+            rotations: dit.positions.rotations(config, numbers.clone(), &device),
+            keep: (finished > 0).then_some(Keep {
+                context: config.context_tokens,
+                skipped: (cache.frames + finished - kept) * tokens,
+                video: kept * tokens,
+            }),
+        };
+        let mut video = dit.positions.add(dit.x_embedder.forward(x), numbers);
+        let conditioning = silu(dit.t_embedder.forward(timesteps)); // [batch, frames, width]
+        for (block, past) in dit.blocks.iter().zip(&mut cache.blocks) {
+            video = block.forward_video(video, conditioning.clone(), past, &pass);
+        }
+        cache.next += finished;
+        cache.frames = kept;
+        dit.final_layer.forward(layer_norm(video, 1e-6))
+    }
+
+    /// What the new frames do not see of `[context, kept frames, new frames]`,
+    /// `[1, 1, new tokens, all tokens]`; `None` where they see everything.
+    fn mask(&self, kept: usize, frames: usize, device: &Device) -> Option<Tensor<4, Bool>> {
+        if frames == 1 {
+            return None; // The frames kept are those that the next one sees.
+        }
+        let config = self.0.config();
+        let tokens = config.tokens_per_frame;
+        let visible = |query: usize, key: usize| {
+            let query = kept + query / tokens;
+            key.checked_sub(config.context_tokens)
+                .map(|key| key / tokens)
+                .is_none_or(|key| config.causal_mask.sees(query, key, config.num_frames))
+        };
+        let keys = config.context_tokens + (kept + frames) * tokens;
+        Some(hidden_mask(frames * tokens, keys, visible, device))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Inputs, frame_rotary, largest_differences, random_network};
+    use crate::{DitConfig, MergeMode};
+
+    /// Frames in passes of the given lengths, all of them finished.
+    fn in_passes(dit: &Dit, inputs: &Inputs, passes: &[usize]) -> (Tensor<4>, KeyValueCache) {
+        let causal = dit.causal().expect("a causal network");
+        let mut cache = causal.cache(inputs.context.clone());
+        let mut first = 0;
+        let outputs = passes.iter().map(|&frames| {
+            let x = inputs.x.clone().narrow(1, first, frames);
+            let timesteps = inputs.timesteps.clone().narrow(1, first, frames);
+            first += frames;
+            causal.forward(x, timesteps, frames, &mut cache)
+        });
+        (Tensor::cat(outputs.collect(), 1), cache)
+    }
+
+    #[track_caller]
+    fn assert_exact(dit: &Dit, passes: &[usize]) -> KeyValueCache {
+        let inputs = Inputs::new(dit.config(), passes.iter().sum());
+        let (output, cache) = in_passes(dit, &inputs, passes);
+        let Inputs {
+            x,
+            timesteps,
+            context,
+        } = inputs;
+        let expected = dit.forward(x, timesteps, context);
+        for (frame, difference) in largest_differences(output, expected).iter().enumerate() {
+            assert!(*difference < 1e-5, "frame {frame}: {difference:e}");
+        }
+        cache
+    }
+
+    #[test]
+    fn kept_keys_and_values_are_exact_past_the_window() {
+        for merge_mode in [MergeMode::ShareNorm, MergeMode::SeparateNorm] {
+            for num_frames in [1, 2, 3, 5] {
+                let dit = random_network(&DitConfig {
+                    num_frames,
+                    merge_mode,
+                    ..frame_rotary()
+                });
+                assert_exact(&dit, &[1; 12]);
+                assert_exact(&dit, &[4, 1, 7, 2]);
+            }
+        }
+    }
+
+    #[test]
+    fn kept_keys_and_values_are_exact_in_the_window() {
+        for positions in [Positions::SinCos, Positions::Rotary] {
+            let dit = random_network(&DitConfig {
+                num_frames: 6,
+                positions,
+                ..frame_rotary()
+            });
+            let cache = assert_exact(&dit, &[1, 3, 2]);
+            assert_eq!(cache.frames(), 5);
+        }
+    }
+
+    #[test]
+    fn what_is_kept_does_not_grow() {
+        let config = frame_rotary();
+        let dit = random_network(&config);
+        let inputs = Inputs::new(&config, 40);
+        let most = config.num_frames - 1;
+        for frames in [1, 2, 3, 17, 40] {
+            let (_, cache) = in_passes(&dit, &inputs, &vec![1; frames]);
+            assert_eq!(cache.frames(), frames.min(most));
+            let tokens = config.context_tokens + cache.frames() * config.tokens_per_frame;
+            assert!(cache.blocks.iter().all(|block| block.tokens() == tokens));
+        }
+    }
+
+    #[test]
+    fn a_cleared_cache_is_as_new() {
+        let config = frame_rotary();
+        let dit = random_network(&config);
+        let inputs = Inputs::new(&config, 2);
+        let causal = dit.causal().expect("a causal network");
+        let (expected, mut cache) = in_passes(&dit, &inputs, &[2]);
+        causal.clear(&mut cache);
+        let output = causal.forward(inputs.x, inputs.timesteps, 0, &mut cache);
+        assert_eq!(output.into_data(), expected.into_data());
+    }
+
+    #[test]
+    fn networks_in_which_information_flows_back_keep_nothing() {
+        let published = DitConfig {
+            depth: 1,
+            hidden_size: 32,
+            ..DitConfig::published()
+        };
+        let first_t = DitConfig {
+            merge_mode: MergeMode::ShareNormShiftFirstT,
+            ..frame_rotary()
+        };
+        for config in [published, first_t] {
+            assert!(random_network(&config).causal().is_none());
+        }
+    }
+}
