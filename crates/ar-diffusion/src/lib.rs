@@ -31,14 +31,17 @@
 //! ```
 #![warn(missing_docs)]
 
+mod context;
 mod denoiser;
 mod diffusion;
+mod evaluate;
 mod loss;
 mod noise;
 mod parameterization;
 mod sampler;
 
-pub use denoiser::{Context, Denoiser};
+pub use context::Context;
+pub use denoiser::{CausalDenoiser, Denoiser};
 pub use diffusion::{Diffusion, DiffusionConfig};
 pub use loss::{LossConfig, LossKind};
 pub use noise::{GivenNoise, HostNoise, NoiseSource};

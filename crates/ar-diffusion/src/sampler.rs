@@ -1,12 +1,14 @@
-use std::collections::VecDeque;
+use std::ops::Range;
 
 use ar_schedulers::{
-    AdConfig, AdPlan, DdimSchedule, DdimStep, FrameState, PlanError, ScheduleError,
+    AdConfig, AdIteration, AdPlan, DdimSchedule, DdimStep, FrameState, PlanError, ScheduleError,
 };
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use crate::{Context, Denoiser, Diffusion, NoiseSource, Parameterization, diffusion::per_frame};
+use crate::diffusion::per_frame;
+use crate::evaluate::{ActiveFrames, Evaluate, FullWindow, HeldFrames, Moment, Prediction};
+use crate::{CausalDenoiser, Context, Denoiser, Diffusion, NoiseSource, Parameterization};
 
 /// How to sample.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -86,22 +88,36 @@ impl Sampler {
 
     /// Samples one batch of videos lazily: the returned iterator performs one iteration of the
     /// plan at a time and hands out every frame when it is finished, in order. It holds the frames
-    /// of one window only.
+    /// of one window only, and every iteration evaluates all of them.
     pub fn run<'a, D: Denoiser + ?Sized, N: NoiseSource + ?Sized>(
         &'a self,
         denoiser: &'a D,
         noise: &'a N,
         context: Context,
-    ) -> Sampling<'a, D, N> {
-        Sampling {
-            sampler: self,
-            denoiser,
-            noise,
-            context,
-            iteration: 0,
-            first: 0,
-            frames: VecDeque::new(),
-        }
+    ) -> Sampling<'a, N> {
+        Sampling::new(self, FullWindow(denoiser), noise, context)
+    }
+
+    /// As [`Sampler::run`], with the same result up to rounding, but an iteration evaluates active
+    /// frames only, and each finished frame once.
+    ///
+    /// That is `steps + 1` evaluations a frame, and one less for the last. Where the network's
+    /// positions count from the window, finished frames are evaluated once in every window they are
+    /// in. Where it is [unbounded](CausalDenoiser::is_unbounded), the result is that of
+    /// [`Sampler::run`] with a window of all frames, and the plan's window decides no more than
+    /// which step differences are accepted.
+    pub fn run_active_frames<'a, D: CausalDenoiser + 'a, N: NoiseSource + ?Sized>(
+        &'a self,
+        denoiser: D,
+        noise: &'a N,
+        context: Context,
+    ) -> Sampling<'a, N>
+    where
+        D::Cache: 'a,
+    {
+        let window = self.plan.config().window;
+        let evaluator = ActiveFrames::new(denoiser, &context, window);
+        Sampling::new(self, evaluator, noise, context)
     }
 
     /// One DDIM update of `frames` whose iteration performs `steps`.
@@ -132,7 +148,7 @@ impl Sampler {
 /// A frame that has taken all its steps.
 #[derive(Clone, Debug)]
 pub struct SampledFrame {
-    /// Its place in the video.
+    /// Its place in the video, the prefix included.
     pub index: usize,
     /// Its latent, `[batch, 1, tokens, channels]`.
     pub latent: Tensor<4>,
@@ -149,96 +165,157 @@ pub struct Iteration {
     pub finished: Vec<SampledFrame>,
 }
 
-/// A sampling run: an iterator over the iterations of the plan.
-pub struct Sampling<'a, D: ?Sized, N: ?Sized> {
+/// The plan of a whole video: frames are numbered over the prefix and those of the plan.
+#[derive(Clone, Copy)]
+struct Timeline<'a> {
     sampler: &'a Sampler,
-    denoiser: &'a D,
+    prefix: usize,
+}
+
+impl Timeline<'_> {
+    fn iteration(&self, iteration: usize) -> AdIteration {
+        let plan = &self.sampler.plan;
+        let active = plan.active(iteration);
+        let active = self.prefix + active.start..self.prefix + active.end;
+        // The last frames that have started, or the first while fewer have; as in the plan.
+        let AdConfig { frames, window, .. } = plan.config();
+        let length = window.min(self.prefix + frames);
+        let end = active.end.max(length);
+        AdIteration {
+            iteration,
+            window: end - length..end,
+            active,
+        }
+    }
+
+    fn state(&self, iteration: usize, frame: usize) -> FrameState {
+        match frame.checked_sub(self.prefix) {
+            Some(frame) => self.sampler.plan.state(iteration, frame),
+            None => FrameState::Finished,
+        }
+    }
+
+    /// The steps that the active frames take.
+    fn steps(&self, iteration: &AdIteration) -> Vec<usize> {
+        let step = |frame| match self.state(iteration.iteration, frame) {
+            FrameState::Active { step } => step,
+            state => unreachable!("frame {frame} is active, not {state:?}"),
+        };
+        iteration.active.clone().map(step).collect()
+    }
+
+    /// The timesteps that the network is fed, `[batch, frames]`.
+    fn timesteps(
+        &self,
+        iteration: usize,
+        frames: Range<usize>,
+        batch: usize,
+        device: &Device,
+    ) -> Tensor<2, Int> {
+        let length = frames.len();
+        let timesteps: Vec<i64> = frames
+            .map(|frame| self.sampler.ddim.fed_timestep(self.state(iteration, frame)) as i64)
+            .collect();
+        Tensor::<2, Int>::from_data(TensorData::new(timesteps, [1, length]), device)
+            .expand([batch, length])
+    }
+}
+
+/// A sampling run: an iterator over the iterations of the plan.
+pub struct Sampling<'a, N: ?Sized> {
+    timeline: Timeline<'a>,
+    evaluator: Box<dyn Evaluate + 'a>,
     noise: &'a N,
     context: Context,
     iteration: usize,
-    /// Place in the video of the first frame held.
-    first: usize,
-    /// The latents of the current window, `[batch, 1, tokens, channels]` each.
-    frames: VecDeque<Tensor<4>>,
+    frames: HeldFrames,
 }
 
-impl<D: Denoiser + ?Sized, N: NoiseSource + ?Sized> Iterator for Sampling<'_, D, N> {
+impl<'a, N: NoiseSource + ?Sized> Sampling<'a, N> {
+    fn new(
+        sampler: &'a Sampler,
+        evaluator: impl Evaluate + 'a,
+        noise: &'a N,
+        context: Context,
+    ) -> Self {
+        Self {
+            timeline: Timeline {
+                sampler,
+                prefix: context.prefix_frames(),
+            },
+            evaluator: Box::new(evaluator),
+            noise,
+            context,
+            iteration: 0,
+            frames: HeldFrames::default(),
+        }
+    }
+
+    /// Lets the network predict the active frames.
+    fn predict(&mut self, iteration: &AdIteration, x: &Tensor<4>) -> Prediction {
+        let Self { timeline, .. } = *self;
+        let (batch, device) = (x.dims()[0], x.device());
+        self.evaluator.predict(Moment {
+            iteration,
+            context: &self.context,
+            frames: &self.frames,
+            timesteps: &|frames| timeline.timesteps(iteration.iteration, frames, batch, &device),
+        })
+    }
+}
+
+impl<N: NoiseSource + ?Sized> Iterator for Sampling<'_, N> {
     type Item = Iteration;
 
     fn next(&mut self) -> Option<Iteration> {
-        let Sampler { ddim, plan, .. } = self.sampler;
+        let sampler = self.timeline.sampler;
         let index = self.iteration;
-        if index == plan.iterations() {
+        if index == sampler.plan.iterations() {
             return None;
         }
         self.iteration += 1;
 
-        let window = plan.window(index);
-        while self.first < window.start {
-            self.frames.pop_front();
-            self.first += 1;
-        }
-        while self.first + self.frames.len() < window.end {
-            let frame = self.first + self.frames.len();
-            self.frames.push_back(self.noise.start(frame));
-        }
-
-        let x = Tensor::cat(self.frames.iter().cloned().collect(), 1);
-        let [batch, length, ..] = x.dims();
-        let timesteps: Vec<i64> = window
-            .clone()
-            .map(|frame| ddim.fed_timestep(plan.state(index, frame)) as i64)
-            .collect();
-        let timesteps =
-            Tensor::<2, Int>::from_data(TensorData::new(timesteps, [1, length]), &x.device())
-                .expand([batch, length]);
-        let output = self.context.predict(self.denoiser, x.clone(), timesteps);
+        let iteration = self.timeline.iteration(index);
+        let needed = self.evaluator.needs(&iteration);
+        self.frames.hold(needed, |frame| {
+            let prefix = self.context.prefix_frame(frame);
+            prefix.unwrap_or_else(|| self.noise.start(frame))
+        });
+        let x = self.frames.stack(iteration.active.clone());
+        let batch = x.dims()[0];
+        let prediction = self.predict(&iteration, &x);
 
         // Only active frames change: waiting ones stay noise, finished ones stay bit for bit.
-        let active = plan.active(index);
-        let offset = active.start - window.start;
-        let steps: Vec<usize> = active
-            .clone()
-            .map(|frame| match plan.state(index, frame) {
-                FrameState::Active { step } => step,
-                state => unreachable!("frame {frame} is active, not {state:?}"),
-            })
-            .collect();
-        let ddim_steps: Vec<DdimStep> = steps.iter().map(|&step| ddim.step(step)).collect();
-        let updated = self.sampler.update(
-            x.narrow(1, offset, active.len()),
-            output.narrow(1, offset, active.len()),
-            &ddim_steps,
-            || {
-                let noise = active.clone().zip(&steps);
-                Tensor::cat(
-                    noise.map(|(f, &step)| self.noise.step(f, step)).collect(),
-                    1,
-                )
-            },
-        );
+        let active = iteration.active.clone();
+        let steps = self.timeline.steps(&iteration);
+        let ddim_steps: Vec<DdimStep> = steps.iter().map(|&k| sampler.ddim.step(k)).collect();
+        let updated = sampler.update(x, prediction.output, &ddim_steps, || {
+            let noise = active.clone().zip(&steps);
+            let noise = noise.map(|(frame, &step)| self.noise.step(frame, step));
+            Tensor::cat(noise.collect(), 1)
+        });
         let mut finished = Vec::new();
-        for (i, frame) in active.enumerate() {
+        for (i, (frame, step)) in active.zip(steps).enumerate() {
             let latent = updated.clone().narrow(1, i, 1);
-            if plan.finish_iteration(frame) == index {
+            if step + 1 == sampler.ddim.len() {
                 finished.push(SampledFrame {
                     index: frame,
                     latent: latent.clone(),
                 });
             }
-            self.frames[offset + i] = latent;
+            self.frames.set(frame, latent);
         }
         Some(Iteration {
             index,
-            frame_evaluations: batch * length * self.context.evaluations(),
+            frame_evaluations: batch * prediction.frames * self.context.evaluations(),
             finished,
         })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.sampler.plan.iterations() - self.iteration;
+        let left = self.timeline.sampler.plan.iterations() - self.iteration;
         (left, Some(left))
     }
 }
 
-impl<D: Denoiser + ?Sized, N: NoiseSource + ?Sized> ExactSizeIterator for Sampling<'_, D, N> {}
+impl<N: NoiseSource + ?Sized> ExactSizeIterator for Sampling<'_, N> {}

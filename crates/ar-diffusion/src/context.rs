@@ -1,0 +1,98 @@
+use burn::tensor::{Int, Tensor};
+
+/// What a sample is conditioned on: context vectors, with classifier-free guidance or without, and
+/// the frames that it continues.
+#[derive(Clone, Debug)]
+pub struct Context {
+    condition: Tensor<3>,
+    guidance: Option<Guidance>,
+    prefix: Option<Tensor<4>>,
+}
+
+#[derive(Clone, Debug)]
+struct Guidance {
+    null: Tensor<3>,
+    scale: f64,
+}
+
+impl Context {
+    /// Conditioning without guidance: one network evaluation an iteration.
+    ///
+    /// # Shapes
+    /// - `condition`: `[batch, context_tokens, context_dim]`
+    pub fn unguided(condition: Tensor<3>) -> Self {
+        Self {
+            condition,
+            guidance: None,
+            prefix: None,
+        }
+    }
+
+    /// Classifier-free guidance `null + scale (condition - null)` of the network's outputs. A
+    /// `scale` of 1 is no guidance and costs none.
+    ///
+    /// # Shapes
+    /// - `condition`, `null`: `[batch, context_tokens, context_dim]`
+    pub fn guided(condition: Tensor<3>, null: Tensor<3>, scale: f64) -> Self {
+        Self {
+            condition,
+            guidance: (scale != 1.0).then_some(Guidance { null, scale }),
+            prefix: None,
+        }
+    }
+
+    /// The frames before those to sample: finished from the start, never changed and not handed out
+    /// again. Sampled frames are numbered after them.
+    ///
+    /// # Shapes
+    /// - `prefix`: `[batch, frames, tokens, channels]`, at least one frame; batch, tokens and
+    ///   channels as those of the noise
+    pub fn with_prefix(mut self, prefix: Tensor<4>) -> Self {
+        self.prefix = Some(prefix);
+        self
+    }
+
+    /// How many times an iteration evaluates each frame: 2 with guidance, else 1.
+    pub fn evaluations(&self) -> usize {
+        1 + usize::from(self.guidance.is_some())
+    }
+
+    /// How many frames the prefix has.
+    pub(crate) fn prefix_frames(&self) -> usize {
+        self.prefix.as_ref().map_or(0, |prefix| prefix.dims()[1])
+    }
+
+    /// A frame of the prefix, `[batch, 1, tokens, channels]`.
+    pub(crate) fn prefix_frame(&self, frame: usize) -> Option<Tensor<4>> {
+        let prefix = self.prefix.as_ref()?;
+        (frame < prefix.dims()[1]).then(|| prefix.clone().narrow(1, frame, 1))
+    }
+
+    /// The context of the batch that goes through the network, which with guidance is twice that of
+    /// the samples: null first.
+    pub(crate) fn rows(&self) -> Tensor<3> {
+        let condition = self.condition.clone();
+        match &self.guidance {
+            Some(Guidance { null, .. }) => Tensor::cat(vec![null.clone(), condition], 0),
+            None => condition,
+        }
+    }
+
+    /// The (guided) prediction of `predict`, which is given the batch of [`Context::rows`].
+    pub(crate) fn guide(
+        &self,
+        x: Tensor<4>,
+        timesteps: Tensor<2, Int>,
+        predict: impl FnOnce(Tensor<4>, Tensor<2, Int>) -> Tensor<4>,
+    ) -> Tensor<4> {
+        let Some(Guidance { scale, .. }) = &self.guidance else {
+            return predict(x, timesteps);
+        };
+        let output = predict(
+            Tensor::cat(vec![x.clone(), x], 0),
+            Tensor::cat(vec![timesteps.clone(), timesteps], 0),
+        );
+        let [null, condition] = output.chunk(2, 0).try_into().expect("two halves");
+        null.clone() + (condition - null) * *scale
+    }
+}
