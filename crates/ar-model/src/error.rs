@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use ar_diffusion::SamplerError;
 use ar_dit::DitConfigError;
 use ar_schedulers::ScheduleError;
 use ar_vae::VaeConfigError;
@@ -38,6 +39,9 @@ pub enum ModelError {
     /// The noise schedule is impossible.
     #[error("diffusion.schedule: {0}")]
     Schedule(#[from] ScheduleError),
+    /// Steps, step difference, frames and window do not fit each other.
+    #[error(transparent)]
+    Sampler(#[from] SamplerError),
     /// Transformer and VAE do not agree on the latents.
     #[error(
         "the transformer works on {transformer} and the vae on {vae} latents a frame \

@@ -68,6 +68,7 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
             name: model.config().name.clone(),
         },
         sampler: SamplerReport {
+            method: settings.method,
             steps: settings.config.steps,
             ar_step: settings.config.ar_step,
             eta: settings.config.eta,
@@ -123,7 +124,7 @@ fn sample(
             None => None,
         };
 
-        let mut run = settings.sampler.run(transformer, noise.as_ref(), context);
+        let mut run = transformer.sample(&settings.sampler, noise.as_ref(), context);
         loop {
             // Reading the finished latents waits for the device, so the times are true.
             let Some((iteration, values)) = timed(&mut cost.sample, || {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use ar_model::SamplingMethod;
 use serde::Serialize;
 
 /// Adds the time that `work` takes to `total`.
@@ -66,6 +67,7 @@ pub struct ModelReport {
 
 #[derive(Debug, Serialize)]
 pub struct SamplerReport {
+    pub method: SamplingMethod,
     pub steps: usize,
     pub ar_step: usize,
     pub eta: f64,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use ar_diffusion::{Sampler, SamplerConfig};
-use ar_model::ModelConfig;
+use ar_model::{ModelConfig, SamplingMethod};
 
 use crate::cli::GenerateArgs;
 use crate::noise::NoiseFile;
@@ -19,6 +19,7 @@ const DEFAULT_BATCH: usize = 4;
 pub struct Settings {
     pub config: SamplerConfig,
     pub sampler: Sampler,
+    pub method: SamplingMethod,
     pub guidance: f64,
     pub class: Option<usize>,
     pub seed: u64,
@@ -27,7 +28,7 @@ pub struct Settings {
     pub count: usize,
     pub frames: usize,
     pub batch: usize,
-    /// Frames that the network sees at once.
+    /// Frames that a frame sees at most, its own included.
     pub window: usize,
     /// Tokens and channels of a frame's latent.
     pub latent: [usize; 2],
@@ -63,8 +64,7 @@ impl Settings {
             ar_step: asked.ar_step.unwrap_or(model.sampling.ar_step.min(steps)),
             eta: asked.eta.unwrap_or(model.sampling.eta),
         };
-        let diffusion = model.diffusion.init().context("diffusion.schedule")?;
-        let sampler = diffusion.sampler(config, frames, window)?;
+        let sampler = model.sampler(config, frames)?;
 
         let guidance = asked.guidance.unwrap_or(model.sampling.guidance);
         if !guidance.is_finite() {
@@ -83,6 +83,7 @@ impl Settings {
         Ok(Self {
             config,
             sampler,
+            method: SamplingMethod::of(transformer),
             guidance,
             class: asked.class,
             seed: asked.seed,

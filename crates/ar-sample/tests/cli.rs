@@ -215,6 +215,7 @@ fn a_reference_run_is_reproduced() {
     assert_eq!(report["network_evaluations"], iterations * count);
     // Windows of four frames, twice for guidance.
     assert_eq!(report["frame_evaluations"], iterations * 4 * 2 * count);
+    assert_eq!(report["sampler"]["method"], "full_window");
 }
 
 #[test]
@@ -313,9 +314,11 @@ fn json_says_what_was_done() {
     assert_eq!(report["outputs"], serde_json::json!(["a-0.gif", "a-1.gif"]));
     let iterations = 6 + 2 * (5 - 1);
     assert_eq!(report["network_evaluations"], iterations);
-    assert_eq!(report["frame_evaluations"], 2 * 5 * iterations);
+    // Two videos; six steps a frame, and once more for the keys and values of all but the last.
+    assert_eq!(report["frame_evaluations"], 2 * (5 * 6 + 4));
     assert_eq!(report["format"], "gif");
     assert_eq!(report["fps"], 7.5);
+    assert_eq!(report["sampler"]["method"], "active_frames");
     assert_eq!(report["sampler"]["steps"], 6);
     assert_eq!(report["sampler"]["ar_step"], 2);
     let second = |phase: &str| report["seconds"][phase].as_f64().expect(phase);

@@ -1,0 +1,114 @@
+use ar_diffusion::{CausalDenoiser, Context, NoiseSource, Sampler, SamplerConfig, Sampling};
+use ar_dit::{CausalDit, DitConfig, KeyValueCache, Positions};
+use burn::tensor::{Int, Tensor};
+use serde::Serialize;
+
+use crate::{ModelConfig, ModelError, Transformer};
+
+/// How a transformer is evaluated when videos are sampled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SamplingMethod {
+    /// Active frames alone, with kept keys and values of the others: the method of every network
+    /// that [is causal](DitConfig::is_causal).
+    ActiveFrames,
+    /// All frames of the window in every iteration.
+    FullWindow,
+}
+
+impl SamplingMethod {
+    /// The method for a transformer.
+    pub fn of(transformer: &DitConfig) -> Self {
+        match transformer.is_causal() {
+            true => Self::ActiveFrames,
+            false => Self::FullWindow,
+        }
+    }
+}
+
+impl ModelConfig {
+    /// A sampler of `frames` frames, after a prefix or from nothing, for [`Transformer::sample`].
+    ///
+    /// Step differences whose frames are not finished in time are refused: with positions that
+    /// count from the window, when the window would slide past them. Without such positions any
+    /// step difference but 0 finishes every frame.
+    ///
+    /// # Errors
+    /// If the model has no transformer, or steps, step difference, frames and window do not fit
+    /// each other.
+    pub fn sampler(&self, config: SamplerConfig, frames: usize) -> Result<Sampler, ModelError> {
+        let transformer = self.transformer.as_ref().ok_or(ModelError::NoPart {
+            part: "transformer",
+            hint: "train one with `ar-train diffusion`, or import one",
+        })?;
+        let diffusion = self.diffusion.init()?;
+        let window = plan_window(transformer, config);
+        Ok(diffusion.sampler(config, frames, window)?)
+    }
+}
+
+/// The window of the plan: that of the network, or long enough for all frames that are active
+/// together where the network's window follows each frame.
+fn plan_window(
+    transformer: &DitConfig,
+    SamplerConfig { steps, ar_step, .. }: SamplerConfig,
+) -> usize {
+    let window = transformer.num_frames;
+    let follows = transformer.is_causal() && transformer.positions == Positions::FrameRotary;
+    if follows && ar_step > 0 {
+        window.max(steps.div_ceil(ar_step))
+    } else {
+        window
+    }
+}
+
+impl Transformer {
+    /// Samples one batch of videos lazily, by the [`SamplingMethod`] of the network; the sampler is
+    /// one of [`ModelConfig::sampler`].
+    pub fn sample<'a, N: NoiseSource + ?Sized>(
+        &'a self,
+        sampler: &'a Sampler,
+        noise: &'a N,
+        context: Context,
+    ) -> Sampling<'a, N> {
+        match self.causal() {
+            Some(causal) => sampler.run_active_frames(causal, noise, context),
+            None => sampler.run(self, noise, context),
+        }
+    }
+
+    /// The network with kept keys and values, if it [is causal](DitConfig::is_causal).
+    pub fn causal(&self) -> Option<CausalTransformer<'_>> {
+        self.dit().causal().map(CausalTransformer)
+    }
+}
+
+/// A [`Transformer`] whose finished frames need no more evaluation.
+#[derive(Clone, Copy, Debug)]
+pub struct CausalTransformer<'a>(CausalDit<'a>);
+
+impl CausalDenoiser for CausalTransformer<'_> {
+    type Cache = KeyValueCache;
+
+    fn is_unbounded(&self) -> bool {
+        self.0.is_unbounded()
+    }
+
+    fn cache(&self, context: Tensor<3>) -> KeyValueCache {
+        self.0.cache(context)
+    }
+
+    fn clear(&self, cache: &mut KeyValueCache) {
+        self.0.clear(cache);
+    }
+
+    fn predict(
+        &self,
+        x: Tensor<4>,
+        timesteps: Tensor<2, Int>,
+        finished: usize,
+        cache: &mut KeyValueCache,
+    ) -> Tensor<4> {
+        self.0.forward(x, timesteps, finished, cache)
+    }
+}
