@@ -28,6 +28,11 @@ impl HeldFrames {
         }
     }
 
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.latents.len()
+    }
+
     /// `[batch, frames, tokens, channels]`
     pub fn stack(&self, frames: Range<usize>) -> Tensor<4> {
         let held = frames.start - self.first..frames.end - self.first;

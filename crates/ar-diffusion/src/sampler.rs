@@ -319,3 +319,142 @@ impl<N: NoiseSource + ?Sized> Iterator for Sampling<'_, N> {
 }
 
 impl<N: NoiseSource + ?Sized> ExactSizeIterator for Sampling<'_, N> {}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::{DiffusionConfig, HostNoise};
+
+    const FRAMES: usize = 16;
+    const STEPS: usize = 50;
+    const WAITING: i64 = 999;
+
+    /// A frame is predicted from itself and the mean of those before it.
+    #[derive(Default)]
+    struct MeanOfThePast {
+        unbounded: bool,
+        waiting_evaluated: Cell<bool>,
+    }
+
+    /// The sum of the frames kept, and their number.
+    #[derive(Default)]
+    struct Sum(Option<Tensor<4>>, usize);
+
+    impl CausalDenoiser for &MeanOfThePast {
+        type Cache = Sum;
+
+        fn is_unbounded(&self) -> bool {
+            self.unbounded
+        }
+
+        fn cache(&self, _: Tensor<3>) -> Sum {
+            Sum::default()
+        }
+
+        fn clear(&self, cache: &mut Sum) {
+            *cache = Sum::default();
+        }
+
+        fn predict(
+            &self,
+            x: Tensor<4>,
+            timesteps: Tensor<2, Int>,
+            finished: usize,
+            cache: &mut Sum,
+        ) -> Tensor<4> {
+            let latest: i64 = timesteps.max().into_scalar();
+            self.waiting_evaluated
+                .set(self.waiting_evaluated.get() || latest == WAITING);
+            let mut past = Sum(cache.0.clone(), cache.1);
+            let outputs = x.split(1, 1).into_iter().enumerate().map(|(i, frame)| {
+                let mean = match &past.0 {
+                    Some(sum) => sum.clone() / past.1 as f32,
+                    None => frame.zeros_like(),
+                };
+                let sum = past.0.take();
+                past.0 = Some(sum.map_or(frame.clone(), |sum| sum + frame.clone()));
+                past.1 += 1;
+                if i + 1 == finished {
+                    *cache = Sum(past.0.clone(), past.1);
+                }
+                frame * 0.5 + mean * 0.3
+            });
+            Tensor::cat(outputs.collect(), 1)
+        }
+    }
+
+    fn sampler(ar_step: usize, frames: usize, window: usize) -> Sampler {
+        let config = SamplerConfig {
+            steps: STEPS,
+            ar_step,
+            eta: 0.0,
+        };
+        let diffusion = DiffusionConfig::default().init().expect("the default");
+        diffusion.sampler(config, frames, window).expect("a plan")
+    }
+
+    fn noise() -> HostNoise {
+        HostNoise::new(1, [1, 1, 2], &Device::flex())
+    }
+
+    fn context() -> Context {
+        Context::unguided(Tensor::zeros([1, 1, 1], &Device::flex()))
+    }
+
+    fn latents(run: Sampling<'_, HostNoise>) -> Tensor<4> {
+        let finished = run.flat_map(|iteration| iteration.finished);
+        Tensor::cat(finished.map(|frame| frame.latent).collect(), 1)
+    }
+
+    #[test]
+    fn a_frame_is_evaluated_once_a_step_and_once_more() {
+        for ar_step in 0..=STEPS {
+            let network = MeanOfThePast::default();
+            let (sampler, noise) = (sampler(ar_step, FRAMES, FRAMES), noise());
+            let run = sampler.run_active_frames(&network, &noise, context());
+            let evaluations: usize = run.map(|iteration| iteration.frame_evaluations).sum();
+            // Nobody reads the frames that finish last.
+            let finish_last = if ar_step == 0 { FRAMES } else { 1 };
+            assert_eq!(evaluations, FRAMES * (STEPS + 1) - finish_last);
+            // The first step is fed another timestep than waiting frames are.
+            assert!(!network.waiting_evaluated.get());
+        }
+    }
+
+    #[test]
+    fn both_samplers_agree_over_windows_that_slide() {
+        for (ar_step, window) in [(0, FRAMES), (1, FRAMES), (7, 8), (10, 5), (STEPS, 3)] {
+            let network = MeanOfThePast::default();
+            let (sampler, noise) = (sampler(ar_step, FRAMES, window), noise());
+            let whole = |x, timesteps, _: Tensor<3>| {
+                (&network).predict(x, timesteps, 0, &mut Sum::default())
+            };
+            let expected = latents(sampler.run(&whole, &noise, context()));
+            let actual = latents(sampler.run_active_frames(&network, &noise, context()));
+            let difference: f32 = (actual - expected).abs().max().into_scalar();
+            assert!(difference < 1e-5, "s = {ar_step}: {difference:e}");
+        }
+    }
+
+    #[test]
+    fn a_video_without_an_end_holds_the_frames_at_work() {
+        let network = MeanOfThePast {
+            unbounded: true,
+            ..MeanOfThePast::default()
+        };
+        let (sampler, noise) = (sampler(20, 400, 4), noise());
+        let prefix = Tensor::ones([1, 9, 1, 2], &Device::flex());
+        let context = context().with_prefix(prefix);
+        let mut run = sampler.run_active_frames(&network, &noise, context);
+        let mut frames = Vec::new();
+        while let Some(iteration) = run.next() {
+            frames.extend(iteration.finished.iter().map(|frame| frame.index));
+            // ceil(50 / 20) are active, one has just finished.
+            let held = run.frames.len();
+            assert!(iteration.index == 0 || held <= 4, "{held} frames");
+        }
+        assert_eq!(frames, (9..409).collect::<Vec<_>>());
+    }
+}

@@ -8,8 +8,9 @@ use ar_diffusion::{
 };
 use ar_dit::{CausalMask, DitConfig, MergeMode, Positions};
 use ar_model::{ConditioningConfig, ModelConfig, Transformer};
+use ar_ops::noise::{FrameNoise, NoiseStream};
 use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{Device, Distribution, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use proptest::prelude::*;
 
 const TOKENS: usize = 3;
@@ -36,26 +37,45 @@ fn network(positions: Positions, merge_mode: MergeMode, window: usize) -> DitCon
     }
 }
 
-/// A transformer whose every parameter is random: fresh modulation and final layers are zero.
-fn random_transformer(config: &DitConfig) -> Transformer {
-    struct Randomize;
-    impl ModuleMapper for Randomize {
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            param.map(|x| x.random_like(Distribution::Normal(0.0, 0.25)))
-        }
-    }
-    Transformer::new(config, &ConditioningConfig::default(), &Device::flex())
-        .expect("a transformer")
-        .map(&mut Randomize)
+/// Random tensors of a seed, the same in every run and thread.
+struct Random {
+    noise: FrameNoise,
+    drawn: u64,
 }
 
-fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
-    Tensor::random(shape, Distribution::Normal(0.0, 1.0), &Device::flex())
+impl Random {
+    fn new(seed: u64) -> Self {
+        Self {
+            noise: FrameNoise::new(seed),
+            drawn: 0,
+        }
+    }
+
+    fn tensor<const D: usize>(&mut self, shape: [usize; D]) -> Tensor<D> {
+        let length = shape.iter().product();
+        let values = self.noise.frame(0, self.drawn, NoiseStream::Start, length);
+        self.drawn += 1;
+        Tensor::from_data(TensorData::new(values, shape), &Device::flex())
+    }
+
+    /// A transformer whose every parameter is random: fresh modulation and final layers are zero.
+    fn transformer(&mut self, config: &DitConfig) -> Transformer {
+        Transformer::new(config, &ConditioningConfig::default(), &Device::flex())
+            .expect("a transformer")
+            .map(self)
+    }
+}
+
+impl ModuleMapper for Random {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|x| self.tensor(x.dims()) * 0.25)
+    }
 }
 
 /// A run to compare.
 #[derive(Clone, Copy, Debug)]
 struct Case {
+    seed: u64,
     merge_mode: MergeMode,
     window: usize,
     steps: usize,
@@ -69,6 +89,7 @@ struct Case {
 
 prop_compose! {
     fn case()(
+        seed in any::<u64>(),
         merge_mode in prop_oneof![Just(MergeMode::ShareNorm), Just(MergeMode::SeparateNorm)],
         window in 1..6usize,
         (steps, ar_step) in (1..7usize).prop_flat_map(|steps| (Just(steps), 0..=steps)),
@@ -78,7 +99,7 @@ prop_compose! {
         batch in 1..3usize,
         guidance in prop_oneof![Just(1.0), Just(1.8)],
     ) -> Case {
-        Case { merge_mode, window, steps, ar_step, eta, frames, prefix, batch, guidance }
+        Case { seed, merge_mode, window, steps, ar_step, eta, frames, prefix, batch, guidance }
     }
 }
 
@@ -91,13 +112,13 @@ impl Case {
         }
     }
 
-    fn context(&self) -> Context {
+    fn context(&self, random: &mut Random) -> Context {
         let [tokens, width] = CONTEXT;
-        let vectors = || random([self.batch, tokens, width]);
+        let mut vectors = || random.tensor([self.batch, tokens, width]);
         let context = Context::guided(vectors(), vectors(), self.guidance);
         match self.prefix {
             0 => context,
-            frames => context.with_prefix(random([self.batch, frames, TOKENS, CHANNELS])),
+            frames => context.with_prefix(random.tensor([self.batch, frames, TOKENS, CHANNELS])),
         }
     }
 
@@ -155,8 +176,9 @@ fn check_windows(case: Case, positions: Positions) -> Result<(), TestCaseError> 
     // Not every step difference finishes a long video.
     prop_assume!(sampler.is_ok());
     let sampler = sampler.expect("checked");
-    let transformer = random_transformer(&config);
-    let (noise, context) = (case.noise(), case.context());
+    let mut random = Random::new(case.seed);
+    let transformer = random.transformer(&config);
+    let (noise, context) = (case.noise(), case.context(&mut random));
     let copies = case.copies(&context);
     let (expected, full) = collect(
         sampler.run(&transformer, &noise, context.clone()),
@@ -197,8 +219,9 @@ proptest! {
         prop_assert_eq!(sampler.is_err(), case.ar_step == 0 && case.frames > case.window);
         prop_assume!(sampler.is_ok());
         let sampler = sampler.expect("checked");
-        let transformer = random_transformer(&transformer);
-        let (noise, context) = (case.noise(), case.context());
+        let mut random = Random::new(case.seed);
+        let transformer = random.transformer(&transformer);
+        let (noise, context) = (case.noise(), case.context(&mut random));
         let copies = case.copies(&context);
 
         let history = case.prefix + case.frames;
@@ -221,6 +244,7 @@ proptest! {
 #[test]
 fn a_prefix_reaches_the_frames_after_it() {
     let case = Case {
+        seed: 3,
         merge_mode: MergeMode::SeparateNorm,
         window: 3,
         steps: 4,
@@ -232,14 +256,16 @@ fn a_prefix_reaches_the_frames_after_it() {
         guidance: 1.0,
     };
     for positions in [Positions::SinCos, Positions::Rotary, Positions::FrameRotary] {
-        let transformer = random_transformer(&network(positions, case.merge_mode, case.window));
+        let mut random = Random::new(case.seed);
+        let network = network(positions, case.merge_mode, case.window);
+        let transformer = random.transformer(&network);
         let sampler = diffusion()
             .sampler(case.sampler_config(), case.frames, case.window)
             .expect("a sampler");
         let [tokens, width] = CONTEXT;
-        let vectors = random([1, tokens, width]);
-        let sample = || {
-            let prefix = random([1, case.prefix, TOKENS, CHANNELS]);
+        let vectors = random.tensor([1, tokens, width]);
+        let mut sample = || {
+            let prefix = random.tensor([1, case.prefix, TOKENS, CHANNELS]);
             let context = Context::unguided(vectors.clone()).with_prefix(prefix);
             collect(
                 transformer.sample(&sampler, &case.noise(), context),

@@ -213,9 +213,10 @@ fn a_reference_run_is_reproduced() {
     assert_eq!(report["count"], count);
     assert_eq!(report["frames"], 9);
     assert_eq!(report["network_evaluations"], iterations * count);
-    // Windows of four frames, twice for guidance.
-    assert_eq!(report["frame_evaluations"], iterations * 4 * 2 * count);
-    assert_eq!(report["sampler"]["method"], "full_window");
+    // Ten steps a frame, and once more for the keys and values of all but the last; twice for
+    // guidance.
+    assert_eq!(report["frame_evaluations"], (9 * 10 + 8) * 2 * count);
+    assert_eq!(report["sampler"]["method"], "active_frames");
 }
 
 #[test]
@@ -282,9 +283,13 @@ fn a_temporal_vae_decodes_whole_windows() {
         .expect("a model directory");
 
     let arguments = "--model temporal --class 1 --guidance 1.5 --frames 6 --steps 4 --ar-step 1";
-    folder.ok(&format!(
-        "{arguments} --out a.apng --save-latents l.safetensors"
+    let stdout = folder.ok(&format!(
+        "{arguments} --out a.apng --save-latents l.safetensors --json"
     ));
+    // The published mask lets later frames reach earlier ones: nothing can be kept.
+    let report = last_line_json(&stdout);
+    assert_eq!(report["sampler"]["method"], "full_window");
+    assert_eq!(report["frame_evaluations"], 4 * (4 + 5) * 2);
     let (values, shape) = folder.latents("l.safetensors");
     assert_eq!(shape, [1, 6, 4, 4]);
     let latents = Tensor::<4>::from_data(TensorData::new(values, shape), &device);
