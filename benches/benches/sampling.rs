@@ -1,8 +1,8 @@
-//! A whole sampling run of the small preset, from noise to the latents of a clip; `vae` measures
-//! their decoding.
+//! A whole sampling run of the small preset, from noise to the latents of a clip, by whole windows
+//! and by active frames; `vae` measures their decoding.
 
 use ar_benches::{small_diffusion, wait};
-use ar_diffusion::{HostNoise, SamplerConfig};
+use ar_diffusion::{HostNoise, Iteration, SamplerConfig};
 use ar_model::Transformer;
 use criterion::{
     BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
@@ -38,16 +38,24 @@ fn latents(criterion: &mut Criterion) {
         let sampler = diffusion
             .sampler(config, frames, frames)
             .expect("a sampler");
-        let id = BenchmarkId::from_parameter(format!("ar_step_{ar_step}"));
-        group.bench_function(id, |bencher| {
-            bencher.iter(|| {
-                let frames = sampler
-                    .run(&transformer, &noise, context.clone())
-                    .flat_map(|iteration| iteration.finished)
-                    .collect::<Vec<_>>();
-                wait(&device);
-                frames
+        let mut measure = |method: &str, run: &dyn Fn() -> Vec<Iteration>| {
+            let id = BenchmarkId::new(method, format!("ar_step_{ar_step}"));
+            group.bench_function(id, |bencher| {
+                bencher.iter(|| {
+                    let iterations = run();
+                    wait(&device);
+                    iterations
+                });
             });
+        };
+        measure("full_window", &|| {
+            sampler.run(&transformer, &noise, context.clone()).collect()
+        });
+        let causal = transformer.causal().expect("a causal preset");
+        measure("active_frames", &|| {
+            sampler
+                .run_active_frames(causal, &noise, context.clone())
+                .collect()
         });
     }
 }

@@ -5,6 +5,10 @@ use burn::tensor::Tensor;
 
 /// How queries and keys turn with positions before they are compared.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one in a pass, and blocks borrow it"
+)]
 pub enum Rotations {
     /// Not at all: positions are in the tokens.
     None,
