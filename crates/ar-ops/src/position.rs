@@ -141,23 +141,24 @@ fn rotary_frequencies(channels: usize) -> Vec<f64> {
 /// The rotary rotation of one sequence, on a device.
 #[derive(Clone, Debug)]
 pub struct Rotation {
-    /// `[1, 1, sequence, head_dim / 2, 1]`
-    cos: Tensor<5>,
-    /// `[1, 1, sequence, head_dim / 2, 1]`
-    sin: Tensor<5>,
+    /// `cos | cos` of each pair, `[1, 1, sequence, head_dim]`.
+    cos: Tensor<4>,
+    /// `-sin | sin` of each pair, `[1, 1, sequence, head_dim]`.
+    sin: Tensor<4>,
 }
 
 impl Rotation {
     /// The rotation by `angles`, `[sequence, pairs]` of them.
     fn new(angles: &[f64], pairs: usize, device: &Device) -> Self {
-        let sequence = angles.len() / pairs;
-        let table = |f: fn(f64) -> f64| {
-            let values: Vec<f32> = angles.iter().map(|&angle| f(angle) as f32).collect();
-            Tensor::from_data(TensorData::new(values, [1, 1, sequence, pairs, 1]), device)
+        let shape = [1, 1, angles.len() / pairs, 2 * pairs];
+        let table = |pair: fn(f64) -> [f64; 2]| {
+            let values = angles.iter().flat_map(|&angle| pair(angle));
+            let values: Vec<f32> = values.map(|value| value as f32).collect();
+            Tensor::from_data(TensorData::new(values, shape), device)
         };
         Self {
-            cos: table(f64::cos),
-            sin: table(f64::sin),
+            cos: table(|angle| [angle.cos(), angle.cos()]),
+            sin: table(|angle| [-angle.sin(), angle.sin()]),
         }
     }
 
@@ -172,15 +173,10 @@ impl Rotation {
     /// - `x` and output: `[batch, heads, sequence, head_dim]`
     pub fn rotate(&self, x: Tensor<4>) -> Tensor<4> {
         let [batch, heads, sequence, head_dim] = x.dims();
-        let (cos, sin) = (self.cos.clone(), self.sin.clone());
-        let pairs = x.reshape([batch, heads, sequence, head_dim / 2, 2]);
-        let first = pairs.clone().narrow(4, 0, 1);
-        let second = pairs.narrow(4, 1, 1);
-        let rotated = vec![
-            first.clone() * cos.clone() - second.clone() * sin.clone(),
-            second * cos + first * sin,
-        ];
-        Tensor::cat(rotated, 4).reshape([batch, heads, sequence, head_dim])
+        // Whole rows against tables are several times faster than each half of the pairs by itself.
+        let pairs = x.clone().reshape([batch, heads, sequence, head_dim / 2, 2]);
+        let swapped = pairs.flip([4]).reshape([batch, heads, sequence, head_dim]);
+        x * self.cos.clone() + swapped * self.sin.clone()
     }
 }
 
