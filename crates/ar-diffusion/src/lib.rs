@@ -2,7 +2,8 @@
 //! corruption and objectives for training, guidance and the asynchronous sampler for inference.
 //!
 //! No network is known here: a [`Denoiser`] is anything that maps noisy latents, timesteps and
-//! context to a prediction, a closure for instance.
+//! context to a prediction, a closure for instance. A [`CausalDenoiser`] keeps what later frames
+//! need of finished ones, which saves most evaluations.
 //!
 //! ```
 //! use ar_diffusion::{Context, DiffusionConfig, HostNoise, SamplerConfig};

@@ -311,6 +311,44 @@ fn a_temporal_vae_decodes_whole_windows() {
 }
 
 #[test]
+fn a_network_without_an_end_takes_any_step_difference() {
+    let config: ModelConfig = r#"
+        name = "endless"
+        [transformer]
+        num_frames = 4
+        tokens_per_frame = 4
+        hidden_size = 16
+        depth = 2
+        num_heads = 2
+        causal_mask = "temporal_causal"
+        positions = "frame_rotary"
+        context_tokens = 2
+        context_dim = 8
+    "#
+    .parse()
+    .expect("a configuration");
+    let folder = Folder::new();
+    let device = ar_device::open("cpu").expect("the CPU");
+    let model = VideoModel::init(config, &device).expect("a model");
+    model
+        .save(&folder.path("endless"), Precision::Full)
+        .expect("a model directory");
+
+    let arguments = "--model endless --frames 40 --steps 8 --save-latents l.safetensors";
+    // Eight frames are active together, twice as many as a frame sees.
+    let stdout = folder.ok(&format!("{arguments} --ar-step 1 --json"));
+    let report = last_line_json(&stdout);
+    assert_eq!(report["sampler"]["method"], "active_frames");
+    assert_eq!(report["frame_evaluations"], 40 * 8 + 39);
+    let (_, shape) = folder.latents("l.safetensors");
+    assert_eq!(shape, [1, 40, 4, 4]);
+    folder.fails(
+        &format!("{arguments} --ar-step 0"),
+        "slides past frames that have not taken",
+    );
+}
+
+#[test]
 fn json_says_what_was_done() {
     let folder = Folder::new();
     let stdout =
