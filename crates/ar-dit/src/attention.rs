@@ -1,5 +1,5 @@
 use ar_ops::{
-    attention::{attend, merge_heads, split_heads},
+    attention::{HeadNorm, attend, attend_packed, merge_heads, split_qkv},
     linear::linear,
     position::Rotation,
 };
@@ -48,22 +48,25 @@ impl Attention {
         mask: Option<Tensor<4, Bool>>,
         rotation: Option<&Rotation>,
     ) -> Tensor<3> {
-        let [q, k, v] = self
-            .qkv
-            .forward(x)
-            .chunk(3, 2)
-            .try_into()
-            .expect("three projections");
-        let [q, k, v] = [q, k, v].map(|x| split_heads(x, self.num_heads));
-        let norm = |x, norm: &Option<LayerNorm>| match norm {
-            Some(norm) => norm.forward(x),
-            None => x,
+        let qkv = self.qkv.forward(x);
+        let norm = |norm: &LayerNorm| HeadNorm {
+            gamma: norm.gamma.val(),
+            beta: norm.beta.as_ref().expect("made with a bias").val(),
         };
-        let (q, k) = (norm(q, &self.q_norm), norm(k, &self.k_norm));
-        let (q, k) = match rotation {
-            Some(rotation) => (rotation.rotate(q), rotation.rotate(k)),
-            None => (q, k),
+        let norms = match (&self.q_norm, &self.k_norm) {
+            (Some(q), Some(k)) => Some([norm(q), norm(k)]),
+            _ => None,
         };
+        let Some(rotation) = rotation else {
+            return self
+                .proj
+                .forward(attend_packed(qkv, self.num_heads, norms, mask));
+        };
+        let [mut q, mut k, v] = split_qkv(qkv, self.num_heads);
+        if let Some([q_norm, k_norm]) = norms {
+            (q, k) = (q_norm.apply(q), k_norm.apply(k));
+        }
+        let (q, k) = (rotation.rotate(q), rotation.rotate(k));
         self.proj.forward(merge_heads(attend(q, k, v, mask)))
     }
 }

@@ -1,6 +1,6 @@
 use ar_ops::{
     linear::linear,
-    norm::{layer_norm, modulate},
+    norm::{gated_residual, layer_norm, layer_norm_modulate, modulate},
     position::Rotation,
 };
 use burn::module::Module;
@@ -26,13 +26,6 @@ impl Tokens {
         Self {
             context: layer_norm(self.context, NORM_EPSILON),
             video: layer_norm(self.video, NORM_EPSILON),
-        }
-    }
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            context: self.context + other.context,
-            video: self.video + other.video,
         }
     }
 
@@ -97,14 +90,14 @@ impl Block {
         let (residual, input) = self.enter(tokens, &msa);
         let video = input.video.dims();
         let output = Tokens::split(self.attn.forward(input.join(), mask, rotation), video);
-        let tokens = residual.add(self.gated(output, &msa));
+        let tokens = self.leave(residual, output, &msa);
 
         let (residual, input) = self.enter(tokens, &mlp);
         let output = Tokens {
             context: self.mlp.forward(input.context),
             video: self.mlp.forward(input.video),
         };
-        residual.add(self.gated(output, &mlp))
+        self.leave(residual, output, &mlp)
     }
 
     /// Attention's and the MLP's modulation, in the order of the checkpoint's chunks.
@@ -136,35 +129,52 @@ impl Block {
 
     /// What a half adds its output to, and what it reads.
     fn enter(&self, tokens: Tokens, half: &Modulation) -> (Tokens, Tokens) {
-        let normed = tokens.clone().norm();
-        let input = Tokens {
-            context: match self.merge_mode {
-                MergeMode::ShareNorm | MergeMode::SeparateNorm => normed.context.clone(),
-                MergeMode::ShareNormShiftFirstT | MergeMode::Reproduce => {
-                    let context = normed.context.clone().unsqueeze_dim(1);
-                    let frame_0 = |modulation: &Tensor<4>| modulation.clone().narrow(1, 0, 1);
-                    modulate(context, frame_0(&half.shift), frame_0(&half.scale)).squeeze_dim(1)
-                }
-            },
-            video: modulate(normed.video.clone(), half.shift.clone(), half.scale.clone()),
-        };
-        let residual = match self.merge_mode {
-            MergeMode::ShareNorm | MergeMode::ShareNormShiftFirstT => normed,
-            MergeMode::SeparateNorm | MergeMode::Reproduce => tokens,
-        };
-        (residual, input)
+        let (shift, scale) = (half.shift.clone(), half.scale.clone());
+        let frame_0 = [&shift, &scale].map(|modulation| modulation.clone().narrow(1, 0, 1));
+        match self.merge_mode {
+            MergeMode::ShareNorm => {
+                let normed = tokens.norm();
+                let video = modulate(normed.video.clone(), shift, scale);
+                let context = normed.context.clone();
+                (normed, Tokens { context, video })
+            }
+            MergeMode::ShareNormShiftFirstT => {
+                let normed = tokens.norm();
+                let video = modulate(normed.video.clone(), shift, scale);
+                let [shift, scale] = frame_0;
+                let context = normed.context.clone().unsqueeze_dim(1);
+                let context = modulate(context, shift, scale).squeeze_dim(1);
+                (normed, Tokens { context, video })
+            }
+            MergeMode::SeparateNorm => {
+                let context = layer_norm(tokens.context.clone(), NORM_EPSILON);
+                let video = layer_norm_modulate(tokens.video.clone(), shift, scale, NORM_EPSILON);
+                (tokens, Tokens { context, video })
+            }
+            MergeMode::Reproduce => {
+                let video = layer_norm_modulate(tokens.video.clone(), shift, scale, NORM_EPSILON);
+                let [shift, scale] = frame_0;
+                let context = tokens.context.clone().unsqueeze_dim(1);
+                let context = layer_norm_modulate(context, shift, scale, NORM_EPSILON);
+                let context = context.squeeze_dim(1);
+                (tokens, Tokens { context, video })
+            }
+        }
     }
 
-    /// The output of a half, gated: video by its frame, context only in a plain DiT.
-    fn gated(&self, output: Tokens, half: &Modulation) -> Tokens {
+    /// Adds the output of a half, gated: video by its frame, context only in a plain DiT.
+    fn leave(&self, residual: Tokens, output: Tokens, half: &Modulation) -> Tokens {
+        let gate = half.gate.clone();
         Tokens {
             context: match self.merge_mode {
                 MergeMode::Reproduce => {
-                    output.context * half.gate.clone().narrow(1, 0, 1).squeeze_dim(2)
+                    let [residual, output] =
+                        [residual.context, output.context].map(|context| context.unsqueeze_dim(1));
+                    gated_residual(residual, gate.clone().narrow(1, 0, 1), output).squeeze_dim(1)
                 }
-                _ => output.context,
+                _ => residual.context + output.context,
             },
-            video: output.video * half.gate.clone(),
+            video: gated_residual(residual.video, gate, output.video),
         }
     }
 }
