@@ -17,6 +17,7 @@ mod exp;
 pub(crate) mod gate;
 pub(crate) mod gelu;
 mod gemm;
+pub(crate) mod linear;
 pub(crate) mod norm;
 mod record;
 mod rows;
