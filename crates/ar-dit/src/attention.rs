@@ -1,6 +1,6 @@
 use ar_ops::{
     attention::{HeadNorm, attend, attend_packed, merge_heads, split_qkv},
-    linear::linear,
+    linear::{apply, linear},
     position::Rotation,
 };
 use burn::module::Module;
@@ -48,7 +48,7 @@ impl Attention {
         mask: Option<Tensor<4, Bool>>,
         rotation: Option<&Rotation>,
     ) -> Tensor<3> {
-        let qkv = self.qkv.forward(x);
+        let qkv = apply(&self.qkv, x);
         let norm = |norm: &LayerNorm| HeadNorm {
             gamma: norm.gamma.val(),
             beta: norm.beta.as_ref().expect("made with a bias").val(),
@@ -58,15 +58,13 @@ impl Attention {
             _ => None,
         };
         let Some(rotation) = rotation else {
-            return self
-                .proj
-                .forward(attend_packed(qkv, self.num_heads, norms, mask));
+            return apply(&self.proj, attend_packed(qkv, self.num_heads, norms, mask));
         };
         let [mut q, mut k, v] = split_qkv(qkv, self.num_heads);
         if let Some([q_norm, k_norm]) = norms {
             (q, k) = (q_norm.apply(q), k_norm.apply(k));
         }
         let (q, k) = (rotation.rotate(q), rotation.rotate(k));
-        self.proj.forward(merge_heads(attend(q, k, v, mask)))
+        apply(&self.proj, merge_heads(attend(q, k, v, mask)))
     }
 }

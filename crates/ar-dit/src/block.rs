@@ -1,5 +1,5 @@
 use ar_ops::{
-    linear::linear,
+    linear::{apply, linear},
     norm::{gated_residual, layer_norm, layer_norm_modulate, modulate},
     position::Rotation,
 };
@@ -107,9 +107,7 @@ impl Block {
             MergeMode::Reproduce => conditioning.narrow(1, 0, 1),
             _ => conditioning,
         };
-        let mut chunks = self
-            .ada_ln_modulation
-            .forward(conditioning)
+        let mut chunks = apply(&self.ada_ln_modulation, conditioning)
             .unsqueeze_dim::<4>(2)
             .chunk(6, 3)
             .into_iter();

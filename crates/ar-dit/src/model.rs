@@ -1,5 +1,5 @@
 use ar_ops::{
-    linear::linear,
+    linear::{apply, linear},
     norm::layer_norm,
     position::{Rotary, SinCosTable},
 };
@@ -98,7 +98,7 @@ impl Dit {
         );
         let device = x.device();
 
-        let mut video = self.x_embedder.forward(x); // [batch, frames, tokens, width]
+        let mut video = apply(&self.x_embedder, x); // [batch, frames, tokens, width]
         let mut rotation = None;
         match &self.positions {
             Positions::Fixed(table) => {
@@ -111,7 +111,7 @@ impl Dit {
             }
         }
         let mut stream = Tokens {
-            context: self.c_embedder.forward(context),
+            context: apply(&self.c_embedder, context),
             video,
         };
         let conditioning = silu(self.t_embedder.forward(timesteps)); // [batch, frames, width]
@@ -126,6 +126,6 @@ impl Dit {
                 rotation.as_ref(),
             );
         }
-        self.final_layer.forward(layer_norm(stream.video, 1e-6))
+        apply(&self.final_layer, layer_norm(stream.video, 1e-6))
     }
 }
