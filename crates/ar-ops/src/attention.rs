@@ -211,6 +211,7 @@ mod tests {
     }
 
     /// Every sixth query starts a frame, which sees the keys up to its own.
+    #[cfg(feature = "flex")]
     fn causal(queries: usize, keys: usize) -> Tensor<4, Bool> {
         let visible = |query: usize, key: usize| key < 6 * (query / 6 + 1);
         hidden_mask(queries, keys, visible, &Device::flex())

@@ -192,7 +192,7 @@ impl Backward<Flex, 3> for AttendBackward {
         let parents = parents(&ops);
         let d_output = unit_stride(gradients.consume::<Flex>(&ops.node));
         let (qkv, setting) = ops.state;
-        let shapes = qkv.each_ref().map(|tensor| dims::<4>(tensor));
+        let shapes = qkv.each_ref().map(dims::<4>);
         let qkv = qkv.map(unit_stride);
         let d_qkv = Problem::of_heads(&qkv, &setting)
             .backward(Heads::of(&d_output))
@@ -346,11 +346,10 @@ struct HeadNorm<'a> {
 impl HeadNorm<'_> {
     #[inline(always)]
     fn apply(&self, rows: &mut [f32]) {
-        let width = self.gamma.len();
-        for row in rows.chunks_exact_mut(width) {
+        for row in rows.chunks_exact_mut(self.gamma.len()) {
             let (mean, rstd) = moments(row, self.epsilon);
-            for i in 0..width {
-                row[i] = (row[i] - mean) * rstd * self.gamma[i] + self.beta[i];
+            for ((x, gamma), beta) in row.iter_mut().zip(self.gamma).zip(self.beta) {
+                *x = (*x - mean) * rstd * gamma + beta;
             }
         }
     }

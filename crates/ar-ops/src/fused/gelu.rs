@@ -13,7 +13,7 @@ use super::record::{parents, record, register};
 use super::rows::{fill, vectorized};
 
 /// `2 √(2/π)`: the slope of the logistic function's argument at 0.
-const SLOPE: f32 = 1.595_769_1;
+const SLOPE: f32 = 1.595_769_2;
 /// The coefficient of its cube.
 const CUBE: f32 = 0.044_715 * SLOPE;
 

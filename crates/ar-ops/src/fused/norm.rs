@@ -266,11 +266,10 @@ fn modulate(input: &[f32], shift: &[f32], scale: &[f32], epsilon: Option<f64>, o
         .chunks_exact_mut(width)
         .zip(input.chunks_exact(width))
     {
-        let (mean, rstd) = epsilon.map_or(
-            (0.0, 1.0),
-            #[inline(always)]
-            |e| moments(x, e),
-        );
+        let (mean, rstd) = match epsilon {
+            Some(epsilon) => moments(x, epsilon),
+            None => (0.0, 1.0),
+        };
         for i in 0..width {
             y[i] = (x[i] - mean) * rstd * (1.0 + scale[i]) + shift[i];
         }
@@ -289,11 +288,10 @@ fn modulate_backward(
     let (d_shift, d_scale) = (&mut d_shift[..width], &mut d_scale[..width]);
     let rows = input.chunks_exact(width).zip(d_output.chunks_exact(width));
     for (d_x, (x, d_y)) in d_x.chunks_exact_mut(width).zip(rows) {
-        let (mean, rstd) = epsilon.map_or(
-            (0.0, 1.0),
-            #[inline(always)]
-            |e| moments(x, e),
-        );
+        let (mean, rstd) = match epsilon {
+            Some(epsilon) => moments(x, epsilon),
+            None => (0.0, 1.0),
+        };
         for i in 0..width {
             d_shift[i] += d_y[i];
             d_scale[i] += d_y[i] * (x[i] - mean) * rstd;
