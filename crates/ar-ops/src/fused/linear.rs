@@ -93,11 +93,11 @@ impl Backward<Flex, 3> for LinearBackward {
     }
 }
 
-/// The sums over rows of `width`.
+/// The sums over rows of `width`, of some rows at a time: the order of additions does not depend
+/// on the number of cores.
 fn column_sums(rows: &[f32], width: usize) -> Vec<f32> {
-    let tasks = rayon::current_num_threads();
-    let task = rows.len().div_ceil(tasks * width).max(1) * width;
-    let partial = rows.par_chunks(task).map(|rows| {
+    const TASK: usize = 256;
+    let partial = rows.par_chunks(TASK * width).map(|rows| {
         let mut sums = vec![0.0; width];
         vectorized(
             #[inline(always)]
