@@ -5,7 +5,7 @@
 ///
 /// Every operation on the CPU allocates its result, often megabytes. glibc asks the system for
 /// such blocks one by one, which clears them page by page on first touch: half the time of a
-/// training step of a small network. What a program keeps is no more than it needed at once.
+/// training step of a small network. The price is that a program holds about its peak to the end.
 pub fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: `mallopt` sets thresholds of the allocator, under the allocator's own lock.
