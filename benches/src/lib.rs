@@ -18,6 +18,7 @@ use criterion::Criterion;
 /// # Panics
 /// If `AR_DEVICE` names none.
 pub fn device() -> Device {
+    ar_device::keep_freed_memory();
     let name = std::env::var("AR_DEVICE");
     let name = name.as_deref().unwrap_or("auto");
     let device = ar_device::open(name).unwrap_or_else(|error| panic!("AR_DEVICE: {error}"));

@@ -12,7 +12,8 @@ use crate::{links, sources};
 const LAYERS: &[&[&str]] = &[
     &["ar-files", "ar-schedulers"],
     &["ar-video"],
-    &["ar-ops", "ar-metrics", "ar-device"],
+    &["ar-ops", "ar-metrics"],
+    &["ar-device"],
     &["ar-vae", "ar-dit", "ar-diffusion", "ar-data"],
     &["ar-model"],
     &["ar-train", "ar-sample"],

@@ -13,9 +13,13 @@
 //! ```
 #![warn(missing_docs)]
 
+mod memory;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::tensor::{Device, DeviceFilter};
+
+pub use memory::keep_freed_memory;
 
 /// A kind of device that was compiled in.
 struct Backend {

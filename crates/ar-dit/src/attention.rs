@@ -1,6 +1,6 @@
 use ar_ops::{
-    attention::{attend, merge_heads, split_heads},
-    linear::linear,
+    attention::{HeadNorm, attend, attend_packed, merge_heads, split_qkv},
+    linear::{apply, linear},
 };
 use burn::module::Module;
 use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear};
@@ -48,9 +48,14 @@ impl Attention {
         mask: Option<Tensor<4, Bool>>,
         rotations: &Rotations,
     ) -> Tensor<3> {
+        if let Rotations::None = rotations {
+            let qkv = apply(&self.qkv, x);
+            let output = attend_packed(qkv, self.num_heads, self.head_norms(), mask);
+            return apply(&self.proj, output);
+        }
         let [q, k, v] = self.project(x);
         let (q, k) = rotations.apply(q, k);
-        self.proj.forward(merge_heads(attend(q, k, v, mask)))
+        apply(&self.proj, merge_heads(attend(q, k, v, mask)))
     }
 
     /// Context attending to context alone, with its keys and values.
@@ -65,7 +70,7 @@ impl Attention {
         let [q, k, v] = self.project(x);
         let (q, k) = (rotations.context_queries(q), rotations.context_keys(k));
         let output = attend(q, k.clone(), v.clone(), None);
-        let output = self.proj.forward(merge_heads(output));
+        let output = apply(&self.proj, merge_heads(output));
         (output, KeyValues { keys: k, values: v })
     }
 
@@ -88,23 +93,28 @@ impl Attention {
             all.keep(keep);
             *past = all;
         }
-        self.proj.forward(merge_heads(output))
+        apply(&self.proj, merge_heads(output))
     }
 
     /// Queries, keys and values, `[batch, heads, sequence, head_dim]`.
     fn project(&self, x: Tensor<3>) -> [Tensor<4>; 3] {
-        let [q, k, v] = self
-            .qkv
-            .forward(x)
-            .chunk(3, 2)
-            .try_into()
-            .expect("three projections");
-        let [q, k, v] = [q, k, v].map(|x| split_heads(x, self.num_heads));
-        let norm = |x, norm: &Option<LayerNorm>| match norm {
-            Some(norm) => norm.forward(x),
-            None => x,
+        let [q, k, v] = split_qkv(apply(&self.qkv, x), self.num_heads);
+        match self.head_norms() {
+            Some([q_norm, k_norm]) => [q_norm.apply(q), k_norm.apply(k), v],
+            None => [q, k, v],
+        }
+    }
+
+    /// The norms of queries and keys.
+    fn head_norms(&self) -> Option<[HeadNorm; 2]> {
+        let norm = |norm: &LayerNorm| HeadNorm {
+            gamma: norm.gamma.val(),
+            beta: norm.beta.as_ref().expect("made with a bias").val(),
         };
-        [norm(q, &self.q_norm), norm(k, &self.k_norm), v]
+        match (&self.q_norm, &self.k_norm) {
+            (Some(q), Some(k)) => Some([norm(q), norm(k)]),
+            _ => None,
+        }
     }
 }
 

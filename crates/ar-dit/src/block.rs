@@ -1,6 +1,6 @@
 use ar_ops::{
-    linear::linear,
-    norm::{layer_norm, modulate},
+    linear::{apply, linear},
+    norm::{gated_residual, layer_norm, layer_norm_modulate, modulate},
 };
 use burn::module::Module;
 use burn::nn::{Initializer, Linear};
@@ -23,13 +23,6 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    fn add(self, other: Self) -> Self {
-        Self {
-            context: self.context + other.context,
-            video: self.video + other.video,
-        }
-    }
-
     /// `[batch, context + frames * tokens, width]`
     fn join(self) -> Tensor<3> {
         Tensor::cat(vec![self.context, self.video.flatten(1, 2)], 1)
@@ -91,14 +84,14 @@ impl Block {
         let (residual, input) = self.enter(tokens, &msa);
         let video = input.video.dims();
         let output = Tokens::split(self.attn.forward(input.join(), mask, rotations), video);
-        let tokens = residual.add(self.gated(output, &msa));
+        let tokens = self.leave(residual, output, &msa);
 
         let (residual, input) = self.enter(tokens, &mlp);
         let output = Tokens {
             context: self.mlp.forward(input.context),
             video: self.mlp.forward(input.video),
         };
-        residual.add(self.gated(output, &mlp))
+        self.leave(residual, output, &mlp)
     }
 
     /// The context part of a block in which context sees context alone and is not modulated.
@@ -132,9 +125,9 @@ impl Block {
         let shape = video.dims();
         let (residual, input) = self.enter_video(video, &msa);
         let output = self.attn.forward_video(input.flatten(1, 2), past, pass);
-        let video = residual + output.reshape(shape) * msa.gate;
+        let video = gated_residual(residual, msa.gate, output.reshape(shape));
         let (residual, input) = self.enter_video(video, &mlp);
-        residual + self.mlp.forward(input) * mlp.gate
+        gated_residual(residual, mlp.gate, self.mlp.forward(input))
     }
 
     /// Attention's and the MLP's modulation, in the order of the checkpoint's chunks.
@@ -144,9 +137,7 @@ impl Block {
             MergeMode::Reproduce => conditioning.narrow(1, 0, 1),
             _ => conditioning,
         };
-        let mut chunks = self
-            .ada_ln_modulation
-            .forward(conditioning)
+        let mut chunks = apply(&self.ada_ln_modulation, conditioning)
             .unsqueeze_dim::<4>(2)
             .chunk(6, 3)
             .into_iter();
@@ -185,33 +176,41 @@ impl Block {
     /// What the context part of a half adds its output to, and what it reads before modulation.
     fn enter_context(&self, context: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
         let normed = layer_norm(context.clone(), NORM_EPSILON);
-        (self.residual(context, normed.clone()), normed)
+        let residual = match self.merge_mode {
+            MergeMode::ShareNorm | MergeMode::ShareNormShiftFirstT => normed.clone(),
+            MergeMode::SeparateNorm | MergeMode::Reproduce => context,
+        };
+        (residual, normed)
     }
 
     /// What the video part of a half adds its output to, and what it reads.
     fn enter_video(&self, video: Tensor<4>, half: &Modulation) -> (Tensor<4>, Tensor<4>) {
-        let normed = layer_norm(video.clone(), NORM_EPSILON);
-        let input = modulate(normed.clone(), half.shift.clone(), half.scale.clone());
-        (self.residual(video, normed), input)
-    }
-
-    fn residual<const D: usize>(&self, stream: Tensor<D>, normed: Tensor<D>) -> Tensor<D> {
+        let (shift, scale) = (half.shift.clone(), half.scale.clone());
         match self.merge_mode {
-            MergeMode::ShareNorm | MergeMode::ShareNormShiftFirstT => normed,
-            MergeMode::SeparateNorm | MergeMode::Reproduce => stream,
+            MergeMode::ShareNorm | MergeMode::ShareNormShiftFirstT => {
+                let normed = layer_norm(video, NORM_EPSILON);
+                (normed.clone(), modulate(normed, shift, scale))
+            }
+            MergeMode::SeparateNorm | MergeMode::Reproduce => {
+                let input = layer_norm_modulate(video.clone(), shift, scale, NORM_EPSILON);
+                (video, input)
+            }
         }
     }
 
-    /// The output of a half, gated: video by its frame, context only in a plain DiT.
-    fn gated(&self, output: Tokens, half: &Modulation) -> Tokens {
+    /// Adds the output of a half, gated: video by its frame, context only in a plain DiT.
+    fn leave(&self, residual: Tokens, output: Tokens, half: &Modulation) -> Tokens {
+        let gate = half.gate.clone();
         Tokens {
             context: match self.merge_mode {
                 MergeMode::Reproduce => {
-                    output.context * half.gate.clone().narrow(1, 0, 1).squeeze_dim(2)
+                    let [residual, output] =
+                        [residual.context, output.context].map(|context| context.unsqueeze_dim(1));
+                    gated_residual(residual, gate.clone().narrow(1, 0, 1), output).squeeze_dim(1)
                 }
-                _ => output.context,
+                _ => residual.context + output.context,
             },
-            video: output.video * half.gate.clone(),
+            video: gated_residual(residual.video, gate, output.video),
         }
     }
 }

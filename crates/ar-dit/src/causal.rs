@@ -1,4 +1,4 @@
-use ar_ops::{attention::hidden_mask, norm::layer_norm};
+use ar_ops::{attention::hidden_mask, linear::apply, norm::layer_norm};
 use burn::tensor::{Bool, Device, Int, Tensor, activation::silu, assert_shape};
 
 use crate::attention::KeyValues;
@@ -68,7 +68,7 @@ impl<'a> CausalDit<'a> {
         assert_shape!(context, [batch, config.context_tokens, config.context_dim]);
         // The context's part is the same for all frames.
         let rotations = self.0.positions.rotations(config, 0..1, &context.device());
-        let mut stream = self.0.c_embedder.forward(context);
+        let mut stream = apply(&self.0.c_embedder, context);
         let mut blocks = Vec::with_capacity(self.0.blocks.len());
         for block in &self.0.blocks {
             let (next, keys_values) = block.forward_context(stream, &rotations);
@@ -139,14 +139,14 @@ impl<'a> CausalDit<'a> {
                 video: kept * tokens,
             }),
         };
-        let mut video = dit.positions.add(dit.x_embedder.forward(x), numbers);
+        let mut video = dit.positions.add(apply(&dit.x_embedder, x), numbers);
         let conditioning = silu(dit.t_embedder.forward(timesteps)); // [batch, frames, width]
         for (block, past) in dit.blocks.iter().zip(&mut cache.blocks) {
             video = block.forward_video(video, conditioning.clone(), past, &pass);
         }
         cache.next += finished;
         cache.frames = kept;
-        dit.final_layer.forward(layer_norm(video, 1e-6))
+        apply(&dit.final_layer, layer_norm(video, 1e-6))
     }
 
     /// What the new frames do not see of `[context, kept frames, new frames]`,

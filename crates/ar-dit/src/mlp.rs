@@ -1,4 +1,7 @@
-use ar_ops::{activation::gelu_tanh, linear::linear};
+use ar_ops::{
+    activation::gelu_tanh,
+    linear::{apply, linear},
+};
 use burn::module::Module;
 use burn::nn::{Initializer, Linear};
 use burn::tensor::{Device, Tensor};
@@ -23,6 +26,6 @@ impl Mlp {
     /// # Shapes
     /// - `x` and output: `[.., width]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        self.fc2.forward(gelu_tanh(self.fc1.forward(x)))
+        apply(&self.fc2, gelu_tanh(apply(&self.fc1, x)))
     }
 }

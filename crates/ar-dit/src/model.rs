@@ -1,4 +1,7 @@
-use ar_ops::{linear::linear, norm::layer_norm};
+use ar_ops::{
+    linear::{apply, linear},
+    norm::layer_norm,
+};
 use burn::module::Module;
 use burn::nn::{Initializer, Linear};
 use burn::tensor::{Device, Int, Tensor, activation::silu, assert_shape};
@@ -102,9 +105,9 @@ impl Dit {
 
         let numbers = first..first + frames;
         let rotations = self.positions.rotations(config, numbers.clone(), &device);
-        let video = self.x_embedder.forward(x); // [batch, frames, tokens, width]
+        let video = apply(&self.x_embedder, x); // [batch, frames, tokens, width]
         let mut stream = Tokens {
-            context: self.c_embedder.forward(context),
+            context: apply(&self.c_embedder, context),
             video: self.positions.add(video, numbers),
         };
         let conditioning = silu(self.t_embedder.forward(timesteps)); // [batch, frames, width]
@@ -118,7 +121,7 @@ impl Dit {
         for block in &self.blocks {
             stream = block.forward(stream, conditioning.clone(), mask.clone(), &rotations);
         }
-        self.final_layer.forward(layer_norm(stream.video, 1e-6))
+        apply(&self.final_layer, layer_norm(stream.video, 1e-6))
     }
 }
 

@@ -1,4 +1,7 @@
-use ar_ops::{linear::linear, position::timestep_embedding};
+use ar_ops::{
+    linear::{apply, linear},
+    position::timestep_embedding,
+};
 use burn::module::Module;
 use burn::nn::{Initializer, Linear};
 use burn::tensor::{Device, Int, Tensor, activation::silu};
@@ -32,6 +35,6 @@ impl TimestepEmbedder {
     /// - output: `[batch, frames, width]`
     pub fn forward(&self, timesteps: Tensor<2, Int>) -> Tensor<3> {
         let embedding = timestep_embedding(timesteps, FREQUENCIES);
-        self.mlp_out.forward(silu(self.mlp_in.forward(embedding)))
+        apply(&self.mlp_out, silu(apply(&self.mlp_in, embedding)))
     }
 }

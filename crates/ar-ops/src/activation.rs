@@ -1,12 +1,25 @@
 //! Activations.
 
+#[cfg(feature = "flex")]
+use burn::backend::Dispatch;
 use burn::tensor::{Tensor, activation::sigmoid};
+
+#[cfg(feature = "flex")]
+use crate::fused::{self, gelu::GeluOps};
 
 /// GELU in its tanh approximation, `x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))`.
 ///
 /// Written with the logistic function, which is the same expression
 /// (`(1 + tanh(y)) / 2 = σ(2y)`) and several times faster than a scalar tanh on the CPU.
 pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    #[cfg(feature = "flex")]
+    if fused::cover(&x) {
+        return Tensor::from_dispatch(Dispatch::gelu_tanh(x.into_dispatch()));
+    }
+    gelu_tanh_plain(x)
+}
+
+fn gelu_tanh_plain<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     let two_sqrt_2_over_pi = 2.0 * (2.0 / std::f64::consts::PI).sqrt();
     let slope = x
         .clone()
@@ -43,5 +56,16 @@ mod tests {
             // One rounding of f32 at the largest value (8).
             assert!((f64::from(a) - e).abs() < 1e-6, "{a} against {e}");
         }
+    }
+
+    #[cfg(feature = "flex")]
+    #[test]
+    fn the_kernel_agrees_with_plain_operations() {
+        let wide = |[x]: [Tensor<1>; 1]| [x.mul_scalar(4.0)];
+        fused::check::agree(
+            [1003],
+            |x| gelu_tanh(wide(x)[0].clone()),
+            |x| gelu_tanh_plain(wide(x)[0].clone()),
+        );
     }
 }

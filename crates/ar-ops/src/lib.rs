@@ -19,6 +19,8 @@
 pub mod activation;
 pub mod attention;
 pub mod conv;
+#[cfg(feature = "flex")]
+mod fused;
 pub mod linear;
 pub mod noise;
 pub mod norm;

@@ -1,9 +1,23 @@
-//! Layer normalisation without parameters and its adaptive modulation.
+//! Layer normalisation without parameters, its adaptive modulation, and gated residuals.
 
+#[cfg(feature = "flex")]
+use burn::backend::Dispatch;
 use burn::tensor::{Tensor, module};
+
+#[cfg(feature = "flex")]
+use crate::fused::{self, gate::GateOps, norm::NormOps};
 
 /// Layer normalisation over the last axis, without scale or bias.
 pub fn layer_norm<const D: usize>(x: Tensor<D>, epsilon: f64) -> Tensor<D> {
+    #[cfg(feature = "flex")]
+    if fused::cover(&x) {
+        let output = Dispatch::layer_norm_plain(x.into_dispatch(), epsilon);
+        return Tensor::from_dispatch(output);
+    }
+    layer_norm_plain(x, epsilon)
+}
+
+fn layer_norm_plain<const D: usize>(x: Tensor<D>, epsilon: f64) -> Tensor<D> {
     let width = x.dims()[D - 1];
     let ones = Tensor::ones([width], &x.device());
     module::layer_norm(x, ones, None, epsilon)
@@ -12,14 +26,127 @@ pub fn layer_norm<const D: usize>(x: Tensor<D>, epsilon: f64) -> Tensor<D> {
 /// Adaptive modulation `x (1 + scale) + shift` with one shift and scale a frame.
 ///
 /// # Shapes
-/// - `x`: `[batch, frames, tokens, width]`
-/// - `shift`, `scale`: `[batch, frames, 1, width]`
+/// - `x` and output: `[batch, frames, tokens, width]`
+/// - `shift`, `scale`: `[batch, frames, 1, width]`, or `[batch, 1, 1, width]` for all frames
 pub fn modulate(x: Tensor<4>, shift: Tensor<4>, scale: Tensor<4>) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if fused::cover(&x) {
+        let [x, shift, scale] = [x, shift, scale].map(Tensor::into_dispatch);
+        return Tensor::from_dispatch(Dispatch::modulate(x, shift, scale));
+    }
+    modulate_plain(x, shift, scale)
+}
+
+fn modulate_plain(x: Tensor<4>, shift: Tensor<4>, scale: Tensor<4>) -> Tensor<4> {
     x * scale.add_scalar(1.0) + shift
+}
+
+/// [`modulate`] of what [`layer_norm`] returns.
+///
+/// # Shapes
+/// As [`modulate`].
+pub fn layer_norm_modulate(
+    x: Tensor<4>,
+    shift: Tensor<4>,
+    scale: Tensor<4>,
+    epsilon: f64,
+) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if fused::cover(&x) {
+        let [x, shift, scale] = [x, shift, scale].map(Tensor::into_dispatch);
+        let output = Dispatch::layer_norm_modulate(x, shift, scale, epsilon);
+        return Tensor::from_dispatch(output);
+    }
+    modulate_plain(layer_norm_plain(x, epsilon), shift, scale)
+}
+
+/// `residual + gate * x` with one gate a frame.
+///
+/// # Shapes
+/// - `residual`, `x` and output: `[batch, frames, tokens, width]`
+/// - `gate`: `[batch, frames, 1, width]`, or `[batch, 1, 1, width]` for all frames
+pub fn gated_residual(residual: Tensor<4>, gate: Tensor<4>, x: Tensor<4>) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if fused::cover(&x) {
+        let [residual, gate, x] = [residual, gate, x].map(Tensor::into_dispatch);
+        return Tensor::from_dispatch(Dispatch::gated_residual(residual, gate, x));
+    }
+    gated_residual_plain(residual, gate, x)
+}
+
+fn gated_residual_plain(residual: Tensor<4>, gate: Tensor<4>, x: Tensor<4>) -> Tensor<4> {
+    residual + x * gate
 }
 
 /// Scales every vector along `dim` to unit length; a zero vector stays zero.
 pub fn l2_normalize<const D: usize>(x: Tensor<D>, dim: usize) -> Tensor<D> {
     let norm = x.clone().square().sum_dim(dim).sqrt().clamp_min(1e-12);
     x / norm
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::fused::check::agree;
+
+    const EPSILON: f64 = 1e-6;
+    const SHAPE: [usize; 4] = [2, 3, 5, 20];
+
+    /// Inputs of a modulation: values, and two vectors for each of `frames` frames.
+    fn lengths(frames: usize) -> [usize; 3] {
+        [600, 2 * frames * 20, 2 * frames * 20]
+    }
+
+    fn shaped([x, a, b]: [Tensor<1>; 3]) -> [Tensor<4>; 3] {
+        let frames = a.dims()[0] / 40;
+        let vectors = |vectors: Tensor<1>| vectors.reshape([2, frames, 1, 20]);
+        [x.reshape(SHAPE), vectors(a), vectors(b)]
+    }
+
+    #[test]
+    fn layer_norm_agrees_with_plain_operations() {
+        agree(
+            [600],
+            |[x]| layer_norm(x.reshape(SHAPE), EPSILON).flatten(0, 3),
+            |[x]| layer_norm_plain(x.reshape(SHAPE), EPSILON).flatten(0, 3),
+        );
+    }
+
+    #[test]
+    fn modulation_agrees_with_plain_operations() {
+        type Modulation = fn(Tensor<4>, Tensor<4>, Tensor<4>) -> Tensor<4>;
+        let pairs: [[Modulation; 2]; 2] = [
+            [modulate, modulate_plain],
+            [
+                |x, shift, scale| layer_norm_modulate(x, shift, scale, EPSILON),
+                |x, shift, scale| modulate_plain(layer_norm_plain(x, EPSILON), shift, scale),
+            ],
+        ];
+        // One vector a frame, and one for all frames.
+        for frames in [3, 1] {
+            for functions in pairs {
+                let [fused, plain] = functions.map(|function| {
+                    move |inputs| {
+                        let [x, shift, scale] = shaped(inputs);
+                        function(x, shift, scale).flatten(0, 3)
+                    }
+                });
+                agree(lengths(frames), fused, plain);
+            }
+        }
+    }
+
+    #[test]
+    fn gated_residual_agrees_with_plain_operations() {
+        for frames in [3, 1] {
+            let [_, vectors, _] = lengths(frames);
+            let [fused, plain] = [gated_residual, gated_residual_plain].map(|function| {
+                move |[residual, gate, x]: [Tensor<1>; 3]| {
+                    let gate = gate.reshape([2, frames, 1, 20]);
+                    function(residual.reshape(SHAPE), gate, x.reshape(SHAPE)).flatten(0, 3)
+                }
+            });
+            agree([600, vectors, 600], fused, plain);
+        }
+    }
 }

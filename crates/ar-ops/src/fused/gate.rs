@@ -1,0 +1,182 @@
+//! Broadcast of per-frame vectors over tokens: the gated residual.
+
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops};
+use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, Flex, backend_extension};
+use rayon::prelude::*;
+
+use super::buffer::{contiguous, dims, tensor, values};
+use super::record::{parents, record, register};
+use super::rows::vectorized;
+
+#[backend_extension(Flex, Autodiff)]
+pub trait GateOps: Backend {
+    /// `residual + gate * x`.
+    ///
+    /// # Shapes
+    /// - `residual`, `x` and output: `[batch, frames, tokens, width]`
+    /// - `gate`: `[batch, frames or 1, 1, width]`
+    fn gated_residual(
+        residual: FloatTensor<Self>,
+        gate: FloatTensor<Self>,
+        x: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+}
+
+impl GateOps for Flex {
+    fn gated_residual(residual: FlexTensor, gate: FlexTensor, x: FlexTensor) -> FlexTensor {
+        let [residual, gate, x] = [residual, gate, x].map(contiguous);
+        let frames = Frames::of(&x, &gate);
+        let [residual, gate, input] = [&residual, &gate, &x].map(values);
+        let mut output = vec![0.0; input.len()];
+        output
+            .par_chunks_mut(frames.len)
+            .enumerate()
+            .for_each(|(frame, output)| {
+                let range = frames.range(frame);
+                let (residual, input) = (&residual[range.clone()], &input[range]);
+                let gate = frames.vector(gate, frame);
+                vectorized(
+                    #[inline(always)]
+                    || forward(residual, gate, input, output),
+                );
+            });
+        tensor(output, frames.shape)
+    }
+}
+
+impl<C: CheckpointStrategy> GateOps for Autodiff<Flex, C> {
+    fn gated_residual(
+        residual: FloatTensor<Self>,
+        gate: FloatTensor<Self>,
+        x: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        record::<C, _, 3>(
+            GateBackward,
+            [residual, gate, x],
+            |[_, gate, x]| [gate.clone(), x.clone()],
+            |[residual, gate, x]| Flex::gated_residual(residual, gate, x),
+        )
+    }
+}
+
+#[derive(Debug)]
+struct GateBackward;
+
+impl Backward<Flex, 3> for GateBackward {
+    type State = [FlexTensor; 2];
+
+    fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let parents = parents(&ops);
+        let d_output = contiguous(gradients.consume::<Flex>(&ops.node));
+        let [gate, x] = ops.state.map(contiguous);
+        let frames = Frames::of(&x, &gate);
+        let (gate, input, d_out) = (values(&gate), values(&x), values(&d_output));
+        let mut d_x = vec![0.0; input.len()];
+        let mut d_gate = vec![0.0; frames.count() * frames.width];
+        d_x.par_chunks_mut(frames.len)
+            .zip(d_gate.par_chunks_mut(frames.width))
+            .enumerate()
+            .for_each(|(frame, (d_x, d_gate))| {
+                let range = frames.range(frame);
+                let (input, d_out) = (&input[range.clone()], &d_out[range]);
+                let gate = frames.vector(gate, frame);
+                vectorized(
+                    #[inline(always)]
+                    || backward(input, gate, d_out, d_x, d_gate),
+                );
+            });
+        let d_gate = frames.collect(d_gate);
+        let d_x = tensor(d_x, frames.shape);
+        register(gradients, parents, [d_output, d_gate, d_x]);
+    }
+}
+
+#[inline(always)]
+fn forward(residual: &[f32], gate: &[f32], x: &[f32], output: &mut [f32]) {
+    let width = gate.len();
+    let rows = residual.chunks_exact(width).zip(x.chunks_exact(width));
+    for (output, (residual, x)) in output.chunks_exact_mut(width).zip(rows) {
+        for i in 0..width {
+            output[i] = residual[i] + gate[i] * x[i];
+        }
+    }
+}
+
+#[inline(always)]
+fn backward(x: &[f32], gate: &[f32], d_output: &[f32], d_x: &mut [f32], d_gate: &mut [f32]) {
+    let width = gate.len();
+    let rows = x.chunks_exact(width).zip(d_output.chunks_exact(width));
+    for (d_x, (x, d_output)) in d_x.chunks_exact_mut(width).zip(rows) {
+        for i in 0..width {
+            d_x[i] = d_output[i] * gate[i];
+            d_gate[i] += d_output[i] * x[i];
+        }
+    }
+}
+
+/// Frames of a `[batch, frames, tokens, width]` tensor, and the vectors
+/// `[batch, frames or 1, 1, width]` that are broadcast over their tokens.
+#[derive(Clone, Copy)]
+pub struct Frames {
+    pub shape: [usize; 4],
+    /// Values of a frame.
+    pub len: usize,
+    pub width: usize,
+    /// Shape of the vectors.
+    vectors: [usize; 4],
+}
+
+impl Frames {
+    pub fn of(x: &FlexTensor, vectors: &FlexTensor) -> Self {
+        let (shape, vectors) = (dims(x), dims(vectors));
+        let [batch, frames, tokens, width] = shape;
+        assert!(
+            vectors == [batch, frames, 1, width] || vectors == [batch, 1, 1, width],
+            "{vectors:?} is no vector per frame of {shape:?}"
+        );
+        Self {
+            shape,
+            len: tokens * width,
+            width,
+            vectors,
+        }
+    }
+
+    /// Number of frames in all samples.
+    pub fn count(&self) -> usize {
+        self.shape[0] * self.shape[1]
+    }
+
+    /// Where the values of a frame lie.
+    pub fn range(&self, frame: usize) -> std::ops::Range<usize> {
+        frame * self.len..(frame + 1) * self.len
+    }
+
+    /// The vector of a frame.
+    pub fn vector<'a>(&self, vectors: &'a [f32], frame: usize) -> &'a [f32] {
+        let index = frame / (self.shape[1] / self.vectors[1]);
+        &vectors[index * self.width..][..self.width]
+    }
+
+    /// Gradients of the vectors from those that each frame has, `[batch, frames, width]`.
+    pub fn collect(&self, per_frame: Vec<f32>) -> FlexTensor {
+        let sharing = self.shape[1] / self.vectors[1];
+        if sharing == 1 {
+            return tensor(per_frame, self.vectors);
+        }
+        let shared = per_frame
+            .chunks_exact(sharing * self.width)
+            .flat_map(|group| {
+                let mut sum = vec![0.0; self.width];
+                for vector in group.chunks_exact(self.width) {
+                    sum.iter_mut().zip(vector).for_each(|(sum, v)| *sum += v);
+                }
+                sum
+            });
+        tensor(shared.collect(), self.vectors)
+    }
+}

@@ -1,0 +1,167 @@
+//! Matrix products on slices.
+
+use gemm::{Parallelism, gemm};
+
+/// A matrix in row-major order, or the transpose of one.
+#[derive(Clone, Copy)]
+pub struct Matrix<'a> {
+    values: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// The matrix of `columns` columns whose rows `values` holds one after the other.
+    pub fn new(values: &'a [f32], columns: usize) -> Self {
+        assert_eq!(values.len() % columns, 0, "{} by {columns}", values.len());
+        Self {
+            values,
+            rows: values.len() / columns,
+            columns,
+            row_stride: columns,
+            column_stride: 1,
+        }
+    }
+
+    pub fn transposed(self) -> Self {
+        Self {
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+            ..self
+        }
+    }
+}
+
+/// `output = a b`, or `output += a b` if `accumulate`; `output` is in row-major order.
+pub fn multiply(a: Matrix, b: Matrix, output: &mut [f32], accumulate: bool) {
+    assert_eq!(
+        output.len(),
+        a.rows * b.columns,
+        "{} x {}",
+        a.rows,
+        b.columns
+    );
+    // SAFETY: `output` holds a value for every row of `a` and column of `b`, all initialised.
+    unsafe { product_at(a, b, output.as_mut_ptr(), accumulate, Parallelism::None) }
+}
+
+/// `a b` in row-major order, computed on all cores.
+pub fn product(a: Matrix, b: Matrix) -> Vec<f32> {
+    assert!(a.columns > 0, "a product of nothing");
+    let len = a.rows * b.columns;
+    // Neither zeroed nor copied: a few megabytes each, these are most of what training allocates.
+    let mut output = Vec::with_capacity(len);
+    // SAFETY: there is room for a value for every row of `a` and column of `b`, and the product
+    // writes all of them without reading any.
+    unsafe {
+        product_at(a, b, output.as_mut_ptr(), false, all_cores(a, b));
+        output.set_len(len);
+    }
+    output
+}
+
+/// Adds `a b` to `output`, in row-major order, on all cores.
+pub fn add_product(a: Matrix, b: Matrix, output: &mut [f32]) {
+    assert_eq!(
+        output.len(),
+        a.rows * b.columns,
+        "{} x {}",
+        a.rows,
+        b.columns
+    );
+    // SAFETY: as in `multiply`.
+    unsafe { product_at(a, b, output.as_mut_ptr(), true, all_cores(a, b)) }
+}
+
+/// All cores, where a product is worth waking them.
+fn all_cores(a: Matrix, b: Matrix) -> Parallelism {
+    const WORTH_IT: usize = 1 << 20;
+    match a.rows * a.columns * b.columns >= WORTH_IT {
+        true => Parallelism::Rayon(0),
+        false => Parallelism::None,
+    }
+}
+
+/// # Safety
+/// `output` must be valid for writing `a.rows * b.columns` values, which are initialised if
+/// `accumulate`.
+unsafe fn product_at(
+    a: Matrix,
+    b: Matrix,
+    output: *mut f32,
+    accumulate: bool,
+    parallelism: Parallelism,
+) {
+    let (m, k, n) = (a.rows, a.columns, b.columns);
+    assert_eq!(k, b.rows, "{m} x {k} times {} x {n}", b.rows);
+    // SAFETY: a `Matrix` describes elements of its slice alone; the caller vouches for `output`,
+    // which, being written to, is no part of those slices.
+    unsafe {
+        gemm(
+            m,
+            n,
+            k,
+            output,
+            1,
+            n as isize,
+            accumulate,
+            a.values.as_ptr(),
+            a.column_stride as isize,
+            a.row_stride as isize,
+            b.values.as_ptr(),
+            b.column_stride as isize,
+            b.row_stride as isize,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn multiplies_and_accumulates() {
+        let a = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]; // 2 x 3
+        let b = [1.0, 0.0, 2.0, 1.0, 0.0, 3.0]; // 3 x 2
+        let mut output = [0.0; 4];
+        multiply(Matrix::new(&a, 3), Matrix::new(&b, 2), &mut output, false);
+        assert_eq!(output, [5.0, 11.0, 14.0, 23.0]);
+        let (a, b) = (
+            Matrix::new(&a, 2).transposed(),
+            Matrix::new(&b, 3).transposed(),
+        );
+        let mut output = [1.0; 4];
+        multiply(a, b, &mut output, true);
+        // [1 3 5; 2 4 6] [1 1; 0 0; 2 3] + 1
+        assert_eq!(output, [12.0, 17.0, 15.0, 21.0]);
+    }
+
+    #[test]
+    fn cores_share_a_product() {
+        let a: Vec<f32> = (0..128 * 96).map(|i| (i % 7) as f32 - 3.0).collect();
+        let b: Vec<f32> = (0..96 * 128).map(|i| (i % 5) as f32 - 2.0).collect();
+        let (a, b) = (Matrix::new(&a, 96), Matrix::new(&b, 128));
+        let mut alone = vec![0.0; 128 * 128];
+        multiply(a, b, &mut alone, false);
+        let mut together = product(a, b);
+        // Small integers: every sum is exact.
+        assert_eq!(together, alone);
+        add_product(a, b, &mut together);
+        assert!(
+            together
+                .iter()
+                .zip(alone)
+                .all(|(&twice, once)| twice == 2.0 * once)
+        );
+    }
+}

@@ -1,0 +1,85 @@
+//! Work on rows: in parallel across them, in vectors along them.
+
+use rayon::prelude::*;
+
+/// Elements that one task works on: long enough to pay for handing it to a thread.
+const TASK: usize = 1 << 14;
+
+/// Runs `kernel` compiled for the widest vectors of this processor.
+///
+/// What `kernel` calls must be inlined into it (`#[inline(always)]`), itself included.
+#[inline(always)]
+pub fn vectorized<R>(kernel: impl FnOnce() -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if let Some(simd) = pulp::x86::V4::try_new() {
+            return simd.vectorize(kernel);
+        }
+        if let Some(simd) = pulp::x86::V3::try_new() {
+            return simd.vectorize(kernel);
+        }
+    }
+    kernel()
+}
+
+/// How many rows of `width` a task takes.
+fn task_rows(width: usize) -> usize {
+    (TASK / width.max(1)).max(1)
+}
+
+/// Fills `output` in tasks of whole rows: `kernel(first row, rows)`.
+pub fn fill(output: &mut [f32], width: usize, kernel: impl Fn(usize, &mut [f32]) + Sync) {
+    let rows = task_rows(width);
+    output
+        .par_chunks_mut(rows * width)
+        .enumerate()
+        .for_each(|(task, output)| kernel(task * rows, output));
+}
+
+/// Lanes of the accumulators of a sum: additions of floats are not reordered unless one says how.
+const LANES: usize = 16;
+
+/// `Σ f(a, b)` over the elements of two rows of one length.
+#[inline(always)]
+pub fn sum_pairs(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut lanes = [0.0; LANES];
+    let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest = a_chunks.remainder().iter().zip(b_chunks.remainder());
+    let rest: f32 = rest.map(|(&a, &b)| f(a, b)).sum();
+    for (a, b) in a_chunks.zip(b_chunks) {
+        for lane in 0..LANES {
+            lanes[lane] += f(a[lane], b[lane]);
+        }
+    }
+    lanes.iter().sum::<f32>() + rest
+}
+
+/// `Σ f(a)` over the elements of a row.
+#[inline(always)]
+pub fn sum(a: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    sum_pairs(
+        a,
+        a,
+        #[inline(always)]
+        |a, _| f(a),
+    )
+}
+
+/// The largest element of a row.
+#[inline(always)]
+pub fn max(a: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let chunks = a.chunks_exact(LANES);
+    let rest = chunks.remainder().iter().copied();
+    let rest = rest.fold(f32::NEG_INFINITY, f32::max);
+    for chunk in chunks {
+        for lane in 0..LANES {
+            lanes[lane] = if chunk[lane] > lanes[lane] {
+                chunk[lane]
+            } else {
+                lanes[lane]
+            };
+        }
+    }
+    lanes.into_iter().fold(rest, f32::max)
+}
