@@ -204,7 +204,7 @@ fn summary(report: &GenerateReport, settings: &Settings, model: &VideoModel) -> 
             seconds.total,
             seconds.sample,
             seconds.decode,
-            size = vae.image_size,
+            size = vae.image_size(),
             fps = video.fps,
         );
     }

@@ -88,7 +88,11 @@ impl<'a> VideoSink<'a> {
     /// A sink for one video a writer.
     pub fn new(model: &'a VideoModel, writers: Vec<VideoWriter>, window: usize) -> Self {
         // A temporal decoder attends between frames: it gets clips of the length it was trained on.
-        let temporal = model.config().vae.as_ref().is_some_and(|vae| vae.temporal);
+        let temporal = model
+            .config()
+            .vae
+            .as_ref()
+            .is_some_and(|vae| vae.is_temporal());
         Self {
             model,
             writers,
