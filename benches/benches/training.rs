@@ -56,13 +56,14 @@ fn vae(criterion: &mut Criterion) {
     let batch = run.run.batch_size;
     let network = run.vae.init(&device).expect("a VAE");
     let mut trainer = Trainer::new(network, &run.optimizer, STEPS);
-    let pixels = pixels([batch, 1], run.vae.image_size, &device);
+    let pixels = pixels([batch, 1], run.vae.image_size(), &device);
 
+    let draw = vae::Draw { seed: 0, step: 0 };
     let mut group = criterion.benchmark_group("training_step");
     group.throughput(Throughput::Elements(batch as u64));
     group.bench_function(format!("vae_small_batch_{batch}_of_1_frame"), |bencher| {
         bencher.iter(|| {
-            let loss = vae::loss(&trainer.model, pixels.clone(), &run.loss);
+            let loss = vae::loss(&trainer.model, pixels.clone(), &run.loss, draw);
             let report = trainer.update(loss);
             wait(&device);
             report

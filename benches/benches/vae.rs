@@ -9,11 +9,9 @@ fn encode_and_decode(criterion: &mut Criterion) {
     let device = ar_benches::device();
     let config = small_vae().vae;
     let vae = config.init(&device).expect("a VAE");
-    let pixels = pixels([1, FRAMES], config.image_size, &device);
-    let latents = noise(
-        [1, FRAMES, config.latent_tokens, config.latent_channels],
-        &device,
-    );
+    let pixels = pixels([1, FRAMES], config.image_size(), &device);
+    let [tokens, channels] = config.latents();
+    let latents = noise([1, FRAMES, tokens, channels], &device);
     let mut group = criterion.benchmark_group("vae_small");
     group.throughput(Throughput::Elements(FRAMES as u64));
     group.bench_function("encode_16_frames", |bencher| {

@@ -103,10 +103,10 @@ impl ModelConfig {
         match (&self.transformer, &self.vae) {
             (None, None) => return Err(ModelError::Empty),
             (Some(transformer), Some(vae)) => {
-                let of_transformer = (transformer.tokens_per_frame, transformer.in_channels);
-                let of_vae = (vae.latent_tokens, vae.latent_channels);
+                let of_transformer = [transformer.tokens_per_frame, transformer.in_channels];
+                let of_vae = vae.latents();
                 if of_transformer != of_vae {
-                    let show = |(tokens, channels)| format!("{tokens} x {channels}");
+                    let show = |[tokens, channels]: [usize; 2]| format!("{tokens} x {channels}");
                     return Err(ModelError::Latents {
                         transformer: show(of_transformer),
                         vae: show(of_vae),

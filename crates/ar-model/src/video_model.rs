@@ -1,8 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use ar_diffusion::Diffusion;
-use ar_ops::norm::l2_normalize;
-use ar_vae::ArVae;
+use ar_vae::Vae;
 use burn::tensor::{Device, Tensor};
 
 use crate::{
@@ -38,7 +37,7 @@ pub struct VideoModel {
     config: ModelConfig,
     diffusion: Diffusion,
     transformer: Option<Transformer>,
-    vae: Option<ArVae>,
+    vae: Option<Vae>,
 }
 
 impl VideoModel {
@@ -165,7 +164,7 @@ impl VideoModel {
     ///
     /// # Errors
     /// If the model has none.
-    pub fn vae(&self) -> Result<&ArVae, ModelError> {
+    pub fn vae(&self) -> Result<&Vae, ModelError> {
         self.vae.as_ref().ok_or(ModelError::NoPart {
             part: "vae",
             hint: "train one with `ar-train vae`, import one, or ask for the latents alone",
@@ -179,12 +178,12 @@ impl VideoModel {
     }
 
     /// Puts a VAE into the model, with the configuration that goes with it.
-    pub fn set_vae(&mut self, vae: ArVae) {
-        self.config.vae = Some(vae.config().clone());
+    pub fn set_vae(&mut self, vae: Vae) {
+        self.config.vae = Some(vae.config());
         self.vae = Some(vae);
     }
 
-    /// The latents that diffusion works on: posterior means on the unit sphere, token by token,
+    /// The latents that diffusion works on: posterior means, on the unit sphere for an AR-VAE,
     /// standardised where the model has [latent statistics](crate::LatentStatistics).
     ///
     /// # Shapes
@@ -194,7 +193,7 @@ impl VideoModel {
     /// # Errors
     /// If the model has no VAE.
     pub fn encode(&self, pixels: Tensor<5>) -> Result<Tensor<4>, ModelError> {
-        let latents = l2_normalize(self.vae()?.encode(pixels).mean(), 3);
+        let latents = self.vae()?.encode(pixels).latents();
         Ok(match &self.config.latent_statistics {
             Some(statistics) => statistics.standardize(latents),
             None => latents,

@@ -142,6 +142,7 @@ pub fn load_weights<M: Module>(
         .with_from_adapter(PyTorchToBurnAdapter.chain(FloatCastAdapter::to(DType::F32)))
         .remap(keys.to_module())
         .validate(false)
+        .skip_enum_variants(true)
         .allow_partial(true);
     let result = module
         .load_from(&mut store)
@@ -231,7 +232,8 @@ pub fn save_weights<M: Module>(
         .remap(keys.to_file())
         // One entry, which PyTorch's readers look for: the order of several would be random.
         .clear_metadata()
-        .metadata("format", "pt");
+        .metadata("format", "pt")
+        .skip_enum_variants(true);
     store
         .collect_from(module)
         .map_err(|error| io(error.to_string()))?;

@@ -149,7 +149,7 @@ fn summary(report: &GenerateReport, settings: &Settings, model: &VideoModel) -> 
                 seconds.sample,
                 seconds.decode,
                 what = videos(report),
-                size = vae.image_size,
+                size = vae.image_size(),
                 fps = video.fps,
             ),
         };

@@ -40,11 +40,11 @@ pub fn run(args: &ReconstructArgs) -> anyhow::Result<()> {
     let model = timed(&mut load, || source.load(&device))?;
     let originals: Vec<Frame> = timed(&mut read, || {
         reader
-            .map(|frame| Ok(square_crop(&frame?, vae.image_size)))
+            .map(|frame| Ok(square_crop(&frame?, vae.image_size())))
             .collect::<anyhow::Result<_>>()
     })?;
     // A temporal decoder gets clips of the length it was trained on.
-    let window = config.transformer.filter(|_| vae.temporal);
+    let window = config.transformer.filter(|_| vae.is_temporal());
     let chunk = window.map_or(CHUNK, |transformer| transformer.num_frames);
     let mut frames = Vec::with_capacity(originals.len());
     for chunk in originals.chunks(chunk) {
@@ -59,7 +59,7 @@ pub fn run(args: &ReconstructArgs) -> anyhow::Result<()> {
     timed(&mut encode, || writer.finish())?;
 
     let psnr = psnr(&originals, &frames);
-    let ssim = (vae.image_size >= SSIM_WINDOW).then(|| ssim(&originals, &frames));
+    let ssim = (vae.image_size() >= SSIM_WINDOW).then(|| ssim(&originals, &frames));
     let total = start.elapsed().as_secs_f64();
     let report = ReconstructReport {
         output: target.path.display().to_string(),
@@ -92,7 +92,7 @@ pub fn run(args: &ReconstructArgs) -> anyhow::Result<()> {
         "{}: {} frames of {size}x{size} at {fps} fps in {total:.1} s, {quality}\n",
         report.output,
         report.frames,
-        size = vae.image_size,
+        size = vae.image_size(),
     ))?;
     if args.video.json {
         tell(&json_line(&report))?;

@@ -60,7 +60,7 @@ impl Settings {
         };
         // A new frame sees as many frames before it.
         let most = (window - 1).max(1);
-        let prefix = prefix::read(asked, model.vae.as_ref().map(|vae| vae.image_size), most)?;
+        let prefix = prefix::read(asked, model.vae.as_ref().map(|vae| vae.image_size()), most)?;
 
         let noise = asked.noise.as_deref().map(NoiseFile::read).transpose()?;
         let mut count = asked.count.map_or(1, usize::from);

@@ -137,8 +137,8 @@ struct Worker {
 impl Worker {
     fn new(videos: Videos<'_>) -> Self {
         // A temporal decoder attends between frames: it gets clips of the length it was trained on.
-        let temporal = videos.model.config().vae.as_ref();
-        let chunk = match temporal.is_some_and(|vae| vae.temporal) {
+        let vae = videos.model.config().vae.as_ref();
+        let chunk = match vae.is_some_and(|vae| vae.is_temporal()) {
             true => videos.window,
             false => 1,
         };

@@ -339,6 +339,7 @@ fn a_temporal_vae_decodes_whole_windows() {
         context_tokens = 2
         context_dim = 8
         [vae]
+        kind = "transformer"
         image_size = 16
         patch_size = 4
         width = 16

@@ -247,6 +247,9 @@ pub struct VaeLossConfig {
     pub l2: f64,
     /// Weight of the Kullback-Leibler divergence (published: 0).
     pub kl: f64,
+    /// Whether to decode a draw from the posterior in place of its mean (published: no). With a
+    /// small `kl` it makes the latent space smooth, so that small errors of diffusion stay small.
+    pub sample_posterior: bool,
     /// Extra weight of pixels that differ from the median colour of their frame: a pixel's
     /// weight is `1 + foreground * |pixel - median|`, normalised to a mean of 1. Above 0 it keeps
     /// small objects from drowning in a plain background.
@@ -259,6 +262,7 @@ impl Default for VaeLossConfig {
             l1: 1.0,
             l2: 0.0,
             kl: 0.0,
+            sample_posterior: false,
             foreground: 0.0,
         }
     }
@@ -312,6 +316,7 @@ fn set(table: &mut toml::Table, text: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ar_vae::ConvVaeConfig;
 
     #[test]
     fn overrides_reach_into_sections() {
@@ -319,15 +324,22 @@ mod tests {
             "run.steps=7",
             "run.out=runs/elsewhere",
             "optimizer.schedule=\"cosine\"",
-            "vae.pixel_decoder.channel_multipliers=[1, 2]",
+            "vae.channels=[1, 2]",
         ];
-        let config: VaeRun =
-            read_config("name = \"test\"", &overrides.map(String::from)).expect("a configuration");
+        let config: VaeRun = read_config(
+            "name = \"test\"\n[vae]\nkind = \"conv\"",
+            &overrides.map(String::from),
+        )
+        .expect("a configuration");
         assert_eq!(config.name, "test");
         assert_eq!(config.run.steps, 7);
         assert_eq!(config.run.out, PathBuf::from("runs/elsewhere"));
         assert_eq!(config.optimizer.schedule, LearningRateSchedule::Cosine);
-        assert_eq!(config.vae.pixel_decoder.channel_multipliers, [1, 2]);
+        let conv = ConvVaeConfig {
+            channels: vec![1, 2],
+            ..ConvVaeConfig::default()
+        };
+        assert_eq!(config.vae, VaeConfig::Conv(conv));
     }
 
     #[test]

@@ -3,9 +3,10 @@
 use anyhow::{Result, ensure};
 use ar_data::{VideoBatch, VideoItem};
 use ar_model::{ModelConfig, Precision, SamplingConfig, VideoModel};
-use ar_vae::ArVae;
+use ar_ops::noise::{FrameNoise, NoiseStream};
+use ar_vae::{Posterior, Vae};
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use burn_train::Interrupter;
 
 use crate::config::{VaeLossConfig, VaeRun};
@@ -26,7 +27,7 @@ pub fn train(
 ) -> Result<Ending> {
     config.vae.validate()?;
     let data = open_clips(&config.data)?;
-    let size = config.vae.image_size;
+    let size = config.vae.image_size();
     let first = &data.items([0])?[0].clip;
     ensure!(
         (first.width(), first.height()) == (size, size),
@@ -51,7 +52,11 @@ pub fn train(
 
     while !trainer.is_done() && !run.is_interrupted() {
         let batch = VideoBatch::new(&batches.next_batch()?, &device);
-        let loss = loss(&trainer.model, batch.pixels, &config.loss);
+        let draw = Draw {
+            seed: config.run.seed,
+            step: trainer.step as u64,
+        };
+        let loss = loss(&trainer.model, batch.pixels, &config.loss, draw);
         let value = loss.clone().into_scalar::<f32>();
         let report = trainer.update(loss);
         run.log(trainer.step, value.into(), report)?;
@@ -73,7 +78,7 @@ pub fn train(
 }
 
 /// The model directory's content: the VAE alone.
-fn model(config: &VaeRun, vae: ArVae) -> Result<VideoModel> {
+fn model(config: &VaeRun, vae: Vae) -> Result<VideoModel> {
     let mut model = VideoModel::init(
         ModelConfig {
             name: config.name.clone(),
@@ -92,9 +97,13 @@ fn model(config: &VaeRun, vae: ArVae) -> Result<VideoModel> {
 /// # Shapes
 /// - `pixels`: `[batch, frames, 3, height, width]`
 /// - output: `[1]`
-pub fn loss(vae: &ArVae, pixels: Tensor<5>, config: &VaeLossConfig) -> Tensor<1> {
+pub fn loss(vae: &Vae, pixels: Tensor<5>, config: &VaeLossConfig, draw: Draw) -> Tensor<1> {
     let posterior = vae.encode(pixels.clone());
-    let difference = vae.decode(posterior.mean()) - pixels.clone();
+    let latents = match config.sample_posterior {
+        true => draw.sample(&posterior),
+        false => posterior.mean(),
+    };
+    let difference = vae.decode(latents) - pixels.clone();
     let weights = (config.foreground > 0.0).then(|| foreground_weights(pixels, config.foreground));
     let weighted = |error: Tensor<5>| match &weights {
         Some(weights) => (error * weights.clone()).mean(),
@@ -108,6 +117,30 @@ pub fn loss(vae: &ArVae, pixels: Tensor<5>, config: &VaeLossConfig) -> Tensor<1>
         loss = loss + posterior.kl().mean() * config.kl;
     }
     loss
+}
+
+/// Addresses the random numbers of one step.
+#[derive(Clone, Copy, Debug)]
+pub struct Draw {
+    /// Seed of the run.
+    pub seed: u64,
+    /// Number of the step.
+    pub step: u64,
+}
+
+impl Draw {
+    /// # Shapes
+    /// - output: `[batch, frames, tokens, channels]`
+    fn sample(self, posterior: &Posterior) -> Tensor<4> {
+        let mean = posterior.mean();
+        let shape = mean.shape();
+        let noise = FrameNoise::new(self.seed);
+        let noise = noise.frame(0, self.step, NoiseStream::Training, shape.num_elements());
+        posterior.sample(Tensor::from_data(
+            TensorData::new(noise, shape),
+            &mean.device(),
+        ))
+    }
 }
 
 /// `1 + foreground * |pixel - median colour of the frame|` (largest channel), normalised to a mean
@@ -130,7 +163,7 @@ fn foreground_weights(pixels: Tensor<5>, foreground: f64) -> Tensor<5> {
 }
 
 /// Mean squared error of the reconstruction of `items` as PSNR in dB.
-fn reconstruction_psnr(vae: &ArVae, items: &[VideoItem], batch_size: usize) -> f64 {
+fn reconstruction_psnr(vae: &Vae, items: &[VideoItem], batch_size: usize) -> f64 {
     let device = &vae.devices()[0];
     let (mut error, mut count) = (0.0, 0);
     for items in items.chunks(batch_size) {

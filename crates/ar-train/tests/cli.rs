@@ -7,16 +7,15 @@ use ar_model::VideoModel;
 use burn::tensor::{Device, Tensor};
 use tempfile::TempDir;
 
-const SMALL_VAE: &str = "--set vae.width=16 --set vae.heads=2 --set vae.layers=1 \
-    --set vae.image_size=32 --set vae.patch_size=4 --set vae.latent_tokens=4 \
-    --set vae.codebook_channels=8 --set vae.pixel_decoder.channel_multipliers=[1,1,2] \
+const SMALL_VAE: &str = "--set vae.image_size=32 --set vae.patch_size=8 --set vae.channels=[8,8] \
+    --set vae.latent_channels=4 \
     --set data.shapes.size=32 --set data.clips=20 --set data.held_out=2 \
     --set run.batch_size=2 --set run.log_every=1 --set optimizer.schedule=constant \
     --set run.out=vae";
 const SMALL_LATENTS: &str = "--set vae=vae/model --set data.clips=6 --set data.shapes.size=32 \
     --set data.shapes.frames=3 --set out=latents.safetensors";
 const SMALL_DIFFUSION: &str = "--set vae=vae/model --set data.latents=latents.safetensors \
-    --set data.held_out=2 --set transformer.num_frames=3 --set transformer.tokens_per_frame=4 \
+    --set data.held_out=2 --set transformer.num_frames=3 --set transformer.tokens_per_frame=4 --set transformer.in_channels=4 \
     --set transformer.hidden_size=16 --set transformer.num_heads=2 --set transformer.depth=1 \
     --set run.batch_size=2 --set run.log_every=1 --set optimizer.schedule=constant";
 
@@ -117,7 +116,7 @@ fn bad_input_is_an_error() {
         (format!("{vae} --set run.step=3"), "unknown field `step`"),
         (format!("{vae} --set run.steps"), "KEY=VALUE"),
         (format!("{vae} --set run.steps=0"), "run.steps is 0"),
-        (format!("{vae} --set vae.heads=3"), "vae: heads = 3"),
+        (format!("{vae} --set vae.patch_size=5"), "a multiple of 10"),
         (format!("{vae} --set vae.image_size=64"), "32x32"),
         (
             format!("{vae} --set data.held_out=20"),

@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::nn::{Initializer, Linear};
 use burn::tensor::{Bool, Device, Tensor, module};
 
-use crate::VaeConfig;
+use crate::ArVaeConfig;
 
 /// Multi-head attention in the layout of PyTorch's `MultiheadAttention`: one projection holds
 /// query, key and value. Checkpoint keys `attn.in_proj_{weight,bias}` (here `in_proj`),
@@ -24,7 +24,7 @@ impl MultiheadAttention {
     /// Query, key and value start 1.6 times as large as would keep variances. Scores then differ
     /// enough for a token to read a few others rather than the mean of all, which carries next to
     /// nothing of where things are and holds training on the plateau of painting the mean frame.
-    pub fn new(config: &VaeConfig, device: &Device) -> Self {
+    pub fn new(config: &ArVaeConfig, device: &Device) -> Self {
         let width = config.width;
         let unit = (width as f64).powf(-0.5);
         let normal = |std| Initializer::Normal { mean: 0.0, std };

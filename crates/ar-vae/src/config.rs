@@ -1,10 +1,12 @@
 use serde::{Deserialize, Serialize};
 
+use crate::Sizes;
+
 /// Hyper-parameters of [`ArVae`](crate::ArVae). The default is the published "base" size for
 /// 256 x 256 frames, without temporal blocks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct VaeConfig {
+pub struct ArVaeConfig {
     /// Side of the square frames, in pixels.
     pub image_size: usize,
     /// Side of a patch, in pixels: a power of two, `2^(pixel decoder levels - 1)`.
@@ -44,7 +46,7 @@ pub struct PixelDecoderConfig {
     pub norm_groups: usize,
 }
 
-impl Default for VaeConfig {
+impl Default for ArVaeConfig {
     fn default() -> Self {
         Self {
             image_size: 256,
@@ -73,7 +75,7 @@ impl Default for PixelDecoderConfig {
     }
 }
 
-/// A [`VaeConfig`] that describes no network.
+/// A configuration that describes no network.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum VaeConfigError {
     /// A size that must be positive is zero.
@@ -86,6 +88,20 @@ pub enum VaeConfigError {
         image_size: usize,
         /// Side of a patch.
         patch_size: usize,
+    },
+    /// Tokens do not tile the frame.
+    #[error(
+        "vae: image_size = {image_size} has to be a multiple of {}, which is patch_size = \
+         {patch_size} doubled by each level of channels after the first",
+        patch_size << (levels - 1)
+    )]
+    Tokens {
+        /// Side of the frame.
+        image_size: usize,
+        /// Side of a patch.
+        patch_size: usize,
+        /// Levels of resolution.
+        levels: usize,
     },
     /// Heads do not divide the width.
     #[error("vae: heads = {heads} does not divide width = {width}")]
@@ -120,7 +136,7 @@ pub enum VaeConfigError {
     },
 }
 
-impl VaeConfig {
+impl ArVaeConfig {
     /// The published "small" size.
     pub fn small() -> Self {
         Self {
@@ -175,9 +191,7 @@ impl VaeConfig {
                 pixel.channel_multipliers.iter().copied().min().unwrap_or(0),
             ),
         ];
-        if let Some((name, _)) = sizes.into_iter().find(|&(_, size)| size == 0) {
-            return Err(VaeConfigError::Zero(name));
-        }
+        check_sizes(&sizes)?;
         if !self.image_size.is_multiple_of(self.patch_size) {
             return Err(VaeConfigError::Patches {
                 image_size: self.image_size,
@@ -209,5 +223,23 @@ impl VaeConfig {
             }
         }
         Ok(())
+    }
+}
+
+impl Sizes for ArVaeConfig {
+    fn image_size(&self) -> usize {
+        self.image_size
+    }
+
+    fn latents(&self) -> [usize; 2] {
+        [self.latent_tokens, self.latent_channels]
+    }
+}
+
+/// Refuses sizes of 0.
+pub(crate) fn check_sizes(sizes: &[(&'static str, usize)]) -> Result<(), VaeConfigError> {
+    match sizes.iter().find(|&&(_, size)| size == 0) {
+        Some(&(name, _)) => Err(VaeConfigError::Zero(name)),
+        None => Ok(()),
     }
 }

@@ -7,7 +7,7 @@ use burn::nn::{
 use burn::tensor::{Device, Tensor, activation::softmax};
 
 use crate::{
-    CoarseTemporalBlock, FineTemporalBlock, ResidualAttentionBlock, VaeConfig,
+    ArVaeConfig, CoarseTemporalBlock, FineTemporalBlock, ResidualAttentionBlock,
     encoder::embedding_init,
 };
 
@@ -46,7 +46,7 @@ fn logits([input, output]: [usize; 2], device: &Device) -> Conv2d {
 
 impl Decoder {
     /// A freshly initialised decoder.
-    pub fn new(config: &VaeConfig, device: &Device) -> Self {
+    pub fn new(config: &ArVaeConfig, device: &Device) -> Self {
         let width = config.width;
         let embedding = embedding_init(width);
         let grid = config.grid();

@@ -5,7 +5,7 @@ use burn::nn::{
 };
 use burn::tensor::{Device, Tensor};
 
-use crate::{ResidualAttentionBlock, VaeConfig};
+use crate::{ArVaeConfig, ResidualAttentionBlock};
 
 /// Frames to the moments of their latent tokens. Checkpoint prefix `encoder.`.
 #[derive(Module, Debug)]
@@ -30,7 +30,7 @@ pub(crate) fn embedding_init(width: usize) -> Initializer {
 
 impl Encoder {
     /// A freshly initialised encoder.
-    pub fn new(config: &VaeConfig, device: &Device) -> Self {
+    pub fn new(config: &ArVaeConfig, device: &Device) -> Self {
         let width = config.width;
         let embedding = embedding_init(width);
         let patches = config.grid().pow(2);

@@ -1,13 +1,14 @@
 //! The AR-VAE of AR-Diffusion (paper section 3.2): a transformer tokenizer in the manner of TiTok
 //! that turns every frame into a few continuous tokens, and a decoder back to pixels, with
-//! temporally causal attention between frames where [`VaeConfig::temporal`] asks for it.
+//! temporally causal attention between frames where [`ArVaeConfig::temporal`] asks for it. [`ConvVae`] is a small convolutional
+//! tokenizer with the same interface; [`Vae`] is either.
 //!
 //! ```
-//! use ar_vae::{PixelDecoderConfig, VaeConfig};
+//! use ar_vae::{PixelDecoderConfig, ArVaeConfig};
 //! use burn::tensor::{Device, Tensor};
 //!
 //! let device = Device::flex();
-//! let config = VaeConfig {
+//! let config = ArVaeConfig {
 //!     image_size: 16,
 //!     patch_size: 4,
 //!     width: 32,
@@ -22,11 +23,11 @@
 //!         z_channels: 8,
 //!         norm_groups: 4,
 //!     },
-//!     ..VaeConfig::default()
+//!     ..ArVaeConfig::default()
 //! };
 //! let vae = config.init(&device)?;
 //! let pixels = Tensor::zeros([1, 3, 3, 16, 16], &device); // [batch, frames, rgb, height, width]
-//! let latents = vae.encode(pixels.clone()).mean();
+//! let latents = vae.encode(pixels.clone()).latents();
 //! assert_eq!(latents.dims(), [1, 3, 4, 4]); // [batch, frames, tokens, channels]
 //! assert_eq!(vae.decode(latents).dims(), pixels.dims());
 //! # Ok::<(), ar_vae::VaeConfigError>(())
@@ -35,18 +36,26 @@
 
 mod attention;
 mod config;
+mod conv_vae;
 mod decoder;
 mod encoder;
 mod model;
 mod pixel_decoder;
+mod posterior;
 mod temporal;
 mod transformer;
+mod vae;
 
 pub use attention::MultiheadAttention;
-pub use config::{PixelDecoderConfig, VaeConfig, VaeConfigError};
+pub use config::{ArVaeConfig, PixelDecoderConfig, VaeConfigError};
+pub use conv_vae::{ConvVae, ConvVaeConfig};
 pub use decoder::Decoder;
 pub use encoder::Encoder;
-pub use model::{ArVae, Posterior};
+pub use model::ArVae;
+pub use posterior::Posterior;
+pub use vae::{Vae, VaeConfig};
+
 pub use pixel_decoder::PixelDecoder;
 pub use temporal::{CoarseTemporalBlock, FineTemporalBlock};
 pub use transformer::{ResidualAttentionBlock, TransformerMlp};
+use vae::Sizes;

@@ -1,4 +1,3 @@
-use ar_ops::norm::l2_normalize;
 use burn::module::{Module, Param};
 use burn::nn::{
     Initializer,
@@ -6,7 +5,8 @@ use burn::nn::{
 };
 use burn::tensor::{Device, Tensor, assert_shape};
 
-use crate::{Decoder, Encoder, PixelDecoder, VaeConfig, VaeConfigError, encoder::embedding_init};
+use crate::posterior::{LatentSpace, Posterior};
+use crate::{ArVaeConfig, Decoder, Encoder, PixelDecoder, VaeConfigError, encoder::embedding_init};
 
 /// The AR-VAE. Checkpoint keys equal the field paths except those named at the parts.
 #[derive(Module, Debug)]
@@ -17,48 +17,10 @@ pub struct ArVae {
     pixel_quantize_conv: Conv2d,
     pixel_decoder: PixelDecoder,
     #[module(skip)]
-    config: VaeConfig,
+    config: ArVaeConfig,
 }
 
-/// The Gaussian over the latents of a video.
-#[derive(Clone, Debug)]
-pub struct Posterior {
-    mean: Tensor<4>,
-    logvar: Tensor<4>,
-}
-
-impl Posterior {
-    /// The mean, which is the latent that diffusion works on.
-    ///
-    /// # Shapes
-    /// - output: `[batch, frames, tokens, channels]`
-    pub fn mean(&self) -> Tensor<4> {
-        self.mean.clone()
-    }
-
-    /// The logarithm of the variance, in `[-30, 20]`.
-    ///
-    /// # Shapes
-    /// - output: `[batch, frames, tokens, channels]`
-    pub fn logvar(&self) -> Tensor<4> {
-        self.logvar.clone()
-    }
-
-    /// Kullback-Leibler divergence from the standard normal, summed over tokens and channels, with
-    /// the mean on the unit sphere token by token, where decoding and diffusion see it.
-    ///
-    /// # Shapes
-    /// - output: `[batch, frames]`
-    pub fn kl(&self) -> Tensor<2> {
-        let [batch, frames, ..] = self.mean.dims();
-        let mean = l2_normalize(self.mean.clone(), 3);
-        let terms = mean.square() + self.logvar.clone().exp() - self.logvar.clone() - 1.0;
-        let sums: Tensor<3> = terms.flatten::<3>(2, 3).sum_dim(2);
-        sums.reshape([batch, frames]) * 0.5
-    }
-}
-
-impl VaeConfig {
+impl ArVaeConfig {
     /// A freshly initialised VAE.
     ///
     /// # Errors
@@ -102,7 +64,7 @@ fn codebook(channels: usize, output: usize, device: &Device) -> Conv2d {
 
 impl ArVae {
     /// The configuration that the network was made from.
-    pub fn config(&self) -> &VaeConfig {
+    pub fn config(&self) -> &ArVaeConfig {
         &self.config
     }
 
@@ -116,18 +78,10 @@ impl ArVae {
             .encoder
             .forward(pixels.flatten(0, 1), self.latent_tokens.val());
         let [_, channels, tokens] = moments.dims();
-        let [mean, logvar] = moments
-            .chunk(2, 1)
-            .try_into()
-            .expect("mean and logarithm of the variance");
-        let per_token = |x: Tensor<3>| {
-            x.swap_dims(1, 2)
-                .reshape([batch, frames, tokens, channels / 2])
-        };
-        Posterior {
-            mean: per_token(mean),
-            logvar: per_token(logvar).clamp(-30.0, 20.0),
-        }
+        let moments = moments
+            .swap_dims(1, 2)
+            .reshape([batch, frames, tokens, channels]);
+        Posterior::new(moments, LatentSpace::Sphere)
     }
 
     /// # Shapes

@@ -3,7 +3,7 @@ use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig};
 use burn::tensor::{Device, Tensor};
 
-use crate::{MultiheadAttention, VaeConfig};
+use crate::{ArVaeConfig, MultiheadAttention};
 
 /// Every patch position attends over time, causally. Checkpoint keys
 /// `decoder.fine_temporal_blocks.*`.
@@ -15,7 +15,7 @@ pub struct FineTemporalBlock {
 
 impl FineTemporalBlock {
     /// A freshly initialised block.
-    pub fn new(config: &VaeConfig, device: &Device) -> Self {
+    pub fn new(config: &ArVaeConfig, device: &Device) -> Self {
         Self {
             ln_1: LayerNormConfig::new(config.width).init(device),
             attn: MultiheadAttention::new(config, device),
@@ -53,7 +53,7 @@ pub struct CoarseTemporalBlock {
 
 impl CoarseTemporalBlock {
     /// A freshly initialised block.
-    pub fn new(config: &VaeConfig, device: &Device) -> Self {
+    pub fn new(config: &ArVaeConfig, device: &Device) -> Self {
         let norm = || LayerNormConfig::new(config.width).init(device);
         Self {
             ln_q: norm(),

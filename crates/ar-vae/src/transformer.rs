@@ -3,7 +3,7 @@ use burn::module::Module;
 use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::{Device, Tensor, activation::gelu};
 
-use crate::{MultiheadAttention, VaeConfig};
+use crate::{ArVaeConfig, MultiheadAttention};
 
 /// Hidden width of the MLP over the transformer's width.
 const MLP_RATIO: usize = 4;
@@ -26,7 +26,7 @@ pub struct ResidualAttentionBlock {
 
 impl ResidualAttentionBlock {
     /// A freshly initialised layer of the configured width and heads.
-    pub fn new(config: &VaeConfig, device: &Device) -> Self {
+    pub fn new(config: &ArVaeConfig, device: &Device) -> Self {
         let width = config.width;
         let hidden = MLP_RATIO * width;
         let normal = |std| Initializer::Normal { mean: 0.0, std };

@@ -1,5 +1,5 @@
 use ar_model::{ModelConfig, VideoModel};
-use ar_vae::{PixelDecoderConfig, VaeConfig};
+use ar_vae::{ArVaeConfig, PixelDecoderConfig, VaeConfig};
 use burn::tensor::{Device, Tensor};
 
 use crate::{
@@ -11,7 +11,7 @@ fn load(golden: &Golden, device: &Device) -> VideoModel {
     let pixel = &golden.config["pixel_decoder"];
     let size = |key: &str| pixel[key].as_u64().expect("an integer") as usize;
     let config = ModelConfig {
-        vae: Some(VaeConfig {
+        vae: Some(VaeConfig::Transformer(ArVaeConfig {
             image_size: golden.size("image_size"),
             patch_size: golden.size("patch_size"),
             width: golden.size("width"),
@@ -33,7 +33,7 @@ fn load(golden: &Golden, device: &Device) -> VideoModel {
                 z_channels: size("z_channels"),
                 norm_groups: 32,
             },
-        }),
+        })),
         ..ModelConfig::default()
     };
     let weights = golden.folder.join("vae.safetensors");

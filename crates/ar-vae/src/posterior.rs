@@ -1,0 +1,85 @@
+use ar_ops::norm::l2_normalize;
+use burn::tensor::Tensor;
+
+/// The Gaussian over the latents of a video.
+#[derive(Clone, Debug)]
+pub struct Posterior {
+    mean: Tensor<4>,
+    logvar: Tensor<4>,
+    space: LatentSpace,
+}
+
+/// Where a tokenizer's latents live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LatentSpace {
+    /// On the unit sphere, token by token: only a latent's direction counts.
+    Sphere,
+    /// Anywhere.
+    Plane,
+}
+
+impl Posterior {
+    /// The Gaussian of `moments`, mean before logarithm of the variance.
+    ///
+    /// # Shapes
+    /// - `moments`: `[batch, frames, tokens, 2 * channels]`
+    pub(crate) fn new(moments: Tensor<4>, space: LatentSpace) -> Self {
+        let [mean, logvar] = moments
+            .chunk(2, 3)
+            .try_into()
+            .expect("mean and logarithm of the variance");
+        Self {
+            mean,
+            logvar: logvar.clamp(-30.0, 20.0),
+            space,
+        }
+    }
+
+    /// The mean.
+    ///
+    /// # Shapes
+    /// - output: `[batch, frames, tokens, channels]`
+    pub fn mean(&self) -> Tensor<4> {
+        self.mean.clone()
+    }
+
+    /// The logarithm of the variance, in `[-30, 20]`.
+    ///
+    /// # Shapes
+    /// - output: `[batch, frames, tokens, channels]`
+    pub fn logvar(&self) -> Tensor<4> {
+        self.logvar.clone()
+    }
+
+    /// The latents that diffusion works on: the mean, on the unit sphere for an
+    /// [`ArVae`](crate::ArVae).
+    ///
+    /// # Shapes
+    /// - output: `[batch, frames, tokens, channels]`
+    pub fn latents(&self) -> Tensor<4> {
+        match self.space {
+            LatentSpace::Sphere => l2_normalize(self.mean(), 3),
+            LatentSpace::Plane => self.mean(),
+        }
+    }
+
+    /// A draw, `mean + std * noise`.
+    ///
+    /// # Shapes
+    /// - `noise` and output: `[batch, frames, tokens, channels]`
+    pub fn sample(&self, noise: Tensor<4>) -> Tensor<4> {
+        self.mean() + (self.logvar() * 0.5).exp() * noise
+    }
+
+    /// Kullback-Leibler divergence of the Gaussian around [`Posterior::latents`] from the standard
+    /// normal, summed over tokens and channels.
+    ///
+    /// # Shapes
+    /// - output: `[batch, frames]`
+    pub fn kl(&self) -> Tensor<2> {
+        let [batch, frames, ..] = self.mean.dims();
+        let terms = self.latents().square() + self.logvar().exp() - self.logvar() - 1.0;
+        let sums: Tensor<3> = terms.flatten::<3>(2, 3).sum_dim(2);
+        sums.reshape([batch, frames]) * 0.5
+    }
+}

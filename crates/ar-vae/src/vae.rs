@@ -1,0 +1,166 @@
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::{ArVae, ArVaeConfig, ConvVae, ConvVaeConfig, Posterior, VaeConfigError};
+
+/// A VAE of either kind: all that other crates need to know of one.
+#[derive(Module, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one in a model, and modules hold their parts by value"
+)]
+pub enum Vae {
+    /// The AR-VAE of the paper.
+    Transformer(ArVae),
+    /// The small convolutional one.
+    Conv(ConvVae),
+}
+
+/// The configuration of a [`Vae`]; the key `kind` says which.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum VaeConfig {
+    /// `kind = "transformer"`
+    Transformer(ArVaeConfig),
+    /// `kind = "conv"`
+    Conv(ConvVaeConfig),
+}
+
+impl Default for VaeConfig {
+    fn default() -> Self {
+        Self::Transformer(ArVaeConfig::default())
+    }
+}
+
+/// What frames and latents of a VAE look like.
+pub(crate) trait Sizes {
+    fn image_size(&self) -> usize;
+    /// `[tokens, channels]`
+    fn latents(&self) -> [usize; 2];
+}
+
+impl VaeConfig {
+    /// Checks that the sizes fit each other.
+    ///
+    /// # Errors
+    /// Names the first key that does not fit.
+    pub fn validate(&self) -> Result<(), VaeConfigError> {
+        match self {
+            Self::Transformer(config) => config.validate(),
+            Self::Conv(config) => config.validate(),
+        }
+    }
+
+    /// A freshly initialised VAE.
+    ///
+    /// # Errors
+    /// If the configuration describes no network.
+    pub fn init(&self, device: &Device) -> Result<Vae, VaeConfigError> {
+        Ok(match self {
+            Self::Transformer(config) => Vae::Transformer(config.init(device)?),
+            Self::Conv(config) => Vae::Conv(config.init(device)?),
+        })
+    }
+
+    fn sizes(&self) -> &dyn Sizes {
+        match self {
+            Self::Transformer(config) => config,
+            Self::Conv(config) => config,
+        }
+    }
+
+    /// Side of the square frames, in pixels.
+    pub fn image_size(&self) -> usize {
+        self.sizes().image_size()
+    }
+
+    /// Latents of a frame, `[tokens, channels]`.
+    pub fn latents(&self) -> [usize; 2] {
+        self.sizes().latents()
+    }
+
+    /// Whether decoding a frame looks at frames before it.
+    pub fn is_temporal(&self) -> bool {
+        match self {
+            Self::Transformer(config) => config.temporal,
+            Self::Conv(_) => false,
+        }
+    }
+}
+
+impl Vae {
+    /// The configuration that the network was made from.
+    pub fn config(&self) -> VaeConfig {
+        match self {
+            Self::Transformer(vae) => VaeConfig::Transformer(vae.config().clone()),
+            Self::Conv(vae) => VaeConfig::Conv(vae.config().clone()),
+        }
+    }
+
+    /// # Shapes
+    /// - `pixels`: `[batch, frames, 3, height, width]` in `[0, 1]`
+    pub fn encode(&self, pixels: Tensor<5>) -> Posterior {
+        match self {
+            Self::Transformer(vae) => vae.encode(pixels),
+            Self::Conv(vae) => vae.encode(pixels),
+        }
+    }
+
+    /// # Shapes
+    /// - `latents`: `[batch, frames, tokens, channels]`
+    /// - output: `[batch, frames, 3, height, width]`, not clamped
+    pub fn decode(&self, latents: Tensor<4>) -> Tensor<5> {
+        match self {
+            Self::Transformer(vae) => vae.decode(latents),
+            Self::Conv(vae) => vae.decode(latents),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_convolutional_kind_keeps_shapes_and_token_order() {
+        let device = Device::flex();
+        let config = ConvVaeConfig {
+            image_size: 16,
+            patch_size: 2,
+            channels: vec![8, 8],
+            latent_channels: 4,
+            ..ConvVaeConfig::default()
+        };
+        let vae = VaeConfig::Conv(config).init(&device).expect("a network");
+        assert_eq!(vae.config().latents(), [16, 4]);
+        let pixels = Tensor::zeros([2, 3, 3, 16, 16], &device);
+        let latents = vae.encode(pixels.clone()).latents();
+        assert_eq!(latents.dims(), [2, 3, 16, 4]);
+        assert_eq!(vae.decode(latents.clone()).dims(), pixels.dims());
+
+        // A mark in the second square of the first row changes token 1 most.
+        let mark = Tensor::ones([2, 3, 3, 4, 4], &device);
+        let marked = pixels.slice_assign([0..2, 0..3, 0..3, 0..4, 4..8], mark);
+        let change = (vae.encode(marked).latents() - latents).abs().sum_dim(3);
+        let change: Vec<f32> = change.into_data().iter::<f32>().take(16).collect();
+        let largest = (0..16).max_by(|&a, &b| change[a].total_cmp(&change[b]));
+        assert_eq!(largest, Some(1), "{change:?}");
+    }
+
+    #[test]
+    fn the_kind_is_a_key() {
+        let read = |text: &str| toml::from_str::<VaeConfig>(text);
+        let conv = read("kind = \"conv\"\nimage_size = 32").expect("a configuration");
+        assert_eq!(conv.image_size(), 32);
+        assert_eq!(read(&toml::to_string(&conv).expect("TOML")), Ok(conv));
+        let unknown = read("kind = \"conv\"\nwidth = 32").expect_err("a key of the other kind");
+        assert!(unknown.to_string().contains("`width`"), "{unknown}");
+        let odd = ConvVaeConfig {
+            image_size: 40,
+            ..ConvVaeConfig::default()
+        };
+        let odd = odd.validate().expect_err("40 is no multiple of 16");
+        assert!(odd.to_string().contains("multiple of 16"), "{odd}");
+    }
+}
