@@ -149,6 +149,7 @@ impl Folder {
             context_dim = 8
             {transformer}
             [vae]
+            kind = "transformer"
             image_size = 16
             patch_size = 4
             width = 16
@@ -426,7 +427,8 @@ fn a_network_without_an_end_takes_any_step_difference() {
     assert_eq!(shape, [1, 40, 4, 4]);
     folder.fails(
         &format!("{arguments} --ar-step 0"),
-        "slides past frames that have not taken",
+        "slides past frames that have not taken all 8 steps, and the video has 40 frames: use \
+         ar_step >= 1,",
     );
 }
 
