@@ -6,6 +6,7 @@ in: weights and inputs are hashes of their key and index, made alike by the test
 
 import json
 import math
+import re
 
 import numpy as np
 import torch
@@ -140,6 +141,7 @@ expected = {
     "preprocessed": preprocessed([1, 2, 3, 7, 9]),
     "frechet": [frechet(40, 30, 12), frechet(10, 9, 24)],
 }
-text = json.dumps(expected, indent=1)
+# Lists on one line each.
+text = re.sub(r"\[[^][{}]*\]", lambda m: " ".join(m[0].split()), json.dumps(expected, indent=1))
 with open("expected.json", "w") as file:
     file.write(text + "\n")
