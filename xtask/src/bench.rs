@@ -43,16 +43,15 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
         samples || !options.pytorch,
         "--pytorch samples what the bench sampling has sampled: name it too, or name none"
     );
-    let start = SystemTime::now();
+    let (start, commit) = (SystemTime::now(), workspace.commit()?);
     run_benches(workspace, options)?;
 
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let mut sections = vec![format!(
-        "{}, {cores} cores; device {}; {}; commit {}\n",
+        "{}, {cores} cores; device {}; {}; commit {commit}\n",
         machine::processor(),
         options.device,
         machine::utc(start),
-        workspace.commit()?
     )];
     let mut measured = Vec::new();
 
