@@ -47,5 +47,6 @@ pub use statistics::LatentStatistics;
 pub use transformer::Transformer;
 pub use video_model::{ModelFiles, VideoModel};
 pub use weights::{
-    KeyMap, Precision, TRANSFORMER_KEYS, VAE_KEYS, WeightsSource, load_weights, save_weights,
+    KeyMap, Precision, TRANSFORMER_KEYS, VAE_KEYS, WeightsSource, load_weights, load_weights_but,
+    save_weights,
 };

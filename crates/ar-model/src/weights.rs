@@ -124,6 +124,20 @@ pub fn load_weights<M: Module>(
     source: WeightsSource<'_>,
     keys: KeyMap,
 ) -> Result<(), ModelError> {
+    load_weights_but(module, source, keys, |_| false)
+}
+
+/// [`load_weights`], where tensors with a key that is `fresh` may be missing and then stay as they
+/// are.
+///
+/// # Errors
+/// Those of [`load_weights`].
+pub fn load_weights_but<M: Module>(
+    module: &mut M,
+    source: WeightsSource<'_>,
+    keys: KeyMap,
+    fresh: impl Fn(&str) -> bool,
+) -> Result<(), ModelError> {
     let (file, store) = match source {
         WeightsSource::File(path) => {
             // Asked first, for the system's own words on a missing or forbidden file.
@@ -173,6 +187,7 @@ pub fn load_weights<M: Module>(
         .missing
         .iter()
         .map(|(path, _)| keys.file_key(path))
+        .filter(|key| !fresh(key))
         .collect();
     let unused: Vec<String> = result
         .unused

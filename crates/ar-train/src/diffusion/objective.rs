@@ -1,0 +1,288 @@
+use anyhow::Result;
+use ar_data::{LatentBatch, LatentItem};
+use ar_diffusion::{Denoiser, Diffusion};
+use ar_model::{LatentStatistics, Transformer};
+use ar_ops::noise::{FrameNoise, NoiseStream};
+use burn::module::Module;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::config::DiffusionRun;
+
+/// The number under which held-out data is measured; training steps stay far below.
+const HELD_OUT: u64 = u64::MAX;
+
+/// The diffusion loss of a configuration (method section 2).
+pub struct Objective<'a> {
+    config: &'a DiffusionRun,
+    diffusion: Diffusion,
+    statistics: Option<LatentStatistics>,
+}
+
+/// The random choices of a step, one of each a clip. The same seed and step draw the same ones, and
+/// a clip's do not depend on how the step is cut into batches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draws {
+    seed: u64,
+    step: u64,
+    first_clip: usize,
+    /// By clip, then by frame.
+    timesteps: Vec<Vec<usize>>,
+    /// Whether a clip trains on the null context.
+    dropped: Vec<bool>,
+}
+
+impl Draws {
+    /// The choices for `clips` of the step from the one numbered `first` on.
+    pub fn part(&self, first: usize, clips: usize) -> Self {
+        let part = first..first + clips;
+        Self {
+            first_clip: self.first_clip + first,
+            timesteps: self.timesteps[part.clone()].to_vec(),
+            dropped: self.dropped[part].to_vec(),
+            ..*self
+        }
+    }
+
+    /// Whether each clip trains on the null context.
+    pub fn dropped(&self) -> &[bool] {
+        &self.dropped
+    }
+
+    /// The noise that the clips are corrupted with.
+    fn noise(&self, shape: [usize; 4], device: &Device) -> Tensor<4> {
+        let [clips, frames, tokens, channels] = shape;
+        let noise = FrameNoise::new(self.seed);
+        let values: Vec<f32> = (self.first_clip..self.first_clip + clips)
+            .flat_map(|clip| {
+                // The step takes the place of the frame: one draw covers the whole clip.
+                let len = frames * tokens * channels;
+                noise.frame(clip as u64, self.step, NoiseStream::Training, len)
+            })
+            .collect();
+        Tensor::from_data(TensorData::new(values, shape), device)
+    }
+}
+
+impl<'a> Objective<'a> {
+    /// The objective of `config`, on latents standardised by `statistics`, if there are any.
+    ///
+    /// # Errors
+    /// If the noise schedule is impossible.
+    pub fn new(config: &'a DiffusionRun, statistics: Option<LatentStatistics>) -> Result<Self> {
+        Ok(Self {
+            config,
+            diffusion: config.diffusion.init()?,
+            statistics,
+        })
+    }
+
+    /// The random choices of `step` for `clips` of `frames`.
+    pub fn draws(&self, step: u64, [clips, frames]: [usize; 2]) -> Draws {
+        let config = self.config;
+        let seed = config.run.seed;
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(step);
+        let total = self.diffusion.schedule().timesteps();
+        let timesteps = (0..clips)
+            .map(|_| config.timestep_sampler.sample(frames, total, &mut rng))
+            .collect();
+        let dropped = (0..clips)
+            .map(|_| rng.random_bool(config.context_dropout))
+            .collect();
+        Draws {
+            seed,
+            step,
+            first_clip: 0,
+            timesteps,
+            dropped,
+        }
+    }
+
+    /// The loss of a batch at drawn timesteps and noise.
+    ///
+    /// # Shapes
+    /// - output: `[1]`
+    ///
+    /// # Errors
+    /// If a label is out of range.
+    pub fn loss(
+        &self,
+        transformer: &Transformer,
+        items: &[LatentItem],
+        draws: Draws,
+        device: &Device,
+    ) -> Result<Tensor<1>> {
+        let config = self.config;
+        let batch = LatentBatch::new(items, device);
+        let x0 = match &self.statistics {
+            Some(statistics) => statistics.standardize(batch.latents),
+            None => batch.latents,
+        };
+        let [clips, frames, ..] = x0.dims();
+        let noise = draws.noise(x0.dims(), device);
+        let timesteps = draws.timesteps.concat();
+        let noisy = self
+            .diffusion
+            .corrupt(x0.clone(), noise.clone(), &timesteps);
+        let target = self.diffusion.target(x0, noise, &timesteps);
+        let t: Vec<i64> = timesteps.iter().map(|&t| t as i64).collect();
+        let t = Tensor::<2, Int>::from_data(TensorData::new(t, [clips, frames]), device);
+        let labels = batch.labels.filter(|_| config.conditioning.classes > 0);
+        let context = transformer
+            .context()
+            .training(labels.as_deref(), &draws.dropped)?;
+        let prediction = transformer.predict(noisy, t, context);
+        Ok(config.loss.loss(prediction, target))
+    }
+
+    /// The mean loss over held-out clips, at the same timesteps and noise every time.
+    ///
+    /// # Errors
+    /// If a label is out of range.
+    pub fn held_out_loss(&self, transformer: &Transformer, items: &[LatentItem]) -> Result<f64> {
+        let device = &transformer.devices()[0];
+        let mut sum = 0.0;
+        for items in items.chunks(self.config.run.batch_size) {
+            let draws = self.draws(HELD_OUT, [items.len(), items[0].shape[0]]);
+            let loss = self.loss(transformer, items, draws, device)?;
+            sum += f64::from(loss.into_scalar::<f32>()) * items.len() as f64;
+        }
+        Ok(sum / items.len() as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ar_dit::DitConfig;
+    use ar_model::ConditioningConfig;
+    use burn::module::{ModuleVisitor, Param};
+    use burn::optim::GradientsParams;
+
+    use crate::trainer::Trainer;
+
+    fn config() -> DiffusionRun {
+        DiffusionRun {
+            context_dropout: 0.2,
+            transformer: DitConfig {
+                num_frames: 3,
+                tokens_per_frame: 2,
+                in_channels: 4,
+                hidden_size: 16,
+                depth: 1,
+                num_heads: 2,
+                context_tokens: 2,
+                context_dim: 8,
+                ..DitConfig::default()
+            },
+            conditioning: ConditioningConfig {
+                classes: 3,
+                trainable: true,
+            },
+            ..DiffusionRun::default()
+        }
+    }
+
+    fn items(count: usize) -> Vec<LatentItem> {
+        let item = |clip| LatentItem {
+            latents: (0..24).map(|i| ((clip * 24 + i) as f32).sin()).collect(),
+            shape: [3, 2, 4],
+            label: Some(clip % 3),
+        };
+        (0..count).map(item).collect()
+    }
+
+    fn network(config: &DiffusionRun, device: &Device) -> Transformer {
+        Transformer::new(&config.transformer, &config.conditioning, device).expect("a network")
+    }
+
+    #[test]
+    fn the_context_is_dropped_with_the_stated_probability() {
+        for probability in [0.0, 0.2, 1.0] {
+            let config = DiffusionRun {
+                context_dropout: probability,
+                ..config()
+            };
+            let objective = Objective::new(&config, None).expect("an objective");
+            let clips = 50.0 * 400.0;
+            let dropped: usize = (0..50)
+                .map(|step| objective.draws(step, [400, 3]))
+                .map(|draws| draws.dropped().iter().filter(|&&dropped| dropped).count())
+                .sum();
+            // Five standard deviations of a binomial count.
+            let tolerance = 5.0 * (clips * probability * (1.0 - probability)).sqrt();
+            let error = (dropped as f64 - clips * probability).abs();
+            assert!(error <= tolerance, "{dropped} of {clips} at {probability}");
+        }
+    }
+
+    #[test]
+    fn batches_of_a_step_have_the_loss_and_the_gradient_of_the_whole() {
+        let config = config();
+        let device = Device::flex().autodiff();
+        let objective = Objective::new(&config, None).expect("an objective");
+        let items = items(6);
+        let draws = objective.draws(5, [6, 3]);
+        let mut whole = Trainer::new(network(&config, &device), &config.optimizer, 10);
+        let mut parts = Trainer::new(whole.model().clone(), &config.optimizer, 10);
+        let loss = objective.loss(whole.model(), &items, draws.clone(), &device);
+        let whole_loss = whole.accumulate(loss.expect("a loss"), 1.0);
+        let mut part_loss = 0.0;
+        for (part, items) in items.chunks(2).enumerate() {
+            let draws = draws.part(2 * part, 2);
+            let loss = objective.loss(parts.model(), items, draws, &device);
+            part_loss += parts.accumulate(loss.expect("a loss"), 1.0 / 3.0) / 3.0;
+        }
+        assert!((whole_loss - part_loss).abs() < 1e-5);
+        let [whole, parts] = [whole.update(), parts.update()].map(|report| report.gradient_norm);
+        assert!((whole / parts - 1.0).abs() < 1e-4, "{whole} {parts}");
+    }
+
+    #[test]
+    fn the_context_vectors_train_or_stay() {
+        /// The gradient of the table of classes, of which there is one tensor of three axes.
+        struct OfContext<'a>(&'a GradientsParams, Option<Vec<f32>>);
+        impl ModuleVisitor for OfContext<'_> {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                if D == 3
+                    && let Some(gradient) = self.0.get::<D>(param.id)
+                {
+                    self.1 = Some(gradient.into_data().iter::<f32>().collect());
+                }
+            }
+        }
+        let device = Device::flex().autodiff();
+        for trainable in [true, false] {
+            let mut config = config();
+            config.conditioning.trainable = trainable;
+            config.context_dropout = 0.0;
+            let objective = Objective::new(&config, None).expect("an objective");
+            let mut trainer = Trainer::new(network(&config, &device), &config.optimizer, 10);
+            // The last layer starts at zero: nothing reaches the context in the first step.
+            for step in 0..3 {
+                let draws = objective.draws(step, [2, 3]);
+                let loss = objective.loss(trainer.model(), &items(2), draws, &device);
+                trainer.accumulate(loss.expect("a loss"), 1.0);
+                trainer.update();
+            }
+            let draws = objective.draws(3, [2, 3]);
+            let loss = objective.loss(trainer.model(), &items(2), draws, &device);
+            let gradients = loss.expect("a loss").backward();
+            let gradients = GradientsParams::from_grads(gradients, trainer.model());
+            let mut of_context = OfContext(&gradients, None);
+            trainer.model().context().visit(&mut of_context);
+            match (trainable, of_context.1) {
+                (false, gradient) => assert!(gradient.is_none()),
+                (true, gradient) => {
+                    let gradient = gradient.expect("a gradient");
+                    // Rows of null, class 0, 1 and 2, of which the batch has 0 and 1.
+                    let moved = |row: &[f32]| row.iter().any(|&value| value != 0.0);
+                    let rows: Vec<bool> = gradient.chunks_exact(16).map(moved).collect();
+                    assert_eq!(rows, [false, true, true, false]);
+                }
+            }
+        }
+    }
+}
