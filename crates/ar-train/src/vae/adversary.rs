@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use ar_vae::Vae;
-use burn::module::Module;
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor, activation::relu};
 
 use super::discriminator::PatchGan;
@@ -41,8 +41,12 @@ pub struct Balance {
 impl Adversary {
     /// A fresh discriminator for a run of `steps` steps.
     pub fn new(config: &DiscriminatorConfig, steps: usize, device: &Device) -> Self {
+        let network = PatchGan::new(config, device);
+        // Clones of a network share parameters that are not drawn yet: one without gradients would
+        // take them from all.
+        network.visit(&mut DrawAll);
         Self {
-            learner: Learner::new(PatchGan::new(config, device), &config.optimizer),
+            learner: Learner::new(network, &config.optimizer),
             config: config.clone(),
             steps,
         }
@@ -115,6 +119,7 @@ impl Adversary {
     pub fn save(&self, folder: &Path) -> Result<()> {
         let folder = folder.join(FOLDER);
         fs::create_dir(&folder)?;
+        self.learner.model.settle();
         self.learner.save(&folder)
     }
 
@@ -128,6 +133,15 @@ impl Adversary {
 }
 
 const FOLDER: &str = "discriminator";
+
+/// Parameters are drawn when they are first looked at.
+struct DrawAll;
+
+impl ModuleVisitor for DrawAll {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        param.val();
+    }
+}
 
 /// `(mean max(0, 1 - real) + mean max(0, 1 + fake)) / 2`
 fn hinge(real: Tensor<4>, fake: Tensor<4>) -> Tensor<1> {
@@ -159,7 +173,6 @@ mod tests {
     use super::*;
     use crate::vae::testing::{pixels, small_conv, small_transformer};
     use ar_vae::VaeConfig;
-    use burn::module::{ModuleVisitor, Param};
     use burn::optim::GradientsParams;
 
     /// All gradients, one after the other.
@@ -257,6 +270,10 @@ mod tests {
         assert!(!adversary.is_active(2) && adversary.is_active(3));
         let real = pixels([4, 1], 16, &device);
         let fake = pixels([4, 1], 16, &device) * 0.5;
+        let vae = small_conv().init(&device).expect("a network");
+        let features = vae.decode_features(vae.encode(real.clone()).mean());
+        let output = vae.paint(features.clone(), [4, 1]);
+        adversary.balance(&vae, features, output, |output| output.mean());
         let mut losses = Vec::new();
         for step in 3..33 {
             losses.push(adversary.accumulate(real.clone(), fake.clone(), 1.0));

@@ -74,6 +74,15 @@ impl PatchGan {
         }
         self.output.forward(x)
     }
+
+    /// Takes the latest batch into the running statistics, which Burn otherwise does when the next
+    /// one comes: without it, saved statistics are one batch behind.
+    pub fn settle(&self) {
+        for NormalizedConv { norm, .. } in &self.hidden {
+            norm.running_mean.value_sync();
+            norm.running_var.value_sync();
+        }
+    }
 }
 
 fn normal(mean: f64) -> Initializer {
