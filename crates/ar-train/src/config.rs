@@ -73,8 +73,15 @@ pub struct DiffusionRun {
     pub timestep_sampler: TimestepSampler,
     /// Whether latents are standardised by token and channel; the published models do not.
     pub standardize_latents: bool,
+    /// Probability of a step on clips cut into shorter ones, down to single frames; the published
+    /// models do not. FoPP seldom gives the first frames of a clip much noise, so that a short
+    /// training leaves beginnings weak: a shorter clip has more of them.
+    pub short_clips: f64,
     /// Probability of training a clip on the null context in place of its own.
     pub context_dropout: f64,
+    /// Whether the backward pass computes blocks again in place of keeping what they computed: the
+    /// memory of one block, for one more forward pass.
+    pub recompute_blocks: bool,
     /// The diffusion process.
     pub diffusion: DiffusionConfig,
     /// What the transformer is conditioned on.
@@ -96,7 +103,9 @@ impl Default for DiffusionRun {
             loss: LossConfig::default(),
             timestep_sampler: TimestepSampler::Fopp,
             standardize_latents: false,
+            short_clips: 0.0,
             context_dropout: 0.0,
+            recompute_blocks: false,
             diffusion: DiffusionConfig::default(),
             conditioning: ConditioningConfig::default(),
             transformer: DitConfig::default(),
@@ -246,11 +255,24 @@ pub fn read_config<C: DeserializeOwned>(text: &str, overrides: &[String]) -> Res
     if overrides.is_empty() {
         return Ok(config);
     }
-    let mut table: toml::Table = toml::from_str(text)?;
-    for text in overrides {
-        set(&mut table, text)?;
-    }
-    Ok(C::deserialize(table)?)
+    let read = |overrides: &mut dyn Iterator<Item = &String>| {
+        let mut table: toml::Table = toml::from_str(text)?;
+        for text in overrides {
+            set(&mut table, text)?;
+        }
+        anyhow::Ok(C::deserialize(table)?)
+    };
+    read(&mut overrides.iter()).map_err(|error| {
+        // The one without which the others are in order is to blame.
+        let culprit = overrides.iter().find(|culprit| {
+            let mut others = overrides.iter().filter(|other| other != culprit);
+            read(&mut others).is_ok()
+        });
+        match culprit {
+            Some(culprit) => error.context(format!("--set {culprit}")),
+            None => error,
+        }
+    })
 }
 
 fn set(table: &mut toml::Table, text: &str) -> Result<()> {
@@ -319,7 +341,11 @@ mod tests {
             in_file.contains("line 2") && in_file.contains("`step`"),
             "{in_file}"
         );
-        let in_override = message("", &["optimizer.lr=1".into()]);
+        let in_override = message("", &["run.steps=2".into(), "optimizer.lr=1".into()]);
+        assert!(
+            in_override.contains("--set optimizer.lr=1"),
+            "{in_override}"
+        );
         assert!(in_override.contains("`lr`"), "{in_override}");
         assert!(message("", &["steps".into()]).contains("KEY=VALUE"));
     }

@@ -56,6 +56,11 @@ pub fn train(
         "context_dropout = {} is no probability; it must be in 0..=1",
         config.context_dropout
     );
+    ensure!(
+        (0.0..=1.0).contains(&config.short_clips),
+        "short_clips = {} is no probability; it must be in 0..=1",
+        config.short_clips
+    );
     let vae = load_vae(&config.vae, device)?;
     let path = config.data.latents.as_deref().context(
         "data.latents is not given: the file that `ar-train latents` has written for this dataset",
@@ -102,8 +107,8 @@ pub fn train(
         for (part, batch) in items.chunks(batch_size).enumerate() {
             let share = batch.len() as f64 / items.len() as f64;
             let draws = draws.part(part * batch_size, batch.len());
-            let loss = objective.loss(trainer.model(), batch, draws, &device)?;
-            losses.add("loss", trainer.accumulate(loss, share), share);
+            let loss = objective.accumulate(&mut trainer, batch, draws, share, &device)?;
+            losses.add("loss", loss, share);
         }
         let report = trainer.update();
         run.step(losses.means(), report)?;

@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer};
-use burn::tensor::Tensor;
+use burn::tensor::{Gradients, Tensor};
 
 use crate::config::OptimizerConfig;
 use crate::gradients::clip_global_norm;
@@ -50,12 +50,28 @@ impl<M: Module> Learner<M> {
     /// # Shapes
     /// - `loss`: `[1]`
     pub fn accumulate(&mut self, loss: Tensor<1>, share: f64) -> f64 {
-        let value = f64::from(loss.clone().into_scalar::<f32>());
-        self.losses_are_finite &= value.is_finite();
-        let gradients = (loss * share).backward();
-        let gradients = GradientsParams::from_grads(gradients, &self.model);
-        self.gradients.accumulate(&self.model, gradients);
-        value
+        self.accumulate_parts(|_, collect| {
+            collect((loss.clone() * share).backward());
+            loss
+        })
+    }
+
+    /// Adds gradients to that of the next update that come in several parts: `backward` hands them
+    /// on one by one, and returns the loss.
+    ///
+    /// # Shapes
+    /// - loss: `[1]`
+    pub fn accumulate_parts(
+        &mut self,
+        backward: impl FnOnce(&M, &mut dyn FnMut(Gradients)) -> Tensor<1>,
+    ) -> f64 {
+        let loss = backward(&self.model, &mut |gradients| {
+            let gradients = GradientsParams::from_grads(gradients, &self.model);
+            self.gradients.accumulate(&self.model, gradients);
+        });
+        let loss = f64::from(loss.into_scalar::<f32>());
+        self.losses_are_finite &= loss.is_finite();
+        loss
     }
 
     /// Takes one step down the accumulated gradient, clipped; none if that is not finite.

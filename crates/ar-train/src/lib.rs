@@ -34,6 +34,7 @@ pub mod latents;
 pub mod learner;
 pub mod log;
 mod losses;
+pub mod presets;
 pub mod resume;
 pub mod run;
 mod samples;

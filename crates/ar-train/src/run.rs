@@ -255,22 +255,26 @@ impl Run {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::VaeRun;
+    use crate::config::{OptimizerConfig, VaeRun};
     use crate::trainer::Trainer;
     use burn::nn::{Linear, LinearConfig};
     use burn::tensor::{Device, Tensor};
 
     fn config(out: &std::path::Path) -> VaeRun {
-        let mut config = VaeRun::default();
-        config.run = RunConfig {
-            out: out.to_owned(),
-            steps: 20,
-            log_every: 1,
-            checkpoint_every: 1,
-            ..RunConfig::default()
-        };
-        config.optimizer.max_skipped = 3;
-        config
+        VaeRun {
+            run: RunConfig {
+                out: out.to_owned(),
+                steps: 20,
+                log_every: 1,
+                checkpoint_every: 1,
+                ..RunConfig::default()
+            },
+            optimizer: OptimizerConfig {
+                max_skipped: 3,
+                ..OptimizerConfig::default()
+            },
+            ..VaeRun::default()
+        }
     }
 
     fn step(run: &mut Run, trainer: &mut Trainer<Linear>, factor: f32) -> Result<()> {

@@ -5,10 +5,11 @@ use ar_model::{LatentStatistics, Transformer};
 use ar_ops::noise::{FrameNoise, NoiseStream};
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use rand::{RngExt, SeedableRng};
+use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::config::DiffusionRun;
+use crate::trainer::Trainer;
 
 /// The number under which held-out data is measured; training steps stay far below.
 const HELD_OUT: u64 = u64::MAX;
@@ -20,49 +21,83 @@ pub struct Objective<'a> {
     statistics: Option<LatentStatistics>,
 }
 
-/// The random choices of a step, one of each a clip. The same seed and step draw the same ones, and
-/// a clip's do not depend on how the step is cut into batches.
+/// The random choices of a step, one of each a piece of a clip; all clips of a step are cut into as
+/// many. The same seed and step draw the same ones, and a clip's do not depend on how the step is
+/// put into batches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Draws {
     seed: u64,
     step: u64,
-    first_clip: usize,
-    /// By clip, then by frame.
+    /// Pieces of a clip.
+    pieces: usize,
+    /// Number of the first piece in the step.
+    first: usize,
+    /// By piece, then by frame.
     timesteps: Vec<Vec<usize>>,
-    /// Whether a clip trains on the null context.
+    /// Whether a piece trains on the null context.
     dropped: Vec<bool>,
 }
 
 impl Draws {
     /// The choices for `clips` of the step from the one numbered `first` on.
     pub fn part(&self, first: usize, clips: usize) -> Self {
-        let part = first..first + clips;
+        let part = first * self.pieces..(first + clips) * self.pieces;
         Self {
-            first_clip: self.first_clip + first,
+            first: self.first + part.start,
             timesteps: self.timesteps[part.clone()].to_vec(),
             dropped: self.dropped[part].to_vec(),
             ..*self
         }
     }
 
-    /// Whether each clip trains on the null context.
+    /// Whether each piece trains on the null context.
     pub fn dropped(&self) -> &[bool] {
         &self.dropped
     }
 
-    /// The noise that the clips are corrupted with.
+    /// The noise that the pieces are corrupted with.
     fn noise(&self, shape: [usize; 4], device: &Device) -> Tensor<4> {
-        let [clips, frames, tokens, channels] = shape;
+        let [pieces, frames, tokens, channels] = shape;
         let noise = FrameNoise::new(self.seed);
-        let values: Vec<f32> = (self.first_clip..self.first_clip + clips)
-            .flat_map(|clip| {
-                // The step takes the place of the frame: one draw covers the whole clip.
+        let values: Vec<f32> = (self.first..self.first + pieces)
+            .flat_map(|piece| {
+                // The step takes the place of the frame: one draw covers the whole piece.
                 let len = frames * tokens * channels;
-                noise.frame(clip as u64, self.step, NoiseStream::Training, len)
+                noise.frame(piece as u64, self.step, NoiseStream::Training, len)
             })
             .collect();
         Tensor::from_data(TensorData::new(values, shape), device)
     }
+}
+
+/// How long the pieces are that clips of `frames` frames are cut into: with probability `shorter` a
+/// proper divisor of `frames`, else all of them.
+fn piece_length(frames: usize, shorter: f64, rng: &mut impl Rng) -> usize {
+    let divisors: Vec<usize> = (1..frames).filter(|&n| frames.is_multiple_of(n)).collect();
+    match rng.random_bool(shorter) {
+        true if !divisors.is_empty() => divisors[rng.random_range(..divisors.len())],
+        _ => frames,
+    }
+}
+
+/// Every value `times` times: `a, a, b, b, ..`.
+fn repeat_each(values: &[usize], times: usize) -> Vec<usize> {
+    let each = values
+        .iter()
+        .map(|&value| std::iter::repeat_n(value, times));
+    each.flatten().collect()
+}
+
+/// What the network is given, and what it should answer.
+struct Task {
+    /// `[pieces, frames, tokens, channels]`
+    noisy: Tensor<4>,
+    /// `[pieces, frames]`
+    timesteps: Tensor<2, Int>,
+    /// `[pieces, context_tokens, context_dim]`
+    context: Tensor<3>,
+    /// `[pieces, frames, tokens, channels]`
+    target: Tensor<4>,
 }
 
 impl<'a> Objective<'a> {
@@ -79,22 +114,29 @@ impl<'a> Objective<'a> {
     }
 
     /// The random choices of `step` for `clips` of `frames`.
-    pub fn draws(&self, step: u64, [clips, frames]: [usize; 2]) -> Draws {
+    pub fn draws(&self, step: u64, clips_and_frames: [usize; 2]) -> Draws {
+        self.draws_of(step, clips_and_frames, self.config.short_clips)
+    }
+
+    fn draws_of(&self, step: u64, [clips, frames]: [usize; 2], short_clips: f64) -> Draws {
         let config = self.config;
         let seed = config.run.seed;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(step);
+        let length = piece_length(frames, short_clips, &mut rng);
+        let pieces = frames / length;
         let total = self.diffusion.schedule().timesteps();
-        let timesteps = (0..clips)
-            .map(|_| config.timestep_sampler.sample(frames, total, &mut rng))
+        let timesteps = (0..clips * pieces)
+            .map(|_| config.timestep_sampler.sample(length, total, &mut rng))
             .collect();
-        let dropped = (0..clips)
+        let dropped = (0..clips * pieces)
             .map(|_| rng.random_bool(config.context_dropout))
             .collect();
         Draws {
             seed,
             step,
-            first_clip: 0,
+            pieces,
+            first: 0,
             timesteps,
             dropped,
         }
@@ -114,13 +156,53 @@ impl<'a> Objective<'a> {
         draws: Draws,
         device: &Device,
     ) -> Result<Tensor<1>> {
+        let task = self.task(transformer, items, draws, device)?;
+        let prediction = transformer.predict(task.noisy, task.timesteps, task.context);
+        Ok(self.config.loss.loss(prediction, task.target))
+    }
+
+    /// Adds `share` of the gradient of [`Objective::loss`] to the next step of `trainer`, and
+    /// returns the loss.
+    ///
+    /// # Errors
+    /// If a label is out of range.
+    pub fn accumulate(
+        &self,
+        trainer: &mut Trainer<Transformer>,
+        items: &[LatentItem],
+        draws: Draws,
+        share: f64,
+        device: &Device,
+    ) -> Result<f64> {
+        if !self.config.recompute_blocks {
+            let loss = self.loss(trainer.model(), items, draws, device)?;
+            return Ok(trainer.accumulate(loss, share));
+        }
+        let task = self.task(trainer.model(), items, draws, device)?;
+        let loss = trainer.learner.accumulate_parts(|transformer, collect| {
+            let loss = |prediction| self.config.loss.loss(prediction, task.target) * share;
+            transformer.backward_by_block(task.noisy, task.timesteps, task.context, loss, collect)
+        });
+        Ok(loss / share)
+    }
+
+    /// What the network is given, and what it should answer.
+    fn task(
+        &self,
+        transformer: &Transformer,
+        items: &[LatentItem],
+        draws: Draws,
+        device: &Device,
+    ) -> Result<Task> {
         let config = self.config;
         let batch = LatentBatch::new(items, device);
         let x0 = match &self.statistics {
             Some(statistics) => statistics.standardize(batch.latents),
             None => batch.latents,
         };
-        let [clips, frames, ..] = x0.dims();
+        let [clips, frames, tokens, channels] = x0.dims();
+        let (clips, frames) = (clips * draws.pieces, frames / draws.pieces);
+        let x0 = x0.reshape([clips, frames, tokens, channels]);
         let noise = draws.noise(x0.dims(), device);
         let timesteps = draws.timesteps.concat();
         let noisy = self
@@ -130,11 +212,16 @@ impl<'a> Objective<'a> {
         let t: Vec<i64> = timesteps.iter().map(|&t| t as i64).collect();
         let t = Tensor::<2, Int>::from_data(TensorData::new(t, [clips, frames]), device);
         let labels = batch.labels.filter(|_| config.conditioning.classes > 0);
+        let labels = labels.map(|labels| repeat_each(&labels, draws.pieces));
         let context = transformer
             .context()
             .training(labels.as_deref(), &draws.dropped)?;
-        let prediction = transformer.predict(noisy, t, context);
-        Ok(config.loss.loss(prediction, target))
+        Ok(Task {
+            noisy,
+            timesteps: t,
+            context,
+            target,
+        })
     }
 
     /// The mean loss over held-out clips, at the same timesteps and noise every time.
@@ -145,7 +232,7 @@ impl<'a> Objective<'a> {
         let device = &transformer.devices()[0];
         let mut sum = 0.0;
         for items in items.chunks(self.config.run.batch_size) {
-            let draws = self.draws(HELD_OUT, [items.len(), items[0].shape[0]]);
+            let draws = self.draws_of(HELD_OUT, [items.len(), items[0].shape[0]], 0.0);
             let loss = self.loss(transformer, items, draws, device)?;
             sum += f64::from(loss.into_scalar::<f32>()) * items.len() as f64;
         }
@@ -155,13 +242,13 @@ impl<'a> Objective<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use ar_dit::DitConfig;
     use ar_model::ConditioningConfig;
     use burn::module::{ModuleVisitor, Param};
     use burn::optim::GradientsParams;
-
-    use crate::trainer::Trainer;
 
     fn config() -> DiffusionRun {
         DiffusionRun {
@@ -219,8 +306,30 @@ mod tests {
     }
 
     #[test]
+    fn short_clips_divide_the_whole() {
+        let lengths = |shorter| {
+            let mut rng = ChaCha8Rng::seed_from_u64(1);
+            (0..64)
+                .map(|_| piece_length(6, shorter, &mut rng))
+                .collect::<BTreeSet<usize>>()
+        };
+        assert_eq!(lengths(0.0), [6].into());
+        assert_eq!(lengths(1.0), [1, 2, 3].into());
+        assert_eq!(lengths(0.5), [1, 2, 3, 6].into());
+    }
+
+    #[test]
+    fn pieces_keep_the_label_of_their_clip() {
+        assert_eq!(repeat_each(&[4, 7], 3), [4, 4, 4, 7, 7, 7]);
+    }
+
+    #[test]
     fn batches_of_a_step_have_the_loss_and_the_gradient_of_the_whole() {
-        let config = config();
+        // Clips of three frames cut into single ones.
+        let config = DiffusionRun {
+            short_clips: 1.0,
+            ..config()
+        };
         let device = Device::flex().autodiff();
         let objective = Objective::new(&config, None).expect("an objective");
         let items = items(6);
@@ -238,6 +347,30 @@ mod tests {
         assert!((whole_loss - part_loss).abs() < 1e-5);
         let [whole, parts] = [whole.update(), parts.update()].map(|report| report.gradient_norm);
         assert!((whole / parts - 1.0).abs() < 1e-4, "{whole} {parts}");
+    }
+
+    #[test]
+    fn blocks_that_are_computed_again_train_the_same() {
+        let device = Device::flex().autodiff();
+        let [mut norms, mut losses] = [[0.0; 2], [0.0; 2]];
+        let network = network(&config(), &device);
+        for recompute_blocks in [false, true] {
+            let config = DiffusionRun {
+                recompute_blocks,
+                ..config()
+            };
+            let objective = Objective::new(&config, None).expect("an objective");
+            let mut trainer = Trainer::new(network.clone(), &config.optimizer, 10);
+            for step in 0..4 {
+                let draws = objective.draws(step, [2, 3]);
+                let loss = objective.accumulate(&mut trainer, &items(2), draws, 0.5, &device);
+                losses[usize::from(recompute_blocks)] = loss.expect("a loss");
+                norms[usize::from(recompute_blocks)] = trainer.update().gradient_norm;
+            }
+        }
+        // Adam's first steps magnify rounding.
+        assert!((norms[0] / norms[1] - 1.0).abs() < 1e-3, "{norms:?}");
+        assert!((losses[0] / losses[1] - 1.0).abs() < 1e-4, "{losses:?}");
     }
 
     #[test]

@@ -110,6 +110,22 @@ fn the_temporal_stage_and_samples() {
 }
 
 #[test]
+fn a_preset_becomes_a_file_and_no_other() {
+    let folder = Folder::new();
+    let list = String::from_utf8(folder.run("presets").stdout).expect("text");
+    assert!(
+        list.lines().any(|line| line.starts_with("shapes-vae")),
+        "{list}"
+    );
+    folder.ok("init --preset shapes-vae");
+    folder.fails("init --preset shapes-vae", "exists already");
+    folder.fails("init --preset shape", "no preset 'shape'");
+    folder.ok(&format!(
+        "vae --config shapes-vae.toml {SMALL_VAE} --set run.steps=1"
+    ));
+}
+
+#[test]
 fn bad_input_is_an_error() {
     let folder = Folder::new();
     let vae = format!("vae {} {SMALL_VAE}", config("vae"));
