@@ -82,6 +82,9 @@ pub struct DiffusionRun {
     /// Whether the backward pass computes blocks again in place of keeping what they computed: the
     /// memory of one block, for one more forward pass.
     pub recompute_blocks: bool,
+    /// Floats that the network computes in. Weights, their average and the optimizer's state are
+    /// 32-bit floats always, and so are the loss and the sum of gradients.
+    pub precision: ComputePrecision,
     /// The diffusion process.
     pub diffusion: DiffusionConfig,
     /// What the transformer is conditioned on.
@@ -106,12 +109,24 @@ impl Default for DiffusionRun {
             short_clips: 0.0,
             context_dropout: 0.0,
             recompute_blocks: false,
+            precision: ComputePrecision::F32,
             diffusion: DiffusionConfig::default(),
             conditioning: ConditioningConfig::default(),
             transformer: DitConfig::default(),
             sampling: SamplingConfig::default(),
         }
     }
+}
+
+/// Floats that a network computes in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ComputePrecision {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits with the range of 32, which needs no scaling of the loss.
+    Bf16,
 }
 
 /// `ar-train latents --config`: encodes a dataset with a VAE.

@@ -11,13 +11,13 @@ use ar_dit::Positions;
 use ar_model::{LatentStatistics, ModelConfig, Precision, Transformer, VideoModel};
 use ar_vae::Vae;
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, FloatDType, Tensor};
 use burn_dataset::Dataset;
 use burn_train::Interrupter;
 
 pub use objective::{Draws, Objective};
 
-use crate::config::DiffusionRun;
+use crate::config::{ComputePrecision, DiffusionRun};
 use crate::data::{Split, open_latents};
 use crate::latents::load_vae;
 use crate::losses::Losses;
@@ -61,6 +61,10 @@ pub fn train(
         "short_clips = {} is no probability; it must be in 0..=1",
         config.short_clips
     );
+    ensure!(
+        config.precision == ComputePrecision::F32 || device.supports_dtype(FloatDType::BF16),
+        "precision = \"bf16\": this device cannot compute in it; use \"f32\""
+    );
     let vae = load_vae(&config.vae, device)?;
     let path = config.data.latents.as_deref().context(
         "data.latents is not given: the file that `ar-train latents` has written for this dataset",
@@ -84,7 +88,8 @@ pub fn train(
         data.training().len(),
         transformer.num_params() as f64 / 1e6
     ));
-    let mut trainer = Trainer::new(transformer, &config.optimizer, config.run.steps);
+    let mut trainer = Trainer::new(transformer, &config.optimizer, config.run.steps)
+        .with_precision(config.precision);
     run.restore(&mut trainer)?;
     let objective = Objective::new(config, model_config.latent_statistics.clone())?;
     let batches = data.batches(config.run.clips_per_step(), config.run.seed, run.clips());

@@ -2,7 +2,7 @@
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
-use burn::tensor::Tensor;
+use burn::tensor::{FloatDType, Tensor};
 
 /// The norm over the gradients of all parameters that have one.
 pub fn global_norm<M: Module>(model: &M, gradients: &GradientsParams) -> f64 {
@@ -46,6 +46,19 @@ pub fn scale<M: Module>(model: &M, gradients: &mut GradientsParams, factor: f64)
         }
     }
     model.visit(&mut Scale { gradients, factor });
+}
+
+/// Turns all gradients into 32-bit floats.
+pub fn widen<M: Module>(model: &M, gradients: &mut GradientsParams) {
+    struct Widen<'a>(&'a mut GradientsParams);
+    impl ModuleVisitor for Widen<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(gradient) = self.0.remove::<D>(param.id) {
+                self.0.register(param.id, gradient.cast(FloatDType::F32));
+            }
+        }
+    }
+    model.visit(&mut Widen(gradients));
 }
 
 /// Scales all gradients so that their joint norm is at most `largest` (0: no limit), and returns

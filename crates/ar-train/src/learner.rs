@@ -1,11 +1,11 @@
 //! A network and its optimizer: gradients are collected, then one AdamW step is taken.
 
-use burn::module::Module;
+use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer};
-use burn::tensor::{Gradients, Tensor};
+use burn::tensor::{FloatDType, Gradients, Tensor};
 
-use crate::config::OptimizerConfig;
-use crate::gradients::clip_global_norm;
+use crate::config::{ComputePrecision, OptimizerConfig};
+use crate::gradients::{clip_global_norm, widen};
 
 /// A network with the state of its optimizer.
 pub struct Learner<M> {
@@ -16,6 +16,20 @@ pub struct Learner<M> {
     gradients: GradientsAccumulator<M>,
     clip_norm: f64,
     losses_are_finite: bool,
+    precision: ComputePrecision,
+}
+
+/// Copies parameters in other floats; the copies have the same identities, and gradients of their
+/// own.
+struct Narrow(FloatDType);
+
+impl ModuleMapper for Narrow {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|weights| {
+            let trains = weights.is_require_grad();
+            Tensor::from_inner(weights.inner().cast(self.0)).set_require_grad(trains)
+        })
+    }
 }
 
 /// What one update did.
@@ -41,34 +55,55 @@ impl<M: Module> Learner<M> {
             gradients: GradientsAccumulator::new(),
             clip_norm: config.clip_norm,
             losses_are_finite: true,
+            precision: ComputePrecision::F32,
         }
     }
 
-    /// Adds `share` of the gradient of `loss` to the gradient of the next update, and returns the
-    /// loss.
+    /// Computes in `precision` from now on, where gradients come from
+    /// [`Learner::accumulate_parts`]; weights and optimizer stay 32-bit floats.
+    pub fn with_precision(mut self, precision: ComputePrecision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// Adds `share` of the gradient of `loss`, computed with [`Learner::model`], to the gradient of
+    /// the next update, and returns the loss.
     ///
     /// # Shapes
     /// - `loss`: `[1]`
     pub fn accumulate(&mut self, loss: Tensor<1>, share: f64) -> f64 {
-        self.accumulate_parts(|_, collect| {
-            collect((loss.clone() * share).backward());
-            loss
-        })
+        let gradients = (loss.clone() * share).backward();
+        let gradients = GradientsParams::from_grads(gradients, &self.model);
+        self.gradients.accumulate(&self.model, gradients);
+        self.note(loss)
     }
 
-    /// Adds gradients to that of the next update that come in several parts: `backward` hands them
-    /// on one by one, and returns the loss.
+    /// Adds gradients to that of the next update that come in several parts: `backward` is given
+    /// the network in the precision that it computes in, hands the gradients on one by one, and
+    /// returns the loss.
     ///
     /// # Shapes
     /// - loss: `[1]`
-    pub fn accumulate_parts(
+    ///
+    /// # Errors
+    /// Those of `backward`.
+    pub fn accumulate_parts<E>(
         &mut self,
-        backward: impl FnOnce(&M, &mut dyn FnMut(Gradients)) -> Tensor<1>,
-    ) -> f64 {
-        let loss = backward(&self.model, &mut |gradients| {
-            let gradients = GradientsParams::from_grads(gradients, &self.model);
+        backward: impl FnOnce(&M, &mut dyn FnMut(Gradients)) -> Result<Tensor<1>, E>,
+    ) -> Result<f64, E> {
+        let network = match self.precision {
+            ComputePrecision::F32 => self.model.clone(),
+            ComputePrecision::Bf16 => self.model.clone().map(&mut Narrow(FloatDType::BF16)),
+        };
+        let loss = backward(&network, &mut |gradients| {
+            let mut gradients = GradientsParams::from_grads(gradients, &network);
+            widen(&network, &mut gradients);
             self.gradients.accumulate(&self.model, gradients);
-        });
+        })?;
+        Ok(self.note(loss))
+    }
+
+    fn note(&mut self, loss: Tensor<1>) -> f64 {
         let loss = f64::from(loss.into_scalar::<f32>());
         self.losses_are_finite &= loss.is_finite();
         loss

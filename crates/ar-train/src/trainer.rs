@@ -5,7 +5,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::config::OptimizerConfig;
+use crate::config::{ComputePrecision, OptimizerConfig};
 use crate::ema::average;
 use crate::learner::Learner;
 
@@ -56,6 +56,12 @@ impl<M: Module> Trainer<M> {
             config: config.clone(),
             steps,
         }
+    }
+
+    /// Computes in `precision`; see [`Learner::with_precision`].
+    pub fn with_precision(mut self, precision: ComputePrecision) -> Self {
+        self.learner = self.learner.with_precision(precision);
+        self
     }
 
     /// The raw weights.

@@ -4,7 +4,7 @@ use ar_diffusion::{Denoiser, Diffusion};
 use ar_model::{LatentStatistics, Transformer};
 use ar_ops::noise::{FrameNoise, NoiseStream};
 use burn::module::Module;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -158,7 +158,13 @@ impl<'a> Objective<'a> {
     ) -> Result<Tensor<1>> {
         let task = self.task(transformer, items, draws, device)?;
         let prediction = transformer.predict(task.noisy, task.timesteps, task.context);
-        Ok(self.config.loss.loss(prediction, task.target))
+        Ok(self.distance(prediction, task.target))
+    }
+
+    /// In 32-bit floats, whatever the network has computed in.
+    fn distance(&self, prediction: Tensor<4>, target: Tensor<4>) -> Tensor<1> {
+        let prediction = prediction.cast(FloatDType::F32);
+        self.config.loss.loss(prediction, target)
     }
 
     /// Adds `share` of the gradient of [`Objective::loss`] to the next step of `trainer`, and
@@ -174,15 +180,22 @@ impl<'a> Objective<'a> {
         share: f64,
         device: &Device,
     ) -> Result<f64> {
-        if !self.config.recompute_blocks {
-            let loss = self.loss(trainer.model(), items, draws, device)?;
-            return Ok(trainer.accumulate(loss, share));
-        }
-        let task = self.task(trainer.model(), items, draws, device)?;
         let loss = trainer.learner.accumulate_parts(|transformer, collect| {
-            let loss = |prediction| self.config.loss.loss(prediction, task.target) * share;
-            transformer.backward_by_block(task.noisy, task.timesteps, task.context, loss, collect)
-        });
+            if !self.config.recompute_blocks {
+                let loss = self.loss(transformer, items, draws, device)? * share;
+                collect(loss.clone().backward());
+                return anyhow::Ok(loss);
+            }
+            let task = self.task(transformer, items, draws, device)?;
+            let loss = |prediction| self.distance(prediction, task.target) * share;
+            Ok(transformer.backward_by_block(
+                task.noisy,
+                task.timesteps,
+                task.context,
+                loss,
+                collect,
+            ))
+        })?;
         Ok(loss / share)
     }
 
@@ -217,7 +230,8 @@ impl<'a> Objective<'a> {
             .context()
             .training(labels.as_deref(), &draws.dropped)?;
         Ok(Task {
-            noisy,
+            // In the floats of the network.
+            noisy: noisy.cast(context.dtype()),
             timesteps: t,
             context,
             target,
@@ -249,6 +263,9 @@ mod tests {
     use ar_model::ConditioningConfig;
     use burn::module::{ModuleVisitor, Param};
     use burn::optim::GradientsParams;
+    use burn::tensor::DType;
+
+    use crate::config::ComputePrecision;
 
     fn config() -> DiffusionRun {
         DiffusionRun {
@@ -371,6 +388,41 @@ mod tests {
         // Adam's first steps magnify rounding.
         assert!((norms[0] / norms[1] - 1.0).abs() < 1e-3, "{norms:?}");
         assert!((losses[0] / losses[1] - 1.0).abs() < 1e-4, "{losses:?}");
+    }
+
+    #[test]
+    fn sixteen_bits_train_weights_of_thirty_two() {
+        let device = Device::flex().autodiff();
+        for recompute_blocks in [false, true] {
+            let config = DiffusionRun {
+                recompute_blocks,
+                ..config()
+            };
+            let objective = Objective::new(&config, None).expect("an objective");
+            let network = network(&config, &device);
+            let [full, half] = [ComputePrecision::F32, ComputePrecision::Bf16].map(|precision| {
+                let mut trainer = Trainer::new(network.clone(), &config.optimizer, 10);
+                // The last layer starts at zero: two steps open the way for all gradients.
+                for step in 0..2 {
+                    let draws = objective.draws(step, [4, 3]);
+                    let loss = objective.accumulate(&mut trainer, &items(4), draws, 1.0, &device);
+                    loss.expect("a loss");
+                    trainer.update();
+                }
+                trainer = trainer.with_precision(precision);
+                let draws = objective.draws(2, [4, 3]);
+                let loss = objective.accumulate(&mut trainer, &items(4), draws, 1.0, &device);
+                let norm = trainer.update().gradient_norm;
+                let weights = trainer.model().context().unconditional(1);
+                assert_eq!(weights.dtype(), DType::F32);
+                [loss.expect("a loss"), norm]
+            });
+            for (full, half) in full.iter().zip(half) {
+                // bf16 has 8 bits of precision: other than f32, and close to it.
+                let error = (half / full - 1.0).abs();
+                assert!(error > 0.0 && error < 0.02, "{full} and {half}");
+            }
+        }
     }
 
     #[test]
