@@ -4,8 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use ar_model::{ModelConfig, ModelFiles, VAE_KEYS, WeightsSource, load_weights_but};
+use ar_model::{ModelConfig, ModelFiles, VAE_KEYS};
 use ar_vae::{Vae, VaeConfig};
+use ar_weights::{WeightsSource, load_weights_but};
 use burn::module::{Module, ParamGroup};
 use burn::tensor::Device;
 

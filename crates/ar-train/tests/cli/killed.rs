@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-use ar_model::{Precision, Transformer, VAE_KEYS, save_weights};
+use ar_model::{Transformer, VAE_KEYS};
 use ar_train::config::{DiffusionRun, VaeRun};
 use ar_train::vae::PatchGan;
+use ar_weights::{Precision, save_weights};
 use burn::module::Module;
 use burn::store::ModuleRecord;
 use burn::tensor::Device;
