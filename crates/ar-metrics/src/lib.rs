@@ -1,4 +1,5 @@
-//! Measures of how close videos are, on frames of 8-bit RGB; no tensor library.
+//! Measures of how close videos are and how well they keep the laws of a synthetic [`world`], on
+//! frames of 8-bit RGB; no tensor library.
 //!
 //! ```
 //! use ar_metrics::{psnr, ssim};
@@ -14,6 +15,7 @@
 
 mod psnr;
 mod ssim;
+pub mod world;
 
 pub use psnr::psnr;
 pub use ssim::{SSIM_WINDOW, ssim};
