@@ -48,7 +48,8 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     let mut done = measured(&records);
     if done < total {
         let model = source.load(&device)?;
-        let mut sources = Sources::new(&model, &device, &settings, &data)?;
+        let videos = settings.videos.as_ref();
+        let sources = Sources::new(&model, &device, &settings, &data, videos);
         let mut progress = Progress::new("clip", total, String::new(), args.quiet);
         for source in &settings.sources {
             let name = source.to_string();

@@ -1,16 +1,18 @@
 //! What `evaluate` is asked to do, checked before anything is computed.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::{bail, ensure};
+use ar_data::{VideoFolder, VideoFolderConfig};
 use ar_diffusion::SamplerConfig;
 use ar_metrics::SSIM_WINDOW;
 use ar_metrics::world::{Truth, World};
 use ar_model::ModelConfig;
 use ar_video::Frame;
+use burn_dataset::Dataset;
 use serde::Serialize;
 
-use super::data::Data;
+use super::data::{Data, open_folder};
 use super::metrics::{Measured, Measures, Metric};
 use super::sources::Source;
 use crate::cli::EvaluateArgs;
@@ -18,14 +20,13 @@ use crate::model::ModelSource;
 use crate::settings::check_frames;
 
 /// An evaluation in which nothing is left open.
-#[derive(Clone, Debug)]
 pub struct Settings {
     pub protocol: Protocol,
     pub sources: Vec<Source>,
     /// Clips of each source.
     pub samples: usize,
-    /// Folder of the videos to measure.
-    pub videos: Option<PathBuf>,
+    /// The videos to measure.
+    pub videos: Option<VideoFolder>,
 }
 
 /// What measures of clips depend on: those made with another one do not compare.
@@ -80,11 +81,12 @@ impl Settings {
         let mut settings = Self {
             sources: vec![Source::Truth, Source::Reconstruction],
             samples: args.samples.get(),
-            videos: args.videos.clone(),
+            videos: None,
             protocol,
         };
-        if args.videos.is_some() {
+        if let Some(path) = &args.videos {
             settings.sources.push(Source::Videos);
+            settings.videos = Some(videos(path, args.samples.get(), model, data)?);
         } else if model.transformer.is_some() {
             settings.add_samples(args, model)?;
         } else if !args.ar_step.is_empty() || args.prefix_frames.is_some() {
@@ -156,6 +158,34 @@ impl Settings {
     }
 }
 
+/// The clips of a folder of videos, in the size and length of the data.
+fn videos(
+    path: &Path,
+    samples: usize,
+    model: &ModelConfig,
+    data: &Data,
+) -> anyhow::Result<VideoFolder> {
+    let config = VideoFolderConfig {
+        size: frame_size(model),
+        frames: data.frames,
+        ..VideoFolderConfig::default()
+    };
+    let videos = open_folder(path, config)?;
+    ensure!(
+        videos.len() >= samples,
+        "--videos {}: there are {} clips of {} frames, and --samples is {samples}",
+        path.display(),
+        videos.len(),
+        data.frames,
+    );
+    Ok(videos)
+}
+
+/// Width and height of what the model makes; 0 of one without a VAE, which makes nothing.
+fn frame_size(model: &ModelConfig) -> usize {
+    model.vae.as_ref().map_or(0, |vae| vae.image_size())
+}
+
 fn metrics(args: &EvaluateArgs, model: &ModelConfig, data: &Data) -> anyhow::Result<Vec<Metric>> {
     let mut metrics = Vec::new();
     for &metric in &args.metrics {
@@ -169,7 +199,7 @@ fn metrics(args: &EvaluateArgs, model: &ModelConfig, data: &Data) -> anyhow::Res
             data.name
         );
     }
-    let size = model.vae.as_ref().map_or(0, |vae| vae.image_size());
+    let size = frame_size(model);
     if metrics.contains(&Metric::Ssim) && size < SSIM_WINDOW {
         bail!("--metrics: `ssim` needs frames of {SSIM_WINDOW} pixels, and these have {size}");
     }

@@ -3,14 +3,14 @@
 use std::fmt;
 use std::ops::Range;
 
-use anyhow::{Context, ensure};
-use ar_data::{VideoFolder, VideoFolderConfig, to_frames};
+use anyhow::Context;
+use ar_data::{VideoFolder, to_frames};
 use ar_model::VideoModel;
 use ar_video::Frame;
 use burn::tensor::{Device, Tensor};
 use burn_dataset::Dataset;
 
-use super::data::{Data, open_folder};
+use super::data::Data;
 use super::settings::Settings;
 use crate::model::encode;
 use crate::noise::noise_source;
@@ -60,49 +60,29 @@ pub struct Sources<'a> {
     device: &'a Device,
     settings: &'a Settings,
     data: &'a Data,
-    videos: Option<VideoFolder>,
+    videos: Option<&'a VideoFolder>,
 }
 
 impl<'a> Sources<'a> {
-    /// Reads the folder of videos, if there is one.
+    /// The clips of a model and of `videos`, if those are measured.
     pub fn new(
         model: &'a VideoModel,
         device: &'a Device,
         settings: &'a Settings,
         data: &'a Data,
-    ) -> anyhow::Result<Self> {
-        let config = VideoFolderConfig {
-            size: model.vae()?.config().image_size(),
-            frames: data.frames,
-            ..VideoFolderConfig::default()
-        };
-        let open = |path: &std::path::PathBuf| {
-            let videos = open_folder(path, config.clone())?;
-            ensure!(
-                videos.len() >= settings.samples,
-                "--videos {}: there are {} clips of {} frames, and --samples is {}",
-                path.display(),
-                videos.len(),
-                data.frames,
-                settings.samples
-            );
-            Ok(videos)
-        };
-        Ok(Self {
+        videos: Option<&'a VideoFolder>,
+    ) -> Self {
+        Self {
             model,
             device,
             settings,
             data,
-            videos: settings.videos.as_ref().map(open).transpose()?,
-        })
+            videos,
+        }
     }
 
     /// The clips of these numbers.
-    pub fn videos(
-        &mut self,
-        source: &Source,
-        clips: Range<usize>,
-    ) -> anyhow::Result<Vec<Vec<Frame>>> {
+    pub fn videos(&self, source: &Source, clips: Range<usize>) -> anyhow::Result<Vec<Vec<Frame>>> {
         match source {
             Source::Truth => clips.map(|clip| self.data.clip(clip)).collect(),
             Source::Reconstruction => clips.map(|clip| self.reconstruction(clip)).collect(),
@@ -112,7 +92,7 @@ impl<'a> Sources<'a> {
     }
 
     fn video(&self, clip: usize) -> anyhow::Result<Vec<Frame>> {
-        let videos = self.videos.as_ref().expect("videos that are measured");
+        let videos = self.videos.expect("videos that are measured");
         let item = videos.get(clip);
         Ok(item.context("the videos")?.clip.into_frames())
     }
