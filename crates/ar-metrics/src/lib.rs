@@ -3,6 +3,7 @@
 //! | measure | of | entry |
 //! |---|---|---|
 //! | PSNR, SSIM | two videos, on frames of 8-bit RGB | [`psnr`], [`ssim`] |
+//! | laws of the world of shapes | a video | [`world`] |
 //! | LPIPS | two videos, as seen by a network | [`Lpips`](networks::Lpips) |
 //! | FVD | two sets of videos | [`I3d`](networks::I3d), [`frechet_distance`] |
 //! | FID | two sets of frames | [`InceptionV3`](networks::InceptionV3), [`frechet_distance`] |
@@ -52,6 +53,7 @@ mod inception_score;
 pub mod networks;
 mod psnr;
 mod ssim;
+pub mod world;
 
 pub use error::MetricError;
 pub use frechet::{FeatureStatistics, frechet_distance};

@@ -7,6 +7,8 @@ use ar_video::VideoFormat;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
+use crate::evaluate::{Metric, Shard};
+
 /// Generates videos with AR-Diffusion models.
 ///
 /// Without a command, `generate` is meant: `ar-sample --frames 32` is `ar-sample generate
@@ -38,6 +40,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Pass a video through a model's VAE and measure what is lost
     Reconstruct(ReconstructArgs),
+    /// Measure a model: ground truth, its reconstruction and samples side by side
+    Evaluate(EvaluateArgs),
     /// List the devices that this build can compute on
     Devices,
 }
@@ -168,6 +172,97 @@ pub struct ReconstructArgs {
     pub out: Option<PathBuf>,
     #[command(flatten)]
     pub video: VideoArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct EvaluateArgs {
+    #[command(flatten, next_help_heading = "Model")]
+    pub model: ModelArgs,
+
+    /// What to measure against: the held-out clips of the [data] of this file, one of ar-train's
+    /// [default: held-out clips of the world of shapes]
+    #[arg(long, value_name = "CONFIG", help_heading = "Data")]
+    pub data: Option<PathBuf>,
+    /// Clips of the data, and samples with each step difference
+    #[arg(long, value_name = "N", default_value = "64", help_heading = "Data")]
+    pub samples: NonZeroUsize,
+    /// Frames of a clip [default: the model's window; of video files, what the data say]
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    pub frames: Option<NonZeroUsize>,
+    /// Measure the videos of this folder instead of sampling
+    #[arg(long, value_name = "DIR", help_heading = "Data",
+          conflicts_with_all = ["ar_step", "steps", "guidance", "eta", "seed", "prefix_frames"])]
+    pub videos: Option<PathBuf>,
+
+    /// What to measure: `world`, the laws of the world of shapes (of such data alone); `psnr` and
+    /// `ssim`, of clips that have a truth to be compared with
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        help_heading = "Measures",
+        default_value = "world,psnr,ssim"
+    )]
+    pub metrics: Vec<Metric>,
+
+    /// Step differences to sample with, as in `generate`: a list [default: the model's]
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        help_heading = "Sampling"
+    )]
+    pub ar_step: Vec<usize>,
+    /// Denoising steps of a frame [default: the model's]
+    #[arg(long, value_name = "S", help_heading = "Sampling")]
+    pub steps: Option<usize>,
+    /// Classifier-free guidance; 1 is none [default: the model's]
+    #[arg(
+        long,
+        value_name = "G",
+        allow_negative_numbers = true,
+        help_heading = "Sampling"
+    )]
+    pub guidance: Option<f64>,
+    /// Fresh noise of a step: 0 is none (DDIM), 1 is ancestral (DDPM) [default: the model's]
+    #[arg(
+        long,
+        value_name = "E",
+        allow_negative_numbers = true,
+        help_heading = "Sampling"
+    )]
+    pub eta: Option<f64>,
+    /// Seed of the noise
+    #[arg(long, value_name = "K", default_value_t = 0, help_heading = "Sampling")]
+    pub seed: u64,
+    /// Clips to sample together
+    #[arg(long, value_name = "B", default_value = "8", help_heading = "Sampling")]
+    pub batch: NonZeroUsize,
+    /// Also continue the first N frames of every clip, and say how far shapes are from where they
+    /// were in the clip
+    #[arg(long, value_name = "N", help_heading = "Sampling")]
+    pub prefix_frames: Option<NonZeroUsize>,
+
+    /// Folder for the measures of the clips, report.json and report.html; where it has some already,
+    /// only the missing ones are made
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "evaluation",
+        help_heading = "Output"
+    )]
+    pub out: PathBuf,
+    /// Do the i-th of n parts alone, from 0; the last one to end writes the report of all
+    #[arg(
+        long,
+        value_name = "i/n",
+        help_heading = "Output",
+        default_value = "0/1"
+    )]
+    pub shard: Shard,
+    /// No progress
+    #[arg(long, help_heading = "Output")]
+    pub quiet: bool,
 }
 
 fn format_parser() -> impl TypedValueParser<Value = VideoFormat> {

@@ -75,7 +75,12 @@ impl<'a> Generation<'a> {
             interrupter,
             prefix,
             start: Instant::now(),
-            progress: Progress::new(iterations, count * settings.sampled_frames(), quiet),
+            progress: Progress::new(
+                "iteration",
+                iterations,
+                frames_finished(0, count * settings.sampled_frames()),
+                quiet,
+            ),
             outcome,
             latents: Vec::new(),
         })
@@ -148,8 +153,11 @@ impl<'a> Generation<'a> {
                 }
             }
             let sampled = self.outcome.sampled.iter().sum();
-            self.progress
-                .update(self.outcome.network_evaluations, sampled);
+            let frames = settings.count * settings.sampled_frames();
+            self.progress.update(
+                self.outcome.network_evaluations,
+                frames_finished(sampled, frames),
+            );
         }
         if let Some(sink) = sink {
             self.add(sink.finish()?);
@@ -220,6 +228,10 @@ impl<'a> Generation<'a> {
                 .get_or_insert(at.duration_since(self.start));
         }
     }
+}
+
+fn frames_finished(finished: usize, frames: usize) -> String {
+    format!("{finished} of {frames} frames")
 }
 
 /// The latents of the prefix, `[1, frames, tokens, channels]`.

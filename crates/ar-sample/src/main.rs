@@ -2,6 +2,7 @@
 
 mod cli;
 mod devices;
+mod evaluate;
 mod generate;
 mod generation;
 mod model;
@@ -43,6 +44,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Generate(args)) => return generate::run(args),
         Some(Command::Plan(args)) => plan::run(args)?,
         Some(Command::Reconstruct(args)) => reconstruct::run(args)?,
+        Some(Command::Evaluate(args)) => evaluate::run(args)?,
         Some(Command::Devices) => devices::run()?,
     }
     Ok(ExitCode::SUCCESS)

@@ -51,6 +51,38 @@ impl ModelSource {
         }
     }
 
+    /// A number that depends on every byte of the model's files (64-bit FNV-1a), to tell models apart
+    /// that have the same name.
+    pub fn fingerprint(&self) -> anyhow::Result<u64> {
+        let hash = |hash: u64, bytes: &[u8]| {
+            bytes.iter().fold(hash, |hash, byte| {
+                (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+            })
+        };
+        const START: u64 = 0xcbf2_9ce4_8422_2325;
+        let path = match self {
+            Self::BuiltIn => {
+                let files = [CONFIG.as_bytes(), TRANSFORMER, VAE];
+                return Ok(files.into_iter().fold(START, hash));
+            }
+            Self::Directory(path) => path,
+        };
+        let ModelFiles {
+            config,
+            transformer,
+            vae,
+        } = ModelFiles::new(path);
+        let files = [config, transformer, vae];
+        files
+            .iter()
+            .filter(|file| file.is_file())
+            .try_fold(START, |state, file| {
+                let bytes = std::fs::read(file)
+                    .with_context(|| format!("{}: cannot read", file.display()))?;
+                Ok(hash(state, &bytes))
+            })
+    }
+
     /// What to call the model in reports.
     pub fn describe(&self) -> String {
         match self {

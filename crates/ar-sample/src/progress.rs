@@ -1,4 +1,4 @@
-//! How far sampling is, on the standard error.
+//! How far a run is, on the standard error.
 
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
@@ -8,11 +8,11 @@ use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 /// Time between two lines where there is no terminal.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Progress over iterations: a bar on a terminal, now and then a line elsewhere.
+/// Progress over steps of one kind: a bar on a terminal, now and then a line elsewhere.
 pub struct Progress {
     display: Display,
-    iterations: usize,
-    frames: usize,
+    step: &'static str,
+    steps: usize,
 }
 
 enum Display {
@@ -22,15 +22,15 @@ enum Display {
 }
 
 impl Progress {
-    /// Progress over `iterations` that finish `frames`.
-    pub fn new(iterations: usize, frames: usize, quiet: bool) -> Self {
+    /// Progress over `steps`, each a `step`, with a word on what is done.
+    pub fn new(step: &'static str, steps: usize, message: String, quiet: bool) -> Self {
         let display = if quiet {
             Display::Quiet
         } else if stderr().is_terminal() {
-            let style = "{bar:40} iteration {pos} of {len}, {msg}, {eta} left";
-            let bar = ProgressBar::new(iterations as u64)
-                .with_style(ProgressStyle::with_template(style).expect("a template"))
-                .with_message(frames_finished(0, frames))
+            let style = format!("{{bar:40}} {step} {{pos}} of {{len}}, {{msg}}, {{eta}} left");
+            let bar = ProgressBar::new(steps as u64)
+                .with_style(ProgressStyle::with_template(&style).expect("a template"))
+                .with_message(message)
                 .with_finish(ProgressFinish::AndClear);
             bar.tick();
             Display::Bar(bar)
@@ -41,31 +41,26 @@ impl Progress {
         };
         Self {
             display,
-            iterations,
-            frames,
+            step,
+            steps,
         }
     }
 
-    /// Shows that so many iterations are done and frames finished.
-    pub fn update(&mut self, iterations: usize, frames: usize) {
+    /// Shows that so many steps are done.
+    pub fn update(&mut self, done: usize, message: String) {
         match &mut self.display {
             Display::Bar(bar) => {
-                bar.set_message(frames_finished(frames, self.frames));
-                bar.set_position(iterations as u64);
+                bar.set_message(message);
+                bar.set_position(done as u64);
             }
             Display::Lines { next } => {
                 let now = Instant::now();
                 if now >= *next {
-                    let finished = frames_finished(frames, self.frames);
-                    eprintln!("iteration {iterations} of {}, {finished}", self.iterations);
+                    eprintln!("{} {done} of {}, {message}", self.step, self.steps);
                     *next = now + INTERVAL;
                 }
             }
             Display::Quiet => {}
         }
     }
-}
-
-fn frames_finished(finished: usize, frames: usize) -> String {
-    format!("{finished} of {frames} frames")
 }

@@ -100,7 +100,12 @@ pub fn run(args: &ReconstructArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn round_trip(model: &VideoModel, frames: &[Frame], device: &Device) -> anyhow::Result<Vec<Frame>> {
+/// Frames as the VAE gives them back; of a temporal VAE, those of one clip.
+pub fn round_trip(
+    model: &VideoModel,
+    frames: &[Frame],
+    device: &Device,
+) -> anyhow::Result<Vec<Frame>> {
     let pixels = model.decode(encode(model, frames, device)?)?;
     Ok(to_frames(pixels.flatten(0, 1)))
 }

@@ -155,7 +155,7 @@ fn default_frames(config: SamplerConfig, prefix: usize, window: usize) -> usize 
 }
 
 /// Fails if nothing is left to sample, or what is sampled would see nothing of the prefix.
-fn check_frames(
+pub fn check_frames(
     config: SamplerConfig,
     frames: usize,
     prefix: usize,

@@ -20,6 +20,9 @@ pub use config::{LabelMode, PALETTE, ShapeKind, ShapesConfig, ShapesError};
 use crate::batch::VideoItem;
 use scene::Scene;
 
+/// The first of the seeds that are for evaluation: those of training stay below.
+pub const HELD_OUT_SEED: u64 = 1 << 32;
+
 /// One shape through the frames of a clip.
 ///
 /// Lengths are fractions of the picture's side, `x` points right and `y`

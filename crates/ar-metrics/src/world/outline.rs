@@ -1,0 +1,104 @@
+/// The outline of a shape. Every outline is upright and touches the circle of the shape's radius from
+/// inside; its centroid is the centre of that circle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outline {
+    /// A disc.
+    Circle,
+    /// A square standing on a side.
+    Square,
+    /// An equilateral triangle pointing up.
+    Triangle,
+    /// A square standing on a corner.
+    Diamond,
+    /// A plus sign whose arms are a third as wide as it is long.
+    Cross,
+}
+
+impl Outline {
+    /// Area of the outline of radius 1.
+    pub(super) fn fill(self) -> f64 {
+        match self {
+            Self::Circle => std::f64::consts::PI,
+            Self::Square | Self::Diamond | Self::Cross => 2.0,
+            Self::Triangle => 0.75 * 3.0_f64.sqrt(),
+        }
+    }
+
+    /// `Im ∫ z³ / area^(5/2)` and `Re ∫ z⁴ / area³` over the outline, with `z = x + iy` from the
+    /// centroid and `y` downwards.
+    ///
+    /// Powers of `z` are harmonic: a blur that is the same in all directions leaves these integrals
+    /// as they are.
+    pub(super) fn moments(self) -> [f64; 2] {
+        match self {
+            Self::Circle => [0.0, 0.0],
+            Self::Square => [0.0, -1.0 / 60.0],
+            Self::Diamond => [0.0, 1.0 / 60.0],
+            // ∫ z³ is a tenth of area times radius³.
+            Self::Triangle => [0.1 * self.fill().powf(-1.5), 0.0],
+            // Five squares.
+            Self::Cross => [0.0, 47.0 / 1500.0],
+        }
+    }
+
+    /// The outline among `outlines` with the nearest moments.
+    pub(super) fn nearest(outlines: &[Self], moments: [f64; 2]) -> Self {
+        let distance = |outline: &Self| super::length(super::minus(outline.moments(), moments));
+        *outlines
+            .iter()
+            .min_by(|a, b| distance(a).total_cmp(&distance(b)))
+            .expect("a world has outlines")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a point is inside the outline of radius 1.
+    fn contains(outline: Outline, x: f64, y: f64) -> bool {
+        let half = 0.5_f64.sqrt();
+        let arm = 0.9_f64.sqrt();
+        match outline {
+            Outline::Circle => x * x + y * y < 1.0,
+            Outline::Square => x.abs() < half && y.abs() < half,
+            Outline::Diamond => x.abs() + y.abs() < 1.0,
+            Outline::Triangle => y < 0.5 && 1.0 + y > 3.0_f64.sqrt() * x.abs(),
+            Outline::Cross => x.abs().max(y.abs()) < arm && x.abs().min(y.abs()) < arm / 3.0,
+        }
+    }
+
+    /// Area and moments against sums over a fine grid.
+    #[test]
+    fn closed_forms() {
+        const CELLS: usize = 2001;
+        let cell = 2.0 / CELLS as f64;
+        for outline in [
+            Outline::Circle,
+            Outline::Square,
+            Outline::Triangle,
+            Outline::Diamond,
+            Outline::Cross,
+        ] {
+            let [mut area, mut third, mut fourth] = [0.0; 3];
+            for i in 0..CELLS * CELLS {
+                let x = ((i % CELLS) as f64 + 0.5) * cell - 1.0;
+                let y = ((i / CELLS) as f64 + 0.5) * cell - 1.0;
+                if contains(outline, x, y) {
+                    area += cell * cell;
+                    third += cell * cell * (3.0 * x * x * y - y.powi(3));
+                    fourth += cell * cell * (x.powi(4) - 6.0 * x * x * y * y + y.powi(4));
+                }
+            }
+            assert!((area - outline.fill()).abs() < 4e-3, "{outline:?} {area}");
+            let expected = outline.moments();
+            let actual = [third / area.powf(2.5), fourth / area.powi(3)];
+            for (actual, expected) in actual.into_iter().zip(expected) {
+                assert!(
+                    (actual - expected).abs() < 2e-4,
+                    "{outline:?} {actual} {expected}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! The clips that a model is measured against.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use ar_data::shapes::{HELD_OUT_SEED, PALETTE, ShapeKind};
+use ar_data::{
+    ShapesConfig, ShapesDataset, ShapesWorld, VideoFolder, VideoFolderConfig, VideoItem,
+};
+use ar_metrics::world::{Outline, World};
+use ar_model::ModelConfig;
+use ar_video::Frame;
+use burn_dataset::Dataset;
+use serde::Deserialize;
+
+use crate::cli::EvaluateArgs;
+
+/// Frames of a clip where neither model nor user says.
+const FRAMES: usize = 16;
+
+/// Held-out clips of the size of the model's VAE.
+pub struct Data {
+    /// What it is, in words.
+    pub name: String,
+    /// Frames of a clip.
+    pub frames: usize,
+    clips: Box<dyn Dataset<VideoItem>>,
+    /// The clips, of the dataset's, that are held out.
+    first: usize,
+    world: Option<World>,
+}
+
+/// The part of ar-train's configuration files that says what data there are.
+#[derive(Debug, Deserialize)]
+struct File {
+    data: Description,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Description {
+    #[serde(default = "default_clips")]
+    clips: usize,
+    #[serde(default)]
+    first_seed: u64,
+    #[serde(default = "default_held_out")]
+    held_out: usize,
+    shapes: Option<ShapesConfig>,
+    path: Option<PathBuf>,
+    videos: Option<VideoFolderConfig>,
+    latents: Option<PathBuf>,
+}
+
+/// As in ar-train.
+fn default_clips() -> usize {
+    4096
+}
+
+/// As in ar-train.
+fn default_held_out() -> usize {
+    16
+}
+
+impl Data {
+    /// Opens the data that the user names, or the world of shapes.
+    pub fn open(args: &EvaluateArgs, model: &ModelConfig) -> anyhow::Result<Self> {
+        let vae = model.vae.as_ref();
+        let size = vae
+            .context("this model has no VAE to make videos with")?
+            .image_size();
+        let window = model.transformer.as_ref().map(|dit| dit.num_frames);
+        let frames = args.frames.map(usize::from);
+        let samples = args.samples.get();
+        let Some(path) = &args.data else {
+            let shapes = ShapesConfig {
+                size,
+                frames: frames.or(window).unwrap_or(FRAMES),
+                ..ShapesConfig::default()
+            };
+            let name = format!("world of shapes, seeds from {HELD_OUT_SEED} on");
+            return Self::shapes(name, shapes, samples, 0, HELD_OUT_SEED);
+        };
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).with_context(|| format!("{name}: cannot read"))?;
+        let File { data } = toml::from_str(&text).with_context(|| name.clone())?;
+        let held_out = data.held_out;
+        let data = match (data.shapes, data.videos, data.latents) {
+            (Some(mut shapes), None, None) => {
+                shapes.frames = frames.or(window).unwrap_or(shapes.frames);
+                check_size(&name, shapes.size, size)?;
+                ensure!(
+                    data.clips >= held_out,
+                    "{name}: data.held_out is {held_out}, above data.clips, which is {}",
+                    data.clips
+                );
+                let first = data.clips - held_out;
+                Self::shapes(name, shapes, data.clips, first, data.first_seed)?
+            }
+            (None, Some(mut videos), None) => {
+                videos.frames = frames.unwrap_or(videos.frames);
+                check_size(&name, videos.size, size)?;
+                let folder = data.path.with_context(|| {
+                    format!("{name}: [data.videos] needs data.path, a folder of videos")
+                })?;
+                Self::videos(name, &folder, videos, held_out)?
+            }
+            (None, None, Some(_)) => {
+                bail!("{name}: data.latents holds no pictures to measure against")
+            }
+            _ => bail!("{name}: [data] must have exactly one of [data.shapes] and [data.videos]"),
+        };
+        ensure!(
+            samples <= held_out,
+            "--samples is {samples}, and {} holds out {held_out} clips: ask for fewer, or raise \
+             data.held_out, if the model was not trained on them",
+            path.display()
+        );
+        Ok(data)
+    }
+
+    fn shapes(
+        name: String,
+        config: ShapesConfig,
+        clips: usize,
+        first: usize,
+        first_seed: u64,
+    ) -> anyhow::Result<Self> {
+        let world = ShapesWorld::new(config)?;
+        Ok(Self {
+            name,
+            frames: world.config().frames,
+            world: Some(laws(world.config())),
+            clips: Box::new(ShapesDataset::new(world, clips, first_seed)),
+            first,
+        })
+    }
+
+    fn videos(
+        name: String,
+        folder: &Path,
+        config: VideoFolderConfig,
+        held_out: usize,
+    ) -> anyhow::Result<Self> {
+        let frames = config.frames;
+        let clips = open_folder(folder, config)?;
+        let first = clips.len().checked_sub(held_out).with_context(|| {
+            format!(
+                "{name}: data.held_out is {held_out}, and there are {} clips",
+                clips.len()
+            )
+        })?;
+        Ok(Self {
+            name,
+            frames,
+            clips: Box::new(clips),
+            first,
+            world: None,
+        })
+    }
+
+    /// The laws of the data, if they are a world of shapes.
+    pub fn world(&self) -> Option<&World> {
+        self.world.as_ref()
+    }
+
+    /// The frames of a held-out clip.
+    pub fn clip(&self, index: usize) -> anyhow::Result<Vec<Frame>> {
+        let item = self.clips.get(self.first + index);
+        let item = item.with_context(|| format!("clip {index} of {}", self.name))?;
+        Ok(item.clip.into_frames())
+    }
+}
+
+/// The clips of a folder of videos; those that are skipped are told.
+pub fn open_folder(path: &Path, config: VideoFolderConfig) -> anyhow::Result<VideoFolder> {
+    let folder = VideoFolder::open(path, config, |_, _, _| {})?;
+    for skipped in folder.skipped() {
+        eprintln!("skipped {}: {}", skipped.path.display(), skipped.reason);
+    }
+    Ok(folder)
+}
+
+fn check_size(name: &str, data: usize, model: usize) -> anyhow::Result<()> {
+    ensure!(
+        data == model,
+        "{name}: the data have size {data}, and the model makes frames of {model}x{model}"
+    );
+    Ok(())
+}
+
+/// What is known of a world of shapes.
+fn laws(config: &ShapesConfig) -> World {
+    let outline = |kind: &ShapeKind| match kind {
+        ShapeKind::Circle => Outline::Circle,
+        ShapeKind::Square => Outline::Square,
+        ShapeKind::Triangle => Outline::Triangle,
+        ShapeKind::Diamond => Outline::Diamond,
+        ShapeKind::Cross => Outline::Cross,
+    };
+    World {
+        background: config.background,
+        palette: PALETTE.to_vec(),
+        outlines: config.shapes.iter().map(outline).collect(),
+        shapes: config.min_shapes..=config.max_shapes,
+        radius: config.min_radius..=config.max_radius,
+        min_speed: config.min_speed,
+        collide: config.collide,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ar_metrics::world::{Failures, WorldReport, measure};
+
+    /// The floor under every figure: what the measures say of rendered ground truth.
+    #[test]
+    fn ground_truth_is_lawful() {
+        let config = ShapesConfig::default();
+        let world = laws(&config);
+        let shapes = ShapesWorld::new(config).unwrap();
+        let clips: Vec<_> = (0..200)
+            .map(|i| shapes.clip(HELD_OUT_SEED + i).clip)
+            .map(|clip| measure(&world, clip.frames(), None))
+            .collect();
+        let report = WorldReport::new(&clips);
+        assert_eq!(report.object_count.mean, Some(1.0));
+        assert_eq!(report.failures, Failures::default());
+        // Rounding to pixels of 8 bits.
+        for (curve, most) in [
+            (&report.radius_drift, 0.001),
+            (&report.velocity_error, 0.01),
+            (&report.energy_drift, 0.01),
+        ] {
+            assert!(curve.mean.unwrap() < most, "{curve:?}");
+        }
+        assert!(report.reflections > 100 && report.collisions > 20);
+        assert!(report.reflection_error.unwrap() < 0.5);
+        assert!(report.collision_error.unwrap() < 1.0);
+    }
+}

@@ -1,0 +1,121 @@
+//! `ar-sample evaluate`: ground truth, its reconstruction and samples, measured in one way and put side
+//! by side.
+//!
+//! Every clip is measured by itself and its measures are written down at once ([`records`]), so that a
+//! run that was stopped goes on where it was, and runs that share a folder share the work.
+
+mod data;
+mod metrics;
+mod page;
+mod records;
+mod report;
+mod settings;
+mod shard;
+mod sources;
+
+use ar_files::write_atomically;
+
+use anyhow::Context;
+
+use crate::cli::EvaluateArgs;
+use crate::model::{ModelSource, open_device};
+use crate::progress::Progress;
+use data::Data;
+use records::Records;
+use report::Report;
+use settings::Settings;
+use sources::Sources;
+
+pub use metrics::Metric;
+pub use shard::Shard;
+
+/// Measures what is not measured yet and writes the report when all is.
+pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
+    let source = ModelSource::new(args.model.model.as_deref());
+    let config = source.config()?;
+    let data = Data::open(args, &config)?;
+    let settings = Settings::new(args, &source, &config, &data)?;
+    let (_, device) = open_device(&args.model.device)?;
+    let mut records = Records::open(&args.out, &settings.protocol, args.shard)?;
+
+    let all = args.shard.part(settings.samples);
+    let total = all.len() * settings.sources.len();
+    let measured = |records: &Records| -> usize {
+        let done = |name: &str| all.clone().filter(|clip| records.has(name, *clip)).count();
+        let sources = settings.sources.iter();
+        sources.map(|source| done(&source.to_string())).sum()
+    };
+    let mut done = measured(&records);
+    if done < total {
+        let model = source.load(&device)?;
+        let videos = settings.videos.as_ref();
+        let sources = Sources::new(&model, &device, &settings, &data, videos);
+        let mut progress = Progress::new("clip", total, String::new(), args.quiet);
+        for source in &settings.sources {
+            let name = source.to_string();
+            let missing: Vec<usize> = all
+                .clone()
+                .filter(|clip| !records.has(&name, *clip))
+                .collect();
+            for clips in consecutive(&missing, args.batch.get()) {
+                progress.update(done, name.clone());
+                let videos = sources.videos(source, clips.clone())?;
+                for (clip, video) in clips.zip(videos) {
+                    let truth = data.clip(clip)?;
+                    let measures = settings.measure(source, &video, &truth, data.world());
+                    records.add(&name, clip, measures)?;
+                    done += 1;
+                }
+            }
+        }
+    }
+
+    match Report::new(&settings, &records) {
+        Some(report) => write(args, &report),
+        None => crate::print(&format!(
+            "{}: {done} clips of this part are measured; the report waits for the other parts\n",
+            args.out.display()
+        )),
+    }
+}
+
+/// Runs of consecutive numbers of at most `most`.
+fn consecutive(numbers: &[usize], most: usize) -> Vec<std::ops::Range<usize>> {
+    let mut runs: Vec<std::ops::Range<usize>> = Vec::new();
+    for &number in numbers {
+        match runs.last_mut() {
+            Some(run) if run.end == number && run.len() < most => run.end += 1,
+            _ => runs.push(number..number + 1),
+        }
+    }
+    runs
+}
+
+fn write(args: &EvaluateArgs, report: &Report) -> anyhow::Result<()> {
+    let json = serde_json::to_string_pretty(report).expect("a report is plain values") + "\n";
+    let page = page::html(report).map_err(|error| anyhow::anyhow!("cannot draw: {error}"))?;
+    for (name, text) in [("report.json", json), ("report.html", page)] {
+        let path = args.out.join(name);
+        write_atomically(&path, text.as_bytes())
+            .with_context(|| format!("{}: cannot write", path.display()))?;
+    }
+    crate::print(&format!(
+        "{}\n{}\n",
+        report.table(),
+        args.out.join("report.html").display()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_consecutive_and_short() {
+        assert_eq!(
+            consecutive(&[0, 1, 2, 3, 5, 6, 9], 3),
+            [0..3, 3..4, 5..7, 9..10]
+        );
+        assert!(consecutive(&[], 3).is_empty());
+    }
+}

@@ -1,0 +1,52 @@
+use std::ops::Range;
+use std::str::FromStr;
+
+/// One of several equal parts of the work, `i/n` with `i` from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    pub index: usize,
+    pub count: usize,
+}
+
+impl Shard {
+    /// This part of `0..len`; the parts differ by one at most.
+    pub fn part(self, len: usize) -> Range<usize> {
+        let bound = |index: usize| (index as u128 * len as u128 / self.count as u128) as usize;
+        bound(self.index)..bound(self.index + 1)
+    }
+}
+
+impl FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers = text
+            .split_once('/')
+            .and_then(|(index, count)| Some((index.parse().ok()?, count.parse().ok()?)));
+        match numbers {
+            Some((index, count)) if index < count => Ok(Self { index, count }),
+            _ => Err("a part is i/n with i from 0 to n - 1: 0/4, 1/4, 2/4 and 3/4".into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_cover_everything_once() {
+        for (len, count) in [(10, 3), (2, 5), (0, 2), (64, 1)] {
+            let parts = (0..count).flat_map(|index| Shard { index, count }.part(len));
+            assert_eq!(parts.collect::<Vec<_>>(), (0..len).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn reads_i_of_n() {
+        assert_eq!("1/4".parse(), Ok(Shard { index: 1, count: 4 }));
+        for wrong in ["4/4", "1", "a/b", "-1/2", "0/0"] {
+            assert!(wrong.parse::<Shard>().is_err(), "{wrong}");
+        }
+    }
+}
