@@ -1,68 +1,214 @@
-//! A whole sampling run of the small preset, from noise to the latents of a clip, by whole windows
-//! and by active frames; `vae` measures their decoding.
+//! A whole sampling run, from noise to the latents of a clip: by full windows and by active
+//! frames, and how soon each has the first frame; `vae` measures their decoding.
+//!
+//! The two take turns, so that a busy machine is busy for both. Beside the results lie the models,
+//! the noise and the latents, which `benches/pytorch` reads.
 
-use ar_benches::{small_diffusion, wait};
-use ar_diffusion::{HostNoise, Iteration, SamplerConfig};
-use ar_model::Transformer;
-use criterion::{
-    BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
-};
+use std::time::{Duration, Instant};
 
-/// A fifth of the steps and step differences that one samples with (50; 0, 5 and 50), which is a
-/// fifth of the iterations: 10, 25 and 160 for 16 frames.
-const STEPS: usize = 10;
-const AR_STEPS: [usize; 3] = [0, 1, STEPS];
+use ar_benches::{Results, noise, seconds, small_diffusion};
+use ar_diffusion::{HostNoise, NoiseSource, Sampler, SamplerConfig, Sampling};
+use ar_dit::{CausalMask, DitConfig};
+use ar_model::{ModelConfig, Precision, Transformer, VideoModel};
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{Device, Tensor};
+use serde::Serialize;
 
-fn latents(criterion: &mut Criterion) {
+const STEPS: usize = 50;
+const AR_STEPS: [usize; 6] = [0, 1, 5, 10, 25, STEPS];
+
+/// Runs of each sampler at each step difference: so many, or fewer if they take longer than this
+/// together.
+const RUNS: usize = 5;
+const TIME: Duration = Duration::from_secs(20);
+
+/// What was found at one step difference of one network.
+#[derive(Serialize)]
+struct Row {
+    network: &'static str,
+    ar_step: usize,
+    runs: usize,
+    full_window: Times,
+    active_frames: Times,
+}
+
+/// Medians over the runs of one sampler.
+#[derive(Serialize)]
+struct Times {
+    seconds: f64,
+    first_frame_seconds: f64,
+    frame_evaluations: usize,
+}
+
+/// One run of one sampler.
+struct Run {
+    seconds: f64,
+    first_frame_seconds: f64,
+    frame_evaluations: usize,
+    /// `[1, frames, tokens, channels]`
+    latents: Tensor<4>,
+}
+
+fn main() {
     let device = ar_benches::device();
-    let run = small_diffusion();
-    let dit = &run.transformer;
-    let frames = dit.num_frames;
-    let transformer = Transformer::new(dit, &run.conditioning, &device).expect("a transformer");
-    let context = transformer
-        .sampling_context(None, 1, 1.0)
-        .expect("a context");
-    let noise = HostNoise::new(0, [1, dit.tokens_per_frame, dit.in_channels], &device);
-    let diffusion = run.diffusion.init().expect("a diffusion process");
+    let results = Results::new(env!("CARGO_TARGET_TMPDIR"), "sampling");
+    let mut rows = Vec::new();
+    for (name, config) in networks() {
+        let mut model = VideoModel::init(config, &device).expect("a model");
+        let transformer = model.transformer().expect("a transformer").clone();
+        model.set_transformer(transformer.map(&mut Perturb));
+        model
+            .save(&results.path(name), Precision::Full)
+            .expect("the target folder can be written");
+        rows.extend(measure(name, &model, &device, &results));
+    }
+    results.write(&rows);
+}
 
-    let group = format!("sampling_small_{frames}_frames_{STEPS}_steps");
-    let mut group = criterion.benchmark_group(group);
-    group.throughput(Throughput::Elements(frames as u64));
-    group.sampling_mode(SamplingMode::Flat);
-    for ar_step in AR_STEPS {
+/// The small preset, and the published network with its blocks of a fifth of the width and number,
+/// under the mask that lets nothing flow back in time.
+fn networks() -> [(&'static str, ModelConfig); 2] {
+    let small = small_diffusion();
+    let larger = DitConfig {
+        hidden_size: 256,
+        depth: 6,
+        num_heads: 4,
+        causal_mask: CausalMask::TemporalCausal,
+        ..DitConfig::published()
+    };
+    let small = ModelConfig {
+        diffusion: small.diffusion,
+        conditioning: small.conditioning,
+        transformer: Some(small.transformer),
+        ..ModelConfig::default()
+    };
+    let larger = ModelConfig {
+        transformer: Some(larger),
+        ..ModelConfig::default()
+    };
+    [("small", small), ("larger", larger)]
+}
+
+/// Adds a little noise to all weights: fresh modulation and final layers are zero, and nothing
+/// would depend on the rest.
+struct Perturb;
+
+impl ModuleMapper for Perturb {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|weight| {
+            let difference = noise(weight.dims(), &weight.device());
+            weight + difference * 0.02
+        })
+    }
+}
+
+/// Every step difference; the noise and the last latents of both samplers go to files.
+fn measure(name: &'static str, model: &VideoModel, device: &Device, results: &Results) -> Vec<Row> {
+    let transformer = model.transformer().expect("a transformer");
+    let dit = transformer.dit().config();
+    let frames = dit.num_frames;
+    let noise = HostNoise::new(0, [1, dit.tokens_per_frame, dit.in_channels], device);
+    let start = (0..frames).map(|frame| noise.start(frame)).collect();
+    let start = Tensor::cat(start, 1);
+    results.write_tensors(
+        &format!("{name}/noise.safetensors"),
+        vec![("noise".into(), start)],
+    );
+
+    let mut latents = Vec::new();
+    let rows = AR_STEPS.map(|ar_step| {
         let config = SamplerConfig {
             steps: STEPS,
             ar_step,
             eta: 0.0,
         };
-        let sampler = diffusion
-            .sampler(config, frames, frames)
-            .expect("a sampler");
-        let mut measure = |method: &str, run: &dyn Fn() -> Vec<Iteration>| {
-            let id = BenchmarkId::new(method, format!("ar_step_{ar_step}"));
-            group.bench_function(id, |bencher| {
-                bencher.iter(|| {
-                    let iterations = run();
-                    wait(&device);
-                    iterations
-                });
-            });
+        let sampler = model.diffusion().sampler(config, frames, frames);
+        let sampler = sampler.expect("a sampler");
+        let (mut full_window, mut active_frames) = (Vec::new(), Vec::new());
+        let begin = Instant::now();
+        while full_window.len() < RUNS && (full_window.is_empty() || begin.elapsed() < TIME) {
+            full_window.push(run(full, &sampler, transformer, &noise, device));
+            active_frames.push(run(active, &sampler, transformer, &noise, device));
+        }
+        for (method, runs) in [
+            ("full_window", &full_window),
+            ("active_frames", &active_frames),
+        ] {
+            let last = &runs[runs.len() - 1];
+            latents.push((format!("{method}/ar_step_{ar_step}"), last.latents.clone()));
+        }
+        let row = Row {
+            network: name,
+            ar_step,
+            runs: full_window.len(),
+            full_window: medians(&full_window),
+            active_frames: medians(&active_frames),
         };
-        measure("full_window", &|| {
-            sampler.run(&transformer, &noise, context.clone()).collect()
-        });
-        let causal = transformer.causal().expect("a causal preset");
-        measure("active_frames", &|| {
-            sampler
-                .run_active_frames(causal, &noise, context.clone())
-                .collect()
-        });
+        println!(
+            "sampling/{name}/ar_step_{ar_step}: full window {:.3} s, active frames {:.3} s",
+            row.full_window.seconds, row.active_frames.seconds
+        );
+        row
+    });
+    results.write_tensors(&format!("{name}/latents.safetensors"), latents);
+    rows.into()
+}
+
+type Method = for<'a> fn(&'a Sampler, &'a Transformer, &'a HostNoise) -> Sampling<'a, HostNoise>;
+
+fn full<'a>(
+    sampler: &'a Sampler,
+    transformer: &'a Transformer,
+    noise: &'a HostNoise,
+) -> Sampling<'a, HostNoise> {
+    let context = transformer.sampling_context(None, 1, 1.0);
+    sampler.run(transformer, noise, context.expect("a context"))
+}
+
+fn active<'a>(
+    sampler: &'a Sampler,
+    transformer: &'a Transformer,
+    noise: &'a HostNoise,
+) -> Sampling<'a, HostNoise> {
+    let context = transformer.sampling_context(None, 1, 1.0);
+    let causal = transformer.causal().expect("a causal network");
+    sampler.run_active_frames(causal, noise, context.expect("a context"))
+}
+
+fn run(
+    method: Method,
+    sampler: &Sampler,
+    transformer: &Transformer,
+    noise: &HostNoise,
+    device: &Device,
+) -> Run {
+    let start = Instant::now();
+    let (mut first_frame_seconds, mut frame_evaluations) = (None, 0);
+    let mut latents = Vec::new();
+    for iteration in method(sampler, transformer, noise) {
+        frame_evaluations += iteration.frame_evaluations;
+        if !iteration.finished.is_empty() {
+            first_frame_seconds.get_or_insert_with(|| seconds(start, device));
+        }
+        latents.extend(iteration.finished.into_iter().map(|frame| frame.latent));
+    }
+    Run {
+        seconds: seconds(start, device),
+        first_frame_seconds: first_frame_seconds.expect("a clip has a first frame"),
+        frame_evaluations,
+        latents: Tensor::cat(latents, 1),
     }
 }
 
-criterion_group! {
-    name = benches;
-    config = ar_benches::criterion();
-    targets = latents
+fn medians(runs: &[Run]) -> Times {
+    let median = |time: fn(&Run) -> f64| {
+        let mut times: Vec<f64> = runs.iter().map(time).collect();
+        times.sort_by(f64::total_cmp);
+        f64::midpoint(times[(times.len() - 1) / 2], times[times.len() / 2])
+    };
+    Times {
+        seconds: median(|run| run.seconds),
+        first_frame_seconds: median(|run| run.first_frame_seconds),
+        frame_evaluations: runs[0].frame_evaluations,
+    }
 }
-criterion_main!(benches);

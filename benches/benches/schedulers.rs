@@ -1,5 +1,6 @@
 //! The arithmetic around the networks: it must stay far below a step of either.
 
+use ar_benches::FoppTables;
 use ar_schedulers::{AdConfig, AdPlan, FrameState, TimestepSampler};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rand::SeedableRng;
@@ -9,15 +10,30 @@ use std::hint::black_box;
 /// The published number of training timesteps.
 const TIMESTEPS: usize = 1000;
 
-/// The timesteps of one training clip.
+/// The timesteps of one training clip: in closed form, and as the paper draws them, for which the
+/// tables are made beforehand.
 fn fopp(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("fopp");
+    let clip = |frames| format!("{frames}_frames");
     for frames in [16, 128, 4096] {
         group.throughput(Throughput::Elements(frames as u64));
-        let id = BenchmarkId::from_parameter(format!("{frames}_frames"));
+        let id = BenchmarkId::new("closed_form", clip(frames));
         group.bench_function(id, |bencher| {
             let mut rng = ChaCha8Rng::seed_from_u64(0);
             bencher.iter(|| TimestepSampler::Fopp.sample(frames, TIMESTEPS, &mut rng));
+        });
+    }
+    for frames in [16, 128] {
+        group.throughput(Throughput::Elements(frames as u64));
+        let id = BenchmarkId::new("dynamic_programme", clip(frames));
+        group.bench_function(id, |bencher| {
+            let tables = FoppTables::new(frames, TIMESTEPS);
+            let mut rng = ChaCha8Rng::seed_from_u64(0);
+            bencher.iter(|| tables.sample(&mut rng));
+        });
+        let id = BenchmarkId::new("dynamic_programme_tables", clip(frames));
+        group.bench_function(id, |bencher| {
+            bencher.iter(|| FoppTables::new(black_box(frames), TIMESTEPS));
         });
     }
 }

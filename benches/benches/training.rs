@@ -41,9 +41,10 @@ fn transformer(criterion: &mut Criterion) {
         bencher.iter(|| {
             let noisy = diffusion.corrupt(x0.clone(), eps.clone(), &timesteps);
             let target = diffusion.target(x0.clone(), eps.clone(), &timesteps);
-            let context = trainer.model.context().unconditional(batch);
-            let prediction = trainer.model.predict(noisy, t.clone(), context);
-            let report = trainer.update(run.loss.loss(prediction, target));
+            let context = trainer.model().context().unconditional(batch);
+            let prediction = trainer.model().predict(noisy, t.clone(), context);
+            trainer.accumulate(run.loss.loss(prediction, target), 1.0);
+            let report = trainer.update();
             wait(&device);
             report
         });
@@ -58,13 +59,18 @@ fn vae(criterion: &mut Criterion) {
     let mut trainer = Trainer::new(network, &run.optimizer, STEPS);
     let pixels = pixels([batch, 1], run.vae.image_size(), &device);
 
-    let draw = vae::Draw { seed: 0, step: 0 };
+    let draw = vae::Draw {
+        seed: 0,
+        step: 0,
+        first_clip: 0,
+    };
     let mut group = criterion.benchmark_group("training_step");
     group.throughput(Throughput::Elements(batch as u64));
     group.bench_function(format!("vae_small_batch_{batch}_of_1_frame"), |bencher| {
         bencher.iter(|| {
-            let loss = vae::loss(&trainer.model, pixels.clone(), &run.loss, draw);
-            let report = trainer.update(loss);
+            let loss = vae::loss(trainer.model(), pixels.clone(), &run.loss, draw);
+            trainer.accumulate(loss, 1.0);
+            let report = trainer.update();
             wait(&device);
             report
         });

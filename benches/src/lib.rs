@@ -3,15 +3,24 @@
 //! The small preset is that of `configs/shapes`, read from there: its sizes are written nowhere
 //! else. Throughput counts frames in every bench.
 //!
-//! `cargo xtask bench` runs the benches and prints one table. The device is that of the environment
-//! variable `AR_DEVICE`, a name of `ar-sample devices`, or else the preferred one.
+//! `cargo xtask bench` runs the benches and prints their tables. The device is that of the
+//! environment variable `AR_DEVICE`, a name of `ar-sample devices`, or else the preferred one.
+//!
+//! Criterion measures what takes a moment. `sampling` and `long_stream`, which take seconds to
+//! minutes a run, measure themselves and leave `results.json` in a folder of their name.
 #![warn(missing_docs)]
+
+mod fopp_tables;
+mod results;
 
 use std::time::Duration;
 
 use ar_train::config::{DiffusionRun, VaeRun, read_config};
 use burn::tensor::{Device, Distribution, Tensor};
 use criterion::Criterion;
+
+pub use fopp_tables::FoppTables;
+pub use results::{Results, seconds};
 
 /// The device to measure on.
 ///

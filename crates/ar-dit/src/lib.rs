@@ -33,6 +33,7 @@
 mod attention;
 mod block;
 mod causal;
+mod checkpointing;
 mod config;
 mod mask;
 mod mlp;

@@ -67,14 +67,15 @@ impl PositionTables {
         match self {
             Self::SinCos(table) => {
                 let rows = table.rows(frames.start * tokens..frames.end * tokens, &device);
-                video + rows.reshape([1, length, tokens, width])
+                let rows = rows.reshape([1, length, tokens, width]);
+                let rows = rows.cast(video.dtype());
+                video + rows
             }
             Self::Rotary(_) => video,
             Self::FrameRotary { tokens: table, .. } => {
-                video
-                    + table
-                        .rows(0..tokens, &device)
-                        .reshape([1, 1, tokens, width])
+                let rows = table.rows(0..tokens, &device);
+                let rows = rows.reshape([1, 1, tokens, width]).cast(video.dtype());
+                video + rows
             }
         }
     }

@@ -34,7 +34,9 @@ impl TimestepEmbedder {
     /// - `timesteps`: `[batch, frames]`
     /// - output: `[batch, frames, width]`
     pub fn forward(&self, timesteps: Tensor<2, Int>) -> Tensor<3> {
+        // In 32 bits whatever the network computes in: 16 would blur neighbouring timesteps.
         let embedding = timestep_embedding(timesteps, FREQUENCIES);
+        let embedding = embedding.cast(self.mlp_in.weight.val().dtype());
         apply(&self.mlp_out, silu(apply(&self.mlp_in, embedding)))
     }
 }

@@ -15,8 +15,9 @@ use std::path::Path;
 
 use tempfile::{Builder, NamedTempFile, TempDir};
 
-/// Hidden, so that listings do not take it for a result, should the process be killed.
-const TEMPORARY_PREFIX: &str = ".unfinished-";
+/// How names of temporary files and folders begin: hidden, so that listings do not take them for
+/// results, should the process be killed.
+pub const TEMPORARY_PREFIX: &str = ".unfinished-";
 
 /// Writes `bytes` to a temporary sibling of `path` and moves it there. Missing folders above are
 /// made.

@@ -19,7 +19,7 @@ pub fn layer_norm<const D: usize>(x: Tensor<D>, epsilon: f64) -> Tensor<D> {
 
 fn layer_norm_plain<const D: usize>(x: Tensor<D>, epsilon: f64) -> Tensor<D> {
     let width = x.dims()[D - 1];
-    let ones = Tensor::ones([width], &x.device());
+    let ones = Tensor::ones([width], (&x.device(), x.dtype()));
     module::layer_norm(x, ones, None, epsilon)
 }
 

@@ -176,7 +176,8 @@ impl Rotation {
         // Whole rows against tables are several times faster than each half of the pairs by itself.
         let pairs = x.clone().reshape([batch, heads, sequence, head_dim / 2, 2]);
         let swapped = pairs.flip([4]).reshape([batch, heads, sequence, head_dim]);
-        x * self.cos.clone() + swapped * self.sin.clone()
+        let [cos, sin] = [&self.cos, &self.sin].map(|table| table.clone().cast(x.dtype()));
+        x * cos + swapped * sin
     }
 }
 

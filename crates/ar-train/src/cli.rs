@@ -2,9 +2,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use ar_files::write_atomically;
 use ar_model::{ModelConfig, Precision, VideoModel};
 use ar_train::config::{DiffusionRun, LatentsRun, VaeRun, read_config};
+use ar_train::presets::{PRESETS, preset};
 use ar_train::run::Ending;
 use ar_train::{diffusion, latents, vae};
 use burn_train::Interrupter;
@@ -14,7 +16,8 @@ use serde::de::DeserializeOwned;
 
 /// Trains AR-Diffusion models on your videos.
 ///
-/// The stages are `vae`, `latents` and `diffusion`, in this order.
+/// The stages are `vae`, `latents` and `diffusion`, in this order. Each reads a configuration:
+/// `ar-train init` writes one to start from, with comments.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -30,6 +33,10 @@ enum Command {
     Latents(Stage),
     /// Trains a transformer on encoded latents.
     Diffusion(Stage),
+    /// Lists the configurations that `init` can write.
+    Presets,
+    /// Writes a configuration to start from, with comments.
+    Init(Init),
     /// Makes a model directory out of published checkpoints.
     Import(Import),
     /// Copies a model directory, in half precision where asked.
@@ -38,18 +45,30 @@ enum Command {
 
 #[derive(Args)]
 struct Stage {
-    /// Configuration of the stage, in TOML.
+    /// Configuration of the stage, in TOML; `ar-train init` writes one with every key and its
+    /// default.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// Overrides a key of the configuration, such as run.steps=500; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Goes on from the newest checkpoint of the run.
+    /// Goes on from the newest complete checkpoint of the run, if there is one, and says which keys
+    /// of the configuration changed since. Without it a folder that holds a run is refused.
     #[arg(long)]
     resume: bool,
     /// Device to compute on; `ar-sample devices` lists them.
     #[arg(long, value_name = "NAME", default_value = "auto")]
     device: String,
+}
+
+#[derive(Args)]
+struct Init {
+    /// What to start from; `ar-train presets` lists them.
+    #[arg(long, value_name = "NAME")]
+    preset: String,
+    /// File to write; it must not exist yet [default: the preset's name with .toml].
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -117,6 +136,24 @@ pub fn run() -> Result<ExitCode> {
             let device = ar_device::open(&stage.device)?;
             let ending = diffusion::train(&config, stage.resume, &device, interrupter()?)?;
             Ok(farewell(ending, &config.run.out))
+        }
+        Command::Presets => {
+            for preset in PRESETS {
+                println!("{:18} {:10} {}", preset.name, preset.stage, preset.about);
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Init(init) => {
+            let preset = preset(&init.preset)?;
+            let out = init
+                .out
+                .unwrap_or_else(|| PathBuf::from(format!("{}.toml", preset.name)));
+            ensure!(!out.exists(), "{}: exists already", out.display());
+            write_atomically(&out, preset.text.as_bytes())
+                .with_context(|| out.display().to_string())?;
+            println!("{}: edit it, then", out.display());
+            println!("  ar-train {} --config {}", preset.stage, out.display());
+            Ok(ExitCode::SUCCESS)
         }
         Command::Import(import) => {
             let file = import.config.display();

@@ -1,5 +1,8 @@
 //! Configuration files of the stages.
 
+mod discriminator;
+mod optimizer;
+
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -11,12 +14,20 @@ use ar_schedulers::TimestepSampler;
 use ar_vae::VaeConfig;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+pub use discriminator::DiscriminatorConfig;
+pub use optimizer::{LearningRateSchedule, OptimizerConfig};
+
 /// `ar-train vae --config`: trains an AR-VAE on single frames or clips.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct VaeRun {
     /// What the trained model is called.
     pub name: String,
+    /// Which parameters train.
+    pub stage: VaeStage,
+    /// Model directory whose weights training starts from; fresh ones if it is not given. The
+    /// temporal stage starts from the model of an image stage.
+    pub start_from: Option<PathBuf>,
     /// How long, and where to.
     pub run: RunConfig,
     /// What to train on.
@@ -25,8 +36,21 @@ pub struct VaeRun {
     pub optimizer: OptimizerConfig,
     /// What to optimise.
     pub loss: VaeLossConfig,
+    /// The network that tells reconstructions from data; none if it is not given.
+    pub discriminator: Option<DiscriminatorConfig>,
     /// The network.
     pub vae: VaeConfig,
+}
+
+/// Which parameters of a VAE train.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VaeStage {
+    /// All, on single frames or short clips.
+    #[default]
+    Image,
+    /// Those of the temporal blocks alone, on clips.
+    Temporal,
 }
 
 /// `ar-train diffusion --config`: trains a transformer on the latents of a VAE.
@@ -55,6 +79,12 @@ pub struct DiffusionRun {
     pub short_clips: f64,
     /// Probability of training a clip on the null context in place of its own.
     pub context_dropout: f64,
+    /// Whether the backward pass computes blocks again in place of keeping what they computed: the
+    /// memory of one block, for one more forward pass.
+    pub recompute_blocks: bool,
+    /// Floats that the network computes in. Weights, their average and the optimizer's state are
+    /// 32-bit floats always, and so are the loss and the sum of gradients.
+    pub precision: ComputePrecision,
     /// The diffusion process.
     pub diffusion: DiffusionConfig,
     /// What the transformer is conditioned on.
@@ -78,12 +108,25 @@ impl Default for DiffusionRun {
             standardize_latents: false,
             short_clips: 0.0,
             context_dropout: 0.0,
+            recompute_blocks: false,
+            precision: ComputePrecision::F32,
             diffusion: DiffusionConfig::default(),
             conditioning: ConditioningConfig::default(),
             transformer: DitConfig::default(),
             sampling: SamplingConfig::default(),
         }
     }
+}
+
+/// Floats that a network computes in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ComputePrecision {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits with the range of 32, which needs no scaling of the loss.
+    Bf16,
 }
 
 /// `ar-train latents --config`: encodes a dataset with a VAE.
@@ -106,18 +149,24 @@ pub struct RunConfig {
     pub out: PathBuf,
     /// Optimisation steps.
     pub steps: usize,
-    /// Clips a step.
+    /// Clips that pass through the network together.
     pub batch_size: usize,
+    /// Batches whose gradients are averaged into one step.
+    pub accumulate: usize,
     /// Seed of initialisation, data order, timesteps and noise.
     pub seed: u64,
     /// Steps between lines of `metrics.jsonl`.
     pub log_every: usize,
     /// Steps between measurements on held-out data; 0 is never.
     pub eval_every: usize,
+    /// Steps between samples of the averaged weights, in the run's folder; 0 is never.
+    pub sample_every: usize,
     /// Steps between checkpoints; 0 is at the end only.
     pub checkpoint_every: usize,
     /// Newest checkpoints that are kept.
     pub keep_checkpoints: usize,
+    /// Checkpoints of every so many steps are kept for good; 0 keeps none.
+    pub keep_every: usize,
 }
 
 impl Default for RunConfig {
@@ -126,12 +175,22 @@ impl Default for RunConfig {
             out: PathBuf::from("runs/unnamed"),
             steps: 1000,
             batch_size: 8,
+            accumulate: 1,
             seed: 0,
             log_every: 20,
             eval_every: 500,
+            sample_every: 0,
             checkpoint_every: 500,
             keep_checkpoints: 2,
+            keep_every: 0,
         }
+    }
+}
+
+impl RunConfig {
+    /// Clips that a step is computed from.
+    pub fn clips_per_step(&self) -> usize {
+        self.batch_size * self.accumulate
     }
 }
 
@@ -166,79 +225,6 @@ impl Default for DataConfig {
             videos: None,
             latents: None,
         }
-    }
-}
-
-/// AdamW, learning-rate schedule, clipping and averaging. Defaults are the published ones.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct OptimizerConfig {
-    /// Peak learning rate.
-    pub learning_rate: f64,
-    /// Steps over which the learning rate rises linearly from 0.
-    pub warmup_steps: usize,
-    /// How the learning rate falls after the warm-up.
-    pub schedule: LearningRateSchedule,
-    /// Decoupled weight decay.
-    pub weight_decay: f32,
-    /// AdamW's decay of the first moment.
-    pub beta_1: f32,
-    /// AdamW's decay of the second moment.
-    pub beta_2: f32,
-    /// AdamW's epsilon.
-    pub epsilon: f32,
-    /// Largest norm of the gradient over all trained parameters; 0 is no clipping.
-    pub clip_norm: f64,
-    /// Largest decay of the moving average of the weights; after n steps it is
-    /// `min(ema_decay, (1 + n) / (10 + n))`.
-    pub ema_decay: f64,
-}
-
-impl Default for OptimizerConfig {
-    fn default() -> Self {
-        Self {
-            learning_rate: 2e-4,
-            warmup_steps: 0,
-            schedule: LearningRateSchedule::Constant,
-            weight_decay: 1e-4,
-            beta_1: 0.9,
-            beta_2: 0.999,
-            epsilon: 1e-8,
-            clip_norm: 1.0,
-            ema_decay: 0.9999,
-        }
-    }
-}
-
-/// How the learning rate falls after the warm-up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LearningRateSchedule {
-    /// Not at all.
-    #[default]
-    Constant,
-    /// Half a cosine to 0 at the last step.
-    Cosine,
-    /// A line to 0 at the last step.
-    Linear,
-}
-
-impl OptimizerConfig {
-    /// The learning rate of `step` (from 0) of a run of `steps` steps.
-    pub fn learning_rate_at(&self, step: usize, steps: usize) -> f64 {
-        if step < self.warmup_steps {
-            return self.learning_rate * (step + 1) as f64 / self.warmup_steps as f64;
-        }
-        let length = steps.saturating_sub(self.warmup_steps).max(1);
-        let progress = ((step - self.warmup_steps) as f64 / length as f64).min(1.0);
-        self.learning_rate
-            * match self.schedule {
-                LearningRateSchedule::Constant => 1.0,
-                LearningRateSchedule::Cosine => {
-                    0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
-                }
-                LearningRateSchedule::Linear => 1.0 - progress,
-            }
     }
 }
 
@@ -284,11 +270,24 @@ pub fn read_config<C: DeserializeOwned>(text: &str, overrides: &[String]) -> Res
     if overrides.is_empty() {
         return Ok(config);
     }
-    let mut table: toml::Table = toml::from_str(text)?;
-    for text in overrides {
-        set(&mut table, text)?;
-    }
-    Ok(C::deserialize(table)?)
+    let read = |overrides: &mut dyn Iterator<Item = &String>| {
+        let mut table: toml::Table = toml::from_str(text)?;
+        for text in overrides {
+            set(&mut table, text)?;
+        }
+        anyhow::Ok(C::deserialize(table)?)
+    };
+    read(&mut overrides.iter()).map_err(|error| {
+        // The one without which the others are in order is to blame.
+        let culprit = overrides.iter().find(|culprit| {
+            let mut others = overrides.iter().filter(|other| other != culprit);
+            read(&mut others).is_ok()
+        });
+        match culprit {
+            Some(culprit) => error.context(format!("--set {culprit}")),
+            None => error,
+        }
+    })
 }
 
 fn set(table: &mut toml::Table, text: &str) -> Result<()> {
@@ -357,23 +356,12 @@ mod tests {
             in_file.contains("line 2") && in_file.contains("`step`"),
             "{in_file}"
         );
-        let in_override = message("", &["optimizer.lr=1".into()]);
+        let in_override = message("", &["run.steps=2".into(), "optimizer.lr=1".into()]);
+        assert!(
+            in_override.contains("--set optimizer.lr=1"),
+            "{in_override}"
+        );
         assert!(in_override.contains("`lr`"), "{in_override}");
         assert!(message("", &["steps".into()]).contains("KEY=VALUE"));
-    }
-
-    #[test]
-    fn the_learning_rate_warms_up_and_falls() {
-        let config = OptimizerConfig {
-            learning_rate: 1.0,
-            warmup_steps: 10,
-            schedule: LearningRateSchedule::Cosine,
-            ..OptimizerConfig::default()
-        };
-        let at = |step| config.learning_rate_at(step, 110);
-        assert_eq!(at(0), 0.1);
-        assert_eq!(at(10), 1.0);
-        assert!((at(60) - 0.5).abs() < 1e-12);
-        assert!(at(109) < 1e-3);
     }
 }

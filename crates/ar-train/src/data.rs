@@ -62,9 +62,9 @@ impl<I: Send + Sync + 'static> Split<I> {
         indices.into_iter().map(item).collect()
     }
 
-    /// Endless batches of training items from step `first_step` on, in an order that depends on
+    /// Endless batches of training items from position `first` on, in an order that depends on
     /// `seed` alone, read ahead on a thread of their own.
-    pub fn batches(&self, batch_size: usize, seed: u64, first_step: usize) -> Batches<I> {
+    pub fn batches(&self, batch_size: usize, seed: u64, first: u64) -> Batches<I> {
         let (sender, receiver) = sync_channel(READ_AHEAD);
         let split = Self {
             dataset: self.dataset.clone(),
@@ -72,7 +72,7 @@ impl<I: Send + Sync + 'static> Split<I> {
         };
         std::thread::spawn(move || {
             let order = EpochShuffle::new(split.training, seed);
-            let mut position = (first_step * batch_size) as u64;
+            let mut position = first;
             loop {
                 let next = position + batch_size as u64;
                 let batch = split.items((position..next).map(|position| order.index(position)));

@@ -1,23 +1,33 @@
 //! The diffusion stage: latents in, a transformer out.
 
+mod objective;
+
+use std::path::Path;
+
 use anyhow::{Context, Result, ensure};
-use ar_data::{LatentBatch, LatentDataset, LatentItem};
-use ar_diffusion::{Denoiser, Diffusion};
+use ar_data::{LatentDataset, to_frames};
+use ar_diffusion::{HostNoise, SamplerConfig};
 use ar_dit::Positions;
 use ar_model::{LatentStatistics, ModelConfig, Precision, Transformer, VideoModel};
-use ar_ops::noise::{FrameNoise, NoiseStream};
+use ar_vae::Vae;
 use burn::module::Module;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, FloatDType, Tensor};
 use burn_dataset::Dataset;
 use burn_train::Interrupter;
-use rand::{Rng, RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 
-use crate::config::DiffusionRun;
+pub use objective::{Draws, Objective};
+
+use crate::config::{ComputePrecision, DiffusionRun};
 use crate::data::{Split, open_latents};
 use crate::latents::load_vae;
+use crate::losses::Losses;
 use crate::run::{Ending, Run};
+use crate::samples;
 use crate::trainer::Trainer;
+
+/// Videos that are sampled to see how training is getting on, and how many of them to a row.
+const SHOWN: usize = 4;
+const SHOWN_IN_A_ROW: usize = 2;
 
 /// Trains a transformer as `config` says and leaves a complete model directory, VAE included, in
 /// the run's folder.
@@ -51,13 +61,20 @@ pub fn train(
         "short_clips = {} is no probability; it must be in 0..=1",
         config.short_clips
     );
+    ensure!(
+        config.precision == ComputePrecision::F32 || device.supports_dtype(FloatDType::BF16),
+        "precision = \"bf16\": this device cannot compute in it; use \"f32\""
+    );
     let vae = load_vae(&config.vae, device)?;
     let path = config.data.latents.as_deref().context(
         "data.latents is not given: the file that `ar-train latents` has written for this dataset",
     )?;
     let latents = open_latents(path)?;
     check_latents(&latents, config)?;
-    let mut run = Run::open(&config.run, config, resume, interrupter)?;
+    if config.run.sample_every > 0 {
+        model_config.sampler(sampler_config(config), config.transformer.num_frames)?;
+    }
+    let mut run = Run::open(config, resume, interrupter)?;
     if config.standardize_latents {
         model_config.latent_statistics = Some(statistics(&latents)?);
     }
@@ -71,45 +88,93 @@ pub fn train(
         data.training().len(),
         transformer.num_params() as f64 / 1e6
     ));
-    let mut trainer = Trainer::new(transformer, &config.optimizer, config.run.steps);
-    run.resume(&mut trainer)?;
-    let objective = Objective {
-        config,
-        diffusion: config.diffusion.init()?,
-        statistics: model_config.latent_statistics.clone(),
-    };
-    let batches = data.batches(config.run.batch_size, config.run.seed, trainer.step);
+    let mut trainer = Trainer::new(transformer, &config.optimizer, config.run.steps)
+        .with_precision(config.precision);
+    run.restore(&mut trainer)?;
+    let objective = Objective::new(config, model_config.latent_statistics.clone())?;
+    let batches = data.batches(config.run.clips_per_step(), config.run.seed, run.clips());
     let held_out = data.items(data.held_out())?;
+    let model = |trainer: &Trainer<Transformer>| {
+        let transformer = trainer.ema.clone();
+        let vae = vae.vae()?.clone();
+        complete_model(&model_config, transformer, vae)
+    };
+    if trainer.is_done() {
+        model(&trainer)?.save(&run.model_dir(), Precision::Full)?;
+    }
 
     while !trainer.is_done() && !run.is_interrupted() {
         let items = batches.next_batch()?;
-        let draws = Draws {
-            seed: config.run.seed,
-            number: trainer.step as u64,
-            short_clips: config.short_clips,
-        };
-        let loss = objective.loss(&trainer.model, &items, draws, &device)?;
-        let value = loss.clone().into_scalar::<f32>();
-        let report = trainer.update(loss);
-        run.log(trainer.step, value.into(), report)?;
-
-        if run.eval_is_due(trainer.step) && !held_out.is_empty() {
-            let loss = objective.held_out_loss(&trainer.ema, &held_out)?;
-            run.measure(trainer.step, "held_out_loss", loss)?;
+        let clip_frames = items[0].shape[0];
+        let draws = objective.draws(trainer.step() as u64, [items.len(), clip_frames]);
+        let mut losses = Losses::default();
+        let batch_size = config.run.batch_size;
+        for (part, batch) in items.chunks(batch_size).enumerate() {
+            let share = batch.len() as f64 / items.len() as f64;
+            let draws = draws.part(part * batch_size, batch.len());
+            let loss = objective.accumulate(&mut trainer, batch, draws, share, &device)?;
+            losses.add("loss", loss, share);
         }
-        if run.checkpoint_is_due(trainer.step) {
+        let report = trainer.update();
+        run.step(losses.means(), report)?;
+
+        if run.eval_is_due() && !held_out.is_empty() {
+            let loss = objective.held_out_loss(&trainer.ema, &held_out)?;
+            run.measure("held_out_loss", loss)?;
+        }
+        if run.samples_are_due() {
+            let path = run.sample_path(trainer.step());
+            show(&model(&trainer)?, config, &path)?;
+        }
+        if run.checkpoint_is_due() {
             run.checkpoint(&trainer)?;
-            let mut model = VideoModel::init(model_config.clone(), &trainer.ema.devices()[0])?;
-            model.set_transformer(trainer.ema.clone());
-            model.set_vae(vae.vae()?.clone());
-            model.save(&run.model_dir(), Precision::Full)?;
+            model(&trainer)?.save(&run.model_dir(), Precision::Full)?;
         }
     }
-    Ok(if trainer.is_done() {
-        Ending::Finished
-    } else {
-        Ending::Interrupted
-    })
+    run.finish()
+}
+
+fn complete_model(config: &ModelConfig, transformer: Transformer, vae: Vae) -> Result<VideoModel> {
+    let mut model = VideoModel::init(config.clone(), &transformer.devices()[0])?;
+    model.set_transformer(transformer);
+    model.set_vae(vae);
+    Ok(model)
+}
+
+fn sampler_config(config: &DiffusionRun) -> SamplerConfig {
+    SamplerConfig {
+        steps: config.sampling.steps,
+        ar_step: config.sampling.ar_step,
+        eta: config.sampling.eta,
+    }
+}
+
+/// Samples a few videos of the trained length, always of the same noise; those of a
+/// class-conditional model are of the first classes.
+fn show(model: &VideoModel, config: &DiffusionRun, path: &Path) -> Result<()> {
+    let dit = &config.transformer;
+    let transformer = model.transformer()?;
+    let device = &transformer.devices()[0];
+    let sampler = model
+        .config()
+        .sampler(sampler_config(config), dit.num_frames)?;
+    let shape = [1, dit.tokens_per_frame, dit.in_channels];
+    let mut videos = Vec::new();
+    for index in 0..SHOWN {
+        let classes = config.conditioning.classes;
+        let class = (classes > 0).then(|| index % classes);
+        let context = transformer.sampling_context(class, 1, config.sampling.guidance)?;
+        let noise = HostNoise::new(config.run.seed, shape, device).with_first_sample(index as u64);
+        let latents: Vec<Tensor<4>> = transformer
+            .sample(&sampler, &noise, context)
+            .flat_map(|iteration| iteration.finished)
+            .map(|frame| frame.latent)
+            .collect();
+        let pixels = model.decode(Tensor::cat(latents, 1))?;
+        videos.push(to_frames(pixels.flatten(0, 1)));
+    }
+    let videos: Vec<_> = videos.iter().map(Vec::as_slice).collect();
+    samples::write(path, &videos, SHOWN_IN_A_ROW, config.sampling.fps)
 }
 
 fn statistics(latents: &LatentDataset) -> Result<LatentStatistics> {
@@ -160,146 +225,4 @@ fn check_latents(latents: &LatentDataset, config: &DiffusionRun) -> Result<()> {
         ),
     }
     Ok(())
-}
-
-/// Addresses the random numbers of one evaluation of the loss: the same seed and number draw the
-/// same timesteps and noise.
-#[derive(Clone, Copy)]
-struct Draws {
-    seed: u64,
-    number: u64,
-    /// Probability of cutting the clips into shorter ones.
-    short_clips: f64,
-}
-
-impl Draws {
-    /// How long the pieces are that clips of `frames` frames are cut into: a proper divisor of
-    /// `frames`, or all of them.
-    fn length(&self, frames: usize, rng: &mut impl Rng) -> usize {
-        let shorter: Vec<usize> = (1..frames).filter(|&n| frames.is_multiple_of(n)).collect();
-        match rng.random_bool(self.short_clips) {
-            true if !shorter.is_empty() => shorter[rng.random_range(..shorter.len())],
-            _ => frames,
-        }
-    }
-}
-
-/// Every value `times` times: `a, a, b, b, ..`.
-fn repeat_each(values: &[usize], times: usize) -> Vec<usize> {
-    let each = values
-        .iter()
-        .map(|&value| std::iter::repeat_n(value, times));
-    each.flatten().collect()
-}
-
-/// The number under which held-out data is measured; training steps stay far below.
-const HELD_OUT: u64 = u64::MAX;
-
-struct Objective<'a> {
-    config: &'a DiffusionRun,
-    diffusion: Diffusion,
-    statistics: Option<LatentStatistics>,
-}
-
-impl Objective<'_> {
-    /// The diffusion loss of a batch (method section 2) at drawn timesteps and noise.
-    fn loss(
-        &self,
-        transformer: &Transformer,
-        items: &[LatentItem],
-        draws: Draws,
-        device: &Device,
-    ) -> Result<Tensor<1>> {
-        let config = self.config;
-        let batch = LatentBatch::new(items, device);
-        let x0 = match &self.statistics {
-            Some(statistics) => statistics.standardize(batch.latents),
-            None => batch.latents,
-        };
-        let mut rng = ChaCha8Rng::seed_from_u64(draws.seed);
-        rng.set_stream(draws.number);
-        let [clips, frames, tokens, channels] = x0.dims();
-        let length = draws.length(frames, &mut rng);
-        let pieces = frames / length;
-        let x0 = x0.reshape([clips * pieces, length, tokens, channels]);
-        let [clips, frames, ..] = x0.dims();
-        let total = self.diffusion.schedule().timesteps();
-        let timesteps: Vec<usize> = (0..clips)
-            .flat_map(|_| config.timestep_sampler.sample(frames, total, &mut rng))
-            .collect();
-        let dropped: Vec<bool> = (0..clips)
-            .map(|_| rng.random_bool(config.context_dropout))
-            .collect();
-        let noise = FrameNoise::new(draws.seed);
-        let noise: Vec<f32> = (0..clips as u64)
-            .flat_map(|clip| {
-                // The step takes the place of the frame: one draw covers the whole clip.
-                noise.frame(
-                    clip,
-                    draws.number,
-                    NoiseStream::Training,
-                    frames * tokens * channels,
-                )
-            })
-            .collect();
-        let noise = Tensor::from_data(TensorData::new(noise, x0.dims()), device);
-
-        let noisy = self
-            .diffusion
-            .corrupt(x0.clone(), noise.clone(), &timesteps);
-        let target = self.diffusion.target(x0, noise, &timesteps);
-        let t: Vec<i64> = timesteps.iter().map(|&t| t as i64).collect();
-        let t = Tensor::<2, Int>::from_data(TensorData::new(t, [clips, frames]), device);
-        let labels = batch.labels.filter(|_| config.conditioning.classes > 0);
-        let labels = labels.map(|labels| repeat_each(&labels, pieces));
-        let context = transformer
-            .context()
-            .training(labels.as_deref(), &dropped)?;
-        let prediction = transformer.predict(noisy, t, context);
-        Ok(config.loss.loss(prediction, target))
-    }
-
-    /// The mean loss over held-out clips, at the same timesteps and noise every time.
-    fn held_out_loss(&self, transformer: &Transformer, items: &[LatentItem]) -> Result<f64> {
-        let device = &transformer.devices()[0];
-        let draws = Draws {
-            seed: self.config.run.seed,
-            number: HELD_OUT,
-            short_clips: 0.0,
-        };
-        let mut sum = 0.0;
-        for items in items.chunks(self.config.run.batch_size) {
-            let loss = self.loss(transformer, items, draws, device)?;
-            sum += f64::from(loss.into_scalar::<f32>()) * items.len() as f64;
-        }
-        Ok(sum / items.len() as f64)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn short_clips_divide_the_whole() {
-        let lengths = |short_clips| {
-            let draws = Draws {
-                seed: 0,
-                number: 0,
-                short_clips,
-            };
-            let mut rng = ChaCha8Rng::seed_from_u64(1);
-            (0..64)
-                .map(|_| draws.length(6, &mut rng))
-                .collect::<std::collections::BTreeSet<usize>>()
-        };
-        assert_eq!(lengths(0.0), [6].into());
-        assert_eq!(lengths(1.0), [1, 2, 3].into());
-        assert_eq!(lengths(0.5), [1, 2, 3, 6].into());
-    }
-
-    #[test]
-    fn pieces_keep_the_label_of_their_clip() {
-        assert_eq!(repeat_each(&[4, 7], 3), [4, 4, 4, 7, 7, 7]);
-    }
 }

@@ -1,9 +1,9 @@
 //! Training of AR-Diffusion models: the stages behind the `ar-train` command, as a library.
 //!
 //! Each stage is one visible loop: [`vae`] trains the AR-VAE on frames, [`latents`] encodes a
-//! dataset with it, [`diffusion`] trains the transformer on the latents. What the loops share is
-//! in [`trainer`] (one optimisation step) and [`run`] (the folder of a run: checkpoints, metrics,
-//! progress, interruption).
+//! dataset with it, [`diffusion`] trains the transformer on the latents. What the loops share:
+//! [`trainer`] (optimisation steps and the average of the weights), [`checkpoint`] and [`resume`],
+//! [`log`] (metrics, TensorBoard, progress) and [`run`], the folder in which all of them meet.
 //!
 //! All randomness is addressed by seed and step, so that a run that is resumed from a checkpoint
 //! goes on as if it had never stopped.
@@ -24,10 +24,19 @@
 //! ```
 #![warn(missing_docs)]
 
+pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod diffusion;
+mod ema;
+mod gradients;
 pub mod latents;
+pub mod learner;
+pub mod log;
+mod losses;
+pub mod presets;
+pub mod resume;
 pub mod run;
+mod samples;
 pub mod trainer;
 pub mod vae;

@@ -1,23 +1,38 @@
-//! One optimisation step: backward pass, clipping by the global norm, AdamW, averaging.
+//! Training of a network: steps of its [`Learner`] under the learning-rate schedule, the average of
+//! the weights, and how far training has come.
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
+use burn::module::Module;
 use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
 
-use crate::config::OptimizerConfig;
+use crate::config::{ComputePrecision, OptimizerConfig};
+use crate::ema::average;
+use crate::learner::Learner;
 
-/// A network in training, with its optimizer state and the average of its weights.
+/// A network in training.
 pub struct Trainer<M> {
-    /// The raw weights, on an autodiff device.
-    pub model: M,
+    /// The raw weights and the optimizer.
+    pub learner: Learner<M>,
     /// The exponential moving average of the weights, without autodiff.
     pub ema: M,
-    /// The optimizer's state.
-    pub optimizer: ModuleOptimizer,
-    /// Steps done.
-    pub step: usize,
+    /// How far training has come.
+    pub position: Position,
     config: OptimizerConfig,
     steps: usize,
+}
+
+/// How far training has come. The schedule and every random number follow from the step and the
+/// configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// Steps done, skipped ones included.
+    pub step: usize,
+    /// Steps that were skipped because the loss or the gradient was not finite.
+    #[serde(default)]
+    pub skipped: usize,
+    /// How many of them were the last ones.
+    #[serde(default)]
+    pub skipped_in_a_row: usize,
 }
 
 /// What one step did.
@@ -27,6 +42,8 @@ pub struct StepReport {
     pub learning_rate: f64,
     /// Norm of the gradient over all trained parameters, before clipping.
     pub gradient_norm: f64,
+    /// Where training stands after the step.
+    pub position: Position,
 }
 
 impl<M: Module> Trainer<M> {
@@ -34,175 +51,159 @@ impl<M: Module> Trainer<M> {
     pub fn new(model: M, config: &OptimizerConfig, steps: usize) -> Self {
         Self {
             ema: model.valid(),
-            model,
-            optimizer: AdamWConfig::new()
-                .with_beta_1(config.beta_1)
-                .with_beta_2(config.beta_2)
-                .with_epsilon(config.epsilon)
-                .with_weight_decay(config.weight_decay)
-                .init(),
-            step: 0,
+            learner: Learner::new(model, config),
+            position: Position::default(),
             config: config.clone(),
             steps,
         }
     }
 
-    /// Whether all steps are done.
-    pub fn is_done(&self) -> bool {
-        self.step >= self.steps
+    /// Computes in `precision`; see [`Learner::with_precision`].
+    pub fn with_precision(mut self, precision: ComputePrecision) -> Self {
+        self.learner = self.learner.with_precision(precision);
+        self
     }
 
-    /// Takes one step down the gradient of `loss`.
+    /// The raw weights.
+    pub fn model(&self) -> &M {
+        &self.learner.model
+    }
+
+    /// Steps done.
+    pub fn step(&self) -> usize {
+        self.position.step
+    }
+
+    /// Whether all steps are done.
+    pub fn is_done(&self) -> bool {
+        self.position.step >= self.steps
+    }
+
+    /// Adds `share` of the gradient of `loss` to the gradient of the next step, and returns the
+    /// loss. Shares of the mean losses of equal parts of a batch that sum to one give the gradient
+    /// of the whole batch.
     ///
     /// # Shapes
     /// - `loss`: `[1]`
-    pub fn update(&mut self, loss: Tensor<1>) -> StepReport {
-        let mut gradients = GradientsParams::from_grads(loss.backward(), &self.model);
-        let gradient_norm = clip_global_norm(&self.model, &mut gradients, self.config.clip_norm);
-        let learning_rate = self.config.learning_rate_at(self.step, self.steps);
-        self.model = self
-            .optimizer
-            .step(learning_rate, self.model.clone(), gradients);
-        self.step += 1;
-        let n = self.step as f64;
-        let decay = self.config.ema_decay.min((1.0 + n) / (10.0 + n));
-        self.ema = average(self.ema.clone(), &self.model, decay);
+    pub fn accumulate(&mut self, loss: Tensor<1>, share: f64) -> f64 {
+        self.learner.accumulate(loss, share)
+    }
+
+    /// Takes one step down the accumulated gradient. A step whose loss or gradient is not finite
+    /// changes neither weights nor average nor optimizer.
+    pub fn update(&mut self) -> StepReport {
+        let learning_rate = self.config.learning_rate_at(self.position.step, self.steps);
+        let update = self.learner.update(learning_rate);
+        self.position.step += 1;
+        if update.skipped {
+            self.position.skipped += 1;
+            self.position.skipped_in_a_row += 1;
+        } else {
+            self.position.skipped_in_a_row = 0;
+            let decay = self.config.ema_decay_at(self.position.step);
+            self.ema = average(self.ema.clone(), &self.learner.model, decay);
+        }
         StepReport {
             learning_rate,
-            gradient_norm,
+            gradient_norm: update.gradient_norm,
+            position: self.position,
         }
     }
-}
-
-/// Scales all gradients so that their joint norm is at most `largest` (0: no limit), and returns
-/// the norm before. Burn's own clipping works tensor by tensor.
-fn clip_global_norm<M: Module>(model: &M, gradients: &mut GradientsParams, largest: f64) -> f64 {
-    struct SquareSum<'a> {
-        gradients: &'a GradientsParams,
-        sum: Option<Tensor<1>>,
-    }
-    impl ModuleVisitor for SquareSum<'_> {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if let Some(gradient) = self.gradients.get::<D>(param.id) {
-                let square = gradient.square().sum();
-                self.sum = Some(match self.sum.take() {
-                    Some(sum) => sum + square,
-                    None => square,
-                });
-            }
-        }
-    }
-    struct Scale<'a> {
-        gradients: &'a mut GradientsParams,
-        factor: f64,
-    }
-    impl ModuleVisitor for Scale<'_> {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if let Some(gradient) = self.gradients.remove::<D>(param.id) {
-                self.gradients
-                    .register(param.id, gradient.mul_scalar(self.factor));
-            }
-        }
-    }
-    let mut squares = SquareSum {
-        gradients,
-        sum: None,
-    };
-    model.visit(&mut squares);
-    let norm = squares
-        .sum
-        .map_or(0.0, |sum| f64::from(sum.into_scalar::<f32>()).sqrt());
-    if largest > 0.0 && norm > largest {
-        let factor = largest / norm;
-        model.visit(&mut Scale { gradients, factor });
-    }
-    norm
-}
-
-/// `decay * average + (1 - decay) * model`, parameter by parameter.
-fn average<M: Module>(average: M, model: &M, decay: f64) -> M {
-    // A container of tensors by parameter, which is what gradients are kept in.
-    struct Collect(GradientsParams);
-    impl ModuleVisitor for Collect {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.0.register(param.id, param.val().inner());
-        }
-    }
-    struct Mix {
-        weights: GradientsParams,
-        decay: f64,
-    }
-    impl ModuleMapper for Mix {
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            let weights = self
-                .weights
-                .remove::<D>(param.id)
-                .expect("average and model have the same parameters");
-            param.map(|mean| {
-                let step = (weights - mean.clone()).mul_scalar(1.0 - self.decay);
-                mean + step
-            })
-        }
-    }
-    let mut weights = Collect(GradientsParams::new());
-    model.visit(&mut weights);
-    average.map(&mut Mix {
-        weights: weights.0,
-        decay,
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use burn::nn::{Linear, LinearConfig};
-    use burn::tensor::Device;
+    use burn::tensor::{Device, Distribution};
 
-    fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
-        tensor.into_data().iter::<f64>().collect()
+    fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+        tensor.into_data().iter::<f32>().collect()
     }
 
-    fn line() -> (Linear, Tensor<1>) {
-        let device = Device::flex().autodiff();
-        let model = LinearConfig::new(2, 1).init(&device);
-        // d loss / d weight = [3, 0], d loss / d bias = 4: a joint norm of 5.
-        let input = Tensor::<2>::from_floats([[0.75, 0.0]], &device);
-        let loss = (model.forward(input) * 4.0).sum();
-        (model, loss)
-    }
-
-    #[test]
-    fn clipping_is_by_the_joint_norm() {
-        let (model, loss) = line();
-        let mut gradients = GradientsParams::from_grads(loss.backward(), &model);
-        let norm = clip_global_norm(&model, &mut gradients, 1.0);
-        assert!((norm - 5.0).abs() < 1e-6, "{norm}");
-        let weight = values(gradients.get::<2>(model.weight.id).expect("a gradient"));
-        let bias = model.bias.as_ref().expect("a bias").id;
-        let bias = values(gradients.get::<1>(bias).expect("a gradient"));
-        assert!(
-            (weight[0] - 0.6).abs() < 1e-6 && weight[1] == 0.0,
-            "{weight:?}"
-        );
-        assert!((bias[0] - 0.8).abs() < 1e-6, "{bias:?}");
-    }
-
-    #[test]
-    fn the_average_follows_the_weights() {
-        let (model, loss) = line();
-        let before = values(model.weight.val());
+    fn trainer() -> Trainer<Linear> {
         let config = OptimizerConfig {
             learning_rate: 0.1,
             weight_decay: 0.0,
             ..OptimizerConfig::default()
         };
-        let mut trainer = Trainer::new(model, &config, 10);
-        trainer.update(loss);
-        let after = values(trainer.model.weight.val());
+        let device = Device::flex().autodiff();
+        Trainer::new(LinearConfig::new(2, 1).init(&device), &config, 10)
+    }
+
+    fn loss(model: &Linear, input: Tensor<2>) -> Tensor<1> {
+        (model.forward(input) - 1.0).square().mean()
+    }
+
+    #[test]
+    fn the_average_follows_the_weights() {
+        let mut trainer = trainer();
+        let before = values(trainer.model().weight.val());
+        let input = Tensor::<2>::from_floats([[0.75, 0.0]], &Device::flex().autodiff());
+        let output = trainer.model().forward(input);
+        trainer.accumulate(output.sum(), 1.0);
+        trainer.update();
+        let after = values(trainer.model().weight.val());
         // Adam's first step is the learning rate against the sign of the gradient.
         assert!((after[0] - (before[0] - 0.1)).abs() < 1e-6);
         // Decay (1 + 1) / (10 + 1).
         let expected = before[0] + (after[0] - before[0]) * (1.0 - 2.0 / 11.0);
         assert!((values(trainer.ema.weight.val())[0] - expected).abs() < 1e-6);
+    }
+
+    #[test]
+    fn parts_of_a_batch_add_up_to_the_whole() {
+        let device = Device::flex().autodiff();
+        let input = Tensor::<2>::random([6, 2], Distribution::Normal(0.0, 1.0), &device);
+        let mut whole = trainer();
+        let mut parts = Trainer::new(whole.model().clone(), &whole.config, 10);
+        for _ in 0..5 {
+            let whole_loss = loss(whole.model(), input.clone());
+            let whole_loss = whole.accumulate(whole_loss, 1.0);
+            let mut part_loss = 0.0;
+            for part in 0..3 {
+                let input = input.clone().narrow(0, 2 * part, 2);
+                let loss = loss(parts.model(), input);
+                part_loss += parts.accumulate(loss, 1.0 / 3.0) / 3.0;
+            }
+            assert!((whole_loss - part_loss).abs() < 1e-6);
+            let [whole, parts] = [whole.update(), parts.update()];
+            assert!((whole.gradient_norm - parts.gradient_norm).abs() < 1e-5);
+        }
+        let [whole, parts] = [whole, parts].map(|t| values(t.ema.weight.val()));
+        for (whole, part) in whole.iter().zip(&parts) {
+            assert!((whole - part).abs() < 1e-5, "{whole} {part}");
+        }
+    }
+
+    #[test]
+    fn a_step_that_is_not_finite_changes_nothing_but_the_count() {
+        let device = Device::flex().autodiff();
+        let input = Tensor::<2>::from_floats([[0.5, 2.0]], &device);
+        let mut trainer = trainer();
+        let mut undisturbed = Trainer::new(trainer.model().clone(), &trainer.config, 10);
+        // The first loss is not a number, the second is finite with a gradient that is not.
+        let broken: [fn(Tensor<1>) -> Tensor<1>; 2] =
+            [|loss| loss * f32::NAN, |loss| (loss.clone() - loss).sqrt()];
+        for (count, spoil) in broken.into_iter().enumerate() {
+            let loss = spoil(loss(trainer.model(), input.clone()));
+            trainer.accumulate(loss, 1.0);
+            let report = trainer.update();
+            assert!(!report.gradient_norm.is_finite());
+            assert_eq!(report.position.skipped_in_a_row, count + 1);
+        }
+        for trainer in [&mut trainer, &mut undisturbed] {
+            let loss = loss(trainer.model(), input.clone());
+            trainer.accumulate(loss, 1.0);
+            trainer.update();
+        }
+        let position = Position {
+            step: 3,
+            skipped: 2,
+            skipped_in_a_row: 0,
+        };
+        assert_eq!(trainer.position, position);
+        let weights = |trainer: &Trainer<Linear>| values(trainer.model().weight.val());
+        assert_eq!(weights(&trainer), weights(&undisturbed));
     }
 }

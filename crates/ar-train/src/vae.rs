@@ -1,18 +1,36 @@
-//! The VAE stage: frames in, frames out.
+//! The VAE stages: frames in, frames out.
+
+mod adversary;
+mod discriminator;
+mod loss;
+mod start;
+#[cfg(test)]
+mod testing;
+
+use std::path::Path;
 
 use anyhow::{Result, ensure};
-use ar_data::{VideoBatch, VideoItem};
+use ar_data::{VideoBatch, VideoItem, to_frames};
 use ar_model::{ModelConfig, Precision, SamplingConfig, VideoModel};
-use ar_ops::noise::{FrameNoise, NoiseStream};
-use ar_vae::{Posterior, Vae};
+use ar_vae::Vae;
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use burn_train::Interrupter;
 
-use crate::config::{VaeLossConfig, VaeRun};
+pub use adversary::{Adversary, Balance};
+pub use discriminator::PatchGan;
+pub use loss::{Draw, Reconstruction, loss, pixel_loss};
+
+use crate::checkpoint::Checkpointed;
+use crate::config::VaeRun;
 use crate::data::open_clips;
+use crate::losses::Losses;
 use crate::run::{Ending, Run};
-use crate::trainer::Trainer;
+use crate::samples;
+use crate::trainer::{Position, StepReport, Trainer};
+
+/// Clips that are shown beside their reconstruction.
+const SHOWN: usize = 8;
 
 /// Trains a VAE as `config` says and leaves a model directory in the run's folder.
 ///
@@ -25,7 +43,7 @@ pub fn train(
     device: &Device,
     interrupter: Interrupter,
 ) -> Result<Ending> {
-    config.vae.validate()?;
+    start::validate(config)?;
     let data = open_clips(&config.data)?;
     let size = config.vae.image_size();
     let first = &data.items([0])?[0].clip;
@@ -35,131 +53,173 @@ pub fn train(
         first.width(),
         first.height()
     );
-
-    let mut run = Run::open(&config.run, config, resume, interrupter)?;
     let device = device.clone().autodiff();
     device.seed(config.run.seed);
-    let vae = config.vae.init(&device)?;
+    let vae = start::network(config, &device)?;
+
+    let mut run = Run::open(config, resume, interrupter)?;
     run.line(format!(
         "{} clips to train on; {:.2} M parameters",
         data.training().len(),
         vae.num_params() as f64 / 1e6
     ));
-    let mut trainer = Trainer::new(vae, &config.optimizer, config.run.steps);
-    run.resume(&mut trainer)?;
-    let batches = data.batches(config.run.batch_size, config.run.seed, trainer.step);
+    let mut training = Training::new(config, vae, &device);
+    run.restore(&mut training)?;
+    let batches = data.batches(config.run.clips_per_step(), config.run.seed, run.clips());
     let held_out = data.items(data.held_out())?;
+    if training.trainer.is_done() {
+        training.model()?.save(&run.model_dir(), Precision::Full)?;
+    }
 
-    while !trainer.is_done() && !run.is_interrupted() {
-        let batch = VideoBatch::new(&batches.next_batch()?, &device);
-        let draw = Draw {
-            seed: config.run.seed,
-            step: trainer.step as u64,
-        };
-        let loss = loss(&trainer.model, batch.pixels, &config.loss, draw);
-        let value = loss.clone().into_scalar::<f32>();
-        let report = trainer.update(loss);
-        run.log(trainer.step, value.into(), report)?;
+    while !training.trainer.is_done() && !run.is_interrupted() {
+        let (losses, report) = training.step(&batches.next_batch()?, &device);
+        run.step(losses.means(), report)?;
 
-        if run.eval_is_due(trainer.step) && !held_out.is_empty() {
-            let psnr = reconstruction_psnr(&trainer.ema, &held_out, config.run.batch_size);
-            run.measure(trainer.step, "held_out_psnr_db", psnr)?;
+        if run.eval_is_due() && !held_out.is_empty() {
+            let psnr = reconstruction_psnr(&training.trainer.ema, &held_out, config.run.batch_size);
+            run.measure("held_out_psnr_db", psnr)?;
         }
-        if run.checkpoint_is_due(trainer.step) {
-            run.checkpoint(&trainer)?;
-            model(config, trainer.ema.clone())?.save(&run.model_dir(), Precision::Full)?;
+        if run.samples_are_due() && !held_out.is_empty() {
+            let shown = &held_out[..held_out.len().min(SHOWN)];
+            show(
+                &training.trainer.ema,
+                shown,
+                &run.sample_path(report.position.step),
+            )?;
+        }
+        if run.checkpoint_is_due() {
+            run.checkpoint(&training)?;
+            training.model()?.save(&run.model_dir(), Precision::Full)?;
         }
     }
-    Ok(if trainer.is_done() {
-        Ending::Finished
-    } else {
-        Ending::Interrupted
-    })
+    run.finish()
 }
 
-/// The model directory's content: the VAE alone.
-fn model(config: &VaeRun, vae: Vae) -> Result<VideoModel> {
-    let mut model = VideoModel::init(
-        ModelConfig {
-            name: config.name.clone(),
-            vae: Some(config.vae.clone()),
-            sampling: SamplingConfig::default(),
-            ..ModelConfig::default()
-        },
-        &vae.devices()[0],
-    )?;
-    model.set_vae(vae);
-    Ok(model)
+/// All that trains in a VAE stage.
+struct Training<'a> {
+    config: &'a VaeRun,
+    trainer: Trainer<Vae>,
+    adversary: Option<Adversary>,
 }
 
-/// The image stage's loss (weighted absolute and squared error, divergence).
-///
-/// # Shapes
-/// - `pixels`: `[batch, frames, 3, height, width]`
-/// - output: `[1]`
-pub fn loss(vae: &Vae, pixels: Tensor<5>, config: &VaeLossConfig, draw: Draw) -> Tensor<1> {
-    let posterior = vae.encode(pixels.clone());
-    let latents = match config.sample_posterior {
-        true => draw.sample(&posterior),
-        false => posterior.mean(),
-    };
-    let difference = vae.decode(latents) - pixels.clone();
-    let weights = (config.foreground > 0.0).then(|| foreground_weights(pixels, config.foreground));
-    let weighted = |error: Tensor<5>| match &weights {
-        Some(weights) => (error * weights.clone()).mean(),
-        None => error.mean(),
-    };
-    let mut loss = weighted(difference.clone().abs()) * config.l1;
-    if config.l2 > 0.0 {
-        loss = loss + weighted(difference.square()) * config.l2;
+impl<'a> Training<'a> {
+    fn new(config: &'a VaeRun, vae: Vae, device: &Device) -> Self {
+        let steps = config.run.steps;
+        let discriminator = config.discriminator.as_ref();
+        Self {
+            config,
+            trainer: Trainer::new(vae, &config.optimizer, steps),
+            adversary: discriminator.map(|config| Adversary::new(config, steps, device)),
+        }
     }
-    if config.kl > 0.0 {
-        loss = loss + posterior.kl().mean() * config.kl;
+
+    /// One step on the clips `items`, batch by batch.
+    fn step(&mut self, items: &[VideoItem], device: &Device) -> (Losses, StepReport) {
+        let Self {
+            config,
+            trainer,
+            adversary,
+        } = self;
+        let step = trainer.step();
+        let mut active = adversary
+            .as_mut()
+            .filter(|adversary| adversary.is_active(step));
+        let mut losses = Losses::default();
+        let batch_size = config.run.batch_size;
+        for (part, batch) in items.chunks(batch_size).enumerate() {
+            let share = batch.len() as f64 / items.len() as f64;
+            let pixels = VideoBatch::new(batch, device).pixels;
+            let draw = Draw {
+                seed: config.run.seed,
+                step: step as u64,
+                first_clip: part * batch_size,
+            };
+            let Some(adversary) = &mut active else {
+                let loss = loss(trainer.model(), pixels, &config.loss, draw);
+                losses.add("loss", trainer.accumulate(loss, share), share);
+                continue;
+            };
+            let vae = trainer.model();
+            let reconstruction = Reconstruction::new(vae, pixels.clone(), &config.loss, draw);
+            let divergence = reconstruction.divergence(&config.loss);
+            let Reconstruction {
+                features, output, ..
+            } = reconstruction;
+            let balance = adversary.balance(vae, features, output.clone(), |output| {
+                pixel_loss(output, pixels.clone(), &config.loss)
+            });
+            let mut loss = balance.reconstruction;
+            let mut surrogate = balance.surrogate;
+            if let Some(divergence) = divergence {
+                loss += f64::from(divergence.clone().into_scalar::<f32>());
+                surrogate = surrogate + divergence;
+            }
+            trainer.accumulate(surrogate, share);
+            let discriminator = adversary.accumulate(pixels, output, share);
+            for (name, value) in [
+                ("loss", loss),
+                ("adversarial_loss", balance.adversarial),
+                ("adversarial_weight", balance.weight),
+                ("discriminator_loss", discriminator),
+            ] {
+                losses.add(name, value, share);
+            }
+        }
+        let report = trainer.update();
+        if let Some(adversary) = active {
+            adversary.update(step);
+        }
+        (losses, report)
     }
-    loss
-}
 
-/// Addresses the random numbers of one step.
-#[derive(Clone, Copy, Debug)]
-pub struct Draw {
-    /// Seed of the run.
-    pub seed: u64,
-    /// Number of the step.
-    pub step: u64,
-}
-
-impl Draw {
-    /// # Shapes
-    /// - output: `[batch, frames, tokens, channels]`
-    fn sample(self, posterior: &Posterior) -> Tensor<4> {
-        let mean = posterior.mean();
-        let shape = mean.shape();
-        let noise = FrameNoise::new(self.seed);
-        let noise = noise.frame(0, self.step, NoiseStream::Training, shape.num_elements());
-        posterior.sample(Tensor::from_data(
-            TensorData::new(noise, shape),
-            &mean.device(),
-        ))
+    /// The model directory's content: the averaged VAE alone.
+    fn model(&self) -> Result<VideoModel> {
+        let vae = self.trainer.ema.clone();
+        let mut model = VideoModel::init(
+            ModelConfig {
+                name: self.config.name.clone(),
+                vae: Some(self.config.vae.clone()),
+                sampling: SamplingConfig::default(),
+                ..ModelConfig::default()
+            },
+            &vae.devices()[0],
+        )?;
+        model.set_vae(vae);
+        Ok(model)
     }
 }
 
-/// `1 + foreground * |pixel - median colour of the frame|` (largest channel), normalised to a mean
-/// of 1 over the batch.
-///
-/// # Shapes
-/// - `pixels`: `[batch, frames, 3, height, width]`
-/// - output: `[batch, frames, 1, height, width]`
-fn foreground_weights(pixels: Tensor<5>, foreground: f64) -> Tensor<5> {
-    let [batch, frames, channels, height, width] = pixels.dims();
-    let flat: Tensor<4> = pixels.clone().flatten(3, 4);
-    let (sorted, _) = flat.sort_with_indices(3);
-    let median = sorted
-        .narrow(3, height * width / 2, 1)
-        .reshape([batch, frames, channels, 1, 1]);
-    let distance = (pixels - median).abs().max_dim(2);
-    let weights = distance * foreground + 1.0;
-    let mean = weights.clone().mean().reshape([1, 1, 1, 1, 1]);
-    weights / mean
+impl Checkpointed for Training<'_> {
+    fn position(&self) -> Position {
+        self.trainer.position
+    }
+
+    fn save(&self, folder: &Path) -> Result<()> {
+        self.trainer.save(folder)?;
+        match &self.adversary {
+            Some(adversary) => adversary.save(folder),
+            None => Ok(()),
+        }
+    }
+
+    fn load(&mut self, folder: &Path, position: Position) -> Result<()> {
+        self.trainer.load(folder, position)?;
+        match &mut self.adversary {
+            Some(adversary) => adversary.load(folder),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Clips above their reconstructions: a picture of single frames, else a video.
+fn show(vae: &Vae, items: &[VideoItem], path: &Path) -> Result<()> {
+    let pixels = VideoBatch::new(items, &vae.devices()[0]).pixels;
+    let [_, length, ..] = pixels.dims();
+    let output = vae.decode(vae.encode(pixels.clone()).mean());
+    let both: Tensor<5> = Tensor::cat(vec![pixels, output], 0);
+    let frames = to_frames(both.flatten(0, 1));
+    let clips: Vec<_> = frames.chunks_exact(length).collect();
+    samples::write(path, &clips, items.len(), SamplingConfig::default().fps)
 }
 
 /// Mean squared error of the reconstruction of `items` as PSNR in dB.
@@ -174,27 +234,4 @@ fn reconstruction_psnr(vae: &Vae, items: &[VideoItem], batch_size: usize) -> f64
         error += f64::from(difference.square().sum().into_scalar::<f32>());
     }
     -10.0 * (error / count as f64).log10()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_foreground_weighs_more() {
-        // Three background pixels and one that differs by 0.5 in one channel.
-        let pixels = Tensor::<1>::from_floats(
-            [0.2, 0.2, 0.2, 0.7, 0.1, 0.1, 0.1, 0.1, 0.0, 0.0, 0.0, 0.0],
-            &Device::flex(),
-        )
-        .reshape([1, 1, 3, 2, 2]);
-        let weights: Vec<f32> = foreground_weights(pixels, 4.0)
-            .into_data()
-            .iter::<f32>()
-            .collect();
-        // 1, 1, 1, 3 with a mean of 1.5.
-        for (actual, expected) in weights.iter().zip([1.0, 1.0, 1.0, 3.0]) {
-            assert!((actual - expected / 1.5).abs() < 1e-6, "{weights:?}");
-        }
-    }
 }

@@ -35,6 +35,15 @@ impl MultiheadAttention {
         }
     }
 
+    /// The same with an output of zero at first.
+    pub fn silent(config: &ArVaeConfig, device: &Device) -> Self {
+        let width = config.width;
+        Self {
+            out_proj: linear([width, width], Initializer::Zeros, device),
+            ..Self::new(config, device)
+        }
+    }
+
     /// Self-attention.
     ///
     /// # Shapes

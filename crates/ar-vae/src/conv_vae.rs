@@ -216,8 +216,18 @@ impl ConvVae {
     /// - `latents`: `[batch, frames, tokens, channels]`
     /// - output: `[batch, frames, 3, height, width]`, not clamped
     pub fn decode(&self, latents: Tensor<4>) -> Tensor<5> {
+        let [batch, frames, ..] = latents.dims();
+        self.paint(self.decode_features(latents), [batch, frames])
+    }
+
+    /// What the decoder's last layer reads.
+    ///
+    /// # Shapes
+    /// - `latents`: `[batch, frames, tokens, channels]`
+    /// - output: `[batch * frames, channels, rows, columns]`
+    pub(crate) fn decode_features(&self, latents: Tensor<4>) -> Tensor<4> {
         let [batch, frames, _, channels] = latents.dims();
-        let (grid, size) = (self.config.grid(), self.config.image_size);
+        let grid = self.config.grid();
         let latents = latents
             .swap_dims(2, 3)
             .reshape([batch * frames, channels, grid, grid]);
@@ -225,7 +235,20 @@ impl ConvVae {
         for level in &self.decoder {
             x = forward(&level.res, depth_to_space(level.up.forward(x), 2));
         }
-        depth_to_space(self.pixels.forward(x), self.config.patch_size)
+        x
+    }
+
+    /// # Shapes
+    /// - `features`: those of [`ConvVae::decode_features`]
+    /// - output: `[batch, frames, 3, height, width]`, not clamped
+    pub(crate) fn paint(&self, features: Tensor<4>, [batch, frames]: [usize; 2]) -> Tensor<5> {
+        let size = self.config.image_size;
+        depth_to_space(self.pixels.forward(features), self.config.patch_size)
             .reshape([batch, frames, 3, size, size])
+    }
+
+    /// The decoder's last layer: the pixels of a patch as channels.
+    pub(crate) fn last_layer(&self) -> &Conv2d {
+        &self.pixels
     }
 }

@@ -89,11 +89,32 @@ impl ArVae {
     /// - output: `[batch, frames, 3, height, width]`, not clamped
     pub fn decode(&self, latents: Tensor<4>) -> Tensor<5> {
         let [batch, frames, ..] = latents.dims();
+        self.paint(self.decode_features(latents), [batch, frames])
+    }
+
+    /// What the decoder's last layer reads.
+    ///
+    /// # Shapes
+    /// - `latents`: `[batch, frames, tokens, channels]`
+    /// - output: `[batch * frames, hidden_channels, height, width]`
+    pub(crate) fn decode_features(&self, latents: Tensor<4>) -> Tensor<4> {
         let codes = self
             .pixel_quantize_conv
             .forward(self.decoder.forward(latents));
-        let pixels = self.pixel_decoder.forward(codes);
+        self.pixel_decoder.features(codes)
+    }
+
+    /// # Shapes
+    /// - `features`: those of [`ArVae::decode_features`]
+    /// - output: `[batch, frames, 3, height, width]`, not clamped
+    pub(crate) fn paint(&self, features: Tensor<4>, [batch, frames]: [usize; 2]) -> Tensor<5> {
+        let pixels = self.last_layer().forward(features);
         let [_, channels, height, width] = pixels.dims();
         pixels.reshape([batch, frames, channels, height, width])
+    }
+
+    /// The decoder's last layer, which paints the pixels.
+    pub(crate) fn last_layer(&self) -> &Conv2d {
+        self.pixel_decoder.last_layer()
     }
 }

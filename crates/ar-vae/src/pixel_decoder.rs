@@ -111,10 +111,12 @@ impl PixelDecoder {
         }
     }
 
+    /// What the last layer reads.
+    ///
     /// # Shapes
     /// - `codes`: `[images, z_channels, grid, grid]`
-    /// - output: `[images, 3, grid * 2^(levels - 1), grid * 2^(levels - 1)]`
-    pub fn forward(&self, codes: Tensor<4>) -> Tensor<4> {
+    /// - output: `[images, hidden_channels * first multiplier, height, width]`
+    pub(crate) fn features(&self, codes: Tensor<4>) -> Tensor<4> {
         let mut x = self.conv_in.forward(codes);
         for block in &self.mid {
             x = block.forward(x);
@@ -127,6 +129,11 @@ impl PixelDecoder {
                 x = conv.forward(upsample_nearest_2x(x));
             }
         }
-        self.conv_out.forward(silu(self.norm_out.forward(x)))
+        silu(self.norm_out.forward(x))
+    }
+
+    /// The convolution to RGB.
+    pub(crate) fn last_layer(&self) -> &Conv2d {
+        &self.conv_out
     }
 }

@@ -14,11 +14,12 @@ pub struct FineTemporalBlock {
 }
 
 impl FineTemporalBlock {
-    /// A freshly initialised block.
+    /// A freshly initialised block: the identity, so that the temporal stage starts from what the
+    /// image stage reconstructs.
     pub fn new(config: &ArVaeConfig, device: &Device) -> Self {
         Self {
             ln_1: LayerNormConfig::new(config.width).init(device),
-            attn: MultiheadAttention::new(config, device),
+            attn: MultiheadAttention::silent(config, device),
         }
     }
 
@@ -52,14 +53,15 @@ pub struct CoarseTemporalBlock {
 }
 
 impl CoarseTemporalBlock {
-    /// A freshly initialised block.
+    /// A freshly initialised block: the identity, so that the temporal stage starts from what the
+    /// image stage reconstructs.
     pub fn new(config: &ArVaeConfig, device: &Device) -> Self {
         let norm = || LayerNormConfig::new(config.width).init(device);
         Self {
             ln_q: norm(),
             ln_k: norm(),
             ln_v: norm(),
-            attn: MultiheadAttention::new(config, device),
+            attn: MultiheadAttention::silent(config, device),
         }
     }
 

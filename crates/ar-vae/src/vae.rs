@@ -1,4 +1,5 @@
 use burn::module::Module;
+use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -114,6 +115,38 @@ impl Vae {
         match self {
             Self::Transformer(vae) => vae.decode(latents),
             Self::Conv(vae) => vae.decode(latents),
+        }
+    }
+
+    /// [`Vae::decode`] up to the input of its [last layer](Vae::last_layer).
+    ///
+    /// # Shapes
+    /// - `latents`: `[batch, frames, tokens, channels]`
+    /// - output: `[batch * frames, features, rows, columns]`
+    pub fn decode_features(&self, latents: Tensor<4>) -> Tensor<4> {
+        match self {
+            Self::Transformer(vae) => vae.decode_features(latents),
+            Self::Conv(vae) => vae.decode_features(latents),
+        }
+    }
+
+    /// The rest of [`Vae::decode`]: the last layer and the layout of its output.
+    ///
+    /// # Shapes
+    /// - `features`: `[batch * frames, features, rows, columns]`
+    /// - output: `[batch, frames, 3, height, width]`, not clamped
+    pub fn paint(&self, features: Tensor<4>, batch_and_frames: [usize; 2]) -> Tensor<5> {
+        match self {
+            Self::Transformer(vae) => vae.paint(features, batch_and_frames),
+            Self::Conv(vae) => vae.paint(features, batch_and_frames),
+        }
+    }
+
+    /// The last layer of the decoder, where losses are weighed against each other.
+    pub fn last_layer(&self) -> &Conv2d {
+        match self {
+            Self::Transformer(vae) => vae.last_layer(),
+            Self::Conv(vae) => vae.last_layer(),
         }
     }
 }

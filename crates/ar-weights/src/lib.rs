@@ -29,5 +29,5 @@ mod save;
 
 pub use error::WeightsError;
 pub use keys::KeyMap;
-pub use load::{WeightsSource, load_weights};
+pub use load::{WeightsSource, load_weights, load_weights_but};
 pub use save::{Precision, save_weights};

@@ -38,6 +38,20 @@ pub fn load_weights<M: Module>(
     source: WeightsSource<'_>,
     keys: KeyMap,
 ) -> Result<(), WeightsError> {
+    load_weights_but(module, source, keys, |_| false)
+}
+
+/// [`load_weights`], where tensors with a key that is `fresh` may be missing and then stay as they
+/// are.
+///
+/// # Errors
+/// Those of [`load_weights`].
+pub fn load_weights_but<M: Module>(
+    module: &mut M,
+    source: WeightsSource<'_>,
+    keys: KeyMap,
+    fresh: impl Fn(&str) -> bool,
+) -> Result<(), WeightsError> {
     let (tensors, _) = keys.to_module().remap(checkpoint::read(source)?);
     let adapter = PyTorchToBurnAdapter.chain(FloatCastAdapter::to(DType::F32));
     let result = module.apply(tensors, None, Some(Box::new(adapter)), true);
@@ -64,6 +78,7 @@ pub fn load_weights<M: Module>(
         .missing
         .iter()
         .map(|(path, _)| keys.file_key(path))
+        .filter(|key| !fresh(key))
         .collect();
     let unused: Vec<String> = result
         .unused

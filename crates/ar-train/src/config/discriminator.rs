@@ -1,0 +1,53 @@
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use super::OptimizerConfig;
+
+/// The adversarial loss of the VAE's image stage, and the network behind it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DiscriminatorConfig {
+    /// Step from which the discriminator trains and its loss counts.
+    pub start_step: usize,
+    /// Weight of the adversarial loss, on top of the adaptive one.
+    pub weight: f64,
+    /// Channels of the first convolution; they double with each of the next, up to eight times.
+    pub filters: usize,
+    /// Convolutions that halve the resolution.
+    pub layers: usize,
+    /// How the discriminator is optimised. It has no average of its weights.
+    pub optimizer: OptimizerConfig,
+}
+
+impl Default for DiscriminatorConfig {
+    fn default() -> Self {
+        Self {
+            start_step: 50_000,
+            weight: 1.0,
+            filters: 64,
+            layers: 3,
+            optimizer: OptimizerConfig::default(),
+        }
+    }
+}
+
+impl DiscriminatorConfig {
+    /// Checks the sizes, for frames of `image_size` pixels a side.
+    ///
+    /// # Errors
+    /// Names the first key that does not fit.
+    pub fn validate(&self, image_size: usize) -> Result<()> {
+        for (key, value) in [("filters", self.filters), ("layers", self.layers)] {
+            ensure!(value > 0, "discriminator.{key} is 0; it must be at least 1");
+        }
+        // The two convolutions after the halving ones take a pixel of each side.
+        let left = image_size.checked_shr(self.layers as u32).unwrap_or(0);
+        ensure!(
+            left >= 3,
+            "discriminator.layers = {} leaves {left} of {image_size} pixels a side; at least 3 \
+             must be left: use fewer layers",
+            self.layers
+        );
+        Ok(())
+    }
+}

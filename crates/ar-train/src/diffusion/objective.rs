@@ -1,0 +1,473 @@
+use anyhow::Result;
+use ar_data::{LatentBatch, LatentItem};
+use ar_diffusion::{Denoiser, Diffusion};
+use ar_model::{LatentStatistics, Transformer};
+use ar_ops::noise::{FrameNoise, NoiseStream};
+use burn::module::Module;
+use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData};
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::config::DiffusionRun;
+use crate::trainer::Trainer;
+
+/// The number under which held-out data is measured; training steps stay far below.
+const HELD_OUT: u64 = u64::MAX;
+
+/// The diffusion loss of a configuration (method section 2).
+pub struct Objective<'a> {
+    config: &'a DiffusionRun,
+    diffusion: Diffusion,
+    statistics: Option<LatentStatistics>,
+}
+
+/// The random choices of a step, one of each a piece of a clip; all clips of a step are cut into as
+/// many. The same seed and step draw the same ones, and a clip's do not depend on how the step is
+/// put into batches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draws {
+    seed: u64,
+    step: u64,
+    /// Pieces of a clip.
+    pieces: usize,
+    /// Number of the first piece in the step.
+    first: usize,
+    /// By piece, then by frame.
+    timesteps: Vec<Vec<usize>>,
+    /// Whether a piece trains on the null context.
+    dropped: Vec<bool>,
+}
+
+impl Draws {
+    /// The choices for `clips` of the step from the one numbered `first` on.
+    pub fn part(&self, first: usize, clips: usize) -> Self {
+        let part = first * self.pieces..(first + clips) * self.pieces;
+        Self {
+            first: self.first + part.start,
+            timesteps: self.timesteps[part.clone()].to_vec(),
+            dropped: self.dropped[part].to_vec(),
+            ..*self
+        }
+    }
+
+    /// Whether each piece trains on the null context.
+    pub fn dropped(&self) -> &[bool] {
+        &self.dropped
+    }
+
+    /// The noise that the pieces are corrupted with.
+    fn noise(&self, shape: [usize; 4], device: &Device) -> Tensor<4> {
+        let [pieces, frames, tokens, channels] = shape;
+        let noise = FrameNoise::new(self.seed);
+        let values: Vec<f32> = (self.first..self.first + pieces)
+            .flat_map(|piece| {
+                // The step takes the place of the frame: one draw covers the whole piece.
+                let len = frames * tokens * channels;
+                noise.frame(piece as u64, self.step, NoiseStream::Training, len)
+            })
+            .collect();
+        Tensor::from_data(TensorData::new(values, shape), device)
+    }
+}
+
+/// How long the pieces are that clips of `frames` frames are cut into: with probability `shorter` a
+/// proper divisor of `frames`, else all of them.
+fn piece_length(frames: usize, shorter: f64, rng: &mut impl Rng) -> usize {
+    let divisors: Vec<usize> = (1..frames).filter(|&n| frames.is_multiple_of(n)).collect();
+    match rng.random_bool(shorter) {
+        true if !divisors.is_empty() => divisors[rng.random_range(..divisors.len())],
+        _ => frames,
+    }
+}
+
+/// Every value `times` times: `a, a, b, b, ..`.
+fn repeat_each(values: &[usize], times: usize) -> Vec<usize> {
+    let each = values
+        .iter()
+        .map(|&value| std::iter::repeat_n(value, times));
+    each.flatten().collect()
+}
+
+/// What the network is given, and what it should answer.
+struct Task {
+    /// `[pieces, frames, tokens, channels]`
+    noisy: Tensor<4>,
+    /// `[pieces, frames]`
+    timesteps: Tensor<2, Int>,
+    /// `[pieces, context_tokens, context_dim]`
+    context: Tensor<3>,
+    /// `[pieces, frames, tokens, channels]`
+    target: Tensor<4>,
+}
+
+impl<'a> Objective<'a> {
+    /// The objective of `config`, on latents standardised by `statistics`, if there are any.
+    ///
+    /// # Errors
+    /// If the noise schedule is impossible.
+    pub fn new(config: &'a DiffusionRun, statistics: Option<LatentStatistics>) -> Result<Self> {
+        Ok(Self {
+            config,
+            diffusion: config.diffusion.init()?,
+            statistics,
+        })
+    }
+
+    /// The random choices of `step` for `clips` of `frames`.
+    pub fn draws(&self, step: u64, clips_and_frames: [usize; 2]) -> Draws {
+        self.draws_of(step, clips_and_frames, self.config.short_clips)
+    }
+
+    fn draws_of(&self, step: u64, [clips, frames]: [usize; 2], short_clips: f64) -> Draws {
+        let config = self.config;
+        let seed = config.run.seed;
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(step);
+        let length = piece_length(frames, short_clips, &mut rng);
+        let pieces = frames / length;
+        let total = self.diffusion.schedule().timesteps();
+        let timesteps = (0..clips * pieces)
+            .map(|_| config.timestep_sampler.sample(length, total, &mut rng))
+            .collect();
+        let dropped = (0..clips * pieces)
+            .map(|_| rng.random_bool(config.context_dropout))
+            .collect();
+        Draws {
+            seed,
+            step,
+            pieces,
+            first: 0,
+            timesteps,
+            dropped,
+        }
+    }
+
+    /// The loss of a batch at drawn timesteps and noise.
+    ///
+    /// # Shapes
+    /// - output: `[1]`
+    ///
+    /// # Errors
+    /// If a label is out of range.
+    pub fn loss(
+        &self,
+        transformer: &Transformer,
+        items: &[LatentItem],
+        draws: Draws,
+        device: &Device,
+    ) -> Result<Tensor<1>> {
+        let task = self.task(transformer, items, draws, device)?;
+        let prediction = transformer.predict(task.noisy, task.timesteps, task.context);
+        Ok(self.distance(prediction, task.target))
+    }
+
+    /// In 32-bit floats, whatever the network has computed in.
+    fn distance(&self, prediction: Tensor<4>, target: Tensor<4>) -> Tensor<1> {
+        let prediction = prediction.cast(FloatDType::F32);
+        self.config.loss.loss(prediction, target)
+    }
+
+    /// Adds `share` of the gradient of [`Objective::loss`] to the next step of `trainer`, and
+    /// returns the loss.
+    ///
+    /// # Errors
+    /// If a label is out of range.
+    pub fn accumulate(
+        &self,
+        trainer: &mut Trainer<Transformer>,
+        items: &[LatentItem],
+        draws: Draws,
+        share: f64,
+        device: &Device,
+    ) -> Result<f64> {
+        let loss = trainer.learner.accumulate_parts(|transformer, collect| {
+            if !self.config.recompute_blocks {
+                let loss = self.loss(transformer, items, draws, device)? * share;
+                collect(loss.clone().backward());
+                return anyhow::Ok(loss);
+            }
+            let task = self.task(transformer, items, draws, device)?;
+            let loss = |prediction| self.distance(prediction, task.target) * share;
+            Ok(transformer.backward_by_block(
+                task.noisy,
+                task.timesteps,
+                task.context,
+                loss,
+                collect,
+            ))
+        })?;
+        Ok(loss / share)
+    }
+
+    /// What the network is given, and what it should answer.
+    fn task(
+        &self,
+        transformer: &Transformer,
+        items: &[LatentItem],
+        draws: Draws,
+        device: &Device,
+    ) -> Result<Task> {
+        let config = self.config;
+        let batch = LatentBatch::new(items, device);
+        let x0 = match &self.statistics {
+            Some(statistics) => statistics.standardize(batch.latents),
+            None => batch.latents,
+        };
+        let [clips, frames, tokens, channels] = x0.dims();
+        let (clips, frames) = (clips * draws.pieces, frames / draws.pieces);
+        let x0 = x0.reshape([clips, frames, tokens, channels]);
+        let noise = draws.noise(x0.dims(), device);
+        let timesteps = draws.timesteps.concat();
+        let noisy = self
+            .diffusion
+            .corrupt(x0.clone(), noise.clone(), &timesteps);
+        let target = self.diffusion.target(x0, noise, &timesteps);
+        let t: Vec<i64> = timesteps.iter().map(|&t| t as i64).collect();
+        let t = Tensor::<2, Int>::from_data(TensorData::new(t, [clips, frames]), device);
+        let labels = batch.labels.filter(|_| config.conditioning.classes > 0);
+        let labels = labels.map(|labels| repeat_each(&labels, draws.pieces));
+        let context = transformer
+            .context()
+            .training(labels.as_deref(), &draws.dropped)?;
+        Ok(Task {
+            // In the floats of the network.
+            noisy: noisy.cast(context.dtype()),
+            timesteps: t,
+            context,
+            target,
+        })
+    }
+
+    /// The mean loss over held-out clips, at the same timesteps and noise every time.
+    ///
+    /// # Errors
+    /// If a label is out of range.
+    pub fn held_out_loss(&self, transformer: &Transformer, items: &[LatentItem]) -> Result<f64> {
+        let device = &transformer.devices()[0];
+        let mut sum = 0.0;
+        for items in items.chunks(self.config.run.batch_size) {
+            let draws = self.draws_of(HELD_OUT, [items.len(), items[0].shape[0]], 0.0);
+            let loss = self.loss(transformer, items, draws, device)?;
+            sum += f64::from(loss.into_scalar::<f32>()) * items.len() as f64;
+        }
+        Ok(sum / items.len() as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use ar_dit::DitConfig;
+    use ar_model::ConditioningConfig;
+    use burn::module::{ModuleVisitor, Param};
+    use burn::optim::GradientsParams;
+    use burn::tensor::DType;
+
+    use crate::config::ComputePrecision;
+
+    fn config() -> DiffusionRun {
+        DiffusionRun {
+            context_dropout: 0.2,
+            transformer: DitConfig {
+                num_frames: 3,
+                tokens_per_frame: 2,
+                in_channels: 4,
+                hidden_size: 16,
+                depth: 1,
+                num_heads: 2,
+                context_tokens: 2,
+                context_dim: 8,
+                ..DitConfig::default()
+            },
+            conditioning: ConditioningConfig {
+                classes: 3,
+                trainable: true,
+            },
+            ..DiffusionRun::default()
+        }
+    }
+
+    fn items(count: usize) -> Vec<LatentItem> {
+        let item = |clip| LatentItem {
+            latents: (0..24).map(|i| ((clip * 24 + i) as f32).sin()).collect(),
+            shape: [3, 2, 4],
+            label: Some(clip % 3),
+        };
+        (0..count).map(item).collect()
+    }
+
+    fn network(config: &DiffusionRun, device: &Device) -> Transformer {
+        Transformer::new(&config.transformer, &config.conditioning, device).expect("a network")
+    }
+
+    #[test]
+    fn the_context_is_dropped_with_the_stated_probability() {
+        for probability in [0.0, 0.2, 1.0] {
+            let config = DiffusionRun {
+                context_dropout: probability,
+                ..config()
+            };
+            let objective = Objective::new(&config, None).expect("an objective");
+            let clips = 50.0 * 400.0;
+            let dropped: usize = (0..50)
+                .map(|step| objective.draws(step, [400, 3]))
+                .map(|draws| draws.dropped().iter().filter(|&&dropped| dropped).count())
+                .sum();
+            // Five standard deviations of a binomial count.
+            let tolerance = 5.0 * (clips * probability * (1.0 - probability)).sqrt();
+            let error = (dropped as f64 - clips * probability).abs();
+            assert!(error <= tolerance, "{dropped} of {clips} at {probability}");
+        }
+    }
+
+    #[test]
+    fn short_clips_divide_the_whole() {
+        let lengths = |shorter| {
+            let mut rng = ChaCha8Rng::seed_from_u64(1);
+            (0..64)
+                .map(|_| piece_length(6, shorter, &mut rng))
+                .collect::<BTreeSet<usize>>()
+        };
+        assert_eq!(lengths(0.0), [6].into());
+        assert_eq!(lengths(1.0), [1, 2, 3].into());
+        assert_eq!(lengths(0.5), [1, 2, 3, 6].into());
+    }
+
+    #[test]
+    fn pieces_keep_the_label_of_their_clip() {
+        assert_eq!(repeat_each(&[4, 7], 3), [4, 4, 4, 7, 7, 7]);
+    }
+
+    #[test]
+    fn batches_of_a_step_have_the_loss_and_the_gradient_of_the_whole() {
+        // Clips of three frames cut into single ones.
+        let config = DiffusionRun {
+            short_clips: 1.0,
+            ..config()
+        };
+        let device = Device::flex().autodiff();
+        let objective = Objective::new(&config, None).expect("an objective");
+        let items = items(6);
+        let draws = objective.draws(5, [6, 3]);
+        let mut whole = Trainer::new(network(&config, &device), &config.optimizer, 10);
+        let mut parts = Trainer::new(whole.model().clone(), &config.optimizer, 10);
+        let loss = objective.loss(whole.model(), &items, draws.clone(), &device);
+        let whole_loss = whole.accumulate(loss.expect("a loss"), 1.0);
+        let mut part_loss = 0.0;
+        for (part, items) in items.chunks(2).enumerate() {
+            let draws = draws.part(2 * part, 2);
+            let loss = objective.loss(parts.model(), items, draws, &device);
+            part_loss += parts.accumulate(loss.expect("a loss"), 1.0 / 3.0) / 3.0;
+        }
+        assert!((whole_loss - part_loss).abs() < 1e-5);
+        let [whole, parts] = [whole.update(), parts.update()].map(|report| report.gradient_norm);
+        assert!((whole / parts - 1.0).abs() < 1e-4, "{whole} {parts}");
+    }
+
+    #[test]
+    fn blocks_that_are_computed_again_train_the_same() {
+        let device = Device::flex().autodiff();
+        let [mut norms, mut losses] = [[0.0; 2], [0.0; 2]];
+        let network = network(&config(), &device);
+        for recompute_blocks in [false, true] {
+            let config = DiffusionRun {
+                recompute_blocks,
+                ..config()
+            };
+            let objective = Objective::new(&config, None).expect("an objective");
+            let mut trainer = Trainer::new(network.clone(), &config.optimizer, 10);
+            for step in 0..4 {
+                let draws = objective.draws(step, [2, 3]);
+                let loss = objective.accumulate(&mut trainer, &items(2), draws, 0.5, &device);
+                losses[usize::from(recompute_blocks)] = loss.expect("a loss");
+                norms[usize::from(recompute_blocks)] = trainer.update().gradient_norm;
+            }
+        }
+        // Adam's first steps magnify rounding.
+        assert!((norms[0] / norms[1] - 1.0).abs() < 1e-3, "{norms:?}");
+        assert!((losses[0] / losses[1] - 1.0).abs() < 1e-4, "{losses:?}");
+    }
+
+    #[test]
+    fn sixteen_bits_train_weights_of_thirty_two() {
+        let device = Device::flex().autodiff();
+        for recompute_blocks in [false, true] {
+            let config = DiffusionRun {
+                recompute_blocks,
+                ..config()
+            };
+            let objective = Objective::new(&config, None).expect("an objective");
+            let network = network(&config, &device);
+            let [full, half] = [ComputePrecision::F32, ComputePrecision::Bf16].map(|precision| {
+                let mut trainer = Trainer::new(network.clone(), &config.optimizer, 10);
+                // The last layer starts at zero: two steps open the way for all gradients.
+                for step in 0..2 {
+                    let draws = objective.draws(step, [4, 3]);
+                    let loss = objective.accumulate(&mut trainer, &items(4), draws, 1.0, &device);
+                    loss.expect("a loss");
+                    trainer.update();
+                }
+                trainer = trainer.with_precision(precision);
+                let draws = objective.draws(2, [4, 3]);
+                let loss = objective.accumulate(&mut trainer, &items(4), draws, 1.0, &device);
+                let norm = trainer.update().gradient_norm;
+                let weights = trainer.model().context().unconditional(1);
+                assert_eq!(weights.dtype(), DType::F32);
+                [loss.expect("a loss"), norm]
+            });
+            for (full, half) in full.iter().zip(half) {
+                // bf16 has 8 bits of precision: other than f32, and close to it.
+                let error = (half / full - 1.0).abs();
+                assert!(error > 0.0 && error < 0.02, "{full} and {half}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_context_vectors_train_or_stay() {
+        /// The gradient of the table of classes, of which there is one tensor of three axes.
+        struct OfContext<'a>(&'a GradientsParams, Option<Vec<f32>>);
+        impl ModuleVisitor for OfContext<'_> {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                if D == 3
+                    && let Some(gradient) = self.0.get::<D>(param.id)
+                {
+                    self.1 = Some(gradient.into_data().iter::<f32>().collect());
+                }
+            }
+        }
+        let device = Device::flex().autodiff();
+        for trainable in [true, false] {
+            let mut config = config();
+            config.conditioning.trainable = trainable;
+            config.context_dropout = 0.0;
+            let objective = Objective::new(&config, None).expect("an objective");
+            let mut trainer = Trainer::new(network(&config, &device), &config.optimizer, 10);
+            // The last layer starts at zero: nothing reaches the context in the first step.
+            for step in 0..3 {
+                let draws = objective.draws(step, [2, 3]);
+                let loss = objective.loss(trainer.model(), &items(2), draws, &device);
+                trainer.accumulate(loss.expect("a loss"), 1.0);
+                trainer.update();
+            }
+            let draws = objective.draws(3, [2, 3]);
+            let loss = objective.loss(trainer.model(), &items(2), draws, &device);
+            let gradients = loss.expect("a loss").backward();
+            let gradients = GradientsParams::from_grads(gradients, trainer.model());
+            let mut of_context = OfContext(&gradients, None);
+            trainer.model().context().visit(&mut of_context);
+            match (trainable, of_context.1) {
+                (false, gradient) => assert!(gradient.is_none()),
+                (true, gradient) => {
+                    let gradient = gradient.expect("a gradient");
+                    // Rows of null, class 0, 1 and 2, of which the batch has 0 and 1.
+                    let moved = |row: &[f32]| row.iter().any(|&value| value != 0.0);
+                    let rows: Vec<bool> = gradient.chunks_exact(16).map(moved).collect();
+                    assert_eq!(rows, [false, true, true, false]);
+                }
+            }
+        }
+    }
+}

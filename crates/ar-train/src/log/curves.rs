@@ -1,0 +1,125 @@
+use std::path::Path;
+
+use anyhow::{Result, anyhow};
+use plotters::prelude::*;
+
+/// Width of the picture and height of a curve, in the units of the SVG.
+const WIDTH: u32 = 760;
+const HEIGHT: u32 = 240;
+const COLOUR: RGBColor = RGBColor(59, 82, 139);
+/// Not worth a curve: they say how the machine does, not the network.
+const LEFT_OUT: [&str; 2] = ["step", "clips_per_second"];
+
+/// One measured quantity over the steps.
+#[derive(Clone, Debug, PartialEq)]
+struct Curve {
+    name: String,
+    points: Vec<(f64, f64)>,
+}
+
+/// Draws every quantity of `metrics.jsonl` over the steps, one below the other, as SVG. Without any
+/// there is no picture.
+pub(super) fn draw(metrics: &Path, path: &Path) -> Result<()> {
+    let curves = curves(metrics)?;
+    if curves.is_empty() {
+        return Ok(());
+    }
+    let picture = svg(&curves).map_err(|error| anyhow!("cannot draw the curves: {error}"))?;
+    Ok(ar_files::write_atomically(path, picture.as_bytes())?)
+}
+
+fn curves(metrics: &Path) -> Result<Vec<Curve>> {
+    let mut curves: Vec<Curve> = Vec::new();
+    for (_, line) in super::metrics::read(metrics, usize::MAX)? {
+        let step = line["step"].as_f64();
+        let values = line.as_object().into_iter().flatten();
+        for (name, value) in values.filter(|(name, _)| !LEFT_OUT.contains(&name.as_str())) {
+            let (Some(step), Some(value)) = (step, value.as_f64()) else {
+                continue;
+            };
+            match curves.iter_mut().find(|curve| curve.name == *name) {
+                Some(curve) => curve.points.push((step, value)),
+                None => curves.push(Curve {
+                    name: name.clone(),
+                    points: vec![(step, value)],
+                }),
+            }
+        }
+    }
+    Ok(curves)
+}
+
+fn svg(curves: &[Curve]) -> Result<String, Box<dyn std::error::Error>> {
+    let mut picture = String::new();
+    {
+        let size = (WIDTH, HEIGHT * curves.len() as u32);
+        let root = SVGBackend::with_string(&mut picture, size).into_drawing_area();
+        root.fill(&WHITE)?;
+        for (area, curve) in root.split_evenly((curves.len(), 1)).iter().zip(curves) {
+            let [x, y] = [
+                range(curve.points.iter().map(|point| point.0)),
+                range(curve.points.iter().map(|point| point.1)),
+            ];
+            let mut chart = ChartBuilder::on(area)
+                .caption(&curve.name, ("sans-serif", 16))
+                .margin(8)
+                .x_label_area_size(24)
+                .y_label_area_size(72)
+                .build_cartesian_2d(x, y)?;
+            chart
+                .configure_mesh()
+                .light_line_style(WHITE)
+                .x_label_formatter(&|step| format!("{step:.0}"))
+                .y_label_formatter(&|value| format!("{value:.3e}"))
+                .draw()?;
+            chart.draw_series(LineSeries::new(curve.points.iter().copied(), &COLOUR))?;
+        }
+        root.present()?;
+    }
+    Ok(picture)
+}
+
+/// From the least to the greatest value, and never empty.
+fn range(values: impl Iterator<Item = f64> + Clone) -> std::ops::Range<f64> {
+    let least = values.clone().fold(f64::INFINITY, f64::min);
+    let greatest = values.fold(f64::NEG_INFINITY, f64::max);
+    if least < greatest {
+        least..greatest
+    } else {
+        least - 0.5..greatest + 0.5
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_quantity_has_its_curve() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let metrics = folder.path().join("metrics.jsonl");
+        let lines = [
+            r#"{"step":1,"loss":2.5,"clips_per_second":9.0}"#,
+            r#"{"step":2,"held_out_loss":3.0}"#,
+            r#"{"step":3,"loss":0.5,"gradient_norm":null}"#,
+        ];
+        std::fs::write(&metrics, lines.join("\n")).expect("written");
+        let curve = |name: &str, points: &[(f64, f64)]| Curve {
+            name: name.into(),
+            points: points.to_vec(),
+        };
+        assert_eq!(
+            curves(&metrics).expect("curves"),
+            [
+                curve("loss", &[(1.0, 2.5), (3.0, 0.5)]),
+                curve("held_out_loss", &[(2.0, 3.0)])
+            ]
+        );
+
+        let picture = folder.path().join("curves.svg");
+        draw(&metrics, &picture).expect("a picture");
+        let picture = std::fs::read_to_string(picture).expect("text");
+        assert!(picture.contains("<svg") && picture.contains("held_out_loss"));
+        assert!(picture.matches("<polyline").count() >= 2);
+    }
+}

@@ -1,0 +1,226 @@
+//! What a run tells: one log with several sinks.
+//!
+//! - `metrics.jsonl`, the record that the others can be made from: a line every `log_every` steps;
+//! - event files for TensorBoard, in the same folder: `tensorboard --logdir RUN`;
+//! - a bar on a terminal, or plain lines;
+//! - `curves.svg`, drawn of `metrics.jsonl` when the run ends.
+
+mod console;
+mod curves;
+mod metrics;
+mod tensorboard;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use crate::config::RunConfig;
+use crate::trainer::StepReport;
+use console::Console;
+use metrics::MetricsFile;
+use tensorboard::EventWriter;
+
+/// The log of a run.
+pub struct Log {
+    folder: PathBuf,
+    metrics: MetricsFile,
+    events: EventWriter,
+    console: Console,
+    clips_per_step: usize,
+    window: Window,
+}
+
+/// Losses and time since the last line of metrics.
+struct Window {
+    start: Instant,
+    steps: usize,
+    /// Named losses, summed over the steps that were not skipped.
+    losses: Vec<(&'static str, f64)>,
+    /// Steps that were not skipped.
+    counted: usize,
+}
+
+impl Window {
+    fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            steps: 0,
+            losses: Vec::new(),
+            counted: 0,
+        }
+    }
+
+    fn add(&mut self, losses: &[(&'static str, f64)], skipped: bool) {
+        self.steps += 1;
+        if skipped {
+            return;
+        }
+        self.counted += 1;
+        for &(name, value) in losses {
+            match self.losses.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, sum)) => *sum += value,
+                None => self.losses.push((name, value)),
+            }
+        }
+    }
+
+    fn means(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        let counted = self.counted as f64;
+        self.losses
+            .iter()
+            .map(move |&(name, sum)| (name, sum / counted))
+    }
+}
+
+/// The measurements of a step, in the order in which they are shown and written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scalars {
+    step: usize,
+    values: Vec<(String, f64)>,
+}
+
+impl Scalars {
+    fn get(&self, name: &str) -> Option<f64> {
+        let found = self.values.iter().find(|(known, _)| known == name);
+        found.map(|&(_, value)| value)
+    }
+}
+
+impl Serialize for Scalars {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap;
+        let mut map = serializer.serialize_map(Some(1 + self.values.len()))?;
+        map.serialize_entry("step", &self.step)?;
+        for (name, value) in &self.values {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+impl Log {
+    /// Opens the log of a run that stands at `step`: what an earlier process has logged beyond it
+    /// is forgotten, since those steps are done again.
+    ///
+    /// # Errors
+    /// If the folder cannot be written.
+    pub fn open(config: &RunConfig, step: usize) -> Result<Self> {
+        let folder = &config.out;
+        Ok(Self {
+            metrics: MetricsFile::open(&folder.join("metrics.jsonl"), step)?,
+            events: EventWriter::create(folder, step)?,
+            console: Console::new(step, config.steps),
+            folder: folder.clone(),
+            clips_per_step: config.clips_per_step(),
+            window: Window::new(),
+        })
+    }
+
+    /// Notes a step with its losses, the one that is optimised first.
+    pub fn step(&mut self, losses: &[(&'static str, f64)], report: &StepReport) {
+        let position = report.position;
+        self.window.add(losses, position.skipped_in_a_row > 0);
+        self.console.advance(position.step);
+        if position.skipped_in_a_row > 0 {
+            self.line(format!(
+                "step {}: skipped, for the loss is {} and the gradient norm {}",
+                position.step, losses[0].1, report.gradient_norm
+            ));
+        }
+    }
+
+    /// Writes the means since the last call to all sinks.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn flush(&mut self, report: &StepReport) -> Result<()> {
+        let seconds = self.window.start.elapsed().as_secs_f64();
+        let clips = (self.window.steps * self.clips_per_step) as f64;
+        let mut values: Vec<(String, f64)> = self
+            .window
+            .means()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        values.push(("learning_rate".into(), report.learning_rate));
+        if report.gradient_norm.is_finite() {
+            values.push(("gradient_norm".into(), report.gradient_norm));
+        }
+        values.push(("clips_per_second".into(), clips / seconds));
+        if report.position.skipped > 0 {
+            values.push(("skipped_steps".into(), report.position.skipped as f64));
+        }
+        let scalars = Scalars {
+            step: report.position.step,
+            values,
+        };
+        self.write(&scalars)?;
+        self.console.metrics(&scalars);
+        self.window = Window::new();
+        Ok(())
+    }
+
+    /// Notes a measurement.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn measure(&mut self, step: usize, name: &str, value: f64) -> Result<()> {
+        self.write(&Scalars {
+            step,
+            values: vec![(name.to_owned(), value)],
+        })?;
+        self.line(format!("step {step}: {name} {value:.4}"));
+        Ok(())
+    }
+
+    /// Shows a line without disturbing the bar.
+    pub fn line(&self, text: impl AsRef<str>) {
+        self.console.line(text);
+    }
+
+    /// Draws the curves of the run.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn draw_curves(&self) -> Result<()> {
+        let path = self.folder.join("curves.svg");
+        curves::draw(self.metrics.path(), &path).with_context(|| path.display().to_string())
+    }
+
+    /// The folder of the run.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn write(&mut self, scalars: &Scalars) -> Result<()> {
+        self.metrics.write(scalars)?;
+        self.events.write(scalars)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn skipped_steps_do_not_enter_the_means() {
+        let mut window = Window::new();
+        window.add(&[("loss", 1.0)], false);
+        window.add(&[("loss", f64::NAN)], true);
+        window.add(&[("loss", 3.0), ("kl", 5.0)], false);
+        let means: Vec<_> = window.means().collect();
+        assert_eq!(means, [("loss", 2.0), ("kl", 2.5)]);
+        assert_eq!(window.steps, 3);
+    }
+
+    #[test]
+    fn scalars_are_one_flat_object() {
+        let scalars = Scalars {
+            step: 7,
+            values: vec![("loss".into(), 0.5), ("rate".into(), 1e-3)],
+        };
+        let text = serde_json::to_string(&scalars).expect("JSON");
+        assert_eq!(text, r#"{"step":7,"loss":0.5,"rate":0.001}"#);
+    }
+}

@@ -1,0 +1,198 @@
+//! What may change when a run is resumed, and what did.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use anyhow::{Context, Result, bail};
+use serde::{Serialize, de::DeserializeOwned};
+use toml::{Table, Value};
+
+use crate::config::{DiffusionRun, RunConfig, VaeRun};
+
+/// The configuration of a stage that runs in steps and can be resumed.
+pub trait StageConfig: Serialize + DeserializeOwned {
+    /// Keys, and sections, that a run keeps to its end: the networks, the objective's shape, and
+    /// what the order of the data follows from. All others, such as the number of steps, the
+    /// optimizer or the weights of the losses, may change between two checkpoints.
+    const FIXED: &'static [&'static str];
+
+    /// How long the run is, and where its folder lies.
+    fn run(&self) -> &RunConfig;
+
+    /// Steps in a row that may be skipped.
+    fn max_skipped(&self) -> usize;
+}
+
+impl StageConfig for VaeRun {
+    const FIXED: &'static [&'static str] = &[
+        "stage",
+        "vae",
+        "run.seed",
+        "data.shapes",
+        "data.videos",
+        "data.clips",
+        "data.first_seed",
+        "data.held_out",
+        "discriminator.filters",
+        "discriminator.layers",
+    ];
+
+    fn run(&self) -> &RunConfig {
+        &self.run
+    }
+
+    fn max_skipped(&self) -> usize {
+        self.optimizer.max_skipped
+    }
+}
+
+impl StageConfig for DiffusionRun {
+    const FIXED: &'static [&'static str] = &[
+        "transformer",
+        "conditioning",
+        "diffusion",
+        "standardize_latents",
+        "run.seed",
+        "data.held_out",
+    ];
+
+    fn run(&self) -> &RunConfig {
+        &self.run
+    }
+
+    fn max_skipped(&self) -> usize {
+        self.optimizer.max_skipped
+    }
+}
+
+/// A key whose value differs between two configurations.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// The key, with its sections.
+    pub key: String,
+    before: Option<Value>,
+    after: Option<Value>,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let show = |value: &Option<Value>| match value {
+            Some(value) => value.to_string(),
+            None => "not set".to_owned(),
+        };
+        let [before, after] = [&self.before, &self.after].map(show);
+        write!(f, "{} was {before} and is {after}", self.key)
+    }
+}
+
+/// Compares the configuration that a run was left with, `before`, with the one that it is resumed
+/// with.
+///
+/// # Errors
+/// If a key changed that must not, or `before` is no configuration of the stage.
+pub fn changes<C: StageConfig>(before: &str, after: &C) -> Result<Vec<Change>> {
+    // Through the type, so that keys that an older version did not have get their defaults.
+    let before: C = toml::from_str(before)
+        .context("the configuration of the run is none of this stage and version")?;
+    let [before, after] = [flat(&before)?, flat(after)?];
+    let mut keys: Vec<&String> = before.keys().chain(after.keys()).collect();
+    keys.sort();
+    keys.dedup();
+    let changes: Vec<Change> = keys
+        .into_iter()
+        .filter(|key| before.get(*key) != after.get(*key))
+        .map(|key| Change {
+            key: key.clone(),
+            before: before.get(key).cloned(),
+            after: after.get(key).cloned(),
+        })
+        .collect();
+    let is_fixed = |change: &&Change| {
+        C::FIXED.iter().any(|fixed| {
+            let rest = change.key.strip_prefix(fixed);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })
+    };
+    let refused: Vec<String> = changes
+        .iter()
+        .filter(is_fixed)
+        .map(Change::to_string)
+        .collect();
+    if !refused.is_empty() {
+        bail!(
+            "a run keeps these keys when it is resumed: {}; start a new run with \
+             `--set run.out=FOLDER` to change them",
+            refused.join("; ")
+        );
+    }
+    Ok(changes)
+}
+
+/// Values by key with sections, `run.steps`.
+fn flat(config: &impl Serialize) -> Result<BTreeMap<String, Value>> {
+    fn add(prefix: &str, table: Table, flat: &mut BTreeMap<String, Value>) {
+        for (key, value) in table {
+            let key = format!("{prefix}{key}");
+            match value {
+                Value::Table(table) => add(&format!("{key}."), table, flat),
+                value => {
+                    flat.insert(key, value);
+                }
+            }
+        }
+    }
+    let mut values = BTreeMap::new();
+    add("", Table::try_from(config)?, &mut values);
+    Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> VaeRun {
+        toml::from_str(text).expect("a configuration")
+    }
+
+    #[test]
+    fn changes_are_named_with_both_values() {
+        let before = "[run]\nsteps = 5\n";
+        let after = config("[run]\nsteps = 7\n[optimizer]\nlearning_rate = 0.5\n");
+        let changes = changes(before, &after).expect("nothing fixed");
+        let text: Vec<String> = changes.iter().map(Change::to_string).collect();
+        assert_eq!(
+            text,
+            [
+                "optimizer.learning_rate was 0.0002 and is 0.5",
+                "run.steps was 5 and is 7"
+            ]
+        );
+        assert!(
+            super::changes(before, &config(before))
+                .expect("none")
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn what_a_run_is_stays() {
+        let refusal = |after: &str| {
+            let error = changes("[run]\nseed = 1\n", &config(after));
+            error.expect_err("a fixed key").to_string()
+        };
+        let message = refusal("[run]\nseed = 2\n[vae]\nkind = \"transformer\"\nwidth = 64\n");
+        assert!(message.contains("run.seed was 1 and is 2"), "{message}");
+        assert!(message.contains("vae.width was 768 and is 64"), "{message}");
+        let message = refusal("[run]\nseed = 1\n[data.shapes]\nsize = 32\n");
+        assert!(
+            message.contains("data.shapes.size was not set and is 32"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn another_stage_is_no_earlier_configuration() {
+        let error = changes("[transformer]\n", &config("")).expect_err("a diffusion stage");
+        assert!(format!("{error:#}").contains("`transformer`"), "{error:#}");
+    }
+}

@@ -1,0 +1,286 @@
+//! The adversarial half of the image stage: the discriminator's hinge loss, and its weight against
+//! the reconstruction loss.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Result;
+use ar_vae::Vae;
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Tensor, activation::relu};
+
+use super::discriminator::PatchGan;
+use crate::config::DiscriminatorConfig;
+use crate::learner::{Learner, Update};
+
+/// Keeps the adaptive weight finite where the discriminator's gradient vanishes.
+const WEIGHT_EPSILON: f64 = 1e-4;
+/// The largest adaptive weight.
+const LARGEST_WEIGHT: f64 = 1e4;
+
+/// The discriminator in training.
+pub struct Adversary {
+    learner: Learner<PatchGan>,
+    config: DiscriminatorConfig,
+    steps: usize,
+}
+
+/// A reconstruction loss and the adversarial one, weighed against each other.
+pub struct Balance {
+    /// A tensor, `[1]`, whose gradient over the VAE is that of `reconstruction + weight *
+    /// adversarial`; its value means nothing.
+    pub surrogate: Tensor<1>,
+    /// The reconstruction loss.
+    pub reconstruction: f64,
+    /// Minus what the discriminator thinks of the reconstruction.
+    pub adversarial: f64,
+    /// The adaptive weight times the configured one.
+    pub weight: f64,
+}
+
+impl Adversary {
+    /// A fresh discriminator for a run of `steps` steps.
+    pub fn new(config: &DiscriminatorConfig, steps: usize, device: &Device) -> Self {
+        let network = PatchGan::new(config, device);
+        // Clones of a network share parameters that are not drawn yet: one without gradients would
+        // take them from all.
+        network.visit(&mut DrawAll);
+        Self {
+            learner: Learner::new(network, &config.optimizer),
+            config: config.clone(),
+            steps,
+        }
+    }
+
+    /// Whether it takes part in `step`, from 0.
+    pub fn is_active(&self, step: usize) -> bool {
+        step >= self.config.start_step
+    }
+
+    /// Weighs the adversarial loss such that its gradient at the decoder's last layer is as large
+    /// as that of the reconstruction loss (Esser et al., "Taming Transformers", eq. 7).
+    ///
+    /// Each loss is differentiated once, down to the pixels; from there on a gradient is a linear
+    /// map of those at the pixels, so that neither needs a second graph.
+    ///
+    /// # Shapes
+    /// - `features`: what `vae`'s last layer reads
+    /// - `output`: what it paints, `[batch, frames, 3, height, width]`
+    /// - `reconstruction`: from pixels like `output` to a loss, `[1]`
+    pub fn balance(
+        &self,
+        vae: &Vae,
+        features: Tensor<4>,
+        output: Tensor<5>,
+        reconstruction: impl FnOnce(Tensor<5>) -> Tensor<1>,
+    ) -> Balance {
+        // Its own parameters get no gradient from this.
+        let discriminator = self.learner.model.clone().no_grad();
+        let judge = |pixels: Tensor<5>| -discriminator.forward(pixels.flatten(0, 1)).mean();
+        let (reconstruction, of_reconstruction) = at_pixels(&output, reconstruction);
+        let (adversarial, of_adversarial) = at_pixels(&output, judge);
+        let at_last_layer = |gradient| last_layer_norm(vae, features.clone(), gradient);
+        let adaptive = at_last_layer(of_reconstruction.clone())
+            / (at_last_layer(of_adversarial.clone()) + WEIGHT_EPSILON);
+        let weight = self.config.weight * adaptive.clamp(0.0, LARGEST_WEIGHT);
+        let gradient = of_reconstruction + of_adversarial * weight;
+        Balance {
+            surrogate: (output * gradient).sum(),
+            reconstruction,
+            adversarial,
+            weight,
+        }
+    }
+
+    /// Adds `share` of the gradient of the hinge loss to the discriminator's next step, and returns
+    /// the loss.
+    ///
+    /// # Shapes
+    /// - `real`, `fake`: `[batch, frames, 3, height, width]`
+    pub fn accumulate(&mut self, real: Tensor<5>, fake: Tensor<5>, share: f64) -> f64 {
+        let judge = |pixels: Tensor<5>| self.learner.model.forward(pixels.detach().flatten(0, 1));
+        let loss = hinge(judge(real), judge(fake));
+        self.learner.accumulate(loss, share)
+    }
+
+    /// Takes the discriminator's step number `step`, counted from the start of the run.
+    pub fn update(&mut self, step: usize) -> Update {
+        let start = self.config.start_step;
+        let steps = self.steps.saturating_sub(start);
+        let optimizer = &self.config.optimizer;
+        self.learner
+            .update(optimizer.learning_rate_at(step - start, steps))
+    }
+
+    /// Writes the discriminator's state into a folder of its own below that of a checkpoint.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        let folder = folder.join(FOLDER);
+        fs::create_dir(&folder)?;
+        self.learner.model.settle();
+        self.learner.save(&folder)
+    }
+
+    /// Takes what [`Adversary::save`] has written.
+    ///
+    /// # Errors
+    /// If it cannot be read, or does not fit the network.
+    pub fn load(&mut self, folder: &Path) -> Result<()> {
+        self.learner.load(&folder.join(FOLDER))
+    }
+}
+
+const FOLDER: &str = "discriminator";
+
+/// Parameters are drawn when they are first looked at.
+struct DrawAll;
+
+impl ModuleVisitor for DrawAll {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        param.val();
+    }
+}
+
+/// `(mean max(0, 1 - real) + mean max(0, 1 + fake)) / 2`
+fn hinge(real: Tensor<4>, fake: Tensor<4>) -> Tensor<1> {
+    (relu(-real + 1.0).mean() + relu(fake + 1.0).mean()) * 0.5
+}
+
+/// The loss of `output` and its gradient there.
+fn at_pixels(output: &Tensor<5>, loss: impl FnOnce(Tensor<5>) -> Tensor<1>) -> (f64, Tensor<5>) {
+    let pixels = output.clone().detach().require_grad();
+    let loss = loss(pixels.clone());
+    let value = f64::from(loss.clone().into_scalar::<f32>());
+    let gradient = pixels.grad(&loss.backward());
+    let gradient = gradient.expect("the loss depends on the pixels");
+    (value, Tensor::from_inner(gradient))
+}
+
+/// The norm of the gradient over the last layer's weights, given that at the pixels.
+fn last_layer_norm(vae: &Vae, features: Tensor<4>, gradient: Tensor<5>) -> f64 {
+    let [batch, frames, ..] = gradient.dims();
+    let output = vae.paint(features.detach(), [batch, frames]);
+    let gradients = (output * gradient).sum().backward();
+    let weights = vae.last_layer().weight.val();
+    let gradient = weights.grad(&gradients).expect("the last layer trains");
+    f64::from(gradient.square().sum().into_scalar::<f32>()).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vae::testing::{pixels, small_conv, small_transformer};
+    use ar_vae::VaeConfig;
+    use burn::optim::GradientsParams;
+
+    /// All gradients, one after the other.
+    struct Values<'a>(&'a GradientsParams, Vec<f32>);
+
+    impl ModuleVisitor for Values<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(gradient) = self.0.get::<D>(param.id) {
+                self.1.extend(gradient.into_data().iter::<f32>());
+            }
+        }
+    }
+
+    fn gradient(loss: Tensor<1>, vae: &Vae) -> Vec<f32> {
+        let gradients = GradientsParams::from_grads(loss.backward(), vae);
+        let mut values = Values(&gradients, Vec::new());
+        vae.visit(&mut values);
+        values.1
+    }
+
+    /// The same from whole graphs: one backward pass for each loss, and one for their sum.
+    fn check(vae: VaeConfig) {
+        let device = Device::flex().autodiff();
+        let config = DiscriminatorConfig {
+            filters: 4,
+            layers: 1,
+            weight: 0.7,
+            ..DiscriminatorConfig::default()
+        };
+        let adversary = Adversary::new(&config, 10, &device);
+        let vae = vae.init(&device).expect("a network");
+        let target = pixels([2, 1], 16, &device);
+        let reconstruction = |output: Tensor<5>| (output - target.clone()).abs().mean();
+        let run = || {
+            let latents = vae.encode(target.clone()).mean();
+            let features = vae.decode_features(latents);
+            (features.clone(), vae.paint(features, [2, 1]))
+        };
+        let adversarial =
+            |output: Tensor<5>| -adversary.learner.model.forward(output.flatten(0, 1)).mean();
+
+        let at_last_layer = |loss: Tensor<1>| {
+            let gradients = loss.backward();
+            let gradient = vae.last_layer().weight.val().grad(&gradients);
+            let square = gradient.expect("a gradient").square().sum();
+            f64::from(square.into_scalar::<f32>()).sqrt()
+        };
+        let weight = 0.7 * at_last_layer(reconstruction(run().1))
+            / (at_last_layer(adversarial(run().1)) + 1e-4);
+        let output = run().1;
+        let expected = gradient(
+            reconstruction(output.clone()) + adversarial(output) * weight,
+            &vae,
+        );
+
+        let (features, output) = run();
+        let balance = adversary.balance(&vae, features, output, reconstruction);
+        let error = (balance.weight / weight - 1.0).abs();
+        assert!(error < 1e-4, "{} and {weight}", balance.weight);
+        let actual = gradient(balance.surrogate, &vae);
+        assert_eq!(actual.len(), expected.len());
+        let scale = expected.iter().map(|v| v * v).sum::<f32>().sqrt();
+        let error = actual.iter().zip(&expected).map(|(a, b)| (a - b).powi(2));
+        let error = error.sum::<f32>().sqrt();
+        assert!(scale > 0.0 && error / scale < 1e-4, "{error} of {scale}");
+    }
+
+    #[test]
+    fn the_balance_has_the_gradient_of_the_weighted_sum() {
+        check(small_conv());
+        check(small_transformer(false));
+    }
+
+    #[test]
+    fn the_hinge_counts_what_is_on_the_wrong_side() {
+        let device = Device::flex();
+        let real = Tensor::<1>::from_floats([2.0, 0.5], &device).reshape([1, 1, 1, 2]);
+        let fake = Tensor::<1>::from_floats([-3.0, 1.0], &device).reshape([1, 1, 1, 2]);
+        // (0 + 0.5) / 2 for the real ones, (0 + 2) / 2 for the others.
+        let loss: f32 = hinge(real, fake).into_scalar();
+        assert!((loss - (0.25 + 1.0) / 2.0).abs() < 1e-6, "{loss}");
+    }
+
+    #[test]
+    fn the_discriminator_learns_to_tell() {
+        let device = Device::flex().autodiff();
+        let mut config = DiscriminatorConfig {
+            start_step: 3,
+            filters: 4,
+            layers: 1,
+            ..DiscriminatorConfig::default()
+        };
+        config.optimizer.learning_rate = 1e-2;
+        let mut adversary = Adversary::new(&config, 100, &device);
+        assert!(!adversary.is_active(2) && adversary.is_active(3));
+        let real = pixels([4, 1], 16, &device);
+        let fake = pixels([4, 1], 16, &device) * 0.5;
+        let vae = small_conv().init(&device).expect("a network");
+        let features = vae.decode_features(vae.encode(real.clone()).mean());
+        let output = vae.paint(features.clone(), [4, 1]);
+        adversary.balance(&vae, features, output, |output| output.mean());
+        let mut losses = Vec::new();
+        for step in 3..33 {
+            losses.push(adversary.accumulate(real.clone(), fake.clone(), 1.0));
+            assert!(!adversary.update(step).skipped);
+        }
+        // A network that says 0 to everything loses 1.
+        assert!((losses[0] - 1.0).abs() < 0.3, "{losses:?}");
+        assert!(losses[29] < 0.2, "{losses:?}");
+    }
+}

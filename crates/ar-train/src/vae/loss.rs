@@ -1,0 +1,152 @@
+//! The reconstruction loss of the VAE.
+
+use ar_ops::noise::{FrameNoise, NoiseStream};
+use ar_vae::{Posterior, Vae};
+use burn::tensor::{Tensor, TensorData};
+
+use crate::config::VaeLossConfig;
+
+/// Addresses the random numbers of a part of a step: those of the whole step, cut by clips.
+#[derive(Clone, Copy, Debug)]
+pub struct Draw {
+    /// Seed of the run.
+    pub seed: u64,
+    /// Number of the step.
+    pub step: u64,
+    /// Place of the part's first clip in the step.
+    pub first_clip: usize,
+}
+
+impl Draw {
+    /// # Shapes
+    /// - output: `[batch, frames, tokens, channels]`
+    fn sample(self, posterior: &Posterior) -> Tensor<4> {
+        let mean = posterior.mean();
+        let shape = mean.shape();
+        let [batch, frames, tokens, channels] = mean.dims();
+        let clip = frames * tokens * channels;
+        let noise = FrameNoise::new(self.seed);
+        let end = (self.first_clip + batch) * clip;
+        let mut noise = noise.frame(0, self.step, NoiseStream::Training, end);
+        let noise = noise.split_off(self.first_clip * clip);
+        posterior.sample(Tensor::from_data(
+            TensorData::new(noise, shape),
+            &mean.device(),
+        ))
+    }
+}
+
+/// Frames that went through a VAE.
+#[derive(Clone, Debug)]
+pub struct Reconstruction {
+    /// What the encoder said.
+    pub posterior: Posterior,
+    /// What the decoder's last layer read.
+    pub features: Tensor<4>,
+    /// What it painted, `[batch, frames, 3, height, width]`.
+    pub output: Tensor<5>,
+}
+
+impl Reconstruction {
+    /// # Shapes
+    /// - `pixels`: `[batch, frames, 3, height, width]`
+    pub fn new(vae: &Vae, pixels: Tensor<5>, config: &VaeLossConfig, draw: Draw) -> Self {
+        let [batch, frames, ..] = pixels.dims();
+        let posterior = vae.encode(pixels);
+        let latents = match config.sample_posterior {
+            true => draw.sample(&posterior),
+            false => posterior.mean(),
+        };
+        let features = vae.decode_features(latents);
+        Self {
+            posterior,
+            features: features.clone(),
+            output: vae.paint(features, [batch, frames]),
+        }
+    }
+
+    /// The weighted divergence of the posterior, if it has any weight.
+    ///
+    /// # Shapes
+    /// - output: `[1]`
+    pub fn divergence(&self, config: &VaeLossConfig) -> Option<Tensor<1>> {
+        (config.kl > 0.0).then(|| self.posterior.kl().mean() * config.kl)
+    }
+}
+
+/// The reconstruction loss: weighted absolute and squared error.
+///
+/// # Shapes
+/// - `output`, `pixels`: `[batch, frames, 3, height, width]`
+/// - output: `[1]`
+pub fn pixel_loss(output: Tensor<5>, pixels: Tensor<5>, config: &VaeLossConfig) -> Tensor<1> {
+    let difference = output - pixels.clone();
+    let weights = (config.foreground > 0.0).then(|| foreground_weights(pixels, config.foreground));
+    let weighted = |error: Tensor<5>| match &weights {
+        Some(weights) => (error * weights.clone()).mean(),
+        None => error.mean(),
+    };
+    let mut loss = weighted(difference.clone().abs()) * config.l1;
+    if config.l2 > 0.0 {
+        loss = loss + weighted(difference.square()) * config.l2;
+    }
+    loss
+}
+
+/// The image stage's loss without an adversary: reconstruction and divergence.
+///
+/// # Shapes
+/// - `pixels`: `[batch, frames, 3, height, width]`
+/// - output: `[1]`
+pub fn loss(vae: &Vae, pixels: Tensor<5>, config: &VaeLossConfig, draw: Draw) -> Tensor<1> {
+    let reconstruction = Reconstruction::new(vae, pixels.clone(), config, draw);
+    let divergence = reconstruction.divergence(config);
+    let loss = pixel_loss(reconstruction.output, pixels, config);
+    match divergence {
+        Some(divergence) => loss + divergence,
+        None => loss,
+    }
+}
+
+/// `1 + foreground * |pixel - median colour of the frame|` (largest channel), normalised to a mean
+/// of 1 over the batch.
+///
+/// # Shapes
+/// - `pixels`: `[batch, frames, 3, height, width]`
+/// - output: `[batch, frames, 1, height, width]`
+fn foreground_weights(pixels: Tensor<5>, foreground: f64) -> Tensor<5> {
+    let [batch, frames, channels, height, width] = pixels.dims();
+    let flat: Tensor<4> = pixels.clone().flatten(3, 4);
+    let (sorted, _) = flat.sort_with_indices(3);
+    let median = sorted
+        .narrow(3, height * width / 2, 1)
+        .reshape([batch, frames, channels, 1, 1]);
+    let distance = (pixels - median).abs().max_dim(2);
+    let weights = distance * foreground + 1.0;
+    let mean = weights.clone().mean().reshape([1, 1, 1, 1, 1]);
+    weights / mean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+
+    #[test]
+    fn the_foreground_weighs_more() {
+        // Three background pixels and one that differs by 0.5 in one channel.
+        let pixels = Tensor::<1>::from_floats(
+            [0.2, 0.2, 0.2, 0.7, 0.1, 0.1, 0.1, 0.1, 0.0, 0.0, 0.0, 0.0],
+            &Device::flex(),
+        )
+        .reshape([1, 1, 3, 2, 2]);
+        let weights: Vec<f32> = foreground_weights(pixels, 4.0)
+            .into_data()
+            .iter::<f32>()
+            .collect();
+        // 1, 1, 1, 3 with a mean of 1.5.
+        for (actual, expected) in weights.iter().zip([1.0, 1.0, 1.0, 3.0]) {
+            assert!((actual - expected / 1.5).abs() < 1e-6, "{weights:?}");
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! What a VAE stage starts from, and what of it trains.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use ar_model::{ModelConfig, ModelFiles, VAE_KEYS};
+use ar_vae::{Vae, VaeConfig};
+use ar_weights::{WeightsSource, load_weights_but};
+use burn::module::{Module, ParamGroup};
+use burn::tensor::Device;
+
+use crate::config::{VaeRun, VaeStage};
+
+/// What the paths of all parameters of temporal blocks hold, and no others.
+const TEMPORAL: &str = "temporal";
+
+/// Checks that the parts of a configuration make a stage.
+///
+/// # Errors
+/// Names what does not fit.
+pub fn validate(config: &VaeRun) -> Result<()> {
+    config.vae.validate()?;
+    if let Some(discriminator) = &config.discriminator {
+        discriminator.validate(config.vae.image_size())?;
+    }
+    if config.stage == VaeStage::Image {
+        return Ok(());
+    }
+    ensure!(
+        matches!(config.vae, VaeConfig::Transformer(_)),
+        "stage = \"temporal\" needs vae.kind = \"transformer\": the convolutional tokenizer has no \
+         temporal blocks"
+    );
+    ensure!(
+        config.vae.is_temporal(),
+        "stage = \"temporal\" needs vae.temporal = true"
+    );
+    ensure!(
+        config.discriminator.is_none(),
+        "stage = \"temporal\" trains without a discriminator: remove [discriminator]"
+    );
+    ensure!(
+        config.start_from.is_some(),
+        "stage = \"temporal\" needs start_from, the model directory of an image stage, such as \
+         runs/NAME/model"
+    );
+    Ok(())
+}
+
+/// The network that the stage starts with: what trains has gradients, the rest has none.
+///
+/// # Errors
+/// If the model to start from cannot be read, or has another network.
+pub fn network(config: &VaeRun, device: &Device) -> Result<Vae> {
+    let mut vae = config.vae.init(device)?;
+    if let Some(dir) = &config.start_from {
+        load(&mut vae, &config.vae, dir)
+            .with_context(|| format!("start_from = {}", dir.display()))?;
+    }
+    Ok(match config.stage {
+        VaeStage::Image => vae,
+        VaeStage::Temporal => vae
+            .no_grad()
+            .set_require_grad_group(ParamGroup::from_predicate(TEMPORAL), true),
+    })
+}
+
+fn load(vae: &mut Vae, expected: &VaeConfig, dir: &Path) -> Result<()> {
+    let files = ModelFiles::new(dir);
+    let text = fs::read_to_string(&files.config)
+        .with_context(|| format!("{}: not a model directory", dir.display()))?;
+    let found: ModelConfig = text.parse()?;
+    let Some(found) = found.vae else {
+        bail!("the model has no VAE");
+    };
+    let with_temporal_blocks = match (found.clone(), expected) {
+        (VaeConfig::Transformer(mut found), VaeConfig::Transformer(expected)) => {
+            found.temporal |= expected.temporal;
+            VaeConfig::Transformer(found)
+        }
+        (found, _) => found,
+    };
+    ensure!(
+        with_temporal_blocks == *expected,
+        "its VAE is another network than [vae] describes: {}",
+        toml::to_string(&found)?.trim().replace('\n', ", ")
+    );
+    // Blocks that the image stage did not have start as the identity.
+    let fresh = |key: &str| key.contains(TEMPORAL) && !found.is_temporal();
+    let source = WeightsSource::File(&files.vae);
+    Ok(load_weights_but(vae, source, VAE_KEYS, fresh)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::OptimizerConfig;
+    use crate::trainer::Trainer;
+    use crate::vae::testing::{pixels, small_conv, small_transformer};
+    use ar_model::{Precision, VideoModel};
+    use burn::module::{ModuleVisitor, Param};
+    use burn::tensor::Tensor;
+
+    /// Path and bytes of every parameter.
+    #[derive(Default)]
+    struct Parameters {
+        path: Vec<String>,
+        found: Vec<(String, Vec<u8>)>,
+    }
+
+    impl ModuleVisitor for Parameters {
+        fn enter_module(&mut self, name: &str, _container_type: &str) {
+            self.path.push(name.to_owned());
+        }
+
+        fn exit_module(&mut self, _name: &str, _container_type: &str) {
+            self.path.pop();
+        }
+
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let bytes = param.val().into_data().bytes().to_vec();
+            self.found.push((self.path.join("."), bytes));
+        }
+    }
+
+    fn parameters(vae: &Vae) -> Vec<(String, Vec<u8>)> {
+        let mut parameters = Parameters::default();
+        vae.visit(&mut parameters);
+        parameters.found
+    }
+
+    fn image_model(folder: &Path, vae: VaeConfig) {
+        let config = ModelConfig {
+            vae: Some(vae),
+            ..ModelConfig::default()
+        };
+        let model = VideoModel::init(config, &Device::flex()).expect("a model");
+        model.save(folder, Precision::Full).expect("saved");
+    }
+
+    fn temporal_run(folder: &Path) -> VaeRun {
+        VaeRun {
+            stage: VaeStage::Temporal,
+            start_from: Some(folder.to_owned()),
+            vae: small_transformer(true),
+            ..VaeRun::default()
+        }
+    }
+
+    #[test]
+    fn the_temporal_stage_trains_temporal_blocks_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        image_model(folder.path(), small_transformer(false));
+        let device = Device::flex().autodiff();
+        let config = temporal_run(folder.path());
+        validate(&config).expect("a stage");
+        let vae = network(&config, &device).expect("a network");
+
+        // It starts from what the image stage reconstructs.
+        let clip = pixels([1, 3], 16, &device);
+        let image = VideoModel::load(folder.path(), &Device::flex()).expect("a model");
+        let reconstruct = |vae: &Vae, clip: Tensor<5>| vae.decode(vae.encode(clip).mean());
+        let expected = reconstruct(image.vae().expect("a VAE"), clip.clone().inner());
+        let start = reconstruct(&vae.valid(), clip.clone().inner());
+        let error: f32 = (start - expected).abs().max().into_scalar();
+        assert!(error < 1e-5, "{error}");
+
+        let before = parameters(&vae);
+        let optimizer = OptimizerConfig {
+            weight_decay: 0.1,
+            ..OptimizerConfig::default()
+        };
+        let mut trainer = Trainer::new(vae, &optimizer, 10);
+        for _ in 0..3 {
+            let output = reconstruct(trainer.model(), clip.clone());
+            let loss = (output - clip.clone()).abs().mean();
+            trainer.accumulate(loss, 1.0);
+            assert!(trainer.update().gradient_norm > 0.0);
+        }
+        for network in [trainer.model(), &trainer.ema] {
+            let mut trained = 0;
+            for ((path, before), (_, after)) in before.iter().zip(parameters(network)) {
+                let is_temporal = path.contains("temporal_blocks");
+                if !is_temporal {
+                    assert!(before[..] == after[..], "{path} has changed");
+                }
+                trained += usize::from(before[..] != after[..]);
+            }
+            // Norms, projections and biases of both kinds of block.
+            assert!(trained > 10, "{trained}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let refused = |change: fn(&mut VaeRun)| {
+            let mut config = temporal_run(folder.path());
+            change(&mut config);
+            validate(&config).expect_err("a refusal").to_string()
+        };
+        for (message, what) in [
+            (refused(|config| config.vae = small_conv()), "convolutional"),
+            (
+                refused(|config| config.vae = small_transformer(false)),
+                "vae.temporal = true",
+            ),
+            (
+                refused(|config| config.discriminator = Some(Default::default())),
+                "discriminator",
+            ),
+            (refused(|config| config.start_from = None), "start_from"),
+        ] {
+            assert!(message.contains(what), "{message}");
+        }
+        image_model(folder.path(), small_conv());
+        let error = network(&temporal_run(folder.path()), &Device::flex());
+        let error = format!("{:#}", error.expect_err("another network"));
+        assert!(error.contains("another network"), "{error}");
+    }
+}

@@ -1,0 +1,43 @@
+//! Networks and frames that tests of the VAE stages share.
+
+use ar_vae::{ArVaeConfig, ConvVaeConfig, PixelDecoderConfig, VaeConfig};
+use burn::tensor::{Device, Distribution, Tensor};
+
+/// A convolutional tokenizer of 16 x 16 frames.
+pub fn small_conv() -> VaeConfig {
+    VaeConfig::Conv(ConvVaeConfig {
+        image_size: 16,
+        patch_size: 4,
+        channels: vec![8, 8],
+        res_blocks: 1,
+        latent_channels: 4,
+    })
+}
+
+/// A transformer tokenizer of 16 x 16 frames.
+pub fn small_transformer(temporal: bool) -> VaeConfig {
+    VaeConfig::Transformer(ArVaeConfig {
+        image_size: 16,
+        patch_size: 4,
+        width: 16,
+        layers: 1,
+        heads: 2,
+        latent_tokens: 4,
+        latent_channels: 4,
+        codebook_channels: 16,
+        temporal,
+        pixel_decoder: PixelDecoderConfig {
+            hidden_channels: 8,
+            channel_multipliers: vec![1, 1, 2],
+            res_blocks: 1,
+            z_channels: 8,
+            norm_groups: 4,
+        },
+    })
+}
+
+/// Noise in `[0, 1]`, `[batch, frames, 3, size, size]`.
+pub fn pixels([batch, frames]: [usize; 2], size: usize, device: &Device) -> Tensor<5> {
+    let shape = [batch, frames, 3, size, size];
+    Tensor::random(shape, Distribution::Uniform(0.0, 1.0), device)
+}

@@ -1,0 +1,78 @@
+//! The command as a user runs it, with the committed configurations shrunk through `--set`.
+
+mod killed;
+mod stages;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+const SMALL_VAE: &str = "--set vae.image_size=32 --set vae.patch_size=8 --set vae.channels=[8,8] \
+    --set vae.latent_channels=4 \
+    --set data.shapes.size=32 --set data.clips=20 --set data.held_out=2 \
+    --set run.batch_size=2 --set run.log_every=1 --set optimizer.schedule=constant \
+    --set run.out=vae";
+const SMALL_LATENTS: &str = "--set vae=vae/model --set data.clips=6 --set data.shapes.size=32 \
+    --set data.shapes.frames=3 --set out=latents.safetensors";
+const SMALL_DIFFUSION: &str = "--set vae=vae/model --set data.latents=latents.safetensors \
+    --set data.held_out=2 --set transformer.num_frames=3 --set transformer.tokens_per_frame=4 --set transformer.in_channels=4 \
+    --set transformer.hidden_size=16 --set transformer.num_heads=2 --set transformer.depth=1 \
+    --set run.batch_size=2 --set run.log_every=1 --set optimizer.schedule=constant";
+
+/// A folder that commands run in.
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn run(&self, arguments: &str) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_ar-train"))
+            .current_dir(self.0.path())
+            .args(arguments.split_whitespace())
+            .output()
+            .expect("the command starts")
+    }
+
+    /// Starts a command that runs beside the test.
+    fn start(&self, arguments: &str) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_ar-train"))
+            .current_dir(self.0.path())
+            .args(arguments.split_whitespace())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the command starts")
+    }
+
+    #[track_caller]
+    fn ok(&self, arguments: &str) {
+        let output = self.run(arguments);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments}: {errors}");
+    }
+
+    /// Runs a command that has to end with status 2 and an error that names `what`.
+    #[track_caller]
+    fn fails(&self, arguments: &str, what: &str) {
+        let output = self.run(arguments);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {error}");
+        assert!(error.contains("error: "), "{arguments}: {error}");
+        assert!(error.contains(what), "{arguments}: {error}");
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(name)).expect(name)
+    }
+}
+
+fn config(stage: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/shapes");
+    format!("--config {}", path.join(format!("{stage}.toml")).display())
+}

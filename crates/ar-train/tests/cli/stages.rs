@@ -1,0 +1,161 @@
+use ar_model::VideoModel;
+use burn::tensor::{Device, Tensor};
+
+use super::{Folder, SMALL_DIFFUSION, SMALL_LATENTS, SMALL_VAE, config};
+
+#[test]
+fn the_stages_make_a_model_and_resume_exactly() {
+    let folder = Folder::new();
+    let vae = format!("vae {} {SMALL_VAE} --set run.steps=2", config("vae"));
+    folder.ok(&vae);
+    folder.fails(&vae, "holds a run already");
+    folder.ok(&format!("latents {} {SMALL_LATENTS}", config("latents")));
+
+    let diffusion = format!("diffusion {} {SMALL_DIFFUSION}", config("diffusion"));
+    folder.ok(&format!(
+        "{diffusion} --set run.out=whole --set run.steps=5 --set run.sample_every=5 \
+         --set sampling.steps=4 --set sampling.ar_step=1"
+    ));
+    assert!(folder.path("whole/samples/step-00000005.mp4").is_file());
+    folder.ok(&format!(
+        "{diffusion} --set run.out=parts --set run.steps=2"
+    ));
+    folder.ok(&format!(
+        "{diffusion} --set run.out=parts --set run.steps=5 --resume"
+    ));
+    for file in ["model/transformer.safetensors", "model/vae.safetensors"] {
+        let [whole, parts] = ["whole", "parts"].map(|run| folder.read(&format!("{run}/{file}")));
+        assert!(whole == parts, "{file} differs after resuming");
+    }
+    let metrics = String::from_utf8(folder.read("parts/metrics.jsonl")).expect("text");
+    assert_eq!(metrics.matches("\"loss\"").count(), 5, "{metrics}");
+
+    let model = VideoModel::load(&folder.path("whole/model"), &Device::flex()).expect("a model");
+    assert_eq!(model.config().name, "shapes");
+    let latents = Tensor::ones([1, 3, 4, 4], &Device::flex());
+    let pixels = model.decode(latents).expect("a VAE");
+    assert_eq!(pixels.dims(), [1, 3, 3, 32, 32]);
+
+    let curves = String::from_utf8(folder.read("parts/curves.svg")).expect("text");
+    assert!(curves.contains("held_out_loss"));
+
+    folder.ok("export --model whole/model --out half --half");
+    let size = |name: &str| {
+        folder
+            .read(&format!("{name}/transformer.safetensors"))
+            .len()
+    };
+    assert!(size("half") < size("whole/model") * 6 / 10);
+    VideoModel::load(&folder.path("half"), &Device::flex()).expect("a model");
+}
+
+#[test]
+fn a_resumed_run_says_what_changed_and_keeps_what_it_is() {
+    let folder = Folder::new();
+    let vae = format!("vae {} {SMALL_VAE}", config("vae"));
+    folder.ok(&format!("{vae} --set run.steps=1"));
+    folder.fails(
+        &format!("{vae} --set run.steps=2 --set vae.channels=[8,16] --resume"),
+        "vae.channels was [8, 8] and is [8, 16]",
+    );
+    let resumed = folder.run(&format!(
+        "{vae} --set run.steps=2 --set optimizer.learning_rate=0.5 --resume"
+    ));
+    let output = String::from_utf8_lossy(&resumed.stderr).into_owned();
+    assert!(resumed.status.success(), "{output}");
+    for change in [
+        "changed since then: optimizer.learning_rate was 0.002 and is 0.5",
+        "changed since then: run.steps was 1 and is 2",
+    ] {
+        assert!(output.contains(change), "{output}");
+    }
+}
+
+#[test]
+fn the_temporal_stage_and_samples() {
+    let folder = Folder::new();
+    let transformer = "--set vae.kind=transformer --set vae.image_size=16 \
+        --set vae.patch_size=4 --set vae.width=16 --set vae.layers=1 --set vae.heads=2 \
+        --set vae.latent_tokens=4 --set vae.latent_channels=4 --set vae.codebook_channels=16 \
+        --set vae.pixel_decoder.hidden_channels=8 \
+        --set vae.pixel_decoder.channel_multipliers=[1,1,2] \
+        --set vae.pixel_decoder.res_blocks=1 --set vae.pixel_decoder.z_channels=8 \
+        --set vae.pixel_decoder.norm_groups=4 --set data.shapes.size=16 --set data.clips=8 \
+        --set data.shapes.max_shapes=1 --set data.shapes.min_radius=0.15 --set data.held_out=2 --set run.batch_size=2 \
+        --set run.steps=2 --set run.sample_every=2";
+    std::fs::write(folder.path("vae.toml"), "").expect("an empty configuration");
+    let vae = format!("vae --config vae.toml {transformer}");
+    folder.ok(&format!(
+        "{vae} --set run.out=image --set data.shapes.frames=1 --set discriminator.start_step=1 \
+         --set discriminator.filters=4 --set discriminator.layers=2"
+    ));
+    assert!(folder.path("image/samples/step-00000002.png").is_file());
+    folder.ok(&format!(
+        "{vae} --set run.out=clips --set data.shapes.frames=3 --set vae.temporal=true \
+         --set stage=temporal --set start_from=image/model"
+    ));
+    assert!(folder.path("clips/samples/step-00000002.mp4").is_file());
+    let model = VideoModel::load(&folder.path("clips/model"), &Device::flex()).expect("a model");
+    assert!(
+        model
+            .config()
+            .vae
+            .as_ref()
+            .is_some_and(|vae| vae.is_temporal())
+    );
+    folder.fails(
+        &format!("{vae} --set run.out=none --set stage=temporal --set data.shapes.frames=3"),
+        "vae.temporal = true",
+    );
+}
+
+#[test]
+fn a_preset_becomes_a_file_and_no_other() {
+    let folder = Folder::new();
+    let list = String::from_utf8(folder.run("presets").stdout).expect("text");
+    assert!(
+        list.lines().any(|line| line.starts_with("shapes-vae")),
+        "{list}"
+    );
+    folder.ok("init --preset shapes-vae");
+    folder.fails("init --preset shapes-vae", "exists already");
+    folder.fails("init --preset shape", "no preset 'shape'");
+    folder.ok(&format!(
+        "vae --config shapes-vae.toml {SMALL_VAE} --set run.steps=1"
+    ));
+}
+
+#[test]
+fn bad_input_is_an_error() {
+    let folder = Folder::new();
+    let vae = format!("vae {} {SMALL_VAE}", config("vae"));
+    for (arguments, what) in [
+        ("vae --config nowhere.toml".into(), "nowhere.toml"),
+        (format!("{vae} --set run.step=3"), "unknown field `step`"),
+        (format!("{vae} --set run.steps"), "KEY=VALUE"),
+        (format!("{vae} --set run.steps=0"), "run.steps is 0"),
+        (format!("{vae} --set vae.patch_size=5"), "a multiple of 10"),
+        (format!("{vae} --set vae.image_size=64"), "32x32"),
+        (
+            format!("{vae} --set data.held_out=20"),
+            "data.held_out = 20",
+        ),
+        (format!("{vae} --device tpu"), "device 'tpu'"),
+        (
+            format!("latents {} --set vae=nowhere", config("latents")),
+            "nowhere: not a model directory",
+        ),
+        (
+            format!("diffusion {} --set vae=", config("diffusion")),
+            "vae is not given",
+        ),
+        (
+            "import --config nowhere.toml --out new".into(),
+            "--transformer",
+        ),
+    ] {
+        folder.fails(&arguments, what);
+    }
+    let left = std::fs::read_dir(folder.0.path()).expect("a list").count();
+    assert_eq!(left, 0, "errors leave nothing behind");
+}

@@ -1,0 +1,131 @@
+//! The same networks in PyTorch, by the script in `benches/pytorch`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::table::{duration, ratio, table};
+
+/// What the script needs.
+const MODULES: &str = "import tomllib, torch, safetensors.torch";
+
+/// Something that was measured here.
+pub struct Measured {
+    pub name: String,
+    /// What the script calls the same.
+    pub counterpart: String,
+    pub seconds: f64,
+}
+
+/// Runs the script on what the bench `sampling` has left in `folder`, and compares. A section in
+/// either case: without PyTorch it says so.
+///
+/// # Errors
+/// If the script fails, which it does where the latents differ.
+pub fn section(root: &Path, folder: &Path, here: &[Measured]) -> Result<String> {
+    if !is_there() {
+        return Ok(
+            "PyTorch was not measured: that takes `python3` (3.11 or newer) with `torch` and \
+             `safetensors`.\n"
+                .into(),
+        );
+    }
+    let output = python()
+        .arg(root.join("benches/pytorch/compare.py"))
+        .arg(folder)
+        .stderr(Stdio::inherit())
+        .output()
+        .context("python3")?;
+    ensure!(
+        output.status.success(),
+        "the comparison with PyTorch failed"
+    );
+    let report = serde_json::from_slice(&output.stdout).context("the report of compare.py")?;
+    compare(&report, here)
+}
+
+fn is_there() -> bool {
+    let mut command = python();
+    command.args(["-c", MODULES]).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// Python, told to keep freed memory as the benches are (`ar_device::keep_freed_memory`).
+fn python() -> Command {
+    let mut python = Command::new("python3");
+    python
+        .env("MALLOC_MMAP_THRESHOLD_", (1 << 30).to_string())
+        .env("MALLOC_TRIM_THRESHOLD_", i32::MAX.to_string())
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    python
+}
+
+fn compare(report: &Value, here: &[Measured]) -> Result<String> {
+    let missing = |key: &str| format!("compare.py: {key} is missing");
+    let seconds = report["seconds"].as_object();
+    let seconds: BTreeMap<&str, f64> = seconds
+        .with_context(|| missing("seconds"))?
+        .iter()
+        .filter_map(|(name, value)| Some((name.as_str(), value.as_f64()?)))
+        .collect();
+    let rows = here.iter().filter_map(|measured| {
+        let theirs = *seconds.get(measured.counterpart.as_str())?;
+        Some([
+            measured.name.clone(),
+            duration(theirs),
+            duration(measured.seconds),
+            ratio(theirs, measured.seconds),
+        ])
+    });
+    let rows: Vec<_> = rows.collect();
+    Ok(format!(
+        "## Against PyTorch\n\n\
+         PyTorch {}, f32, {} threads; all latents agree, to a relative difference of {:.1e}.\n\n{}",
+        report["torch"].as_str().with_context(|| missing("torch"))?,
+        report["threads"],
+        report["relative_error"]
+            .as_f64()
+            .with_context(|| missing("relative_error"))?,
+        table(["bench", "PyTorch", "here", "PyTorch / here"], &rows)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn rows_meet_by_name() -> Result<()> {
+        let report = json!({
+            "torch": "2.15.0",
+            "threads": 2,
+            "relative_error": 1.23e-6,
+            "seconds": {"transformer_forward/small": 0.009, "sampling/small/ar_step_5": 1.5},
+        });
+        let measured = |name: &str, counterpart: &str, seconds| Measured {
+            name: name.into(),
+            counterpart: counterpart.into(),
+            seconds,
+        };
+        let here = [
+            measured("fopp/16_frames", "fopp/16_frames", 1e-6),
+            measured("sampling/full", "sampling/small/ar_step_5", 1.0),
+            measured("sampling/active", "sampling/small/ar_step_5", 0.25),
+        ];
+        let text = compare(&report, &here)?;
+        assert!(text.contains("difference of 1.2e-6"), "{text}");
+        let rows: Vec<&str> = text.lines().skip(6).collect();
+        assert_eq!(
+            rows,
+            [
+                "| sampling/full   |  1.50 s | 1.00 s |          1.50x |",
+                "| sampling/active |  1.50 s | 250 ms |          6.00x |",
+            ]
+        );
+        Ok(())
+    }
+}
