@@ -195,13 +195,12 @@ pub struct EvaluateArgs {
     pub videos: Option<PathBuf>,
 
     /// What to measure: `world`, the laws of the world of shapes (of such data alone); `psnr` and
-    /// `ssim`, of clips that have a truth to be compared with
+    /// `ssim`, of clips that have a truth to be compared with [default: all that apply]
     #[arg(
         long,
         value_name = "LIST",
         value_delimiter = ',',
-        help_heading = "Measures",
-        default_value = "world,psnr,ssim"
+        help_heading = "Measures"
     )]
     pub metrics: Vec<Metric>,
 

@@ -12,7 +12,8 @@
 //!
 //! A pixel that is at least half covered by a colour of the palette is part of the core of a shape;
 //! four-connected cores are shapes. A core that is less than a quarter as large as the smallest
-//! shape, or nowhere three pixels thick, is none: such are the seams where colours meet. Every pixel
+//! shape, or nowhere three pixels thick, is none, such as the seams where colours meet; nor is one
+//! that is four times as large as the largest. Every pixel
 //! near a core is then unmixed into background and at most two colours, which gives area, centroid and
 //! outline to a small part of a pixel and hardly depends on blur. The radius is that of the circle
 //! around the outline, which is the one among [`World::outlines`] whose third and fourth harmonic

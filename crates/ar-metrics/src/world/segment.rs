@@ -12,6 +12,8 @@ const EDGE: usize = 2;
 const MAX_RESIDUAL: f64 = 80.0;
 /// A core of a smaller share of the smallest shape's area is no shape.
 const MIN_SHARE: f64 = 0.25;
+/// A core of so many times the largest shape's area is none either.
+const MAX_SHARE: f64 = 4.0;
 
 /// A shape in a frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,14 +35,16 @@ pub(super) fn segment(world: &World, frame: &Frame) -> Vec<Object> {
     let labels: Vec<Option<usize>> = pixels(frame)
         .map(|pixel| colours.label(colours.relative(pixel)))
         .collect();
-    let smallest = world.least_fill() * (world.radius.start() * side as f64).powi(2);
+    let area = |fill: f64, radius: f64| fill * (radius * side as f64).powi(2);
+    let sizes = MIN_SHARE * area(world.least_fill(), *world.radius.start())
+        ..=MAX_SHARE * area(std::f64::consts::PI, *world.radius.end());
     let mut cores = cores(&labels, side);
     if !world.collide {
         cores = joined(cores, 2.0 * world.radius.end(), side);
     }
     let cores: Vec<Core> = cores
         .into_iter()
-        .filter(|core| core.pixels.len() as f64 >= MIN_SHARE * smallest && core.is_thick(side))
+        .filter(|core| sizes.contains(&(core.pixels.len() as f64)) && core.is_thick(side))
         .collect();
 
     // The shapes that may have a part of each pixel, by index into `cores`.

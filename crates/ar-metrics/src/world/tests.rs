@@ -310,6 +310,13 @@ fn lost_shapes_disappear() {
     let nothing = measure(&world(), &clip(|_| Vec::new()), None);
     assert!(nothing.disappearance && !nothing.stillness);
     assert_eq!(nothing.object_count, [Some(0.0); FRAMES]);
+    // Nor is a whole picture of a colour a shape.
+    let flood = measure(
+        &world(),
+        &clip(|_| vec![Shape::disc(RED, 2.0, [0.5; 2])]),
+        None,
+    );
+    assert_eq!(flood, nothing);
 }
 
 #[test]

@@ -13,9 +13,10 @@ mod settings;
 mod shard;
 mod sources;
 
-use ar_files::write_atomically;
+use std::ops::Range;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
+use ar_files::write_atomically;
 
 use crate::cli::EvaluateArgs;
 use crate::model::{ModelSource, open_device};
@@ -80,8 +81,8 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
 }
 
 /// Runs of consecutive numbers of at most `most`.
-fn consecutive(numbers: &[usize], most: usize) -> Vec<std::ops::Range<usize>> {
-    let mut runs: Vec<std::ops::Range<usize>> = Vec::new();
+fn consecutive(numbers: &[usize], most: usize) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
     for &number in numbers {
         match runs.last_mut() {
             Some(run) if run.end == number && run.len() < most => run.end += 1,
@@ -93,7 +94,7 @@ fn consecutive(numbers: &[usize], most: usize) -> Vec<std::ops::Range<usize>> {
 
 fn write(args: &EvaluateArgs, report: &Report) -> anyhow::Result<()> {
     let json = serde_json::to_string_pretty(report).expect("a report is plain values") + "\n";
-    let page = page::html(report).map_err(|error| anyhow::anyhow!("cannot draw: {error}"))?;
+    let page = page::html(report).map_err(|error| anyhow!("cannot draw: {error}"))?;
     for (name, text) in [("report.json", json), ("report.html", page)] {
         let path = args.out.join(name);
         write_atomically(&path, text.as_bytes())

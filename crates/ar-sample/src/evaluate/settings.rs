@@ -10,6 +10,7 @@ use ar_metrics::world::{Truth, World};
 use ar_model::ModelConfig;
 use ar_video::Frame;
 use burn_dataset::Dataset;
+use clap::ValueEnum;
 use serde::Serialize;
 
 use super::data::{Data, open_folder};
@@ -108,14 +109,12 @@ impl Settings {
             ar_steps.push(model.sampling.ar_step.min(steps));
         }
         let window = model.transformer.as_ref().map_or(0, |dit| dit.num_frames);
-        let given = [0, prefix_frames];
-        for prefix in &given[..1 + usize::from(prefix_frames > 0)] {
+        let mut prefixes = vec![0];
+        prefixes.extend((prefix_frames > 0).then_some(prefix_frames));
+        for prefix in prefixes {
             for &ar_step in &ar_steps {
-                let source = Source::Samples {
-                    ar_step,
-                    prefix: *prefix,
-                };
-                check_frames(self.sampler_config(ar_step), frames, *prefix, window)?;
+                let source = Source::Samples { ar_step, prefix };
+                check_frames(self.sampler_config(ar_step), frames, prefix, window)?;
                 model.sampler(self.sampler_config(ar_step), frames - prefix)?;
                 if !self.sources.contains(&source) {
                     self.sources.push(source);
@@ -187,6 +186,15 @@ fn frame_size(model: &ModelConfig) -> usize {
 }
 
 fn metrics(args: &EvaluateArgs, model: &ModelConfig, data: &Data) -> anyhow::Result<Vec<Metric>> {
+    if args.metrics.is_empty() {
+        let says_something = |metric: &Metric| match metric {
+            Metric::World => data.world().is_some(),
+            Metric::Psnr => true,
+            Metric::Ssim => frame_size(model) >= SSIM_WINDOW,
+        };
+        let all = Metric::value_variants().iter().copied();
+        return Ok(all.filter(says_something).collect());
+    }
     let mut metrics = Vec::new();
     for &metric in &args.metrics {
         if !metrics.contains(&metric) {
