@@ -1,6 +1,6 @@
 //! The diffusion stage: latents in, a transformer out.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use ar_data::{LatentBatch, LatentDataset, LatentItem};
 use ar_diffusion::{Denoiser, Diffusion};
 use ar_dit::Positions;
@@ -47,16 +47,13 @@ pub fn train(
         config.context_dropout
     );
     let vae = load_vae(&config.vae, device)?;
-    let path = config.data.latents.as_deref().context(
-        "data.latents is not given: the file that `ar-train latents` has written for this dataset",
-    )?;
-    let latents = open_latents(path)?;
+    let latents = open_latents(&config.data)?;
     check_latents(&latents, config)?;
     let mut run = Run::open(&config.run, config, resume, interrupter)?;
     if config.standardize_latents {
         model_config.latent_statistics = Some(statistics(&latents)?);
     }
-    let data = Split::new(latents, config.data.held_out)?;
+    let data = Split::new(latents, &config.data)?;
 
     let device = device.clone().autodiff();
     device.seed(config.run.seed);
@@ -73,7 +70,7 @@ pub fn train(
         diffusion: config.diffusion.init()?,
         statistics: model_config.latent_statistics.clone(),
     };
-    let batches = data.batches(config.run.batch_size, config.run.seed, trainer.step);
+    let mut batches = data.batches(&config.run, trainer.step)?;
     let held_out = data.items(data.held_out())?;
 
     while !trainer.is_done() && !run.is_interrupted() {

@@ -28,7 +28,7 @@ pub fn encode(
         bail!("out is not given: the file of latents to write");
     }
     let model = load_vae(&config.vae, device)?;
-    let data = open_clips(&config.data)?;
+    let data = open_clips(&config.data)?.split;
     let total = data.held_out().end;
     let (mut latents, mut labels, mut shape) = (Vec::new(), Vec::new(), [0; 4]);
     let mut done = 0;

@@ -26,7 +26,7 @@ pub fn train(
     interrupter: Interrupter,
 ) -> Result<Ending> {
     config.vae.validate()?;
-    let data = open_clips(&config.data)?;
+    let data = open_clips(&config.data)?.split;
     let size = config.vae.image_size();
     let first = &data.items([0])?[0].clip;
     ensure!(
@@ -47,7 +47,7 @@ pub fn train(
     ));
     let mut trainer = Trainer::new(vae, &config.optimizer, config.run.steps);
     run.resume(&mut trainer)?;
-    let batches = data.batches(config.run.batch_size, config.run.seed, trainer.step);
+    let mut batches = data.batches(&config.run, trainer.step)?;
     let held_out = data.items(data.held_out())?;
 
     while !trainer.is_done() && !run.is_interrupted() {
