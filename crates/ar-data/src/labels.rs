@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::skipped::Skipped;
+
 /// Where the classes of files come from.
 ///
 /// Written `"folders"`, or as the path of a CSV file.
@@ -78,18 +80,53 @@ pub enum LabelsError {
 
 /// The classes of some files.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Assigned {
+struct Assigned {
     /// Names in the order of the labels: sorted.
-    pub classes: Vec<String>,
+    classes: Vec<String>,
     /// The label of each file; none for a file that is left out.
-    pub labels: Vec<Option<usize>>,
+    labels: Vec<Option<usize>>,
     /// Files that the table names, but which are not there.
-    pub missing: Vec<PathBuf>,
+    missing: Vec<PathBuf>,
 }
 
 impl Labels {
+    /// The names of the classes, and the files with a class, or all files without one if there
+    /// are no `labels`. What is left out goes to `skipped`.
+    #[expect(clippy::type_complexity, reason = "a list of files with their labels")]
+    pub(crate) fn select(
+        labels: Option<&Self>,
+        root: &Path,
+        paths: Vec<PathBuf>,
+        skipped: &mut Vec<Skipped>,
+    ) -> Result<(Vec<String>, Vec<(PathBuf, Option<usize>)>), LabelsError> {
+        let Some(labels) = labels else {
+            let unlabelled = paths.into_iter().map(|path| (path, None));
+            return Ok((Vec::new(), unlabelled.collect()));
+        };
+        let Assigned {
+            classes,
+            labels,
+            missing,
+        } = labels.assign(root, &paths)?;
+        skipped.extend(missing.into_iter().map(|path| Skipped {
+            path,
+            reason: "the table of labels names it, but it is not in the dataset".to_string(),
+        }));
+        let mut labelled = Vec::new();
+        for (path, label) in paths.into_iter().zip(labels) {
+            match label {
+                Some(_) => labelled.push((path, label)),
+                None => skipped.push(Skipped {
+                    path,
+                    reason: "the table of labels does not name it".to_string(),
+                }),
+            }
+        }
+        Ok((classes, labelled))
+    }
+
     /// The classes of the files at `paths`, all of which lie below `root`.
-    pub(crate) fn assign(&self, root: &Path, paths: &[PathBuf]) -> Result<Assigned, LabelsError> {
+    fn assign(&self, root: &Path, paths: &[PathBuf]) -> Result<Assigned, LabelsError> {
         let relative = |path: &'_ Path| match path.strip_prefix(root) {
             Ok(rest) if rest != Path::new("") => rest.to_path_buf(),
             // The root is the file itself.

@@ -4,7 +4,8 @@
 //!   ([`shapes`]), drawn on demand, with the ground truth.
 //! - [`MovingMnist`]: clips of moving digits, drawn on demand from the MNIST files.
 //! - [`VideoFolder`]: clips of the videos below a folder, with or without [`Labels`].
-//! - [`LatentDataset`]: latents of clips, encoded beforehand.
+//! - [`LatentDataset`]: latents of clips, encoded beforehand, in shards or as the reference keeps
+//!   them.
 //! - [`VideoBatch`], [`LatentBatch`]: items stacked into tensors on a device.
 //! - [`to_frames`]: tensors back to frames.
 //! - [`EpochShuffle`]: which item comes at which position of a training run.
@@ -49,6 +50,7 @@ mod moving_mnist;
 mod order;
 mod pixels;
 pub mod shapes;
+mod skipped;
 mod video_folder;
 
 pub use batch::{LatentBatch, LatentBatcher, VideoBatch, VideoBatcher, VideoItem};
@@ -56,9 +58,10 @@ pub use batches::{BatchError, Batches, Draw, ReadAhead, Unreadable};
 pub use flip::random_flip;
 pub use idx::IdxError;
 pub use labels::{Labels, LabelsError};
-pub use latents::{LatentDataset, LatentError, LatentItem};
+pub use latents::{LatentDataset, LatentError, LatentIndex, LatentItem, NpyError};
 pub use moving_mnist::{MovingMnist, MovingMnistConfig, MovingMnistError};
 pub use order::EpochShuffle;
 pub use pixels::to_frames;
 pub use shapes::{ShapesConfig, ShapesDataset, ShapesError, ShapesWorld};
-pub use video_folder::{Skipped, VideoFolder, VideoFolderConfig, VideoFolderError};
+pub use skipped::Skipped;
+pub use video_folder::{VideoFolder, VideoFolderConfig, VideoFolderError};

@@ -1,7 +1,6 @@
 mod decode;
 mod find;
 
-use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::VideoItem;
 use crate::labels::{Labels, LabelsError};
+use crate::skipped::{Skipped, list};
 use decode::{Scan, scan_all};
 use find::find_videos;
 
@@ -65,15 +65,6 @@ impl VideoFolderConfig {
     }
 }
 
-/// A video that gives no clip.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Skipped {
-    /// The video.
-    pub path: PathBuf,
-    /// Why it gives none.
-    pub reason: String,
-}
-
 /// A folder of videos, or a wish for one, that makes no dataset.
 #[derive(Debug, thiserror::Error)]
 pub enum VideoFolderError {
@@ -109,20 +100,6 @@ pub enum VideoFolderError {
         /// All of them.
         skipped: Vec<Skipped>,
     },
-}
-
-/// Videos that an error names; the others it counts.
-const NAMED: usize = 10;
-
-fn list(skipped: &[Skipped]) -> String {
-    let mut text = String::new();
-    for Skipped { path, reason } in skipped.iter().take(NAMED) {
-        let _ = write!(text, "\n  {}: {reason}", path.display());
-    }
-    if skipped.len() > NAMED {
-        let _ = write!(text, "\n  and {} more", skipped.len() - NAMED);
-    }
-    text
 }
 
 /// Clips of consecutive frames from the videos below a folder.
@@ -169,41 +146,18 @@ impl VideoFolder {
         progress: impl FnMut(usize, usize),
     ) -> Result<Self, VideoFolderError> {
         config.validate()?;
-        let mut paths = find_videos(root)?;
+        let paths = find_videos(root)?;
         if paths.is_empty() {
             return Err(VideoFolderError::NoVideos(root.to_path_buf()));
         }
         let mut skipped = Vec::new();
-        let mut classes = Vec::new();
-        let mut labels_of = vec![None; paths.len()];
-        if let Some(labels) = labels {
-            let assigned = labels.assign(root, &paths)?;
-            classes = assigned.classes;
-            let skip = |path, reason: &str| Skipped {
-                path,
-                reason: reason.to_string(),
-            };
-            let missing = assigned.missing.into_iter();
-            skipped.extend(missing.map(|path| {
-                skip(
-                    path,
-                    "the table of labels names it, but it is no video of the folder",
-                )
-            }));
-            let (labelled, others): (Vec<_>, Vec<_>) = paths
-                .into_iter()
-                .zip(assigned.labels)
-                .partition(|(_, label)| label.is_some());
-            let others = others.into_iter();
-            skipped
-                .extend(others.map(|(path, _)| skip(path, "the table of labels does not name it")));
-            (paths, labels_of) = labelled.into_iter().unzip();
-        }
+        let (classes, labelled) = Labels::select(labels, root, paths, &mut skipped)?;
+        let (paths, labels): (Vec<_>, Vec<_>) = labelled.into_iter().unzip();
 
         let scanned = scan_all(&paths, &config, workers, progress);
         let mut clips = 0;
         let (mut videos, mut ends) = (Vec::new(), Vec::new());
-        for ((path, label), scanned) in paths.into_iter().zip(labels_of).zip(scanned) {
+        for ((path, label), scanned) in paths.into_iter().zip(labels).zip(scanned) {
             match scanned {
                 Ok(Scan {
                     clips: of_video,

@@ -2,9 +2,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use ar_model::{ModelConfig, Precision, VideoModel};
 use ar_train::config::{DiffusionRun, LatentsRun, VaeRun, read_config};
+use ar_train::latents::ProcessShard;
 use ar_train::run::Ending;
 use ar_train::{diffusion, latents, vae};
 use burn_train::Interrupter;
@@ -27,7 +28,7 @@ enum Command {
     /// Trains an AR-VAE on the frames of a dataset.
     Vae(Stage),
     /// Encodes a dataset with a trained VAE, for the diffusion stage.
-    Latents(Stage),
+    Latents(Latents),
     /// Trains a transformer on encoded latents.
     Diffusion(Stage),
     /// Makes a model directory out of published checkpoints.
@@ -44,12 +45,21 @@ struct Stage {
     /// Overrides a key of the configuration, such as run.steps=500; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Goes on from the newest checkpoint of the run.
+    /// Goes on where the run stopped: from its newest checkpoint, or its last file of latents.
     #[arg(long)]
     resume: bool,
     /// Device to compute on; `ar-sample devices` lists them.
     #[arg(long, value_name = "NAME", default_value = "auto")]
     device: String,
+}
+
+#[derive(Args)]
+struct Latents {
+    #[command(flatten)]
+    stage: Stage,
+    /// Encodes part I of N of the dataset; run all N parts, on any machines that share the folder.
+    #[arg(long, value_name = "I/N", default_value = "1/1")]
+    shard: ProcessShard,
 }
 
 #[derive(Args)]
@@ -97,19 +107,27 @@ pub fn run() -> Result<ExitCode> {
             let ending = vae::train(&config, stage.resume, &device, interrupter()?)?;
             Ok(farewell(ending, &config.run.out))
         }
-        Command::Latents(stage) => {
+        Command::Latents(Latents { stage, shard }) => {
             let config: LatentsRun = stage.read()?;
-            if stage.resume {
-                bail!("latents are encoded in one go: there is nothing to resume");
-            }
             let device = ar_device::open(&stage.device)?;
             let bar = ProgressBar::new(0);
-            latents::encode(&config, &device, &interrupter()?, |done, total| {
-                bar.set_length(total as u64);
-                bar.set_position(done as u64);
-            })?;
+            let ending = latents::encode(
+                &config,
+                stage.resume,
+                shard,
+                &device,
+                &interrupter()?,
+                |done, total| {
+                    bar.set_length(total as u64);
+                    bar.set_position(done as u64);
+                },
+            )?;
             bar.finish_and_clear();
-            println!("latents in {}", config.out.display());
+            let out = config.out.display();
+            match ending {
+                Ending::Finished => println!("latents in {out}"),
+                Ending::Interrupted => println!("stopped; go on with --resume"),
+            }
             Ok(ExitCode::SUCCESS)
         }
         Command::Diffusion(stage) => {

@@ -82,15 +82,28 @@ impl Default for DiffusionRun {
 }
 
 /// `ar-train latents --config`: encodes a dataset with a VAE.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LatentsRun {
     /// Model directory of the VAE.
     pub vae: PathBuf,
     /// What to encode.
     pub data: DataConfig,
-    /// File to write.
+    /// Folder to write.
     pub out: PathBuf,
+    /// Clips of a file in that folder. An interrupted run starts its last file anew.
+    pub clips_per_shard: usize,
+}
+
+impl Default for LatentsRun {
+    fn default() -> Self {
+        Self {
+            vae: PathBuf::new(),
+            data: DataConfig::default(),
+            out: PathBuf::new(),
+            clips_per_shard: 1024,
+        }
+    }
 }
 
 /// How long a run is and what it leaves behind.
@@ -146,7 +159,7 @@ pub struct DataConfig {
     pub prefetch: usize,
     /// Whether clips are mirrored left to right at random (not those held out).
     pub flip: bool,
-    /// Classes of the videos at `path`: `"folders"`, or a CSV file with the columns `path` and
+    /// Classes of the videos at `path`, or of `.npy` latents: `"folders"`, or a CSV file with the columns `path` and
     /// `class`.
     pub labels: Option<Labels>,
     /// The world of bouncing shapes.
@@ -157,7 +170,8 @@ pub struct DataConfig {
     pub path: Option<PathBuf>,
     /// How clips are cut out of the videos at `path`.
     pub videos: Option<VideoFolderConfig>,
-    /// What `ar-train latents` has written (diffusion only).
+    /// Folder that `ar-train latents` has written, or a folder of `.npy` files of the reference
+    /// implementation (diffusion only).
     pub latents: Option<PathBuf>,
 }
 

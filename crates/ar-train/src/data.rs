@@ -1,10 +1,12 @@
 //! Datasets of clips and latents: split, ordered, read ahead.
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
+use std::fmt;
 use std::ops::Range;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 use ar_data::{
@@ -69,28 +71,43 @@ impl<I: Send + Sync + 'static> Split<I> {
         self.training..self.dataset.len()
     }
 
-    /// The items of `indices`, less those that cannot be read.
+    /// The items of `indices` in order, less those that cannot be read.
     ///
     /// # Errors
     /// If all of them cannot be read.
     pub fn items(&self, indices: impl IntoIterator<Item = usize>) -> Result<Vec<I>> {
-        let mut items = Vec::new();
-        let mut first_error = None;
-        for index in indices {
-            match self.dataset.get(index) {
-                Ok(item) => items.push(item),
-                Err(error) => {
-                    self.skipped.add(clip_line(index, &error.to_string()));
-                    first_error.get_or_insert((index, error));
-                }
+        let indices: Vec<usize> = indices.into_iter().collect();
+        let items = self.readable(indices.iter().copied());
+        ensure!(
+            !items.is_empty() || indices.is_empty(),
+            "none of the clips {indices:?} of the dataset can be read:\n{}",
+            self.skipped
+        );
+        Ok(items)
+    }
+
+    /// The items of `indices` in order, less those that cannot be read; read by all workers.
+    pub fn readable(&self, indices: impl IntoIterator<Item = usize>) -> Vec<I> {
+        let indices: Vec<usize> = indices.into_iter().collect();
+        let get = |&index: &usize| match self.dataset.get(index) {
+            Ok(item) => Some(item),
+            Err(error) => {
+                self.skipped.add(clip_line(index, &error.to_string()));
+                None
             }
-        }
-        match first_error {
-            Some((index, error)) if items.is_empty() => {
-                Err(error).with_context(|| format!("clip {index} of the dataset"))
-            }
-            _ => Ok(items),
-        }
+        };
+        let share = indices.len().div_ceil(self.ahead.workers).max(1);
+        thread::scope(|scope| {
+            let read = |share: &'_ [usize]| share.iter().filter_map(get).collect::<Vec<I>>();
+            let workers: Vec<_> = indices
+                .chunks(share)
+                .map(|share| scope.spawn(move || read(share)))
+                .collect();
+            let join = |worker: thread::ScopedJoinHandle<'_, Vec<I>>| {
+                worker.join().unwrap_or_else(|panic| resume_unwind(panic))
+            };
+            workers.into_iter().flat_map(join).collect()
+        })
     }
 
     /// Endless batches of training items from step `first_step` on, read ahead on threads of
@@ -173,19 +190,24 @@ impl Skipped {
         self.lines().insert(line);
     }
 
-    /// Writes the list, if there is anything in it.
+    /// Writes the list to a file, if there is anything in it.
     ///
     /// # Errors
     /// If the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let text = self.lines().iter().fold(String::new(), |mut text, line| {
-            let _ = writeln!(text, "{line}");
-            text
-        });
+        let text = self.to_string();
         if text.is_empty() {
             return Ok(());
         }
         write_atomically(path, text.as_bytes()).with_context(|| path.display().to_string())
+    }
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.lines()
+            .iter()
+            .try_for_each(|line| writeln!(f, "{line}"))
     }
 }
 
@@ -288,5 +310,5 @@ pub fn open_latents(data: &DataConfig) -> Result<LatentDataset> {
         !data.flip,
         "data.flip mirrors pictures: it goes with the vae stage, not with latents"
     );
-    Ok(LatentDataset::load(path)?)
+    Ok(LatentDataset::load(path, data.labels.as_ref())?)
 }
