@@ -1,5 +1,7 @@
 use burn::tensor::{Int, Tensor};
 
+use crate::NoiseSource;
+
 /// What a sample is conditioned on: context vectors, with classifier-free guidance or without, and
 /// the frames that it continues.
 #[derive(Clone, Debug)]
@@ -45,9 +47,19 @@ impl Context {
     /// again. Sampled frames are numbered after them.
     ///
     /// # Shapes
-    /// - `prefix`: `[batch, frames, tokens, channels]`, at least one frame; batch, tokens and
-    ///   channels as those of the noise
+    /// - `prefix`: `[batch, frames, tokens, channels]`, at least one frame; tokens and channels as
+    ///   those of the noise
+    ///
+    /// # Panics
+    /// If the prefix has no frames or another batch than the context vectors.
     pub fn with_prefix(mut self, prefix: Tensor<4>) -> Self {
+        let ([batch, frames, ..], condition) = (prefix.dims(), self.condition.dims());
+        assert!(
+            batch == condition[0] && frames > 0,
+            "a prefix {:?} [batch, frames, tokens, channels] for context vectors {condition:?} \
+             [batch, context_tokens, context_dim]: batches must be equal, and frames at least 1",
+            prefix.dims()
+        );
         self.prefix = Some(prefix);
         self
     }
@@ -55,6 +67,22 @@ impl Context {
     /// How many times an iteration evaluates each frame: 2 with guidance, else 1.
     pub fn evaluations(&self) -> usize {
         1 + usize::from(self.guidance.is_some())
+    }
+
+    /// Asserts that the frames of the prefix have the shape of the noise.
+    ///
+    /// # Panics
+    /// If they are not.
+    pub(crate) fn assert_prefix_fits(&self, noise: &(impl NoiseSource + ?Sized)) {
+        let Some(prefix) = &self.prefix else { return };
+        let [batch, frames, tokens, channels] = prefix.dims();
+        let expected = noise.start(frames).dims();
+        assert!(
+            expected == [batch, 1, tokens, channels],
+            "a prefix {:?} and noise {expected:?} [batch, frames, tokens, channels]: all but frames \
+             must be equal",
+            prefix.dims()
+        );
     }
 
     /// How many frames the prefix has.
@@ -94,5 +122,39 @@ impl Context {
         );
         let [null, condition] = output.chunk(2, 0).try_into().expect("two halves");
         null.clone() + (condition - null) * *scale
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    fn continued(prefix: [usize; 4]) -> Context {
+        let device = Device::flex();
+        let context = Context::unguided(Tensor::zeros([2, 1, 8], &device));
+        context.with_prefix(Tensor::zeros(prefix, &device))
+    }
+
+    #[test]
+    #[should_panic(
+        expected = "a prefix [3, 4, 5, 6] [batch, frames, tokens, channels] for context vectors [2, 1, 8]"
+    )]
+    fn a_prefix_has_the_batch_of_the_context() {
+        continued([3, 4, 5, 6]);
+    }
+
+    #[test]
+    #[should_panic(expected = "frames at least 1")]
+    fn a_prefix_has_frames() {
+        continued([2, 0, 5, 6]);
+    }
+
+    #[test]
+    #[should_panic(expected = "a prefix [2, 4, 5, 6] and noise [2, 1, 5, 7]")]
+    fn a_prefix_has_the_shape_of_the_noise() {
+        let noise = crate::HostNoise::new(0, [2, 5, 7], &Device::flex());
+        continued([2, 4, 5, 6]).assert_prefix_fits(&noise);
     }
 }

@@ -1,6 +1,10 @@
 //! Diffusion of videos in which every frame has its own noise level (paper sections 3.1 to 3.4):
 //! corruption and objectives for training, guidance and the asynchronous sampler for inference.
 //!
+//! A [`Sampler`] samples a video lazily: [`Sampling`] is an iterator over its iterations, and each
+//! [`Iteration`] hands out the frames that it finished, in order: they can be decoded and
+//! shown while later ones are denoised.
+//!
 //! No network is known here: a [`Denoiser`] is anything that maps noisy latents, timesteps and
 //! context to a prediction, a closure for instance. A [`CausalDenoiser`] keeps what later frames
 //! need of finished ones, which saves most evaluations.
@@ -21,11 +25,15 @@
 //! let sampler = diffusion.sampler(config, 6, 4)?; // six frames through a window of four
 //! let noise = HostNoise::new(42, [1, 2, 4], &device);
 //! let context = Context::unguided(Tensor::zeros([1, 1, 8], &device));
-//! let frames: Vec<Tensor<4>> = sampler
-//!     .run(&oracle, &noise, context)
-//!     .flat_map(|iteration| iteration.finished) // each frame as soon as it is done
-//!     .map(|frame| frame.latent)
-//!     .collect();
+//! let mut frames = Vec::new();
+//! for iteration in sampler.run(&oracle, &noise, context) {
+//!     for frame in iteration.finished {
+//!         // In order, the first after its 10 steps and every other 3 iterations later.
+//!         assert_eq!(frame.index, frames.len());
+//!         assert_eq!(iteration.index + 1, 10 + 3 * frame.index);
+//!         frames.push(frame.latent);
+//!     }
+//! }
 //! let error = (Tensor::cat(frames, 1) - video).abs().max().into_scalar::<f32>();
 //! assert!(error < 0.05);
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -89,6 +89,9 @@ impl Sampler {
     /// Samples one batch of videos lazily: the returned iterator performs one iteration of the
     /// plan at a time and hands out every frame when it is finished, in order. It holds the frames
     /// of one window only, and every iteration evaluates all of them.
+    ///
+    /// # Panics
+    /// If the context has a prefix whose frames are not of the noise's shape.
     pub fn run<'a, D: Denoiser + ?Sized, N: NoiseSource + ?Sized>(
         &'a self,
         denoiser: &'a D,
@@ -106,6 +109,9 @@ impl Sampler {
     /// in. Where it is [unbounded](CausalDenoiser::is_unbounded), the result is that of
     /// [`Sampler::run`] with a window of all frames, and the plan's window decides no more than
     /// which step differences are accepted.
+    ///
+    /// # Panics
+    /// As [`Sampler::run`].
     pub fn run_active_frames<'a, D: CausalDenoiser + 'a, N: NoiseSource + ?Sized>(
         &'a self,
         denoiser: D,
@@ -238,6 +244,7 @@ impl<'a, N: NoiseSource + ?Sized> Sampling<'a, N> {
         noise: &'a N,
         context: Context,
     ) -> Self {
+        context.assert_prefix_fits(noise);
         Self {
             timeline: Timeline {
                 sampler,

@@ -4,6 +4,7 @@ use ar_diffusion::SamplerError;
 use ar_dit::DitConfigError;
 use ar_schedulers::ScheduleError;
 use ar_vae::VaeConfigError;
+use ar_weights::WeightsError;
 
 /// A model that cannot be read, written or assembled.
 #[derive(Debug, thiserror::Error)]
@@ -75,22 +76,9 @@ pub enum ModelError {
         /// What to do about it.
         hint: &'static str,
     },
-    /// A safetensors file is damaged or not one.
-    #[error("{file}: not a readable safetensors file: {reason}")]
-    Unreadable {
-        /// The file.
-        file: String,
-        /// What the reader says.
-        reason: String,
-    },
-    /// The tensors of a file are not those of the configured network.
-    #[error("{file} does not fit the configuration: {mismatch}")]
-    Misfit {
-        /// The file.
-        file: String,
-        /// The missing, unused or misshapen tensors.
-        mismatch: String,
-    },
+    /// Weights cannot be read or written, or do not fit the configuration.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
     /// A class label that the model does not know.
     #[error("class {class} is out of range: {known}")]
     Class {

@@ -1,11 +1,12 @@
 use std::path::Path;
 
+use ar_weights::WeightsSource;
 use burn::tensor::Device;
 
-use crate::{ModelConfig, ModelError, VideoModel, weights::WeightsSource};
+use crate::{ModelConfig, ModelError, VideoModel};
 
-/// Reads published checkpoints: a transformer, a VAE, or both. A part without a file is dropped
-/// from the configuration.
+/// Reads published checkpoints, safetensors or PyTorch files: a transformer, a VAE, or both. A part
+/// without a file is dropped from the configuration.
 ///
 /// # Errors
 /// If a file is given for a part that `config` does not describe, or does not fit it; the message

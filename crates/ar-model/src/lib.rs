@@ -32,20 +32,19 @@ mod config;
 mod context;
 mod error;
 mod import;
+mod keys;
 mod sampling;
 mod statistics;
 mod transformer;
 mod video_model;
-mod weights;
 
+pub use ar_weights::Precision;
 pub use config::{ConditioningConfig, ModelConfig, SamplingConfig};
 pub use context::ContextEmbedding;
 pub use error::ModelError;
 pub use import::import;
+pub use keys::{TRANSFORMER_KEYS, VAE_KEYS};
 pub use sampling::{CausalTransformer, SamplingMethod};
 pub use statistics::LatentStatistics;
 pub use transformer::Transformer;
 pub use video_model::{ModelFiles, VideoModel};
-pub use weights::{
-    KeyMap, Precision, TRANSFORMER_KEYS, VAE_KEYS, WeightsSource, load_weights, save_weights,
-};

@@ -1,5 +1,8 @@
-use ar_diffusion::{CausalDenoiser, Context, NoiseSource, Sampler, SamplerConfig, Sampling};
+use ar_diffusion::{
+    CausalDenoiser, Context, NoiseSource, Sampler, SamplerConfig, SamplerError, Sampling,
+};
 use ar_dit::{CausalDit, DitConfig, KeyValueCache, Positions};
+use ar_schedulers::PlanError;
 use burn::tensor::{Int, Tensor};
 use serde::Serialize;
 
@@ -43,8 +46,17 @@ impl ModelConfig {
         })?;
         let diffusion = self.diffusion.init()?;
         let window = plan_window(transformer, config);
-        Ok(diffusion.sampler(config, frames, window)?)
+        let sampler = diffusion.sampler(config, frames, window);
+        Ok(sampler.map_err(|error| match window_follows(transformer) {
+            true => advise_step_difference_1(error),
+            false => error,
+        })?)
     }
+}
+
+/// Whether every frame has a window of its own.
+fn window_follows(transformer: &DitConfig) -> bool {
+    transformer.is_causal() && transformer.positions == Positions::FrameRotary
 }
 
 /// The window of the plan: that of the network, or long enough for all frames that are active
@@ -54,12 +66,22 @@ fn plan_window(
     SamplerConfig { steps, ar_step, .. }: SamplerConfig,
 ) -> usize {
     let window = transformer.num_frames;
-    let follows = transformer.is_causal() && transformer.positions == Positions::FrameRotary;
-    if follows && ar_step > 0 {
+    if window_follows(transformer) && ar_step > 0 {
         window.max(steps.div_ceil(ar_step))
     } else {
         window
     }
+}
+
+/// The error with a step difference of 1 as its advice, for which [`plan_window`] is long enough.
+fn advise_step_difference_1(mut error: SamplerError) -> SamplerError {
+    if let SamplerError::Plan(PlanError::Unfinished {
+        smallest_ar_step, ..
+    }) = &mut error
+    {
+        *smallest_ar_step = 1;
+    }
+    error
 }
 
 impl Transformer {

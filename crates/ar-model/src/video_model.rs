@@ -2,12 +2,10 @@ use std::path::{Path, PathBuf};
 
 use ar_diffusion::Diffusion;
 use ar_vae::Vae;
+use ar_weights::{WeightsSource, load_weights, save_weights};
 use burn::tensor::{Device, Tensor};
 
-use crate::{
-    ModelConfig, ModelError, Precision, TRANSFORMER_KEYS, Transformer, VAE_KEYS, load_weights,
-    save_weights, weights::WeightsSource,
-};
+use crate::{ModelConfig, ModelError, Precision, TRANSFORMER_KEYS, Transformer, VAE_KEYS};
 
 /// Where the files of a model lie.
 #[derive(Clone, Debug)]

@@ -11,14 +11,24 @@ use clap::{Args, Parser, Subcommand};
 ///
 /// Without a command, `generate` is meant: `ar-sample --frames 32` is `ar-sample generate
 /// --frames 32`, and `ar-sample` alone writes sample.mp4 with the model that is built in.
+///
+/// Ctrl-C keeps the frames that are finished, as a video that plays, and ends with status 130.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(version, args_conflicts_with_subcommands = true, after_help = WATCHING)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
     #[command(flatten)]
     pub generate: GenerateArgs,
 }
+
+/// How to see frames as they come.
+const WATCHING: &str = "\
+Watch the frames as they come:
+  ar-sample --frames 500 --out - | ffplay -
+  ar-sample --frames 500 --out - --format raw |
+    ffplay -f rawvideo -pixel_format rgb24 -video_size 64x64 -framerate 8 -
+(with the model's size and frame rate)";
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -47,10 +57,12 @@ pub struct VideoArgs {
     /// Frames per second [default: the model's]
     #[arg(long, value_name = "R")]
     pub fps: Option<f64>,
-    /// Video format; png is a folder of images [default: by the extension of --out]
+    /// Video format; png is a folder of images, raw the RGB bytes of all frames [default: by the
+    /// extension of --out]
     #[arg(long, value_parser = format_parser())]
     pub format: Option<VideoFormat>,
-    /// End with one line of JSON: outputs, sizes, seconds by phase, and more
+    /// End with one line of JSON: outputs, sizes, seconds by phase, time to the first frame, frames
+    /// per second, and more; on the standard error where --out is -
     #[arg(long)]
     pub json: bool,
     /// No progress
@@ -66,21 +78,23 @@ pub struct GenerateArgs {
     #[command(flatten, next_help_heading = "Sampling")]
     pub sampling: SamplingArgs,
 
-    /// Where the video goes; of several, each gets a number: out-0.mp4 [default: sample.mp4, or
-    /// the extension of --format]
+    /// Where the video goes; of several, each gets a number: out-0.mp4; - is the standard output,
+    /// which then carries nothing else, each frame as soon as it is finished, in fragmented MP4 or
+    /// raw [default: sample.mp4, or the extension of --format]
     #[arg(long, value_name = "PATH", help_heading = "Output")]
     pub out: Option<PathBuf>,
     #[command(flatten, next_help_heading = "Output")]
     pub video: VideoArgs,
-    /// Also write the sampled `latents` [videos, frames, tokens, channels], undecoded; a model
-    /// without a VAE writes them alone
+    /// Also write the `latents` [videos, frames, tokens, channels], undecoded, those of the prefix
+    /// first; a model without a VAE writes them alone
     #[arg(long, value_name = "F.safetensors", help_heading = "Output")]
     pub save_latents: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]
 pub struct SamplingArgs {
-    /// Frames of a video [default: the model's window]
+    /// Frames of a video, those of the prefix included [default: the model's window, after the
+    /// prefix]
     #[arg(long, value_name = "N")]
     pub frames: Option<usize>,
     /// Videos to generate [default: 1]
@@ -109,9 +123,17 @@ pub struct SamplingArgs {
     #[arg(long, value_name = "K", default_value_t = 0)]
     pub seed: u64,
     /// Start from the noise `x_T` [videos, frames, tokens, channels] of this file, which says how
-    /// many videos and frames there are [default: noise of --seed]
+    /// many videos and frames there are; that of the prefix's frames is not used [default: noise of --seed]
     #[arg(long, value_name = "F.safetensors")]
     pub noise: Option<PathBuf>,
+    /// Continue a video, an image or a folder of images: its last frames come first, cropped to
+    /// the model's size and otherwise as they are, and the video goes on from there
+    #[arg(long, value_name = "VIDEO")]
+    pub prefix: Option<PathBuf>,
+    /// Frames to take of the prefix, its last [default: all, up to one less than the model's
+    /// window]
+    #[arg(long, value_name = "N", requires = "prefix")]
+    pub prefix_frames: Option<usize>,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -141,7 +163,7 @@ pub struct ReconstructArgs {
     pub input: PathBuf,
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Where the reconstruction goes [default: reconstruction.mp4, or the extension of --format]
+    /// Where the reconstruction goes; - is the standard output [default: reconstruction.mp4, or the extension of --format]
     #[arg(long, value_name = "PATH")]
     pub out: Option<PathBuf>,
     #[command(flatten)]

@@ -1,66 +1,67 @@
 //! `ar-sample generate`
 
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
-use ar_diffusion::SampledFrame;
 use ar_model::VideoModel;
-use burn::tensor::Device;
+use burn_train::Interrupter;
 
 use crate::cli::GenerateArgs;
+use crate::generation::{Generation, Outcome};
 use crate::model::{ModelSource, open_device};
-use crate::noise::{noise_source, save_latents};
-use crate::output::VideoSink;
-use crate::progress::Progress;
+use crate::output::STDOUT;
 use crate::report::{
-    GenerateReport, GenerateSeconds, ModelReport, SamplerReport, json_line, peak_memory, timed,
+    FirstFrameSeconds, FramesPerSecond, GenerateReport, GenerateSeconds, ModelReport,
+    SamplerReport, json_line, peak_memory, timed,
 };
 use crate::settings::Settings;
 
-/// What sampling cost.
-#[derive(Debug, Default)]
-struct Cost {
-    sample: Duration,
-    decode: Duration,
-    encode: Duration,
-    first_frame: Option<Duration>,
-    network_evaluations: usize,
-    frame_evaluations: usize,
-}
+/// As shells report a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
 
 /// Generates videos and says what was written.
-pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
+pub fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
     let source = ModelSource::new(args.model.model.as_deref());
     let settings = Settings::new(args, &source.config()?)?;
     let (device_name, device) = open_device(&args.model.device)?;
     settings.check_outputs()?;
+    let interrupter = interrupter()?;
 
     let mut load = Duration::ZERO;
     let model = timed(&mut load, || source.load(&device))?;
-    let cost = sample(&model, &settings, &device, args.video.quiet)?;
-    let total = start.elapsed();
+    let quiet = args.video.quiet;
+    let outcome = Generation::new(&model, &settings, &device, &interrupter, quiet)?.run()?;
 
     let report = GenerateReport {
-        outputs: outputs(&settings),
+        outputs: outputs(&settings, &outcome),
         latents: settings
             .latents
             .as_ref()
+            .filter(|_| !outcome.interrupted)
             .map(|path| path.display().to_string()),
         frames: settings.frames,
+        prefix_frames: settings.prefix.len(),
         count: settings.count,
+        interrupted: outcome.interrupted,
+        frames_sampled: outcome.sampled.iter().sum(),
         fps: settings.video.as_ref().map(|video| video.fps),
         format: settings.video.as_ref().map(|video| video.format.name()),
         seconds: GenerateSeconds {
             load: load.as_secs_f64(),
-            sample: cost.sample.as_secs_f64(),
-            decode: cost.decode.as_secs_f64(),
-            encode: cost.encode.as_secs_f64(),
-            total: total.as_secs_f64(),
+            prefix: outcome.prefix.as_secs_f64(),
+            sample: outcome.sample.as_secs_f64(),
+            decode: outcome.decode.as_secs_f64(),
+            encode: outcome.encode.as_secs_f64(),
+            total: start.elapsed().as_secs_f64(),
         },
-        first_frame_seconds: cost.first_frame.unwrap_or_default().as_secs_f64(),
-        network_evaluations: cost.network_evaluations,
-        frame_evaluations: cost.frame_evaluations,
+        first_frame_seconds: FirstFrameSeconds {
+            latent: outcome.first_latent.map(|time| time.as_secs_f64()),
+            decoded: outcome.first_decoded.map(|time| time.as_secs_f64()),
+        },
+        frames_per_second: frames_per_second(&outcome),
+        network_evaluations: outcome.network_evaluations,
+        frame_evaluations: outcome.frame_evaluations,
         peak_memory_bytes: peak_memory(),
         device: device_name,
         model: ModelReport {
@@ -85,133 +86,106 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
             batch: settings.batch,
         },
     };
-    crate::print(&summary(&report, &settings, &model))?;
+    let tell = match settings.is_stdout_taken() {
+        true => crate::print_aside,
+        false => crate::print,
+    };
+    tell(&summary(&report, &settings, &model))?;
     if args.video.json {
-        crate::print(&json_line(&report))?;
+        tell(&json_line(&report))?;
     }
-    Ok(())
+    Ok(match outcome.interrupted {
+        true => ExitCode::from(INTERRUPTED),
+        false => ExitCode::SUCCESS,
+    })
 }
 
-/// Samples batch by batch and writes every frame as soon as it is finished.
-fn sample(
-    model: &VideoModel,
-    settings: &Settings,
-    device: &Device,
-    quiet: bool,
-) -> anyhow::Result<Cost> {
-    let Settings { count, batch, .. } = *settings;
-    let transformer = model.transformer()?;
-    let iterations = settings.sampler.plan().iterations() * count.div_ceil(batch);
-    let mut progress = Progress::new(iterations, count * settings.frames, quiet);
-    let mut cost = Cost::default();
-    let mut videos = vec![Vec::new(); count];
-    let mut frames_finished = 0;
-    let start = Instant::now();
-
-    for first in (0..count).step_by(batch) {
-        let batch = batch.min(count - first);
-        let seed = settings.seed;
-        let noise = settings.noise.as_ref();
-        let noise = noise_source(noise, seed, (first, batch), settings.latent, device);
-        let context = transformer.sampling_context(settings.class, batch, settings.guidance)?;
-        let mut sink = match &settings.video {
-            Some(video) => {
-                let writers = (first..first + batch)
-                    .map(|index| video.create(&settings.path(video, index)))
-                    .collect::<Result<_, _>>()?;
-                Some(VideoSink::new(model, writers, settings.window))
-            }
-            None => None,
-        };
-
-        let mut run = transformer.sample(&settings.sampler, noise.as_ref(), context);
-        loop {
-            // Reading the finished latents waits for the device, so the times are true.
-            let Some((iteration, values)) = timed(&mut cost.sample, || {
-                let iteration = run.next()?;
-                let values: Vec<Vec<f32>> = iteration.finished.iter().map(values).collect();
-                Some((iteration, values))
-            }) else {
-                break;
-            };
-            cost.network_evaluations += 1;
-            cost.frame_evaluations += iteration.frame_evaluations;
-            for (frame, values) in iteration.finished.into_iter().zip(values) {
-                if values.iter().any(|value| !value.is_finite()) {
-                    bail!(
-                        "frame {} came out of sampling as NaN or infinity; a lower --guidance or \
-                         --eta may help, or the model is broken",
-                        frame.index
-                    );
-                }
-                if settings.latents.is_some() {
-                    let each = values.chunks_exact(values.len() / batch);
-                    for (video, values) in videos[first..].iter_mut().zip(each) {
-                        video.extend_from_slice(values);
-                    }
-                }
-                if let Some(sink) = &mut sink {
-                    sink.write(frame.latent)?;
-                }
-                cost.first_frame.get_or_insert_with(|| start.elapsed());
-                frames_finished += batch;
-            }
-            progress.update(cost.network_evaluations, frames_finished);
+/// Ctrl-C once keeps the frames that are finished, twice stops at once.
+fn interrupter() -> anyhow::Result<Interrupter> {
+    let interrupter = Interrupter::new();
+    let handle = interrupter.clone();
+    ctrlc::set_handler(move || {
+        if handle.should_stop() {
+            std::process::exit(INTERRUPTED.into());
         }
-        if let Some(sink) = sink {
-            let [decode, encode] = sink.finish()?;
-            cost.decode += decode;
-            cost.encode += encode;
-        }
-    }
-    if let Some(path) = &settings.latents {
-        let [tokens, channels] = settings.latent;
-        save_latents(path, &videos, [settings.frames, tokens, channels])?;
-    }
-    Ok(cost)
+        eprintln!("keeping the finished frames; press Ctrl-C again to stop at once");
+        handle.stop(None);
+    })?;
+    Ok(interrupter)
 }
 
-fn values(frame: &SampledFrame) -> Vec<f32> {
-    let data = frame.latent.clone().into_data();
-    data.try_into_vec().expect("latents are 32-bit floats")
+fn frames_per_second(outcome: &Outcome) -> FramesPerSecond {
+    let frames: usize = outcome.sampled.iter().sum();
+    let over = |time: Duration| frames as f64 / time.as_secs_f64();
+    FramesPerSecond {
+        sampling: (frames > 0).then(|| over(outcome.sample)),
+        with_decoding: outcome.first_decoded.map(|_| over(outcome.total)),
+    }
 }
 
-fn outputs(settings: &Settings) -> Vec<String> {
+/// The videos of which a frame was sampled; the others are not there.
+fn outputs(settings: &Settings, outcome: &Outcome) -> Vec<String> {
     let Some(video) = &settings.video else {
         return Vec::new();
     };
-    (0..settings.count)
-        .map(|index| settings.path(video, index).display().to_string())
+    let written = outcome.sampled.iter().enumerate();
+    written
+        .filter(|(_, sampled)| **sampled > 0)
+        .map(|(index, _)| settings.path(video, index).display().to_string())
         .collect()
 }
 
 /// What was written, for a person.
 fn summary(report: &GenerateReport, settings: &Settings, model: &VideoModel) -> String {
-    let GenerateReport { frames, count, .. } = *report;
     let seconds = &report.seconds;
     let mut text = String::new();
     if let (Some(vae), Some(video)) = (&model.config().vae, &settings.video) {
-        let what = match report.outputs.as_slice() {
-            [path] => format!("{path}: {frames} frames"),
-            paths => format!(
-                "{} to {}: {count} videos of {frames} frames",
-                paths[0],
-                paths[count - 1]
+        text += &match report.outputs.is_empty() {
+            true => "interrupted before a frame was finished: no video is written\n".into(),
+            false => format!(
+                "{what} of {size}x{size} at {fps} fps in {:.1} s (sampling {:.1} s, decoding {:.1} \
+                 s)\n",
+                seconds.total,
+                seconds.sample,
+                seconds.decode,
+                what = videos(report),
+                size = vae.image_size(),
+                fps = video.fps,
             ),
         };
-        text += &format!(
-            "{what} of {size}x{size} at {fps} fps in {:.1} s (sampling {:.1} s, decoding {:.1} s)\n",
-            seconds.total,
-            seconds.sample,
-            seconds.decode,
-            size = vae.image_size(),
-            fps = video.fps,
-        );
     }
-    if let Some(path) = &report.latents {
+    if let Some(path) = &settings.latents {
         let [tokens, channels] = settings.latent;
-        let shape = [count, frames, tokens, channels];
-        text += &format!("{path}: latents {shape:?} in {:.1} s\n", seconds.total);
+        let shape = [report.count, report.frames, tokens, channels];
+        text += &match report.interrupted {
+            true => format!("{}: interrupted, not written\n", path.display()),
+            false => format!(
+                "{}: latents {shape:?} in {:.1} s\n",
+                path.display(),
+                seconds.total
+            ),
+        };
     }
     text
+}
+
+/// The videos and their frames.
+fn videos(report: &GenerateReport) -> String {
+    let GenerateReport { frames, count, .. } = *report;
+    let names = match report.outputs.as_slice() {
+        [path] if path == STDOUT => "standard output".into(),
+        [path] => path.clone(),
+        paths => format!("{} to {}", paths[0], paths[paths.len() - 1]),
+    };
+    if report.interrupted {
+        let kept = report.frames_sampled + report.prefix_frames * report.outputs.len();
+        return format!(
+            "{names}: interrupted, kept {kept} of {} frames",
+            count * frames
+        );
+    }
+    match count {
+        1 => format!("{names}: {frames} frames"),
+        count => format!("{names}: {count} videos of {frames} frames"),
+    }
 }

@@ -3,15 +3,18 @@
 mod cli;
 mod devices;
 mod generate;
+mod generation;
 mod model;
 mod noise;
 mod output;
 mod plan;
 mod plan_picture;
+mod prefix;
 mod progress;
 mod reconstruct;
 mod report;
 mod settings;
+mod sink;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -24,7 +27,7 @@ use cli::{Cli, Command};
 fn main() -> ExitCode {
     ar_device::keep_freed_memory();
     match run(&Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         // Whoever reads our output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -34,14 +37,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: &Cli) -> anyhow::Result<()> {
+fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
-        None => generate::run(&cli.generate),
-        Some(Command::Generate(args)) => generate::run(args),
-        Some(Command::Plan(args)) => plan::run(args),
-        Some(Command::Reconstruct(args)) => reconstruct::run(args),
-        Some(Command::Devices) => devices::run(),
+        None => return generate::run(&cli.generate),
+        Some(Command::Generate(args)) => return generate::run(args),
+        Some(Command::Plan(args)) => plan::run(args)?,
+        Some(Command::Reconstruct(args)) => reconstruct::run(args)?,
+        Some(Command::Devices) => devices::run()?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Writes `text` to the standard output.
@@ -53,10 +57,18 @@ fn print(text: &str) -> anyhow::Result<()> {
         .context("cannot write to the standard output")
 }
 
+/// Writes `text` to the standard error, where the standard output is taken by a video.
+fn print_aside(text: &str) -> anyhow::Result<()> {
+    io::stderr()
+        .write_all(text.as_bytes())
+        .context("cannot write to the standard error")
+}
+
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<io::Error>()
-        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    error.chain().any(|cause| {
+        let cause = cause.downcast_ref::<io::Error>();
+        cause.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
 }
 
 /// The error and its causes in one line; what an error repeats of its cause is said once.

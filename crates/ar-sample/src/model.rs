@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use ar_data::{VideoBatch, VideoItem};
 use ar_model::{ModelConfig, ModelError, ModelFiles, VideoModel};
-use burn::tensor::Device;
+use ar_video::{Clip, Frame};
+use burn::tensor::{Device, Tensor};
 
 /// The model that is built in.
 const CONFIG: &str = include_str!("../model/config.toml");
@@ -66,4 +68,17 @@ pub fn open_device(name: &str) -> anyhow::Result<(String, Device)> {
         name => name.to_owned(),
     };
     Ok((name, device))
+}
+
+/// The latents of consecutive frames of the VAE's size, `[1, frames, tokens, channels]`.
+///
+/// # Panics
+/// If there are none.
+pub fn encode(model: &VideoModel, frames: &[Frame], device: &Device) -> anyhow::Result<Tensor<4>> {
+    let item = VideoItem {
+        clip: Clip::new(frames.to_vec()),
+        label: None,
+    };
+    let batch = VideoBatch::new(&[item], device);
+    Ok(model.encode(batch.pixels)?)
 }

@@ -1,15 +1,13 @@
-//! Where videos go: paths, formats, and the way from latents to files.
+//! Where videos go: paths and formats.
 
+use std::io::{IsTerminal, stdout};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::bail;
-use ar_data::to_frames;
-use ar_model::VideoModel;
 use ar_video::{VideoFormat, VideoWriter};
-use burn::tensor::Tensor;
 
-use crate::report::timed;
+/// The path that stands for the standard output.
+pub const STDOUT: &str = "-";
 
 /// What videos are written as.
 #[derive(Clone, Debug)]
@@ -21,7 +19,7 @@ pub struct VideoTarget {
 
 impl VideoTarget {
     /// The format is the one given or that of the path's extension; the path is the one given or
-    /// `stem` with the format's extension.
+    /// `stem` with the format's extension. The standard output takes what streams.
     pub fn new(
         path: Option<&Path>,
         format: Option<VideoFormat>,
@@ -33,6 +31,12 @@ impl VideoTarget {
             let path = Path::new(stem).with_extension(format.extension());
             return Ok(Self { path, format, fps });
         };
+        if path == Path::new(STDOUT) {
+            let format = format.unwrap_or(VideoFormat::Mp4);
+            check_stdout(format)?;
+            let path = path.to_owned();
+            return Ok(Self { path, format, fps });
+        }
         let format = match (format, VideoFormat::from_path(path)) {
             (Some(format), Some(extension)) if format != extension => bail!(
                 "--out {} has the extension of {extension} and --format is {format}",
@@ -40,8 +44,8 @@ impl VideoTarget {
             ),
             (Some(format), _) | (None, Some(format)) => format,
             (None, None) => bail!(
-                "--out {}: no format has this extension; use .mp4, .gif, .apng or .frames, or \
-                 give --format",
+                "--out {}: no format has this extension; use .mp4, .gif, .apng, .frames or \
+                 .rgb, or give --format",
                 path.display()
             ),
         };
@@ -64,82 +68,28 @@ impl VideoTarget {
         self.path.with_file_name(name)
     }
 
+    /// Whether the video goes to the standard output, which then carries nothing else.
+    pub fn is_stdout(&self) -> bool {
+        self.path == Path::new(STDOUT)
+    }
+
     /// Starts the video at `path`.
     pub fn create(&self, path: &Path) -> anyhow::Result<VideoWriter> {
-        Ok(VideoWriter::create(path, self.format, self.fps)?)
-    }
-}
-
-/// Decodes the frames of a batch of videos and writes each to its file.
-pub struct VideoSink<'a> {
-    model: &'a VideoModel,
-    writers: Vec<VideoWriter>,
-    /// Frames that are decoded together.
-    chunk: usize,
-    /// Latents that wait for their chunk, `[batch, 1, tokens, channels]`.
-    pending: Vec<Tensor<4>>,
-    /// Time spent in the VAE.
-    pub decode: Duration,
-    /// Time spent in the video encoder.
-    pub encode: Duration,
-}
-
-impl<'a> VideoSink<'a> {
-    /// A sink for one video a writer.
-    pub fn new(model: &'a VideoModel, writers: Vec<VideoWriter>, window: usize) -> Self {
-        // A temporal decoder attends between frames: it gets clips of the length it was trained on.
-        let temporal = model
-            .config()
-            .vae
-            .as_ref()
-            .is_some_and(|vae| vae.is_temporal());
-        Self {
-            model,
-            writers,
-            chunk: if temporal { window } else { 1 },
-            pending: Vec::new(),
-            decode: Duration::ZERO,
-            encode: Duration::ZERO,
-        }
-    }
-
-    /// Takes the next frame of every video, `[batch, 1, tokens, channels]`.
-    pub fn write(&mut self, latent: Tensor<4>) -> anyhow::Result<()> {
-        self.pending.push(latent);
-        if self.pending.len() == self.chunk {
-            self.flush()?;
-        }
-        Ok(())
-    }
-
-    /// Completes the files.
-    pub fn finish(mut self) -> anyhow::Result<[Duration; 2]> {
-        self.flush()?;
-        for writer in self.writers {
-            timed(&mut self.encode, || writer.finish())?;
-        }
-        Ok([self.decode, self.encode])
-    }
-
-    fn flush(&mut self) -> anyhow::Result<()> {
-        if self.pending.is_empty() {
-            return Ok(());
-        }
-        let latents = Tensor::cat(std::mem::take(&mut self.pending), 1);
-        let length = latents.dims()[1];
-        let frames = timed(&mut self.decode, || {
-            let pixels = self.model.decode(latents)?;
-            anyhow::Ok(to_frames(pixels.flatten(0, 1)))
-        })?;
-        timed(&mut self.encode, || {
-            for (writer, frames) in self.writers.iter_mut().zip(frames.chunks_exact(length)) {
-                for frame in frames {
-                    writer.write(frame)?;
-                }
-            }
-            Ok(())
+        Ok(match self.is_stdout() {
+            true => VideoWriter::stream(stdout(), "standard output", self.format, self.fps)?,
+            false => VideoWriter::create(path, self.format, self.fps)?,
         })
     }
+}
+
+fn check_stdout(format: VideoFormat) -> anyhow::Result<()> {
+    if !format.streams() {
+        bail!("--out - takes mp4 or raw, which play while they are written, and not {format}");
+    }
+    if stdout().is_terminal() {
+        bail!("--out - is for a pipe or a file, and the standard output is a terminal");
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -157,6 +107,7 @@ mod tests {
             (None, None, "sample.mp4", Mp4),
             (None, Some(Gif), "sample.gif", Gif),
             (None, Some(Png), "sample.frames", Png),
+            (None, Some(Raw), "sample.rgb", Raw),
             (Some("a/b.png"), None, "a/b.png", Apng),
             (Some("folder"), Some(Png), "folder", Png),
             (Some("v1.2"), Some(Mp4), "v1.2", Mp4),

@@ -3,21 +3,21 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use ar_data::{VideoBatch, VideoItem, to_frames};
+use ar_data::to_frames;
 use ar_metrics::{SSIM_WINDOW, psnr, ssim};
 use ar_model::VideoModel;
-use ar_video::{Clip, Frame, VideoReader, square_crop};
+use ar_video::{Frame, VideoReader, square_crop};
 use burn::tensor::Device;
 
 use crate::cli::ReconstructArgs;
-use crate::model::{ModelSource, open_device};
+use crate::model::{ModelSource, encode, open_device};
 use crate::output::VideoTarget;
 use crate::report::{
     ModelReport, ReconstructReport, ReconstructSeconds, json_line, peak_memory, timed,
 };
 
 /// Frames that an image VAE is given at once.
-const CHUNK: usize = 16;
+pub const CHUNK: usize = 16;
 
 /// Passes a video through a VAE and says what was lost.
 pub fn run(args: &ReconstructArgs) -> anyhow::Result<()> {
@@ -84,24 +84,23 @@ pub fn run(args: &ReconstructArgs) -> anyhow::Result<()> {
         Some(ssim) => format!("PSNR {psnr:.2} dB, SSIM {ssim:.4}"),
         None => format!("PSNR {psnr:.2} dB"),
     };
-    crate::print(&format!(
+    let tell = match target.is_stdout() {
+        true => crate::print_aside,
+        false => crate::print,
+    };
+    tell(&format!(
         "{}: {} frames of {size}x{size} at {fps} fps in {total:.1} s, {quality}\n",
         report.output,
         report.frames,
         size = vae.image_size(),
     ))?;
     if args.video.json {
-        crate::print(&json_line(&report))?;
+        tell(&json_line(&report))?;
     }
     Ok(())
 }
 
 fn round_trip(model: &VideoModel, frames: &[Frame], device: &Device) -> anyhow::Result<Vec<Frame>> {
-    let item = VideoItem {
-        clip: Clip::new(frames.to_vec()),
-        label: None,
-    };
-    let batch = VideoBatch::new(&[item], device);
-    let pixels = model.decode(model.encode(batch.pixels)?)?;
+    let pixels = model.decode(encode(model, frames, device)?)?;
     Ok(to_frames(pixels.flatten(0, 1)))
 }

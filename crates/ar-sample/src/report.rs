@@ -16,23 +16,31 @@ pub fn timed<T>(total: &mut Duration, work: impl FnOnce() -> T) -> T {
 /// The JSON line of `generate`.
 #[derive(Debug, Serialize)]
 pub struct GenerateReport {
-    /// The videos.
+    /// The videos that were written; `-` is the standard output.
     pub outputs: Vec<String>,
     /// The file of latents.
     pub latents: Option<String>,
-    /// Frames of each video.
+    /// Frames of each video, those of the prefix included.
     pub frames: usize,
+    /// Frames of the prefix.
+    pub prefix_frames: usize,
     /// Number of videos.
     pub count: usize,
-    /// Frames per second; none without a video.
+    /// Whether Ctrl-C ended the run early.
+    pub interrupted: bool,
+    /// Frames that were sampled, over all videos: `(frames - prefix_frames) count` unless
+    /// interrupted.
+    pub frames_sampled: usize,
+    /// Frames per second that the videos play at; none without a video.
     pub fps: Option<f64>,
     /// Format of the videos; none without a video.
     pub format: Option<&'static str>,
     /// Seconds by phase.
     pub seconds: GenerateSeconds,
-    /// Seconds from the start of sampling until the first frame is finished and decoded; with a
-    /// temporal VAE, until its clip is.
-    pub first_frame_seconds: f64,
+    /// From the start of sampling.
+    pub first_frame_seconds: FirstFrameSeconds,
+    /// Sampled frames a second, over all videos.
+    pub frames_per_second: FramesPerSecond,
     /// Calls of the network: one an iteration and batch, guided or not.
     pub network_evaluations: usize,
     /// Frames that went through the network: over iterations, videos, and both halves of guidance.
@@ -47,9 +55,12 @@ pub struct GenerateReport {
     pub sampler: SamplerReport,
 }
 
+/// Decoding and encoding run beside sampling: the phases overlap.
 #[derive(Debug, Serialize)]
 pub struct GenerateSeconds {
     pub load: f64,
+    /// Encoding the prefix in the VAE.
+    pub prefix: f64,
     pub sample: f64,
     /// In the VAE.
     pub decode: f64,
@@ -57,6 +68,24 @@ pub struct GenerateSeconds {
     pub encode: f64,
     /// From start to end, the rest included.
     pub total: f64,
+}
+
+/// None where there was no such frame.
+#[derive(Debug, Serialize)]
+pub struct FirstFrameSeconds {
+    /// Until the first latent was finished.
+    pub latent: Option<f64>,
+    /// Until it was decoded and encoded; with a temporal VAE, until its clip was.
+    pub decoded: Option<f64>,
+}
+
+/// None where no frame was sampled.
+#[derive(Debug, Serialize)]
+pub struct FramesPerSecond {
+    /// Over the time spent in the sampler.
+    pub sampling: Option<f64>,
+    /// Over the time from the start of sampling until the last video was complete.
+    pub with_decoding: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use ar_diffusion::{Sampler, SamplerConfig};
 use ar_model::{ModelConfig, SamplingMethod};
+use ar_video::Frame;
 
 use crate::cli::GenerateArgs;
 use crate::noise::NoiseFile;
 use crate::output::VideoTarget;
+use crate::prefix;
 use ar_files::check_writable;
 
 /// Videos sampled together where the user does not say.
@@ -24,7 +26,9 @@ pub struct Settings {
     pub class: Option<usize>,
     pub seed: u64,
     pub noise: Option<NoiseFile>,
-    /// Videos, frames of each, and videos sampled together.
+    /// The frames that every video begins with, in the size of the VAE.
+    pub prefix: Vec<Frame>,
+    /// Videos, frames of each with those of the prefix, and videos sampled together.
     pub count: usize,
     pub frames: usize,
     pub batch: usize,
@@ -47,16 +51,6 @@ impl Settings {
         let window = transformer.num_frames;
 
         let asked = &args.sampling;
-        let noise = asked.noise.as_deref().map(NoiseFile::read).transpose()?;
-        let mut count = asked.count.map_or(1, usize::from);
-        let mut frames = asked.frames.unwrap_or(window);
-        if let Some(noise) = &noise {
-            noise.check_latents(latent)?;
-            noise.check_number("--frames", asked.frames, noise.frames())?;
-            noise.check_number("--count", asked.count.map(usize::from), noise.count())?;
-            (count, frames) = (noise.count(), noise.frames());
-        }
-
         let steps = asked.steps.unwrap_or(model.sampling.steps);
         let config = SamplerConfig {
             steps,
@@ -64,7 +58,23 @@ impl Settings {
             ar_step: asked.ar_step.unwrap_or(model.sampling.ar_step.min(steps)),
             eta: asked.eta.unwrap_or(model.sampling.eta),
         };
-        let sampler = model.sampler(config, frames)?;
+        // A new frame sees as many frames before it.
+        let most = (window - 1).max(1);
+        let prefix = prefix::read(asked, model.vae.as_ref().map(|vae| vae.image_size()), most)?;
+
+        let noise = asked.noise.as_deref().map(NoiseFile::read).transpose()?;
+        let mut count = asked.count.map_or(1, usize::from);
+        let mut frames = asked
+            .frames
+            .unwrap_or_else(|| default_frames(config, prefix.len(), window));
+        if let Some(noise) = &noise {
+            noise.check_latents(latent)?;
+            noise.check_number("--frames", asked.frames, noise.frames())?;
+            noise.check_number("--count", asked.count.map(usize::from), noise.count())?;
+            (count, frames) = (noise.count(), noise.frames());
+        }
+        check_frames(config, frames, prefix.len(), window)?;
+        let sampler = model.sampler(config, frames - prefix.len())?;
 
         let guidance = asked.guidance.unwrap_or(model.sampling.guidance);
         if !guidance.is_finite() {
@@ -80,6 +90,10 @@ impl Settings {
             }
             _ => {}
         }
+        let video = video_target(args, model)?;
+        if count > 1 && video.as_ref().is_some_and(VideoTarget::is_stdout) {
+            bail!("--out - is one video, and there are {count} to generate");
+        }
         Ok(Self {
             config,
             sampler,
@@ -88,14 +102,25 @@ impl Settings {
             class: asked.class,
             seed: asked.seed,
             noise,
+            prefix,
             count,
             frames,
             batch: asked.batch.map_or(DEFAULT_BATCH, usize::from).min(count),
             window,
             latent,
-            video: video_target(args, model)?,
+            video,
             latents: args.save_latents.clone(),
         })
+    }
+
+    /// Frames of each video that are sampled.
+    pub fn sampled_frames(&self) -> usize {
+        self.frames - self.prefix.len()
+    }
+
+    /// Whether the standard output is for the video alone.
+    pub fn is_stdout_taken(&self) -> bool {
+        self.video.as_ref().is_some_and(VideoTarget::is_stdout)
     }
 
     /// The path of a video.
@@ -118,6 +143,41 @@ impl Settings {
             None => Ok(()),
         }
     }
+}
+
+/// A window of new frames; with a step difference of 0, in which they all stand side by side, what
+/// the prefix leaves of a window.
+fn default_frames(config: SamplerConfig, prefix: usize, window: usize) -> usize {
+    match config.ar_step {
+        0 => window.max(prefix + 1),
+        _ => prefix + window,
+    }
+}
+
+/// Fails if nothing is left to sample, or what is sampled would see nothing of the prefix.
+fn check_frames(
+    config: SamplerConfig,
+    frames: usize,
+    prefix: usize,
+    window: usize,
+) -> anyhow::Result<()> {
+    if prefix == 0 {
+        return Ok(());
+    }
+    if frames <= prefix {
+        bail!(
+            "--frames is {frames} with the {prefix} of the prefix: it has to be larger, or \
+             --prefix-frames smaller"
+        );
+    }
+    let sampled = frames - prefix;
+    if config.ar_step == 0 && sampled >= window {
+        bail!(
+            "--ar-step 0 denoises all {sampled} new frames together, which see {window} frames and \
+             nothing of the prefix: ask for fewer --frames or a larger --ar-step"
+        );
+    }
+    Ok(())
 }
 
 fn video_target(args: &GenerateArgs, model: &ModelConfig) -> anyhow::Result<Option<VideoTarget>> {

@@ -1,14 +1,34 @@
 //! The command as a user runs it.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+#[cfg(unix)]
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use ar_model::{ModelConfig, Precision, VideoModel};
 use ar_video::{Clip, Frame, VideoFormat, read_clip, write_clip};
-use burn::tensor::{Tensor, TensorData};
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{Int, Tensor, TensorData};
 use safetensors::{Dtype, SafeTensors, serialize_to_file, tensor::TensorView};
 use serde_json::Value;
 use tempfile::TempDir;
+
+/// Gives every parameter values other than zero, which modulation and final layers begin with.
+struct Waves;
+
+impl ModuleMapper for Waves {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|x| {
+            let places = 0..x.shape().num_elements() as i64;
+            let places = Tensor::<1, Int>::arange(places, &x.device()).float();
+            ((places * 12.9898).sin() * 0.3).reshape(x.shape())
+        })
+    }
+}
 
 /// A folder that commands run in.
 struct Folder(TempDir);
@@ -27,6 +47,16 @@ impl Folder {
             .current_dir(self.0.path())
             .args(arguments.split_whitespace())
             .output()
+            .expect("the command starts")
+    }
+
+    fn start(&self, arguments: &str) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_ar-sample"))
+            .current_dir(self.0.path())
+            .args(arguments.split_whitespace())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
             .expect("the command starts")
     }
 
@@ -107,7 +137,75 @@ impl Folder {
             .save(&self.path("golden"), Precision::Full)
             .expect("a model directory");
     }
+
+    /// A model directory `tiny` of random weights: causal in time without an end, frames of 16x16.
+    fn tiny_model(&self) {
+        self.random_model("tiny", "", "");
+    }
+
+    /// A model directory of random weights whose transformer sees 4 frames, with more keys for its
+    /// parts.
+    fn random_model(&self, name: &str, transformer: &str, vae: &str) {
+        let transformer = match transformer {
+            "" => "causal_mask = \"temporal_causal\"\npositions = \"frame_rotary\"",
+            keys => keys,
+        };
+        let config: ModelConfig = format!(
+            r#"
+            name = "{name}"
+            [transformer]
+            num_frames = 4
+            tokens_per_frame = 4
+            hidden_size = 16
+            depth = 1
+            num_heads = 2
+            context_tokens = 2
+            context_dim = 8
+            {transformer}
+            [vae]
+            kind = "transformer"
+            image_size = 16
+            patch_size = 4
+            width = 16
+            layers = 1
+            heads = 2
+            latent_tokens = 4
+            codebook_channels = 16
+            {vae}
+            [vae.pixel_decoder]
+            hidden_channels = 8
+            channel_multipliers = [1, 1, 1]
+            res_blocks = 1
+            z_channels = 8
+            norm_groups = 4
+            "#
+        )
+        .parse()
+        .expect("a configuration");
+        let device = ar_device::open("cpu").expect("the CPU");
+        let mut model = VideoModel::init(config, &device).expect("a model");
+        let transformer = model.transformer().expect("a transformer").clone();
+        model.set_transformer(transformer.map(&mut Waves));
+        model
+            .save(&self.path(name), Precision::Full)
+            .expect("a model directory");
+    }
+
+    /// The frames of a video.
+    fn frames(&self, name: &str) -> Vec<Frame> {
+        read_clip(&self.path(name)).expect("a video").into_frames()
+    }
 }
+
+/// Colours of a size that no model has.
+fn coloured_frames(count: u8) -> Vec<Frame> {
+    let colour = |i: u8| [i * 20, 255 - i * 20, 100];
+    (0..count)
+        .map(|i| Frame::new(24, 20, colour(i).repeat(24 * 20)))
+        .collect()
+}
+
+const TINY: &str = "--model tiny --steps 4 --ar-step 2";
 
 fn golden(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -345,7 +443,8 @@ fn a_network_without_an_end_takes_any_step_difference() {
     assert_eq!(shape, [1, 40, 4, 4]);
     folder.fails(
         &format!("{arguments} --ar-step 0"),
-        "slides past frames that have not taken",
+        "slides past frames that have not taken all 8 steps, and the video has 40 frames: use \
+         ar_step >= 1,",
     );
 }
 
@@ -366,14 +465,253 @@ fn json_says_what_was_done() {
     assert_eq!(report["sampler"]["steps"], 6);
     assert_eq!(report["sampler"]["ar_step"], 2);
     let second = |phase: &str| report["seconds"][phase].as_f64().expect(phase);
-    let phases: f64 = ["load", "sample", "decode", "encode"]
-        .map(second)
-        .iter()
-        .sum();
-    assert!(0.0 < phases && phases <= second("total"), "{report}");
-    assert!(report["first_frame_seconds"].as_f64().expect("seconds") <= second("total"));
+    // Decoding and encoding run beside sampling.
+    for phases in [["load", "sample"], ["decode", "encode"]] {
+        let seconds: f64 = phases.map(second).iter().sum();
+        assert!(0.0 < seconds && seconds <= second("total"), "{report}");
+    }
+    let first = |event: &str| report["first_frame_seconds"][event].as_f64().expect(event);
+    assert!(0.0 < first("latent") && first("latent") <= first("decoded"));
+    assert!(first("decoded") <= second("total"));
+    assert_eq!(report["frames_sampled"], 10);
+    let rate = |event: &str| report["frames_per_second"][event].as_f64().expect(event);
+    assert!((rate("sampling") * second("sample") - 10.0).abs() < 1e-6);
+    assert!(0.0 < rate("with_decoding") && rate("with_decoding") <= rate("sampling"));
+    assert_eq!(report["interrupted"], false);
+    assert_eq!(report["prefix_frames"], 0);
     #[cfg(target_os = "linux")]
     assert!(report["peak_memory_bytes"].as_u64().expect("bytes") > 1 << 20);
+}
+
+/// Names and contents of the boxes of an MP4 file, or inside of one.
+fn boxes(mut bytes: &[u8]) -> Vec<(&[u8], &[u8])> {
+    let mut boxes = Vec::new();
+    while let Some((size, rest)) = bytes.split_first_chunk::<4>() {
+        let size = u32::from_be_bytes(*size) as usize;
+        boxes.push((&rest[..4], &rest[4..size - 4]));
+        bytes = &bytes[size..];
+    }
+    boxes
+}
+
+#[test]
+fn a_stream_is_fragmented_mp4() {
+    let folder = Folder::new();
+    folder.tiny_model();
+    let output = folder.run(&format!("{TINY} --frames 6 --out - --json"));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    // The video has the standard output for itself.
+    assert!(
+        errors.starts_with("standard output: 6 frames of 16x16"),
+        "{errors}"
+    );
+    assert_eq!(last_line_json(&errors)["outputs"], serde_json::json!(["-"]));
+
+    let stream = boxes(&output.stdout);
+    let names: Vec<&[u8]> = stream.iter().map(|(name, _)| *name).collect();
+    let fragments = [&b"moof"[..], b"mdat"].repeat(6);
+    assert_eq!(names, [&[&b"ftyp"[..], b"moov"], &fragments[..]].concat());
+    let header = boxes(stream[1].1);
+    assert!(header.iter().any(|(name, _)| *name == b"mvex"));
+    assert_eq!(folder.list(), [folder.path("tiny")]);
+}
+
+#[test]
+fn a_raw_stream_is_the_pixels() {
+    let folder = Folder::new();
+    folder.tiny_model();
+    let arguments = format!("{TINY} --frames 6 --seed 3");
+    folder.ok(&format!("{arguments} --out a.apng"));
+    let stream = folder.run(&format!("{arguments} --out - --format raw"));
+    assert!(stream.status.success());
+    assert_eq!(stream.stdout.len(), 6 * 16 * 16 * 3);
+    let frames = folder.frames("a.apng");
+    let expected: Vec<u8> = frames.into_iter().flat_map(Frame::into_rgb).collect();
+    assert_eq!(stream.stdout, expected);
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let folder = Folder::new();
+    folder.tiny_model();
+    let mut process = folder.start(&format!("{TINY} --frames 100000 --out - --format raw"));
+    let mut stdout = process.stdout.take().expect("a pipe");
+    let mut frame = [0; 16 * 16 * 3];
+    stdout.read_exact(&mut frame).expect("a frame");
+    drop(stdout);
+    let output = process.wait_with_output().expect("an end");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert!(output.status.success());
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_keeps_the_finished_frames() {
+    let folder = Folder::new();
+    folder.tiny_model();
+    let process = folder.start(&format!(
+        "{TINY} --frames 100000 --out kept --format png --json"
+    ));
+    // Frames appear in a folder under another name.
+    let frames = || {
+        let folders = folder.list().into_iter();
+        let unfinished = folders.filter(|path| path.to_string_lossy().contains(".unfinished-"));
+        unfinished
+            .filter_map(|path| std::fs::read_dir(path).ok())
+            .map(Iterator::count)
+            .sum::<usize>()
+    };
+    let patience = Instant::now() + Duration::from_secs(120);
+    while frames() < 3 {
+        assert!(Instant::now() < patience, "no frames");
+        thread::sleep(Duration::from_millis(10));
+    }
+    let interrupt = Command::new("kill")
+        .args(["-INT", &process.id().to_string()])
+        .status();
+    assert!(interrupt.expect("kill").success());
+    let output = process.wait_with_output().expect("an end");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{errors}");
+
+    let kept = folder.frames("kept").len();
+    assert!((3..100_000).contains(&kept));
+    let stdout = String::from_utf8(output.stdout).expect("text");
+    let expected = format!("kept: interrupted, kept {kept} of 100000 frames of 16x16");
+    assert!(stdout.starts_with(&expected), "{stdout}");
+    let report = last_line_json(&stdout);
+    assert_eq!(report["interrupted"], true);
+    assert_eq!(report["frames_sampled"], kept);
+    assert_eq!(folder.list(), [folder.path("kept"), folder.path("tiny")]);
+}
+
+#[test]
+fn a_prefix_is_kept_and_continued() {
+    let folder = Folder::new();
+    folder.tiny_model();
+    let clip = coloured_frames(8);
+    let given: Vec<Frame> = clip
+        .iter()
+        .map(|frame| ar_video::square_crop(frame, 16))
+        .collect();
+    write_clip(
+        &folder.path("in.apng"),
+        &Clip::new(clip),
+        VideoFormat::Apng,
+        8.0,
+    )
+    .expect("a video");
+    let run = |arguments: &str| {
+        let stdout = folder.ok(&format!(
+            "{TINY} --prefix in.apng --format png --json {arguments}"
+        ));
+        (last_line_json(&stdout), folder.frames("sample.frames"))
+    };
+
+    // Its last frames, one less than the window; then a window of new ones.
+    let (report, frames) = run("");
+    assert_eq!(report["prefix_frames"], 3);
+    assert_eq!(report["frames"], 3 + 4);
+    assert_eq!(frames.len(), 3 + 4);
+    assert_eq!(frames[..3], given[5..]);
+    // Four steps each, and once more for all but the last: nothing more for the prefix than its
+    // keys and values.
+    assert_eq!(report["frame_evaluations"], 3 + 4 * 4 + 3);
+
+    // A prefix longer than the window, and as many frames as were asked for.
+    let (report, longer) = run("--prefix-frames 6 --frames 9");
+    assert_eq!(report["frames_sampled"], 3);
+    assert_eq!(longer.len(), 9);
+    assert_eq!(longer[..6], given[2..]);
+    assert_eq!(run("--prefix-frames 6 --frames 9").1, longer);
+
+    // What is sampled depends on the prefix, not on its place alone.
+    write_clip(
+        &folder.path("other.apng"),
+        &Clip::new(vec![Frame::new(16, 16, vec![200; 16 * 16 * 3]); 6]),
+        VideoFormat::Apng,
+        8.0,
+    )
+    .expect("a video");
+    let sampled = |prefix: &str| {
+        folder.ok(&format!(
+            "{TINY} --prefix {prefix} --prefix-frames 6 --frames 9 --save-latents l.safetensors"
+        ));
+        folder.latents("l.safetensors").0.split_off(6 * 4 * 4)
+    };
+    let difference = relative_error(&sampled("other.apng"), &sampled("in.apng"));
+    // Without the prefix they would be the same to the bit.
+    assert!(difference > 1e-5, "{difference:e}");
+}
+
+#[test]
+fn a_temporal_decoder_sees_the_prefix() {
+    let folder = Folder::new();
+    // Whole windows, and a decoder of four frames at a time.
+    folder.random_model(
+        "temporal",
+        "causal_mask = \"video_temporal_causal\"",
+        "temporal = true",
+    );
+    write_clip(
+        &folder.path("in.gif"),
+        &Clip::new(coloured_frames(6)),
+        VideoFormat::Gif,
+        8.0,
+    )
+    .expect("a video");
+    folder.ok(
+        "--model temporal --steps 4 --ar-step 1 --prefix in.gif --prefix-frames 6 --frames 9 \
+         --out a.apng --save-latents l.safetensors",
+    );
+    let (values, shape) = folder.latents("l.safetensors");
+    assert_eq!(shape, [1, 9, 4, 4]);
+    let device = ar_device::open("cpu").expect("the CPU");
+    let model = VideoModel::load(&folder.path("temporal"), &device).expect("a model");
+    let latents = Tensor::<4>::from_data(TensorData::new(values, shape), &device);
+    let decode = |first: usize, length: usize| {
+        let pixels = model.decode(latents.clone().narrow(1, first, length));
+        ar_data::to_frames(pixels.expect("a VAE").flatten(0, 1))
+    };
+    let given = folder.frames("in.gif");
+    let given = given.iter().map(|frame| ar_video::square_crop(frame, 16));
+    let expected: Vec<Frame> = given
+        .chain(decode(4, 4).into_iter().skip(2))
+        .chain(decode(8, 1))
+        .collect();
+    assert_eq!(folder.frames("a.apng"), expected);
+}
+
+#[test]
+fn an_image_is_a_prefix() {
+    let folder = Folder::new();
+    folder.tiny_model();
+    let image = coloured_frames(2).swap_remove(1);
+    let clip = Clip::new(vec![image.clone()]);
+    write_clip(&folder.path("images"), &clip, VideoFormat::Png, 8.0).expect("a folder");
+    for image_or_folder in ["images", "images/frame_00000.png"] {
+        folder.ok(&format!(
+            "{TINY} --prefix {image_or_folder} --frames 4 --out a.apng"
+        ));
+        let frames = folder.frames("a.apng");
+        assert_eq!(frames.len(), 4);
+        assert_eq!(frames[0], ar_video::square_crop(&image, 16));
+    }
+    for (arguments, what) in [
+        ("--prefix-frames 0", "--prefix-frames is 0"),
+        (
+            "--prefix-frames 2",
+            "--prefix-frames is 2, and images has 1 frames",
+        ),
+        ("--frames 1", "--frames is 1 with the 1 of the prefix"),
+        ("--ar-step 0 --frames 5", "nothing of the prefix"),
+    ] {
+        folder.fails(
+            &format!("--model tiny --steps 4 --prefix images {arguments}"),
+            what,
+        );
+    }
 }
 
 #[test]
@@ -418,6 +756,16 @@ fn bad_options_are_one_line() {
         ("plan --frames 20 --window 4", "use ar_step >= 13"),
         ("plan --picture plan.jpg", "only .svg and .png"),
         ("reconstruct file --model golden", "no VAE"),
+        ("--out - --count 2", "--out - is one video"),
+        ("--out - --format gif", "--out - takes mp4 or raw"),
+        ("--out - --format apng", "and not apng"),
+        ("--out - --format png", "and not png"),
+        ("--prefix nowhere.mp4", "nowhere.mp4: no such file"),
+        ("--prefix file", "file: "),
+        (
+            "--model golden --save-latents l --prefix file",
+            "no VAE to encode",
+        ),
     ] {
         folder.fails(arguments, what);
     }

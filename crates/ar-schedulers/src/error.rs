@@ -97,7 +97,8 @@ pub enum PlanError {
         frames: usize,
         /// The window's length.
         window: usize,
-        /// The smallest step difference that finishes every frame, `ceil(steps / window)`.
+        /// The smallest step difference that finishes every frame: `ceil(steps / window)` for a
+        /// window that does not change.
         smallest_ar_step: usize,
     },
 

@@ -64,10 +64,10 @@ struct Latents {
 
 #[derive(Args)]
 struct Import {
-    /// Transformer checkpoint, in safetensors.
+    /// Transformer checkpoint: a safetensors or PyTorch file.
     #[arg(long, value_name = "FILE", required_unless_present = "vae")]
     transformer: Option<PathBuf>,
-    /// VAE checkpoint, in safetensors.
+    /// VAE checkpoint: a safetensors or PyTorch file.
     #[arg(long, value_name = "FILE")]
     vae: Option<PathBuf>,
     /// Model configuration that describes the checkpoints, in TOML.

@@ -49,6 +49,10 @@ pub struct DiffusionRun {
     pub timestep_sampler: TimestepSampler,
     /// Whether latents are standardised by token and channel; the published models do not.
     pub standardize_latents: bool,
+    /// Probability of a step on clips cut into shorter ones, down to single frames; the published
+    /// models do not. FoPP seldom gives the first frames of a clip much noise, so that a short
+    /// training leaves beginnings weak: a shorter clip has more of them.
+    pub short_clips: f64,
     /// Probability of training a clip on the null context in place of its own.
     pub context_dropout: f64,
     /// The diffusion process.
@@ -72,6 +76,7 @@ impl Default for DiffusionRun {
             loss: LossConfig::default(),
             timestep_sampler: TimestepSampler::Fopp,
             standardize_latents: false,
+            short_clips: 0.0,
             context_dropout: 0.0,
             diffusion: DiffusionConfig::default(),
             conditioning: ConditioningConfig::default(),

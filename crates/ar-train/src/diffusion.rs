@@ -10,7 +10,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use burn_dataset::Dataset;
 use burn_train::Interrupter;
-use rand::{RngExt, SeedableRng};
+use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::config::DiffusionRun;
@@ -46,6 +46,11 @@ pub fn train(
         "context_dropout = {} is no probability; it must be in 0..=1",
         config.context_dropout
     );
+    ensure!(
+        (0.0..=1.0).contains(&config.short_clips),
+        "short_clips = {} is no probability; it must be in 0..=1",
+        config.short_clips
+    );
     let vae = load_vae(&config.vae, device)?;
     let latents = open_latents(&config.data)?;
     check_latents(&latents, config)?;
@@ -78,6 +83,7 @@ pub fn train(
         let draws = Draws {
             seed: config.run.seed,
             number: trainer.step as u64,
+            short_clips: config.short_clips,
         };
         let loss = objective.loss(&trainer.model, &items, draws, &device)?;
         let value = loss.clone().into_scalar::<f32>();
@@ -159,6 +165,28 @@ fn check_latents(latents: &LatentDataset, config: &DiffusionRun) -> Result<()> {
 struct Draws {
     seed: u64,
     number: u64,
+    /// Probability of cutting the clips into shorter ones.
+    short_clips: f64,
+}
+
+impl Draws {
+    /// How long the pieces are that clips of `frames` frames are cut into: a proper divisor of
+    /// `frames`, or all of them.
+    fn length(&self, frames: usize, rng: &mut impl Rng) -> usize {
+        let shorter: Vec<usize> = (1..frames).filter(|&n| frames.is_multiple_of(n)).collect();
+        match rng.random_bool(self.short_clips) {
+            true if !shorter.is_empty() => shorter[rng.random_range(..shorter.len())],
+            _ => frames,
+        }
+    }
+}
+
+/// Every value `times` times: `a, a, b, b, ..`.
+fn repeat_each(values: &[usize], times: usize) -> Vec<usize> {
+    let each = values
+        .iter()
+        .map(|&value| std::iter::repeat_n(value, times));
+    each.flatten().collect()
 }
 
 /// The number under which held-out data is measured; training steps stay far below.
@@ -185,9 +213,13 @@ impl Objective<'_> {
             Some(statistics) => statistics.standardize(batch.latents),
             None => batch.latents,
         };
-        let [clips, frames, tokens, channels] = x0.dims();
         let mut rng = ChaCha8Rng::seed_from_u64(draws.seed);
         rng.set_stream(draws.number);
+        let [clips, frames, tokens, channels] = x0.dims();
+        let length = draws.length(frames, &mut rng);
+        let pieces = frames / length;
+        let x0 = x0.reshape([clips * pieces, length, tokens, channels]);
+        let [clips, frames, ..] = x0.dims();
         let total = self.diffusion.schedule().timesteps();
         let timesteps: Vec<usize> = (0..clips)
             .flat_map(|_| config.timestep_sampler.sample(frames, total, &mut rng))
@@ -216,6 +248,7 @@ impl Objective<'_> {
         let t: Vec<i64> = timesteps.iter().map(|&t| t as i64).collect();
         let t = Tensor::<2, Int>::from_data(TensorData::new(t, [clips, frames]), device);
         let labels = batch.labels.filter(|_| config.conditioning.classes > 0);
+        let labels = labels.map(|labels| repeat_each(&labels, pieces));
         let context = transformer
             .context()
             .training(labels.as_deref(), &dropped)?;
@@ -229,6 +262,7 @@ impl Objective<'_> {
         let draws = Draws {
             seed: self.config.run.seed,
             number: HELD_OUT,
+            short_clips: 0.0,
         };
         let mut sum = 0.0;
         for items in items.chunks(self.config.run.batch_size) {
@@ -236,5 +270,33 @@ impl Objective<'_> {
             sum += f64::from(loss.into_scalar::<f32>()) * items.len() as f64;
         }
         Ok(sum / items.len() as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_clips_divide_the_whole() {
+        let lengths = |short_clips| {
+            let draws = Draws {
+                seed: 0,
+                number: 0,
+                short_clips,
+            };
+            let mut rng = ChaCha8Rng::seed_from_u64(1);
+            (0..64)
+                .map(|_| draws.length(6, &mut rng))
+                .collect::<std::collections::BTreeSet<usize>>()
+        };
+        assert_eq!(lengths(0.0), [6].into());
+        assert_eq!(lengths(1.0), [1, 2, 3].into());
+        assert_eq!(lengths(0.5), [1, 2, 3, 6].into());
+    }
+
+    #[test]
+    fn pieces_keep_the_label_of_their_clip() {
+        assert_eq!(repeat_each(&[4, 7], 3), [4, 4, 4, 7, 7, 7]);
     }
 }

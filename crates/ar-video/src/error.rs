@@ -140,10 +140,16 @@ pub enum VideoError {
         seconds: u64,
     },
     /// No format has this name.
-    #[error("unknown video format {name:?}, expected mp4, gif, apng or png")]
+    #[error("unknown video format {name:?}, expected mp4, gif, apng, png or raw")]
     UnknownFormat {
         /// The name.
         name: String,
+    },
+    /// The format has something at its start that is known only at the end.
+    #[error("{format} does not stream, it needs a file; mp4 and raw do")]
+    NoStream {
+        /// The format.
+        format: crate::VideoFormat,
     },
     /// The frame rate cannot be written.
     #[error("a frame rate of {fps} frames a second is not between 0.01 and 1000")]

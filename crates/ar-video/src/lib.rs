@@ -5,8 +5,9 @@
 //!   them. Animated GIF, PNG and WebP, single images and folders of images are decoded here;
 //!   everything else by the system's `ffmpeg` ([`Ffmpeg`]).
 //! - [`square_crop`] is the published preprocessing, [`mirrored`] an augmentation.
-//! - [`VideoWriter`] and [`write_clip`] write MP4, GIF, APNG or a folder of PNG files.
-//!   A file appears under its name only when it is complete.
+//! - [`VideoWriter`] and [`write_clip`] write MP4, GIF, APNG, a folder of PNG files or raw bytes.
+//!   A file appears under its name only when it is complete; MP4 and raw bytes also go to a pipe
+//!   frame by frame.
 //!
 //! ```
 //! use ar_video::{Clip, Frame, VideoFormat, read_clip, square_crop, write_clip};

@@ -2,8 +2,9 @@ use ar_diffusion::{
     Denoiser, DiffusionConfig, GivenNoise, HostNoise, LossConfig, Parameterization, SamplerConfig,
 };
 use ar_dit::{CausalMask, DitConfig, MergeMode, Positions};
-use ar_model::{ConditioningConfig, ModelConfig, TRANSFORMER_KEYS, VideoModel, save_weights};
+use ar_model::{ConditioningConfig, ModelConfig, TRANSFORMER_KEYS, VideoModel};
 use ar_schedulers::NoiseScheduleConfig;
+use ar_weights::save_weights;
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde_json::Value;

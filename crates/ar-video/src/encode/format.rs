@@ -15,32 +15,43 @@ pub enum VideoFormat {
     Apng,
     /// A folder of PNG files: lossless, for other programs.
     Png,
+    /// The RGB bytes of all frames, `[frames, height, width, 3]`: lossless, for pipes.
+    Raw,
 }
 
 impl VideoFormat {
     /// All formats.
-    pub const ALL: [Self; 4] = [Self::Mp4, Self::Gif, Self::Apng, Self::Png];
+    pub const ALL: [Self; 5] = [Self::Mp4, Self::Gif, Self::Apng, Self::Png, Self::Raw];
 
-    /// The name, as [`FromStr`] reads it: `mp4`, `gif`, `apng` or `png`.
+    /// The name, as [`FromStr`] reads it: `mp4`, `gif`, `apng`, `png` or `raw`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Mp4 => "mp4",
             Self::Gif => "gif",
             Self::Apng => "apng",
             Self::Png => "png",
+            Self::Raw => "raw",
         }
     }
 
-    /// The file name extension without the dot. The folder of [`Png`](Self::Png) gets `frames`.
+    /// Whether it can be written [as a stream](crate::VideoWriter::stream).
+    pub fn streams(self) -> bool {
+        matches!(self, Self::Mp4 | Self::Raw)
+    }
+
+    /// The file name extension without the dot. The folder of [`Png`](Self::Png) gets `frames`,
+    /// the bytes of [`Raw`](Self::Raw) `rgb`.
     pub fn extension(self) -> &'static str {
         match self {
             Self::Png => "frames",
+            Self::Raw => "rgb",
             format => format.name(),
         }
     }
 
     /// The format for an output path by its extension: `mp4`, `gif`, `apng`, `png` (one file, so
-    /// [`Apng`](Self::Apng), which is a PNG file) or `frames` (a folder: [`Png`](Self::Png)).
+    /// [`Apng`](Self::Apng), which is a PNG file), `frames` (a folder: [`Png`](Self::Png)) or `rgb`
+    /// ([`Raw`](Self::Raw)).
     pub fn from_path(path: &Path) -> Option<Self> {
         let extension = path.extension()?.to_str()?.to_ascii_lowercase();
         match extension.as_str() {
@@ -91,7 +102,7 @@ mod tests {
         let error = "webm".parse::<VideoFormat>().unwrap_err().to_string();
         assert_eq!(
             error,
-            r#"unknown video format "webm", expected mp4, gif, apng or png"#
+            r#"unknown video format "webm", expected mp4, gif, apng, png or raw"#
         );
     }
 }

@@ -1,15 +1,20 @@
-//! Writing: everything goes to a temporary sibling first and is renamed when it is complete.
+//! Writing: a file goes to a temporary sibling first and is renamed when it is complete; a stream
+//! goes out frame by frame.
 
 mod apng;
 mod format;
+mod fragmented;
 mod gif;
+mod h264;
 mod mp4;
 mod output;
 mod palette;
 mod png;
+mod raw;
 mod yuv;
 
 use std::fmt;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::{Clip, Frame, VideoError};
@@ -33,6 +38,9 @@ pub use format::VideoFormat;
 /// - **APNG**: lossless; loops forever.
 /// - **PNG**: a folder of `frame_00000.png`, `frame_00001.png`, ...; lossless, without a rate. An
 ///   existing folder is replaced if it holds nothing but such files.
+/// - **Raw**: RGB bytes, frame after frame; lossless, without size or rate.
+///
+/// MP4 and raw frames also [stream](Self::stream).
 pub struct VideoWriter {
     path: PathBuf,
     /// `None` after an error.
@@ -54,22 +62,53 @@ impl VideoWriter {
     /// # Errors
     /// If the frame rate is out of range or the path cannot be written.
     pub fn create(path: &Path, format: VideoFormat, fps: f64) -> Result<Self, VideoError> {
-        // Not a number is outside of every range.
-        if !(0.01..=1000.0).contains(&fps) {
-            return Err(VideoError::FrameRate { fps });
-        }
+        check_rate(fps)?;
         let encoder: Box<dyn Encoder> = match format {
             VideoFormat::Mp4 => Box::new(mp4::Mp4Encoder::create(path, fps)?),
             VideoFormat::Gif => Box::new(gif::GifEncoder::create(path, fps)?),
             VideoFormat::Apng => Box::new(apng::ApngEncoder::create(path, fps)?),
             VideoFormat::Png => Box::new(png::PngFolder::create(path)?),
+            VideoFormat::Raw => {
+                let output = output::OutputFile::create(path)?;
+                Box::new(raw::RawFrames::new(path, output, |file| file.persist()))
+            }
         };
-        Ok(Self {
+        Ok(Self::new(path, encoder))
+    }
+
+    /// Starts a video of `fps` frames a second (0.01 to 1000) that goes to `output` frame by frame,
+    /// flushed after each, in constant memory. MP4 is fragmented: it plays while it is written, and
+    /// as far as it was written. Nothing is written before the first frame.
+    ///
+    /// `name` stands for the path in messages.
+    ///
+    /// # Errors
+    /// If the frame rate is out of range or the format [does not stream](VideoFormat::streams).
+    pub fn stream(
+        output: impl Write + Send + 'static,
+        name: &str,
+        format: VideoFormat,
+        fps: f64,
+    ) -> Result<Self, VideoError> {
+        check_rate(fps)?;
+        let path = Path::new(name);
+        let encoder: Box<dyn Encoder> = match format {
+            VideoFormat::Mp4 => Box::new(fragmented::FragmentedMp4::new(path, output, fps)),
+            VideoFormat::Raw => Box::new(raw::RawFrames::new(path, output, |_| Ok(()))),
+            VideoFormat::Gif | VideoFormat::Apng | VideoFormat::Png => {
+                return Err(VideoError::NoStream { format });
+            }
+        };
+        Ok(Self::new(path, encoder))
+    }
+
+    fn new(path: &Path, encoder: Box<dyn Encoder>) -> Self {
+        Self {
             path: path.to_owned(),
             encoder: Some(encoder),
             size: None,
             index: 0,
-        })
+        }
     }
 
     /// Appends a frame.
@@ -110,6 +149,14 @@ impl VideoWriter {
         self.encoder
             .take()
             .ok_or_else(|| VideoError::encode(&self.path, "an earlier frame could not be written"))
+    }
+}
+
+fn check_rate(fps: f64) -> Result<(), VideoError> {
+    // Not a number is outside of every range.
+    match (0.01..=1000.0).contains(&fps) {
+        true => Ok(()),
+        false => Err(VideoError::FrameRate { fps }),
     }
 }
 

@@ -1,40 +1,15 @@
-//! H.264 in MP4: encoded by OpenH264, laid out by muxide with the index in front (fast start).
+//! H.264 in MP4, laid out by muxide with the index in front (fast start).
 
-use std::ffi::c_int;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use muxide::api::{Muxer, MuxerBuilder, MuxerError, VideoCodec};
-use openh264::encoder::{
-    BitRate, Encoder as H264Encoder, EncoderConfig, FrameRate, FrameType, IntraFramePeriod,
-    QpRange, RateControlMode, VuiConfig,
-};
-use openh264::{OpenH264API, Timestamp};
-use openh264_sys2::{ENCODER_OPTION_TRACE_LEVEL, WELS_LOG_QUIET};
 
+use super::Encoder;
+use super::h264::H264Encoder;
 use super::output::OutputFile;
-use super::yuv::Yuv;
-use super::{Encoder, VideoFormat};
 use crate::{Frame, VideoError};
 
-/// The smallest side that OpenH264 takes.
-const MIN_SIDE: usize = 16;
-/// The largest sides that OpenH264 takes, either way round.
-const MAX_SIDES: (usize, usize) = (3840, 2160);
-/// The same for all frames: high quality, whatever it takes. OpenH264 has this as the
-/// "buffer based" mode, which refines the quantiser until the lower end of its range; the modes
-/// called after quality and bit rate change the quantiser all the time.
-const QUANTISER: u8 = 18;
-/// With a size limit for slices OpenH264 makes its buffer for a frame large enough for noise;
-/// otherwise it is one byte a pixel, and frames that need more are errors. Ordinary frames need
-/// less than half a byte a pixel, and so only one slice; small ones get this many bytes.
-const MIN_SLICE_BYTES: u32 = 4096;
-/// Only decides which level the file claims, that is, how fast a player has to be.
-const BITS_PER_PIXEL: f64 = 1.0;
-/// Seconds between frames that a player can jump to.
-const KEY_FRAME_SECONDS: f64 = 2.0;
-/// OpenH264 knows no higher frame rate. The file plays at its own.
-const MAX_ENCODER_FPS: f64 = 60.0;
 /// Chunk offsets and the size of the data have 32 bits; some room is left for the index.
 const MAX_BYTES: u64 = u32::MAX as u64 - (1 << 26);
 
@@ -47,11 +22,8 @@ pub(super) struct Mp4Encoder {
 }
 
 struct Stream {
-    width: usize,
-    height: usize,
     encoder: H264Encoder,
     muxer: Muxer<OutputFile>,
-    frames: u64,
     bytes: u64,
 }
 
@@ -67,44 +39,16 @@ impl Mp4Encoder {
     }
 
     fn start(&self, frame: &Frame, output: OutputFile) -> Result<Stream, VideoError> {
-        let [width, height] =
-            [frame.width(), frame.height()].map(|side| side.max(MIN_SIDE).next_multiple_of(2));
-        if width.max(height) > MAX_SIDES.0 || width.min(height) > MAX_SIDES.1 {
-            return Err(VideoError::UnsupportedSize {
-                path: self.path.clone(),
-                format: VideoFormat::Mp4,
-                width: frame.width(),
-                height: frame.height(),
-                limit: "3840x2160 or 2160x3840",
-            });
-        }
-        let fps = self.fps.clamp(1.0, MAX_ENCODER_FPS);
-        let bits = (width * height) as f64 * fps * BITS_PER_PIXEL;
-        let config = EncoderConfig::new()
-            .rate_control_mode(RateControlMode::Bufferbased)
-            .bitrate(BitRate::from_bps(bits.round() as u32))
-            .max_frame_rate(FrameRate::from_hz(fps as f32))
-            .qp(QpRange::new(QUANTISER, QUANTISER))
-            .max_slice_len(((width * height) as u32 / 2).max(MIN_SLICE_BYTES))
-            .skip_frames(false)
-            .intra_frame_period(IntraFramePeriod::from_num_frames(
-                (self.fps * KEY_FRAME_SECONDS).ceil() as u32,
-            ))
-            .vui(VuiConfig::bt601());
-        let mut encoder = H264Encoder::with_api_config(OpenH264API::from_source(), config)
-            .map_err(|e| VideoError::encode(&self.path, e))?;
-        silence(&mut encoder);
+        let encoder = H264Encoder::new(&self.path, self.fps, frame)?;
+        let [width, height] = encoder.size();
         let muxer = MuxerBuilder::new(output)
-            .video(VideoCodec::H264, width as u32, height as u32, self.fps)
+            .video(VideoCodec::H264, width, height, self.fps)
             .with_fast_start(true)
             .build()
             .map_err(|e| muxer_error(&self.path, e))?;
         Ok(Stream {
-            width,
-            height,
             encoder,
             muxer,
-            frames: 0,
             bytes: 0,
         })
     }
@@ -116,15 +60,9 @@ impl Encoder for Mp4Encoder {
             self.stream = Some(self.start(frame, output)?);
         }
         let stream = self.stream.as_mut().expect("started with the first frame");
-        let time = stream.frames as f64 / self.fps;
-        let picture = Yuv::new(frame, stream.width, stream.height);
-        let encoded = stream
-            .encoder
-            .encode_at(&picture, Timestamp::from_millis((time * 1000.0) as u64))
-            .map_err(|e| VideoError::encode(&self.path, e))?;
-        let is_key = encoded.frame_type() == FrameType::IDR;
-        let bytes = encoded.to_vec();
-        stream.bytes += bytes.len() as u64;
+        let time = stream.encoder.frames() as f64 / self.fps;
+        let encoded = stream.encoder.encode(frame)?;
+        stream.bytes += encoded.bytes.len() as u64;
         if stream.bytes > MAX_BYTES {
             return Err(VideoError::encode(
                 &self.path,
@@ -133,10 +71,8 @@ impl Encoder for Mp4Encoder {
         }
         stream
             .muxer
-            .write_video(time, &bytes, is_key)
-            .map_err(|e| muxer_error(&self.path, e))?;
-        stream.frames += 1;
-        Ok(())
+            .write_video(time, &encoded.bytes, encoded.is_key)
+            .map_err(|e| muxer_error(&self.path, e))
     }
 
     fn finish(self: Box<Self>) -> Result<(), VideoError> {
@@ -146,23 +82,10 @@ impl Encoder for Mp4Encoder {
             .finish_in_place()
             .map_err(|e| muxer_error(&self.path, e))?;
         let mut output = stream.muxer.into_writer();
-        if stream.frames == 1 {
+        if stream.encoder.frames() == 1 {
             set_only_duration(&mut output, self.fps).map_err(|e| VideoError::io(&self.path, e))?;
         }
         output.persist()
-    }
-}
-
-/// Keeps OpenH264 from printing warnings. Its wrapper does this too, but only after the start of
-/// the encoder, which warns that a limit for slices limits slices.
-fn silence(encoder: &mut H264Encoder) {
-    let mut level: c_int = WELS_LOG_QUIET;
-    // SAFETY: the option takes a pointer to an `int`, which is read before the call returns, and
-    // may be set before the encoder is started.
-    unsafe {
-        encoder
-            .raw_api()
-            .set_option(ENCODER_OPTION_TRACE_LEVEL, (&raw mut level).cast());
     }
 }
 

@@ -4,6 +4,7 @@ mod errors;
 mod ffmpeg;
 mod mp4;
 mod reading;
+mod streaming;
 mod writing;
 
 use std::fs;

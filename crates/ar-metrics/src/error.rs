@@ -1,0 +1,58 @@
+use std::path::PathBuf;
+
+/// Features that cannot be measured.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MetricError {
+    /// A feature is NaN or infinite.
+    #[error("sample {sample} has a feature that is not finite; check the videos and the weights")]
+    NotFinite {
+        /// Index in the batch.
+        sample: usize,
+    },
+    /// A row of class probabilities does not sum to 1.
+    #[error("sample {sample} has class probabilities that sum to {sum}, not to 1")]
+    NotProbabilities {
+        /// Index in the batch.
+        sample: usize,
+        /// What they sum to.
+        sum: f32,
+    },
+    /// The features come from different networks.
+    #[error("samples of {found} features do not compare with samples of {expected}")]
+    Width {
+        /// Features of the earlier samples.
+        expected: usize,
+        /// Features of the later ones.
+        found: usize,
+    },
+    /// There are not enough samples.
+    #[error("{found} samples are too few; it takes at least {needed}")]
+    TooFew {
+        /// Samples there are.
+        found: usize,
+        /// Samples it takes.
+        needed: usize,
+    },
+    /// An eigenvalue decomposition does not converge.
+    #[error("the eigenvalues of a covariance cannot be computed")]
+    Decomposition,
+    /// A file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("{}: not a file of {content}: {reason}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
+        content: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+}

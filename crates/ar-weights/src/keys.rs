@@ -1,0 +1,60 @@
+use burn::store::KeyRemapper;
+
+/// How module paths and the keys of a file correspond.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyMap {
+    fragments: &'static [Fragments],
+    ignored: &'static [&'static str],
+}
+
+/// `(module, file)`
+type Fragments = (&'static str, &'static str);
+
+impl KeyMap {
+    /// A map from pairs of path fragments that end in a separator, `(module, file)`, and the
+    /// prefixes of keys that files hold and networks do not need, such as buffers that are
+    /// recomputed. Fragments and prefixes match at the start of a path or after a dot.
+    pub const fn new(
+        fragments: &'static [(&'static str, &'static str)],
+        ignored: &'static [&'static str],
+    ) -> Self {
+        Self { fragments, ignored }
+    }
+
+    fn remapper(self, from: fn(&Fragments) -> &str, to: fn(&Fragments) -> &str) -> KeyRemapper {
+        self.fragments.iter().fold(KeyRemapper::new(), |map, pair| {
+            let pattern = format!(r"(^|\.){}", from(pair).replace('.', r"\."));
+            map.add_pattern(pattern, format!("${{1}}{}", to(pair)))
+                .expect("fragments are literal")
+        })
+    }
+
+    pub(crate) fn to_module(self) -> KeyRemapper {
+        self.remapper(|(_, file)| file, |(module, _)| module)
+    }
+
+    pub(crate) fn to_file(self) -> KeyRemapper {
+        self.remapper(|(module, _)| module, |(_, file)| file)
+    }
+
+    /// The key in a file of a module path, for messages.
+    pub(crate) fn file_key(self, path: &str) -> String {
+        let mut key = format!(".{path}");
+        for (module, file) in self.fragments {
+            key = key.replace(&format!(".{module}"), &format!(".{file}"));
+        }
+        let key = key.trim_start_matches('.');
+        match key.rsplit_once('.') {
+            Some((layer, "gamma")) => format!("{layer}.weight"),
+            Some((layer, "beta")) => format!("{layer}.bias"),
+            _ => key.to_owned(),
+        }
+    }
+
+    pub(crate) fn is_ignored(self, path: &str) -> bool {
+        let key = self.file_key(path);
+        self.ignored
+            .iter()
+            .any(|prefix| key.starts_with(prefix) || key.contains(&format!(".{prefix}")))
+    }
+}

@@ -1,0 +1,33 @@
+//! Network weights in files, with every tensor accounted for: a tensor that is missing, left over
+//! or of another shape is an error that names it.
+//!
+//! Reads safetensors files and PyTorch's own (`.pt`, `.pth`), writes safetensors.
+//!
+//! ```
+//! use ar_weights::{KeyMap, Precision, WeightsSource, load_weights, save_weights};
+//! use burn::nn::LinearConfig;
+//! use burn::tensor::Device;
+//!
+//! let device = Device::flex();
+//! let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("linear.safetensors");
+//! let keys = KeyMap::new(&[], &[]);
+//! save_weights(&LinearConfig::new(3, 2).init(&device), &path, keys, Precision::Full)?;
+//!
+//! let mut wider = LinearConfig::new(4, 2).init(&device);
+//! let error = load_weights(&mut wider, WeightsSource::File(&path), keys).unwrap_err();
+//! assert!(error.to_string().contains("weight has shape"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![warn(missing_docs)]
+
+mod checkpoint;
+mod error;
+mod keys;
+mod load;
+mod save;
+
+pub use error::WeightsError;
+pub use keys::KeyMap;
+pub use load::{WeightsSource, load_weights};
+pub use save::{Precision, save_weights};
