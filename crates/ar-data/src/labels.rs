@@ -78,6 +78,14 @@ pub enum LabelsError {
     },
 }
 
+/// The files of a dataset.
+pub(crate) struct Selected {
+    /// Names in the order of the labels; empty without labels.
+    pub classes: Vec<String>,
+    /// Files and their labels: all have one, or none has.
+    pub files: Vec<(PathBuf, Option<usize>)>,
+}
+
 /// The classes of some files.
 #[derive(Debug, PartialEq, Eq)]
 struct Assigned {
@@ -90,18 +98,19 @@ struct Assigned {
 }
 
 impl Labels {
-    /// The names of the classes, and the files with a class, or all files without one if there
-    /// are no `labels`. What is left out goes to `skipped`.
-    #[expect(clippy::type_complexity, reason = "a list of files with their labels")]
+    /// The files with a class, or all files without one if there are no `labels`. What is left out
+    /// goes to `skipped`.
     pub(crate) fn select(
         labels: Option<&Self>,
         root: &Path,
         paths: Vec<PathBuf>,
         skipped: &mut Vec<Skipped>,
-    ) -> Result<(Vec<String>, Vec<(PathBuf, Option<usize>)>), LabelsError> {
+    ) -> Result<Selected, LabelsError> {
         let Some(labels) = labels else {
-            let unlabelled = paths.into_iter().map(|path| (path, None));
-            return Ok((Vec::new(), unlabelled.collect()));
+            return Ok(Selected {
+                classes: Vec::new(),
+                files: paths.into_iter().map(|path| (path, None)).collect(),
+            });
         };
         let Assigned {
             classes,
@@ -112,17 +121,17 @@ impl Labels {
             path,
             reason: "the table of labels names it, but it is not in the dataset".to_string(),
         }));
-        let mut labelled = Vec::new();
+        let mut files = Vec::new();
         for (path, label) in paths.into_iter().zip(labels) {
             match label {
-                Some(_) => labelled.push((path, label)),
+                Some(_) => files.push((path, label)),
                 None => skipped.push(Skipped {
                     path,
                     reason: "the table of labels does not name it".to_string(),
                 }),
             }
         }
-        Ok((classes, labelled))
+        Ok(Selected { classes, files })
     }
 
     /// The classes of the files at `paths`, all of which lie below `root`.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 pub use index::LatentIndex;
 pub use npy::NpyError;
 
-use crate::labels::{Labels, LabelsError};
+use crate::labels::{Labels, LabelsError, Selected};
 use crate::skipped::{Skipped, list};
 
 use burn_dataset::{Dataset, DatasetError};
@@ -375,9 +375,9 @@ impl LatentDataset {
             return Err(LatentError::Nothing(folder.to_path_buf()));
         }
         let mut skipped = Vec::new();
-        let (classes, paths) = Labels::select(labels, folder, paths, &mut skipped)?;
+        let Selected { classes, files } = Labels::select(labels, folder, paths, &mut skipped)?;
         let mut all: Option<Self> = None;
-        for (path, label) in paths {
+        for (path, label) in files {
             let item = match npy::read(&path) {
                 Ok(item) => item,
                 Err(error) => {

@@ -8,7 +8,7 @@ use burn_dataset::{Dataset, DatasetError};
 use serde::{Deserialize, Serialize};
 
 use crate::batch::VideoItem;
-use crate::labels::{Labels, LabelsError};
+use crate::labels::{Labels, LabelsError, Selected};
 use crate::skipped::{Skipped, list};
 use decode::{Scan, scan_all};
 use find::find_videos;
@@ -151,8 +151,8 @@ impl VideoFolder {
             return Err(VideoFolderError::NoVideos(root.to_path_buf()));
         }
         let mut skipped = Vec::new();
-        let (classes, labelled) = Labels::select(labels, root, paths, &mut skipped)?;
-        let (paths, labels): (Vec<_>, Vec<_>) = labelled.into_iter().unzip();
+        let Selected { classes, files } = Labels::select(labels, root, paths, &mut skipped)?;
+        let (paths, labels): (Vec<_>, Vec<_>) = files.into_iter().unzip();
 
         let scanned = scan_all(&paths, &config, workers, progress);
         let mut clips = 0;

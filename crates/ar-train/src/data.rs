@@ -276,7 +276,7 @@ fn open_videos(data: &DataConfig) -> Result<Clips> {
         .as_deref()
         .context("[data.videos] needs data.path, a folder of videos: `--set data.path=FOLDER`")?;
     let config = data.videos.clone().unwrap_or_default();
-    let bar = ProgressBar::new(0).with_message("videos read");
+    let bar = ProgressBar::new(0);
     let folder = VideoFolder::open(
         path,
         config,

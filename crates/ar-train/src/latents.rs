@@ -4,7 +4,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
-use ar_data::{LatentDataset, LatentIndex, VideoBatch, VideoItem};
+use ar_data::{LatentDataset, LatentIndex, VideoBatch, VideoFolderConfig, VideoItem};
 use ar_model::VideoModel;
 use burn::tensor::Device;
 use burn_train::Interrupter;
@@ -165,13 +165,17 @@ fn open_folder(out: &Path, index: &LatentIndex, go_on: bool) -> Result<()> {
 fn source(config: &LatentsRun) -> Result<Vec<String>> {
     let weights = config.vae.join("vae.safetensors");
     let bytes = std::fs::read(&weights).with_context(|| weights.display().to_string())?;
+    // Without what changes only how clips are read.
     let defaults = DataConfig::default();
-    let data = DataConfig {
+    let mut data = DataConfig {
         held_out: defaults.held_out,
         workers: defaults.workers,
         prefetch: defaults.prefetch,
         ..config.data.clone()
     };
+    if let Some(videos) = &mut data.videos {
+        videos.max_memory_mib = VideoFolderConfig::default().max_memory_mib;
+    }
     let mut lines = vec![format!(
         "checksum of the VAE = {:08x}",
         crc32fast::hash(&bytes)
