@@ -229,7 +229,7 @@ mod tests {
     fn paths(names: &[&str]) -> Vec<PathBuf> {
         names
             .iter()
-            .map(|name| Path::new("/root").join(name))
+            .map(|name| Path::new("data").join(name))
             .collect()
     }
 
@@ -249,12 +249,12 @@ mod tests {
     #[test]
     fn folders_are_classes() {
         let files = paths(&["walk/1.mp4", "run/deep/2.mp4", "walk/3.mp4"]);
-        let assigned = Labels::Folders.assign(Path::new("/root"), &files).unwrap();
+        let assigned = Labels::Folders.assign(Path::new("data"), &files).unwrap();
         assert_eq!(assigned.classes, ["run", "walk"]);
         assert_eq!(assigned.labels, [Some(1), Some(0), Some(1)]);
-        let error = Labels::Folders.assign(Path::new("/root"), &paths(&["x.mp4"]));
+        let error = Labels::Folders.assign(Path::new("data"), &paths(&["x.mp4"]));
         let error = error.unwrap_err().to_string();
-        assert!(error.ends_with("but /root/x.mp4 does not"), "{error}");
+        assert!(error.ends_with("but data/x.mp4 does not"), "{error}");
     }
 
     /// The table of `text` for the files `a.mp4` and `b/c.mp4`.
@@ -263,7 +263,7 @@ mod tests {
         let table = folder.path().join("labels.csv");
         std::fs::write(&table, text).unwrap();
         Labels::Csv(table.clone())
-            .assign(Path::new("/root"), &paths(&["a.mp4", "b/c.mp4"]))
+            .assign(Path::new("data"), &paths(&["a.mp4", "b/c.mp4"]))
             .map_err(|error| error.to_string().replace(&table.display().to_string(), "T"))
     }
 
@@ -301,7 +301,7 @@ mod tests {
             assert!(error.contains(message), "{error}");
         }
         let nowhere = Labels::Csv("nowhere.csv".into());
-        let error = nowhere.assign(Path::new("/root"), &[]).unwrap_err();
+        let error = nowhere.assign(Path::new("data"), &[]).unwrap_err();
         assert!(error.to_string().starts_with("nowhere.csv: "), "{error}");
     }
 }
