@@ -1,5 +1,17 @@
+//! Latents of many clips, encoded beforehand.
+
+mod index;
+mod npy;
+
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+
+pub use index::LatentIndex;
+pub use npy::NpyError;
+
+use crate::labels::{Labels, LabelsError, Selected};
+use crate::skipped::{Skipped, list};
 
 use burn_dataset::{Dataset, DatasetError};
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
@@ -15,16 +27,18 @@ pub struct LatentItem {
     pub label: Option<usize>,
 }
 
-/// Latents of many clips, computed beforehand and kept in memory.
+/// Latents of many clips, computed beforehand and kept in memory. (A clip of the published size
+/// takes 8 KiB.)
 ///
-/// The file is a safetensors file with `latents`
-/// `[clips, frames, tokens, channels]` in `F32` and, if there are classes,
-/// `labels` `[clips]` in `I64`.
+/// A shard is a safetensors file with `latents` `[clips, frames, tokens, channels]` in `F32` and,
+/// if there are classes, `labels` `[clips]` in `I64`. A folder of shards has a [`LatentIndex`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct LatentDataset {
     latents: Vec<f32>,
     shape: [usize; 4],
     labels: Option<Vec<usize>>,
+    classes: Vec<String>,
+    skipped: Vec<Skipped>,
 }
 
 /// Latents that make no dataset, or a file of them that does not read or
@@ -37,7 +51,7 @@ pub enum LatentError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The file could not be written.
     #[error("cannot write {path}: {source}")]
@@ -91,6 +105,59 @@ pub enum LatentError {
         /// The shape that it has to have.
         expected: String,
     },
+    /// The index of a folder says nonsense.
+    #[error("{path}: {message}")]
+    Index {
+        /// The index.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// Not all shards have been written.
+    #[error(
+        "{missing} of the {shards} shards of {folder} are missing, the first is {first}; \
+         `ar-train latents --resume` writes them"
+    )]
+    Incomplete {
+        /// The folder.
+        folder: PathBuf,
+        /// Shards that are missing.
+        missing: usize,
+        /// Shards in all.
+        shards: usize,
+        /// Name of the first one that is missing.
+        first: String,
+    },
+    /// A file does not go with those before it.
+    #[error("{path} {what} and the files before it {others}; those of a dataset are alike")]
+    Unlike {
+        /// The file.
+        path: PathBuf,
+        /// What it has.
+        what: String,
+        /// What the others have.
+        others: String,
+    },
+    /// A folder without latents.
+    #[error(
+        "there are no latents in {0}: neither an index.json, as `ar-train latents` writes it, nor \
+         .npy files, as the reference implementation does"
+    )]
+    Nothing(PathBuf),
+    /// No `.npy` file of a folder reads.
+    #[error("no .npy file in {root} has latents:{}", list(skipped))]
+    NothingUsable {
+        /// Where files were looked for.
+        root: PathBuf,
+        /// All of them.
+        skipped: Vec<Skipped>,
+    },
+    /// The classes of `.npy` files cannot be told.
+    #[error(transparent)]
+    Labels(#[from] LabelsError),
+    /// Labels are given for latents that bring their own.
+    #[error("{0}: labels are for folders of .npy files; these latents were encoded with theirs")]
+    OwnLabels(PathBuf),
     /// Fewer or more values than the shape says.
     #[error("{actual} values do not fill latents of the shape {shape:?}")]
     Values {
@@ -115,6 +182,13 @@ pub enum LatentError {
         /// Its label.
         label: i64,
     },
+}
+
+impl LatentError {
+    fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        |source| Self::Read { path, source }
+    }
 }
 
 impl LatentDataset {
@@ -161,6 +235,8 @@ impl LatentDataset {
             latents,
             shape,
             labels,
+            classes: Vec::new(),
+            skipped: Vec::new(),
         })
     }
 
@@ -174,7 +250,17 @@ impl LatentDataset {
         self.labels.as_deref()
     }
 
-    /// Writes the file; one that was there is replaced at the end.
+    /// Names of the classes in the order of the labels; empty where they are not known.
+    pub fn class_names(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// Files that were left out.
+    pub fn skipped(&self) -> &[Skipped] {
+        &self.skipped
+    }
+
+    /// Writes a shard; one that was there is replaced at the end.
     ///
     /// # Errors
     /// If the folder cannot be made or written to.
@@ -206,17 +292,124 @@ impl LatentDataset {
         ar_files::write_atomically(path, &file).map_err(|e| error(e.into()))
     }
 
-    /// Reads a file.
+    /// Reads a folder of shards, one shard, or a folder of `.npy` files of the reference
+    /// implementation: in and below it one a clip, the unnormalised posterior mean
+    /// `[frames, channels, 1, tokens]`, which is put on the unit sphere token by token. `labels`
+    /// are for the latter. Files of it that do not read are left out and listed in
+    /// [`Self::skipped`].
     ///
     /// # Errors
-    /// If the file does not read, is damaged, or holds other tensors than
-    /// [`LatentDataset`] says.
-    pub fn load(path: &Path) -> Result<Self, LatentError> {
+    /// If there is nothing of the kind, a shard is missing, damaged, or holds other tensors than
+    /// [`LatentDataset`] says, or files do not go together.
+    pub fn load(path: &Path, labels: Option<&Labels>) -> Result<Self, LatentError> {
+        if path.is_dir() && !LatentIndex::path(path).exists() {
+            return Self::load_npy(path, labels);
+        }
+        if labels.is_some() {
+            return Err(LatentError::OwnLabels(path.to_path_buf()));
+        }
+        match LatentIndex::load(path)? {
+            Some(index) => Self::load_shards(path, index),
+            None => Self::load_shard(path),
+        }
+    }
+
+    fn load_shards(folder: &Path, index: LatentIndex) -> Result<Self, LatentError> {
+        let shards: Vec<_> = (0..index.shards())
+            .map(|shard| index.shard_path(folder, shard))
+            .collect();
+        let missing: Vec<_> = shards.iter().filter(|path| !path.is_file()).collect();
+        if let Some(first) = missing.first() {
+            let name = first.file_name().unwrap_or_default();
+            return Err(LatentError::Incomplete {
+                folder: folder.to_path_buf(),
+                missing: missing.len(),
+                shards: shards.len(),
+                first: name.to_string_lossy().into_owned(),
+            });
+        }
+        let mut all: Option<Self> = None;
+        for path in shards {
+            let shard = Self::load_shard(&path)?;
+            match &mut all {
+                Some(all) => all.append(shard, &path)?,
+                None => all = Some(shard),
+            }
+        }
+        let all = all.expect("an index has at least one shard");
+        Ok(Self {
+            classes: index.classes,
+            ..all
+        })
+    }
+
+    /// Adds the clips of the file at `path`.
+    fn append(&mut self, other: Self, path: &Path) -> Result<(), LatentError> {
+        let describe = |dataset: &Self| {
+            let [_, frames, tokens, channels] = dataset.shape;
+            let labels = match dataset.labels {
+                Some(_) => "has labels",
+                None => "has no labels",
+            };
+            format!("has clips of {frames} x {tokens} x {channels} and {labels}")
+        };
+        let (what, others) = (describe(&other), describe(self));
+        if what != others {
+            return Err(LatentError::Unlike {
+                path: path.to_path_buf(),
+                what,
+                others,
+            });
+        }
+        self.shape[0] += other.shape[0];
+        self.latents.extend(other.latents);
+        if let (Some(labels), Some(others)) = (&mut self.labels, other.labels) {
+            labels.extend(others);
+        }
+        Ok(())
+    }
+
+    fn load_npy(folder: &Path, labels: Option<&Labels>) -> Result<Self, LatentError> {
+        let paths = npy::find(folder).map_err(LatentError::read(folder))?;
+        if paths.is_empty() {
+            return Err(LatentError::Nothing(folder.to_path_buf()));
+        }
+        let mut skipped = Vec::new();
+        let Selected { classes, files } = Labels::select(labels, folder, paths, &mut skipped)?;
+        let mut all: Option<Self> = None;
+        for (path, label) in files {
+            let item = match npy::read(&path) {
+                Ok(item) => item,
+                Err(error) => {
+                    let reason = error.to_string();
+                    skipped.push(Skipped { path, reason });
+                    continue;
+                }
+            };
+            let [frames, tokens, channels] = item.shape;
+            let shape = [1, frames, tokens, channels];
+            let clip = Self::new(item.latents, shape, label.map(|label| vec![label]))?;
+            match &mut all {
+                Some(all) => all.append(clip, &path)?,
+                None => all = Some(clip),
+            }
+        }
+        match all {
+            Some(all) => Ok(Self {
+                classes,
+                skipped,
+                ..all
+            }),
+            None => Err(LatentError::NothingUsable {
+                root: folder.to_path_buf(),
+                skipped,
+            }),
+        }
+    }
+
+    fn load_shard(path: &Path) -> Result<Self, LatentError> {
         let path_buf = || path.to_path_buf();
-        let bytes = fs::read(path).map_err(|source| LatentError::Read {
-            path: path_buf(),
-            source,
-        })?;
+        let bytes = fs::read(path).map_err(LatentError::read(path))?;
         let tensors = SafeTensors::deserialize(&bytes).map_err(|source| LatentError::Format {
             path: path_buf(),
             source,
@@ -346,8 +539,94 @@ mod tests {
         for labels in [None, Some(vec![7, 0])] {
             let dataset = dataset(labels);
             dataset.save(&path).unwrap();
-            assert_eq!(LatentDataset::load(&path).unwrap(), dataset);
+            assert_eq!(LatentDataset::load(&path, None).unwrap(), dataset);
         }
+    }
+
+    /// Writes a folder of shards of one clip each.
+    fn write_shards(folder: &Path, shards: &[LatentDataset]) -> LatentIndex {
+        let index = LatentIndex {
+            clips: shards.len() * 2,
+            clips_per_shard: 2,
+            classes: vec!["run".to_string(), "walk".to_string()],
+            source: Vec::new(),
+        };
+        index.save(folder).unwrap();
+        for (number, shard) in shards.iter().enumerate() {
+            shard.save(&index.shard_path(folder, number)).unwrap();
+        }
+        index
+    }
+
+    #[test]
+    fn shards_are_one_dataset() {
+        let folder = tempfile::tempdir().unwrap();
+        let shards = [dataset(Some(vec![1, 0])), dataset(Some(vec![0, 0]))];
+        let index = write_shards(folder.path(), &shards);
+        let all = LatentDataset::load(folder.path(), None).unwrap();
+        assert_eq!(all.shape(), [4, 3, 4, 5]);
+        assert_eq!(all.class_names(), ["run", "walk"]);
+        for clip in 0..4 {
+            let expected = shards[clip / 2].get(clip % 2).unwrap();
+            assert_eq!(all.get(clip).unwrap(), expected);
+        }
+
+        let second = index.shard_path(folder.path(), 1);
+        let error = || {
+            let error = LatentDataset::load(folder.path(), None).unwrap_err();
+            error.to_string()
+        };
+        dataset(None).save(&second).unwrap();
+        assert!(
+            error().contains("has no labels and the files before it"),
+            "{}",
+            error()
+        );
+        fs::remove_file(&second).unwrap();
+        assert!(
+            error().contains("the first is shard-00001-of-00002.safetensors"),
+            "{}",
+            error()
+        );
+    }
+
+    #[test]
+    fn files_of_the_reference_are_a_dataset() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        };
+        let load = |labels: Option<&Labels>| LatentDataset::load(folder.path(), labels);
+        let error = load(None).unwrap_err().to_string();
+        assert!(error.starts_with("there are no latents in "), "{error}");
+
+        write("walk/b.npy", b"broken");
+        let error = load(None).unwrap_err().to_string();
+        assert!(
+            error.ends_with("b.npy: not an NPY file, or damaged"),
+            "{error}"
+        );
+        let clip = |x: f32| npy::tests::npy("<f4", "(1, 1, 1, 1)", &x.to_le_bytes());
+        write("walk/a.npy", &clip(2.0));
+        write("run/z.npy", &clip(-3.0));
+        write("run/z.txt", b"");
+        let dataset = load(Some(&Labels::Folders)).unwrap();
+        assert_eq!(dataset.shape(), [2, 1, 1, 1]);
+        assert_eq!(dataset.class_names(), ["run", "walk"]);
+        assert_eq!(dataset.labels(), Some(&[0, 1][..]));
+        assert_eq!(dataset.get(0).unwrap().latents, [-1.0]);
+        assert_eq!(dataset.get(1).unwrap().latents, [1.0]);
+        assert_eq!(dataset.skipped().len(), 1);
+        assert_eq!(load(None).unwrap().labels(), None);
+
+        write(
+            "walk/c.npy",
+            &npy::tests::npy("<f4", "(2, 1, 1, 1)", &[0; 8]),
+        );
+        let error = load(None).unwrap_err().to_string();
+        assert!(error.contains("c.npy has clips of 2 x 1 x 1"), "{error}");
     }
 
     #[test]
@@ -397,7 +676,7 @@ mod tests {
             )
         });
         safetensors::serialize_to_file(views, None, &path).unwrap();
-        let message = LatentDataset::load(&path).unwrap_err().to_string();
+        let message = LatentDataset::load(&path, None).unwrap_err().to_string();
         message
             .strip_prefix(&format!("{}: ", path.display()))
             .unwrap()
@@ -450,7 +729,7 @@ mod tests {
     fn damaged_files_are_errors() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("latents.safetensors");
-        let error = || LatentDataset::load(&path).unwrap_err().to_string();
+        let error = || LatentDataset::load(&path, None).unwrap_err().to_string();
         assert!(error().starts_with("cannot read "), "{}", error());
 
         dataset(Some(vec![1, 2])).save(&path).unwrap();

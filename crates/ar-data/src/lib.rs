@@ -2,28 +2,37 @@
 //!
 //! - [`ShapesDataset`]: clips of a synthetic world of bouncing shapes
 //!   ([`shapes`]), drawn on demand, with the ground truth.
-//! - [`VideoFolder`]: clips of the videos below a folder.
-//! - [`LatentDataset`]: latents of clips, encoded beforehand.
+//! - [`MovingMnist`]: clips of moving digits, drawn on demand from the MNIST files.
+//! - [`VideoFolder`]: clips of the videos below a folder, with or without [`Labels`].
+//! - [`LatentDataset`]: latents of clips, encoded beforehand, in shards or as the reference keeps
+//!   them.
 //! - [`VideoBatch`], [`LatentBatch`]: items stacked into tensors on a device.
 //! - [`to_frames`]: tensors back to frames.
 //! - [`EpochShuffle`]: which item comes at which position of a training run.
+//! - [`Batches`]: items in that order, read ahead on worker threads.
+//! - [`random_flip`]: the augmentation.
 //!
 //! The datasets implement [`burn_dataset::Dataset`]. Axes are in the order
 //! `[batch, frames, ...]` everywhere.
 //!
 //! ```
-//! use ar_data::{EpochShuffle, ShapesConfig, ShapesDataset, ShapesWorld, VideoBatch};
+//! use ar_data::{Batches, ReadAhead, ShapesConfig, ShapesDataset, ShapesWorld, VideoBatch};
 //! use burn::tensor::Device;
 //! use burn_dataset::Dataset;
 //!
 //! let config = ShapesConfig { size: 32, frames: 4, ..Default::default() };
 //! let dataset = ShapesDataset::new(ShapesWorld::new(config)?, 1000, 0);
-//! let order = EpochShuffle::new(dataset.len(), 42);
-//!
-//! let (step, batch_size) = (7, 2);
-//! let items = (step * batch_size..(step + 1) * batch_size)
-//!     .map(|position| dataset.get(order.index(position)))
-//!     .collect::<Result<Vec<_>, _>>()?;
+//! let (seed, batch_size, first) = (42, 2, 14);
+//! let ahead = ReadAhead { workers: 2, batches: 4 };
+//! let mut batches = Batches::start(
+//!     dataset.len(),
+//!     move |draw| dataset.get(draw.index),
+//!     seed,
+//!     batch_size,
+//!     first,
+//!     ahead,
+//! );
+//! let items = batches.next_batch()?;
 //! let batch = VideoBatch::new(&items, &Device::default());
 //! assert_eq!(batch.pixels.dims(), [2, 4, 3, 32, 32]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -32,15 +41,29 @@
 #![warn(missing_docs)]
 
 mod batch;
+mod batches;
+mod config;
+mod flip;
+mod idx;
+mod labels;
 mod latents;
+mod moving_mnist;
 mod order;
 mod pixels;
 pub mod shapes;
+mod skipped;
 mod video_folder;
 
 pub use batch::{LatentBatch, LatentBatcher, VideoBatch, VideoBatcher, VideoItem};
-pub use latents::{LatentDataset, LatentError, LatentItem};
+pub use batches::{BatchError, Batches, Draw, ReadAhead, Unreadable};
+pub use config::DataConfig;
+pub use flip::random_flip;
+pub use idx::IdxError;
+pub use labels::{Labels, LabelsError};
+pub use latents::{LatentDataset, LatentError, LatentIndex, LatentItem, NpyError};
+pub use moving_mnist::{MovingMnist, MovingMnistConfig, MovingMnistError};
 pub use order::EpochShuffle;
 pub use pixels::to_frames;
 pub use shapes::{ShapesConfig, ShapesDataset, ShapesError, ShapesWorld};
-pub use video_folder::{Skipped, VideoFolder, VideoFolderConfig, VideoFolderError};
+pub use skipped::Skipped;
+pub use video_folder::{VideoFolder, VideoFolderConfig, VideoFolderError};

@@ -67,6 +67,16 @@ impl EpochShuffle {
     }
 }
 
+/// Random numbers of a seed that are independent of those for another purpose or stream.
+pub(crate) fn addressed_rng(seed: u64, purpose: &[u8; 8], stream: u64) -> ChaCha8Rng {
+    let mut key = [0; 32];
+    key[..8].copy_from_slice(&seed.to_le_bytes());
+    key[8..16].copy_from_slice(purpose);
+    let mut rng = ChaCha8Rng::from_seed(key);
+    rng.set_stream(stream);
+    rng
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -142,10 +142,12 @@ impl KeyValues {
     pub fn keep(&mut self, keep: Keep) {
         for tensor in [&mut self.keys, &mut self.values] {
             let all = tensor.clone();
-            *tensor = if keep.skipped == 0 || keep.video == 0 {
-                all.narrow(2, 0, keep.context + keep.video)
+            let context = all.clone().narrow(2, 0, keep.context);
+            *tensor = if keep.video == 0 {
+                context
             } else {
-                let context = all.clone().narrow(2, 0, keep.context);
+                // A copy even where a view would do: appending to a view is slow, and every pass
+                // to come appends to what is kept.
                 let video = all.narrow(2, keep.context + keep.skipped, keep.video);
                 Tensor::cat(vec![context, video], 2)
             };

@@ -179,7 +179,7 @@ pub struct EvaluateArgs {
     #[command(flatten, next_help_heading = "Model")]
     pub model: ModelArgs,
 
-    /// What to measure against: the held-out clips of the [data] of this file, one of ar-train's
+    /// What to measure against: the held-out clips of the data section of this file, one of ar-train's
     /// [default: held-out clips of the world of shapes]
     #[arg(long, value_name = "CONFIG", help_heading = "Data")]
     pub data: Option<PathBuf>,

@@ -2,10 +2,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use ar_files::write_atomically;
 use ar_model::{ModelConfig, Precision, VideoModel};
 use ar_train::config::{DiffusionRun, LatentsRun, VaeRun, read_config};
+use ar_train::latents::ProcessShard;
 use ar_train::presets::{PRESETS, preset};
 use ar_train::run::Ending;
 use ar_train::{diffusion, latents, vae};
@@ -30,7 +31,7 @@ enum Command {
     /// Trains an AR-VAE on the frames of a dataset.
     Vae(Stage),
     /// Encodes a dataset with a trained VAE, for the diffusion stage.
-    Latents(Stage),
+    Latents(Latents),
     /// Trains a transformer on encoded latents.
     Diffusion(Stage),
     /// Lists the configurations that `init` can write.
@@ -52,8 +53,9 @@ struct Stage {
     /// Overrides a key of the configuration, such as run.steps=500; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Goes on from the newest complete checkpoint of the run, if there is one, and says which keys
-    /// of the configuration changed since. Without it a folder that holds a run is refused.
+    /// Goes on where the run stopped: from its newest complete checkpoint, or its last file of
+    /// latents. Says which keys of the configuration changed since. Without it a folder that holds a
+    /// run is refused.
     #[arg(long)]
     resume: bool,
     /// Device to compute on; `ar-sample devices` lists them.
@@ -69,6 +71,15 @@ struct Init {
     /// File to write; it must not exist yet [default: the preset's name with .toml].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Latents {
+    #[command(flatten)]
+    stage: Stage,
+    /// Encodes part I of N of the dataset; run all N parts, on any machines that share the folder.
+    #[arg(long, value_name = "I/N", default_value = "1/1")]
+    shard: ProcessShard,
 }
 
 #[derive(Args)]
@@ -116,19 +127,27 @@ pub fn run() -> Result<ExitCode> {
             let ending = vae::train(&config, stage.resume, &device, interrupter()?)?;
             Ok(farewell(ending, &config.run.out))
         }
-        Command::Latents(stage) => {
+        Command::Latents(Latents { stage, shard }) => {
             let config: LatentsRun = stage.read()?;
-            if stage.resume {
-                bail!("latents are encoded in one go: there is nothing to resume");
-            }
             let device = ar_device::open(&stage.device)?;
             let bar = ProgressBar::new(0);
-            latents::encode(&config, &device, &interrupter()?, |done, total| {
-                bar.set_length(total as u64);
-                bar.set_position(done as u64);
-            })?;
+            let ending = latents::encode(
+                &config,
+                stage.resume,
+                shard,
+                &device,
+                &interrupter()?,
+                |done, total| {
+                    bar.set_length(total as u64);
+                    bar.set_position(done as u64);
+                },
+            )?;
             bar.finish_and_clear();
-            println!("latents in {}", config.out.display());
+            let out = config.out.display();
+            match ending {
+                Ending::Finished => println!("latents in {out}"),
+                Ending::Interrupted => println!("stopped; go on with --resume"),
+            }
             Ok(ExitCode::SUCCESS)
         }
         Command::Diffusion(stage) => {

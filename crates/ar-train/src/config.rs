@@ -6,7 +6,7 @@ mod optimizer;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use ar_data::{ShapesConfig, VideoFolderConfig};
+use ar_data::DataConfig;
 use ar_diffusion::{DiffusionConfig, LossConfig};
 use ar_dit::DitConfig;
 use ar_model::{ConditioningConfig, SamplingConfig};
@@ -130,15 +130,28 @@ pub enum ComputePrecision {
 }
 
 /// `ar-train latents --config`: encodes a dataset with a VAE.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LatentsRun {
     /// Model directory of the VAE.
     pub vae: PathBuf,
     /// What to encode.
     pub data: DataConfig,
-    /// File to write.
+    /// Folder to write.
     pub out: PathBuf,
+    /// Clips of a file in that folder. An interrupted run starts its last file anew.
+    pub clips_per_shard: usize,
+}
+
+impl Default for LatentsRun {
+    fn default() -> Self {
+        Self {
+            vae: PathBuf::new(),
+            data: DataConfig::default(),
+            out: PathBuf::new(),
+            clips_per_shard: 1024,
+        }
+    }
 }
 
 /// How long a run is and what it leaves behind.
@@ -191,40 +204,6 @@ impl RunConfig {
     /// Clips that a step is computed from.
     pub fn clips_per_step(&self) -> usize {
         self.batch_size * self.accumulate
-    }
-}
-
-/// What to train on: exactly one of `shapes`, `videos` and `latents`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DataConfig {
-    /// Clips drawn of the world of shapes.
-    pub clips: usize,
-    /// Seed of the first clip of the world of shapes.
-    pub first_seed: u64,
-    /// Clips at the end of the dataset that are held out for measuring.
-    pub held_out: usize,
-    /// The world of bouncing shapes.
-    pub shapes: Option<ShapesConfig>,
-    /// Folder of videos, or one video; read as `videos` says.
-    pub path: Option<PathBuf>,
-    /// How clips are cut out of the videos at `path`.
-    pub videos: Option<VideoFolderConfig>,
-    /// File written by `ar-train latents` (diffusion only).
-    pub latents: Option<PathBuf>,
-}
-
-impl Default for DataConfig {
-    fn default() -> Self {
-        Self {
-            clips: 4096,
-            first_seed: 0,
-            held_out: 16,
-            shapes: None,
-            path: None,
-            videos: None,
-            latents: None,
-        }
     }
 }
 

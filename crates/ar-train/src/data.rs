@@ -1,41 +1,63 @@
-//! Datasets of clips, split, ordered and read ahead.
+//! Datasets of clips and latents: split, ordered, read ahead.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::ops::Range;
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
-use ar_data::{EpochShuffle, LatentDataset, ShapesDataset, ShapesWorld, VideoFolder, VideoItem};
+use ar_data::{
+    Batches, DataConfig, Draw, LatentDataset, MovingMnist, ReadAhead, ShapesDataset, ShapesWorld,
+    VideoFolder, VideoItem, random_flip,
+};
+use ar_files::write_atomically;
 use burn_dataset::Dataset;
+use indicatif::ProgressBar;
 
-use crate::config::DataConfig;
+use crate::config::RunConfig;
 
-/// Batches that are read ahead of training.
-const READ_AHEAD: usize = 4;
+/// File in the folder of a run that lists what was left out of the dataset.
+const SKIPPED: &str = "skipped.txt";
+
+/// What happens to an item between the dataset and a batch: item, seed of the run, draw.
+type Augmentation<I> = fn(I, u64, Draw) -> I;
 
 /// The clips of a dataset, the last of them held out for measuring.
-#[derive(Clone)]
 pub struct Split<I> {
     dataset: Arc<dyn Dataset<I>>,
     training: usize,
+    ahead: ReadAhead,
+    augmentation: Option<Augmentation<I>>,
+    skipped: Skipped,
 }
 
 impl<I: Send + Sync + 'static> Split<I> {
-    /// Holds out the last `held_out` items.
+    /// Holds out the last `data.held_out` items.
     ///
     /// # Errors
-    /// If none would be left for training.
-    pub fn new(dataset: impl Dataset<I> + 'static, held_out: usize) -> Result<Self> {
-        let len = dataset.len();
+    /// If none would be left for training, or nothing could be read ahead.
+    pub fn new(dataset: impl Dataset<I> + 'static, data: &DataConfig) -> Result<Self> {
+        let (len, held_out) = (dataset.len(), data.held_out);
         ensure!(
             len > held_out,
             "the dataset has {len} clips and data.held_out = {held_out}; at least one must be \
              left for training"
         );
+        for (key, value) in [("workers", data.workers), ("prefetch", data.prefetch)] {
+            ensure!(value > 0, "data.{key} is 0; it must be at least 1");
+        }
         Ok(Self {
             training: len - held_out,
             dataset: Arc::new(dataset),
+            ahead: ReadAhead {
+                workers: data.workers,
+                batches: data.prefetch,
+            },
+            augmentation: None,
+            skipped: Skipped::default(),
         })
     }
 
@@ -49,94 +71,244 @@ impl<I: Send + Sync + 'static> Split<I> {
         self.training..self.dataset.len()
     }
 
-    /// The items of `indices`.
+    /// The items of `indices` in order, less those that cannot be read.
     ///
     /// # Errors
-    /// If one cannot be read.
+    /// If all of them cannot be read.
     pub fn items(&self, indices: impl IntoIterator<Item = usize>) -> Result<Vec<I>> {
-        let item = |index| {
-            self.dataset
-                .get(index)
-                .with_context(|| format!("clip {index} of the dataset"))
-        };
-        indices.into_iter().map(item).collect()
+        let indices: Vec<usize> = indices.into_iter().collect();
+        let items = self.readable(indices.iter().copied());
+        ensure!(
+            !items.is_empty() || indices.is_empty(),
+            "none of the clips {indices:?} of the dataset can be read:\n{}",
+            self.skipped
+        );
+        Ok(items)
     }
 
-    /// Endless batches of training items from position `first` on, in an order that depends on
-    /// `seed` alone, read ahead on a thread of their own.
-    pub fn batches(&self, batch_size: usize, seed: u64, first: u64) -> Batches<I> {
-        let (sender, receiver) = sync_channel(READ_AHEAD);
-        let split = Self {
-            dataset: self.dataset.clone(),
-            training: self.training,
-        };
-        std::thread::spawn(move || {
-            let order = EpochShuffle::new(split.training, seed);
-            let mut position = first;
-            loop {
-                let next = position + batch_size as u64;
-                let batch = split.items((position..next).map(|position| order.index(position)));
-                position = next;
-                // The receiver is gone when training has stopped.
-                if sender.send(batch).is_err() {
-                    break;
-                }
+    /// The items of `indices` in order, less those that cannot be read; read by all workers.
+    pub fn readable(&self, indices: impl IntoIterator<Item = usize>) -> Vec<I> {
+        let indices: Vec<usize> = indices.into_iter().collect();
+        let get = |&index: &usize| match self.dataset.get(index) {
+            Ok(item) => Some(item),
+            Err(error) => {
+                self.skipped.add(clip_line(index, &error.to_string()));
+                None
             }
-        });
-        Batches { receiver }
+        };
+        let share = indices.len().div_ceil(self.ahead.workers).max(1);
+        thread::scope(|scope| {
+            let read = |share: &'_ [usize]| share.iter().filter_map(get).collect::<Vec<I>>();
+            let workers: Vec<_> = indices
+                .chunks(share)
+                .map(|share| scope.spawn(move || read(share)))
+                .collect();
+            let join = |worker: thread::ScopedJoinHandle<'_, Vec<I>>| {
+                worker.join().unwrap_or_else(|panic| resume_unwind(panic))
+            };
+            workers.into_iter().flat_map(join).collect()
+        })
+    }
+
+    /// Endless batches of training items, the clips of a step each, from the position `first` of
+    /// their order on; read ahead on threads of their own. They depend on the seed of the run
+    /// alone. What is left out of the dataset is listed in the folder of the run.
+    ///
+    /// # Errors
+    /// If the list cannot be written.
+    pub fn batches(&self, run: &RunConfig, first: u64) -> Result<TrainingBatches<I>> {
+        let (dataset, augmentation, seed) = (self.dataset.clone(), self.augmentation, run.seed);
+        let read = move |draw: Draw| {
+            let item = dataset.get(draw.index)?;
+            Ok(match augmentation {
+                Some(augment) => augment(item, seed, draw),
+                None => item,
+            })
+        };
+        let skipped_file = run.out.join(SKIPPED);
+        self.skipped.write(&skipped_file)?;
+        Ok(TrainingBatches {
+            batches: Batches::start(
+                self.training,
+                read,
+                seed,
+                run.clips_per_step(),
+                first,
+                self.ahead,
+            ),
+            skipped: self.skipped.clone(),
+            skipped_file,
+        })
+    }
+
+    /// What was left out of the dataset until now.
+    pub fn skipped(&self) -> &Skipped {
+        &self.skipped
     }
 }
 
 /// Batches that are read ahead.
-pub struct Batches<I> {
-    receiver: Receiver<Result<Vec<I>>>,
+pub struct TrainingBatches<I> {
+    batches: Batches<I>,
+    skipped: Skipped,
+    skipped_file: PathBuf,
 }
 
-impl<I> Batches<I> {
+impl<I: Send + 'static> TrainingBatches<I> {
     /// The next batch.
     ///
     /// # Errors
-    /// If an item cannot be read.
-    pub fn next_batch(&self) -> Result<Vec<I>> {
-        self.receiver
-            .recv()
-            .context("the thread that reads the data has died")?
+    /// If too many items cannot be read, or the list of those cannot be written.
+    pub fn next_batch(&mut self) -> Result<Vec<I>> {
+        let batch = self.batches.next_batch()?;
+        let unreadable = self.batches.take_skipped();
+        if !unreadable.is_empty() {
+            for item in unreadable {
+                self.skipped.add(clip_line(item.index, &item.reason));
+            }
+            self.skipped.write(&self.skipped_file)?;
+        }
+        Ok(batch)
     }
 }
 
-/// Opens a dataset of clips, telling of every video that is read or skipped.
+fn clip_line(index: usize, reason: &str) -> String {
+    format!("clip {index}: {reason}")
+}
+
+/// What was left out of a dataset, and why, line by line, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Skipped(Arc<Mutex<BTreeSet<String>>>);
+
+impl Skipped {
+    fn lines(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        // A line is in the set or not: a panic elsewhere leaves it intact.
+        self.0.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn add(&self, line: String) {
+        self.lines().insert(line);
+    }
+
+    /// Writes the list to a file, if there is anything in it.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let text = self.to_string();
+        if text.is_empty() {
+            return Ok(());
+        }
+        write_atomically(path, text.as_bytes()).with_context(|| path.display().to_string())
+    }
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.lines()
+            .iter()
+            .try_for_each(|line| writeln!(f, "{line}"))
+    }
+}
+
+/// Clips, and the names of their classes.
+pub struct Clips {
+    /// The clips.
+    pub split: Split<VideoItem>,
+    /// Names in the order of the labels; empty without labels.
+    pub classes: Vec<String>,
+}
+
+/// Opens a dataset of clips.
 ///
 /// # Errors
 /// If the configuration names no clips, or they cannot be read.
-pub fn open_clips(config: &DataConfig) -> Result<Split<VideoItem>> {
-    match (&config.shapes, &config.videos, &config.latents) {
-        (Some(shapes), None, None) => {
-            ensure!(config.path.is_none(), "data.path goes with [data.videos]");
+pub fn open_clips(data: &DataConfig) -> Result<Clips> {
+    let kinds = (
+        &data.shapes,
+        &data.moving_mnist,
+        &data.videos,
+        &data.latents,
+    );
+    let mut clips = match kinds {
+        (Some(shapes), None, None, None) => {
+            refuse_video_keys(data)?;
             let world = ShapesWorld::new(shapes.clone())?;
-            let dataset = ShapesDataset::new(world, config.clips, config.first_seed);
-            Split::new(dataset, config.held_out)
-        }
-        (None, Some(videos), None) => {
-            let path = config.path.as_deref().context(
-                "[data.videos] needs data.path, a folder of videos: `--set data.path=FOLDER`",
-            )?;
-            let folder = VideoFolder::open(path, videos.clone(), |done, total, video| {
-                eprintln!("reading {} ({}/{total})", video.display(), done + 1);
-            })?;
-            for skipped in folder.skipped() {
-                eprintln!("skipped {}: {}", skipped.path.display(), skipped.reason);
+            let classes = world.label_names();
+            let dataset = ShapesDataset::new(world, data.clips, data.first_seed);
+            Clips {
+                split: Split::new(dataset, data)?,
+                classes,
             }
-            Split::new(folder, config.held_out)
         }
-        (None, None, Some(_)) => bail!("data.latents holds no pictures: this stage needs clips"),
-        _ => bail!("[data] must have exactly one of [data.shapes], [data.videos] and latents"),
+        (None, Some(config), None, None) => {
+            refuse_video_keys(data)?;
+            let dataset = MovingMnist::open(config.clone(), data.clips, data.first_seed)?;
+            Clips {
+                split: Split::new(dataset, data)?,
+                classes: Vec::new(),
+            }
+        }
+        (None, None, Some(_), None) => open_videos(data)?,
+        (None, None, None, Some(_)) => {
+            bail!("data.latents holds no pictures: this stage needs clips")
+        }
+        _ => bail!(
+            "[data] must have exactly one of [data.shapes], [data.moving_mnist], [data.videos] and \
+             latents"
+        ),
+    };
+    if data.flip {
+        clips.split.augmentation = Some(random_flip);
     }
+    Ok(clips)
 }
 
-/// Opens a file of latents.
+fn refuse_video_keys(data: &DataConfig) -> Result<()> {
+    ensure!(data.path.is_none(), "data.path goes with [data.videos]");
+    ensure!(data.labels.is_none(), "data.labels goes with [data.videos]");
+    Ok(())
+}
+
+fn open_videos(data: &DataConfig) -> Result<Clips> {
+    let path = data
+        .path
+        .as_deref()
+        .context("[data.videos] needs data.path, a folder of videos: `--set data.path=FOLDER`")?;
+    let config = data.videos.clone().unwrap_or_default();
+    let bar = ProgressBar::new(0);
+    let folder = VideoFolder::open(
+        path,
+        config,
+        data.labels.as_ref(),
+        data.workers,
+        |done, all| {
+            bar.set_length(all as u64);
+            bar.set_position(done as u64);
+        },
+    )?;
+    bar.finish_and_clear();
+    let classes = folder.class_names().to_vec();
+    let skipped = folder.skipped().to_vec();
+    let split = Split::new(folder, data)?;
+    for skipped in skipped {
+        let line = format!("{}: {}", skipped.path.display(), skipped.reason);
+        split.skipped.add(line);
+    }
+    Ok(Clips { split, classes })
+}
+
+/// Opens what `ar-train latents` has written.
 ///
 /// # Errors
-/// If it cannot be read.
-pub fn open_latents(path: &Path) -> Result<LatentDataset> {
-    Ok(LatentDataset::load(path)?)
+/// If it cannot be read, or the configuration asks for what latents do not have.
+pub fn open_latents(data: &DataConfig) -> Result<LatentDataset> {
+    let path = data.latents.as_deref().context(
+        "data.latents is not given: what `ar-train latents` has written for this dataset",
+    )?;
+    ensure!(
+        !data.flip,
+        "data.flip mirrors pictures: it goes with the vae stage, not with latents"
+    );
+    Ok(LatentDataset::load(path, data.labels.as_ref())?)
 }

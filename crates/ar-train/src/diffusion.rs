@@ -4,7 +4,7 @@ mod objective;
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use ar_data::{LatentDataset, to_frames};
 use ar_diffusion::{HostNoise, SamplerConfig};
 use ar_dit::Positions;
@@ -66,10 +66,7 @@ pub fn train(
         "precision = \"bf16\": this device cannot compute in it; use \"f32\""
     );
     let vae = load_vae(&config.vae, device)?;
-    let path = config.data.latents.as_deref().context(
-        "data.latents is not given: the file that `ar-train latents` has written for this dataset",
-    )?;
-    let latents = open_latents(path)?;
+    let latents = open_latents(&config.data)?;
     check_latents(&latents, config)?;
     if config.run.sample_every > 0 {
         model_config.sampler(sampler_config(config), config.transformer.num_frames)?;
@@ -78,7 +75,7 @@ pub fn train(
     if config.standardize_latents {
         model_config.latent_statistics = Some(statistics(&latents)?);
     }
-    let data = Split::new(latents, config.data.held_out)?;
+    let data = Split::new(latents, &config.data)?;
 
     let device = device.clone().autodiff();
     device.seed(config.run.seed);
@@ -92,7 +89,7 @@ pub fn train(
         .with_precision(config.precision);
     run.restore(&mut trainer)?;
     let objective = Objective::new(config, model_config.latent_statistics.clone())?;
-    let batches = data.batches(config.run.clips_per_step(), config.run.seed, run.clips());
+    let mut batches = data.batches(&config.run, run.clips())?;
     let held_out = data.items(data.held_out())?;
     let model = |trainer: &Trainer<Transformer>| {
         let transformer = trainer.ema.clone();

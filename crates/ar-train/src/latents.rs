@@ -1,55 +1,227 @@
 //! Encoding a dataset of clips into latents.
 
 use std::path::Path;
+use std::str::FromStr;
 
-use anyhow::{Result, bail};
-use ar_data::{LatentDataset, VideoBatch};
+use anyhow::{Context, Result, bail, ensure};
+use ar_data::{DataConfig, LatentDataset, LatentIndex, VideoBatch, VideoFolderConfig, VideoItem};
 use ar_model::VideoModel;
 use burn::tensor::Device;
 use burn_train::Interrupter;
 
 use crate::config::LatentsRun;
-use crate::data::open_clips;
+use crate::data::{Clips, open_clips};
+use crate::run::Ending;
 
 /// Frames that are encoded at once.
 const FRAMES_AT_ONCE: usize = 64;
 
-/// Encodes all clips of a dataset and writes the file of latents that `config` names.
+/// The share of the work that one process does, written `i/n`: process `i` of `n`, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessShard {
+    number: usize,
+    count: usize,
+}
+
+impl ProcessShard {
+    /// All of the work.
+    pub const ALL: Self = Self {
+        number: 1,
+        count: 1,
+    };
+
+    /// Whether item `index` of the work is part of this share.
+    pub fn contains(self, index: usize) -> bool {
+        index % self.count == self.number - 1
+    }
+}
+
+impl FromStr for ProcessShard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = text.split_once('/').and_then(|(number, count)| {
+            let shard = Self {
+                number: number.parse().ok()?,
+                count: count.parse().ok()?,
+            };
+            (1..=shard.count).contains(&shard.number).then_some(shard)
+        });
+        parsed.ok_or_else(|| format!("{text} is no share of the work; expected 1/4, .., 4/4"))
+    }
+}
+
+/// Encodes the clips of a dataset and writes them to the folder of latents that `config` names,
+/// shard by shard. `progress` is told how many clips of this process are done and how many there
+/// are. With `resume`, and where the work is shared between processes, shards that are there
+/// already are kept.
 ///
 /// # Errors
-/// If the model has no VAE, the data cannot be read, or the file cannot be written.
+/// If the model has no VAE, the data cannot be read, the folder holds other latents, or cannot be
+/// written.
 pub fn encode(
     config: &LatentsRun,
+    resume: bool,
+    process: ProcessShard,
     device: &Device,
     interrupter: &Interrupter,
     mut progress: impl FnMut(usize, usize),
-) -> Result<()> {
-    if config.out.as_os_str().is_empty() {
-        bail!("out is not given: the file of latents to write");
-    }
+) -> Result<Ending> {
+    let out = &config.out;
+    ensure!(
+        !out.as_os_str().is_empty(),
+        "out is not given: the folder of latents to write"
+    );
+    ensure!(
+        config.clips_per_shard > 0,
+        "clips_per_shard is 0; it must be at least 1"
+    );
+    ensure!(
+        !config.data.flip,
+        "data.flip mirrors clips in training; here every clip is encoded once, as it is"
+    );
     let model = load_vae(&config.vae, device)?;
-    let data = open_clips(&config.data)?;
-    let total = data.held_out().end;
-    let (mut latents, mut labels, mut shape) = (Vec::new(), Vec::new(), [0; 4]);
+    let Clips { split, classes } = open_clips(&config.data)?;
+    let index = LatentIndex {
+        clips: split.held_out().end,
+        clips_per_shard: config.clips_per_shard,
+        classes,
+        source: source(config)?,
+    };
+    open_folder(out, &index, resume || process != ProcessShard::ALL)?;
+
+    let shards: Vec<usize> = (0..index.shards())
+        .filter(|&shard| process.contains(shard))
+        .collect();
+    let total = shards
+        .iter()
+        .map(|&shard| index.clips_of(shard).len())
+        .sum();
     let mut done = 0;
-    while done < total {
-        if interrupter.should_stop() {
-            bail!("interrupted after {done} of {total} clips; nothing was written");
+    for shard in shards {
+        let path = index.shard_path(out, shard);
+        let clips = index.clips_of(shard);
+        if !path.is_file() {
+            let mut encoded = Encoded::default();
+            let mut next = clips.start;
+            while next < clips.end {
+                if interrupter.should_stop() {
+                    return Ok(Ending::Interrupted);
+                }
+                let end = clips.end.min(next + encoded.clips_at_once());
+                encoded.push(&model, &split.readable(next..end), device)?;
+                next = end;
+                progress(done + next - clips.start, total);
+            }
+            let dataset = encoded.into_dataset();
+            let dataset = dataset.with_context(|| {
+                format!(
+                    "none of the clips {} to {} reads",
+                    clips.start,
+                    clips.end - 1
+                )
+            })?;
+            dataset?.save(&path)?;
         }
-        let clip_frames = data.items([done])?[0].clip.frames().len();
-        let next = total.min(done + (FRAMES_AT_ONCE / clip_frames).max(1));
-        let batch = VideoBatch::new(&data.items(done..next)?, device);
-        let encoded = model.encode(batch.pixels)?;
-        shape = encoded.dims();
-        latents.extend(encoded.into_data().iter::<f32>());
-        labels.extend(batch.labels.into_iter().flatten());
-        done = next;
+        done += clips.len();
         progress(done, total);
     }
-    shape[0] = total;
-    let labels = (!labels.is_empty()).then_some(labels);
-    LatentDataset::new(latents, shape, labels)?.save(&config.out)?;
+    let list = match process {
+        ProcessShard::ALL => "skipped.txt".to_string(),
+        ProcessShard { number, count } => format!("skipped-{number}-of-{count}.txt"),
+    };
+    split.skipped().write(&out.join(list))?;
+    Ok(Ending::Finished)
+}
+
+/// Makes the folder, or checks that the one there holds the same latents.
+fn open_folder(out: &Path, index: &LatentIndex, go_on: bool) -> Result<()> {
+    if out.is_file() {
+        bail!(
+            "{} is a file; latents are written to a folder: choose one with `--set out=FOLDER`",
+            out.display()
+        );
+    }
+    let Some(there) = LatentIndex::load(out)? else {
+        return Ok(index.save(out)?);
+    };
+    if let Some(difference) = index.difference(&there) {
+        bail!(
+            "{} holds other latents ({difference}): choose another folder with \
+             `--set out=FOLDER`, or remove it",
+            out.display()
+        );
+    }
+    ensure!(
+        go_on,
+        "{} holds latents already: go on with --resume, or choose another folder with \
+         `--set out=FOLDER`",
+        out.display()
+    );
     Ok(())
+}
+
+/// What the latents depend on: the clips and the weights of the VAE.
+fn source(config: &LatentsRun) -> Result<Vec<String>> {
+    let weights = config.vae.join("vae.safetensors");
+    let bytes = std::fs::read(&weights).with_context(|| weights.display().to_string())?;
+    // Without what changes only how clips are read.
+    let defaults = DataConfig::default();
+    let mut data = DataConfig {
+        held_out: defaults.held_out,
+        workers: defaults.workers,
+        prefetch: defaults.prefetch,
+        ..config.data.clone()
+    };
+    if let Some(videos) = &mut data.videos {
+        videos.max_memory_mib = VideoFolderConfig::default().max_memory_mib;
+    }
+    let mut lines = vec![format!(
+        "checksum of the VAE = {:08x}",
+        crc32c::crc32c(&bytes)
+    )];
+    lines.extend(toml::to_string(&data)?.lines().map(str::to_owned));
+    lines.retain(|line| !line.is_empty());
+    Ok(lines)
+}
+
+/// The latents of a shard in the making.
+#[derive(Default)]
+struct Encoded {
+    latents: Vec<f32>,
+    labels: Vec<usize>,
+    /// `[clips, frames, tokens, channels]`
+    shape: [usize; 4],
+}
+
+impl Encoded {
+    fn clips_at_once(&self) -> usize {
+        match self.shape[1] {
+            // The length of a clip is not known yet.
+            0 => 1,
+            frames => (FRAMES_AT_ONCE / frames).max(1),
+        }
+    }
+
+    fn push(&mut self, model: &VideoModel, items: &[VideoItem], device: &Device) -> Result<()> {
+        if items.is_empty() {
+            return Ok(());
+        }
+        let batch = VideoBatch::new(items, device);
+        let encoded = model.encode(batch.pixels)?;
+        let clips = self.shape[0] + items.len();
+        self.shape = encoded.dims();
+        self.shape[0] = clips;
+        self.latents.extend(encoded.into_data().iter::<f32>());
+        self.labels.extend(batch.labels.into_iter().flatten());
+        Ok(())
+    }
+
+    /// Nothing if there are no clips.
+    fn into_dataset(self) -> Option<Result<LatentDataset, ar_data::LatentError>> {
+        let labels = (!self.labels.is_empty()).then_some(self.labels);
+        (self.shape[0] > 0).then(|| LatentDataset::new(self.latents, self.shape, labels))
+    }
 }
 
 /// Reads the model directory of a VAE.
@@ -63,4 +235,23 @@ pub fn load_vae(dir: &Path, device: &Device) -> Result<VideoModel> {
     let model = VideoModel::load(dir, device)?;
     model.vae()?;
     Ok(model)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_share_the_work() {
+        let shares: Vec<ProcessShard> = ["1/3", "2/3", "3/3"]
+            .map(|text| text.parse().expect("a share"))
+            .to_vec();
+        for index in 0..20 {
+            let takers = shares.iter().filter(|share| share.contains(index));
+            assert_eq!(takers.count(), 1);
+        }
+        for text in ["", "1", "0/3", "4/3", "1/0", "a/b", "1/2/3", "-1/2"] {
+            assert!(text.parse::<ProcessShard>().is_err(), "{text}");
+        }
+    }
 }

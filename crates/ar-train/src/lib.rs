@@ -15,7 +15,7 @@
 //!     r#"
 //!     vae = "runs/shapes-vae/model"
 //!     [data]
-//!     latents = "runs/shapes-latents.safetensors"
+//!     latents = "runs/shapes-latents"
 //!     "#,
 //!     &["run.steps=500".into(), "optimizer.learning_rate=1e-3".into()],
 //! )?;

@@ -44,7 +44,7 @@ pub fn train(
     interrupter: Interrupter,
 ) -> Result<Ending> {
     start::validate(config)?;
-    let data = open_clips(&config.data)?;
+    let data = open_clips(&config.data)?.split;
     let size = config.vae.image_size();
     let first = &data.items([0])?[0].clip;
     ensure!(
@@ -65,7 +65,7 @@ pub fn train(
     ));
     let mut training = Training::new(config, vae, &device);
     run.restore(&mut training)?;
-    let batches = data.batches(config.run.clips_per_step(), config.run.seed, run.clips());
+    let mut batches = data.batches(&config.run, run.clips())?;
     let held_out = data.items(data.held_out())?;
     if training.trainer.is_done() {
         training.model()?.save(&run.model_dir(), Precision::Full)?;

@@ -28,6 +28,14 @@ pub fn square_crop(frame: &Frame, size: usize) -> Frame {
     centre_crop(resized.as_raw(), new_width, new_height, size)
 }
 
+/// The frame with left and right exchanged.
+pub fn mirrored(frame: &Frame) -> Frame {
+    let (width, height) = frame.size();
+    let rows = frame.rgb().chunks_exact(width * 3);
+    let rgb = rows.flat_map(|row| row.chunks_exact(3).rev().flatten());
+    Frame::new(width, height, rgb.copied().collect())
+}
+
 /// The size with a short side of `size`; the long side is rounded down.
 fn resized(width: usize, height: usize, size: usize) -> (usize, usize) {
     if width <= height {
@@ -63,6 +71,16 @@ mod tests {
     fn the_right_size_is_copied() {
         let frame = Frame::new(2, 2, (0..12).collect());
         assert_eq!(square_crop(&frame, 2), frame);
+    }
+
+    #[test]
+    fn a_mirrored_frame_keeps_its_rows() {
+        let frame = Frame::new(2, 2, (0..12).collect());
+        assert_eq!(
+            mirrored(&frame).rgb(),
+            [3, 4, 5, 0, 1, 2, 9, 10, 11, 6, 7, 8]
+        );
+        assert_eq!(mirrored(&mirrored(&frame)), frame);
     }
 
     #[test]

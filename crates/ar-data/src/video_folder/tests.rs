@@ -1,4 +1,5 @@
 use super::*;
+use std::fs;
 use tempfile::TempDir;
 
 const SIZE: usize = 8;
@@ -31,11 +32,11 @@ fn config(frames: usize, skip: Option<usize>) -> VideoFolderConfig {
 }
 
 fn open(root: &Path, config: VideoFolderConfig) -> VideoFolder {
-    VideoFolder::open(root, config, |_, _, _| ()).unwrap()
+    VideoFolder::open(root, config, None, 2, |_, _| ()).unwrap()
 }
 
 fn error(root: &Path, config: VideoFolderConfig) -> String {
-    VideoFolder::open(root, config, |_, _, _| ())
+    VideoFolder::open(root, config, None, 2, |_, _| ())
         .unwrap_err()
         .to_string()
 }
@@ -67,12 +68,12 @@ fn two_videos() -> TempDir {
 fn clips_follow_each_other() {
     let root = two_videos();
     let mut calls = Vec::new();
-    let folder = VideoFolder::open(root.path(), config(4, None), |done, total, path| {
-        calls.push((done, total, path.to_path_buf()));
+    let folder = VideoFolder::open(root.path(), config(4, None), None, 3, |done, total| {
+        calls.push((done, total));
     })
     .unwrap();
     let (a, b) = (root.path().join("a"), root.path().join("b/c"));
-    assert_eq!(calls, [(0, 2, a.clone()), (1, 2, b.clone())]);
+    assert_eq!(calls, [(1, 2), (2, 2)]);
     assert_eq!(
         folder.videos().collect::<Vec<_>>(),
         [(a.as_path(), 2), (b.as_path(), 1)]
@@ -121,16 +122,21 @@ fn one_video_as_root() {
 }
 
 #[test]
-fn sub_folders_are_classes() {
+fn videos_have_the_classes_of_their_folders() {
     let root = tempfile::tempdir().unwrap();
     write_video(&root.path().join("walk/2"), 20, 3);
     write_video(&root.path().join("run/deep/er"), 40, 3);
     write_video(&root.path().join("walk/1"), 10, 3);
-    let labelled = VideoFolderConfig {
-        labels: true,
-        ..config(3, None)
+    let open = || {
+        VideoFolder::open(
+            root.path(),
+            config(3, None),
+            Some(&Labels::Folders),
+            2,
+            |_, _| (),
+        )
     };
-    let folder = open(root.path(), labelled.clone());
+    let folder = open().unwrap();
     assert_eq!(folder.class_names(), ["run", "walk"]);
     let items: Vec<_> = (0..3)
         .map(|i| (reds(&folder, i)[0], folder.get(i).unwrap().label))
@@ -138,12 +144,26 @@ fn sub_folders_are_classes() {
     assert_eq!(items, [(40, Some(0)), (10, Some(1)), (20, Some(1))]);
 
     write_video(&root.path().join("alone"), 0, 3);
-    let message = error(root.path(), labelled);
-    assert!(
-        message.starts_with("with labels every video lies in a sub-folder of"),
-        "{message}"
-    );
+    let message = open().unwrap_err().to_string();
     assert!(message.ends_with("alone does not"), "{message}");
+}
+
+#[test]
+fn a_table_chooses_videos() {
+    let root = two_videos();
+    write_video(&root.path().join("d"), 50, 4);
+    let table = root.path().join("labels.csv");
+    fs::write(&table, "path,class\nd,z\nb/c,y\ngone,x\n").unwrap();
+    let labels = Labels::Csv(table);
+    let folder =
+        VideoFolder::open(root.path(), config(4, None), Some(&labels), 2, |_, _| ()).unwrap();
+    assert_eq!(folder.class_names(), ["y", "z"]);
+    let items: Vec<_> = (0..2)
+        .map(|i| (reds(&folder, i)[0], folder.get(i).unwrap().label))
+        .collect();
+    assert_eq!(items, [(100, Some(0)), (50, Some(1))]);
+    let skipped: Vec<_> = folder.skipped().iter().map(|s| s.path.clone()).collect();
+    assert_eq!(skipped, ["gone", "a"].map(|name| root.path().join(name)));
 }
 
 #[test]
@@ -196,25 +216,52 @@ fn nothing_there() {
     assert!(message.starts_with("cannot list "), "{message}");
 }
 
-/// A frame of 300 x 300 pixels takes 270,000 bytes: 3 fit into 1 MiB.
+/// A frame of 300 x 300 pixels takes 270,000 bytes: 3 fit into 1 MiB. What does not fit is read
+/// again, with the same result.
 #[test]
 fn memory_is_limited() {
     let root = two_videos();
-    let limited = |frames, skip| VideoFolderConfig {
+    let limited = |max_memory_mib| VideoFolderConfig {
         size: 300,
-        max_memory_mib: 1,
-        ..config(frames, Some(skip))
+        max_memory_mib,
+        ..config(3, Some(2))
     };
-    let message = error(root.path(), limited(2, 2));
+    let kept = |folder: &VideoFolder| -> usize {
+        let pixels = folder.videos.iter().flat_map(|video| &video.pixels);
+        pixels.map(Vec::len).sum()
+    };
+    let all = open(root.path(), limited(100));
+    assert_eq!(kept(&all), (9 + 5) * 270_000);
+    for mib in [0, 1, 2, 3] {
+        let some = open(root.path(), limited(mib));
+        assert!(kept(&some) <= mib << 20, "{mib}");
+        assert_eq!(some.len(), all.len());
+        for index in 0..all.len() {
+            assert_eq!(some.get(index).unwrap(), all.get(index).unwrap());
+        }
+    }
+}
+
+#[test]
+fn videos_that_break_later_are_errors_of_their_clips() {
+    let root = two_videos();
+    let config = VideoFolderConfig {
+        max_memory_mib: 0,
+        ..config(4, None)
+    };
+    let folder = open(root.path(), config);
+    fs::remove_file(root.path().join("a/0009.png")).unwrap();
+    fs::remove_file(root.path().join("a/0007.png")).unwrap();
+    fs::remove_file(root.path().join("a/0008.png")).unwrap();
+    fs::remove_dir_all(root.path().join("b")).unwrap();
+    assert_eq!(reds(&folder, 0), [0, 1, 2, 3]);
+    let error = |index| folder.get(index).unwrap_err().to_string();
     assert!(
-        // All 10 frames of the first video, and as much for the second.
-        message.contains(
-            "need about 6 MiB, going by the first 1 of 2 videos, but max_memory_mib is 1; lower"
-        ),
-        "{message}"
+        error(1).ends_with("it ends within its clip 1"),
+        "{}",
+        error(1)
     );
-    // Frames between clips take no memory.
-    assert_eq!(open(root.path(), limited(1, 7)).len(), 3);
+    assert!(error(2).ends_with("no such file or folder"), "{}", error(2));
 }
 
 #[test]

@@ -18,7 +18,7 @@ use rayon::prelude::*;
 
 use super::buffer::{contiguous, dims, tensor, values};
 use super::exp::exp;
-use super::gemm::{Matrix, multiply};
+use super::gemm::{Matrix, multiply, worth_all_cores};
 use super::norm::{moments, moments_backward};
 use super::record::{parents, record, register};
 use super::rows::{fill, max, sum, sum_pairs, vectorized};
@@ -496,13 +496,19 @@ impl<'a> Problem<'a> {
     fn forward(&self) -> Vec<f32> {
         let dim = self.v.head_dim;
         let mut output = vec![0.0; self.count * self.q.rows * dim];
-        output
-            .par_chunks_mut(self.q.rows * dim)
-            .enumerate()
-            .for_each_init(
+        let head = self.q.rows * dim;
+        let multiplications = self.count * self.q.rows * self.k.rows * (self.q.head_dim + dim);
+        if worth_all_cores(multiplications) {
+            let heads = output.par_chunks_mut(head).enumerate();
+            heads.for_each_init(
                 || Scratch::new(self),
                 |scratch, (index, output)| self.forward_head(index, scratch, output),
             );
+        } else {
+            let mut scratch = Scratch::new(self);
+            let heads = output.chunks_mut(head).enumerate();
+            heads.for_each(|(index, output)| self.forward_head(index, &mut scratch, output));
+        }
         output
     }
 
@@ -631,12 +637,13 @@ impl Scratch {
         let zeros = |len| vec![0.0; len];
         let (queries, keys, dim) = (problem.q.rows, problem.k.rows, problem.q.head_dim);
         let value_dim = problem.v.head_dim;
+        let tile = TILE.min(queries);
         Self {
             q: zeros(queries * dim),
             k: zeros(keys * dim),
             v: zeros(keys * value_dim),
-            weights: zeros(TILE * keys),
-            d_weights: zeros(TILE * keys),
+            weights: zeros(tile * keys),
+            d_weights: zeros(tile * keys),
             sums: [0.0; TILE],
         }
     }

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::buffer::{contiguous, dims, tensor, values};
 use super::record::{parents, record, register};
-use super::rows::vectorized;
+use super::rows::{fill_chunks, vectorized};
 
 #[backend_extension(Flex, Autodiff)]
 pub trait GateOps: Backend {
@@ -32,18 +32,15 @@ impl GateOps for Flex {
         let frames = Frames::of(&x, &gate);
         let [residual, gate, input] = [&residual, &gate, &x].map(values);
         let mut output = vec![0.0; input.len()];
-        output
-            .par_chunks_mut(frames.len)
-            .enumerate()
-            .for_each(|(frame, output)| {
-                let range = frames.range(frame);
-                let (residual, input) = (&residual[range.clone()], &input[range]);
-                let gate = frames.vector(gate, frame);
-                vectorized(
-                    #[inline(always)]
-                    || forward(residual, gate, input, output),
-                );
-            });
+        fill_chunks(&mut output, frames.len, |frame, output| {
+            let range = frames.range(frame);
+            let (residual, input) = (&residual[range.clone()], &input[range]);
+            let gate = frames.vector(gate, frame);
+            vectorized(
+                #[inline(always)]
+                || forward(residual, gate, input, output),
+            );
+        });
         tensor(output, frames.shape)
     }
 }

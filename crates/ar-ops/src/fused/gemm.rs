@@ -79,11 +79,15 @@ pub fn add_product(a: Matrix, b: Matrix, output: &mut [f32]) {
 
 /// All cores, where a product is worth waking them.
 fn all_cores(a: Matrix, b: Matrix) -> Parallelism {
-    const WORTH_IT: usize = 1 << 20;
-    match a.rows * a.columns * b.columns >= WORTH_IT {
+    match worth_all_cores(a.rows * a.columns * b.columns) {
         true => Parallelism::Rayon(0),
         false => Parallelism::None,
     }
+}
+
+/// Whether so many multiplications take much longer than waking the other cores.
+pub fn worth_all_cores(multiplications: usize) -> bool {
+    multiplications >= 1 << 21
 }
 
 /// # Safety

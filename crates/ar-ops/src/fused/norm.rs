@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::buffer::{contiguous, tensor, values};
 use super::gate::Frames;
 use super::record::{parents, record, register};
-use super::rows::{fill, sum, sum_pairs, vectorized};
+use super::rows::{fill, fill_chunks, sum, sum_pairs, vectorized};
 
 #[backend_extension(Flex, Autodiff)]
 pub trait NormOps: Backend {
@@ -80,17 +80,14 @@ fn modulated(
     let frames = Frames::of(&x, &scale);
     let [input, shift, scale] = [&x, &shift, &scale].map(values);
     let mut output = vec![0.0; input.len()];
-    output
-        .par_chunks_mut(frames.len)
-        .enumerate()
-        .for_each(|(frame, output)| {
-            let input = &input[frames.range(frame)];
-            let [shift, scale] = [shift, scale].map(|vectors| frames.vector(vectors, frame));
-            vectorized(
-                #[inline(always)]
-                || modulate(input, shift, scale, epsilon, output),
-            );
-        });
+    fill_chunks(&mut output, frames.len, |frame, output| {
+        let input = &input[frames.range(frame)];
+        let [shift, scale] = [shift, scale].map(|vectors| frames.vector(vectors, frame));
+        vectorized(
+            #[inline(always)]
+            || modulate(input, shift, scale, epsilon, output),
+        );
+    });
     tensor(output, frames.shape)
 }
 

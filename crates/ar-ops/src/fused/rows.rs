@@ -30,10 +30,21 @@ fn task_rows(width: usize) -> usize {
 /// Fills `output` in tasks of whole rows: `kernel(first row, rows)`.
 pub fn fill(output: &mut [f32], width: usize, kernel: impl Fn(usize, &mut [f32]) + Sync) {
     let rows = task_rows(width);
-    output
-        .par_chunks_mut(rows * width)
-        .enumerate()
-        .for_each(|(task, output)| kernel(task * rows, output));
+    fill_chunks(output, rows * width, |task, output| {
+        kernel(task * rows, output);
+    });
+}
+
+/// Fills `output` in chunks of `len` elements: `kernel(chunk, elements)`. No more than one task's
+/// work stays on this thread.
+pub fn fill_chunks(output: &mut [f32], len: usize, kernel: impl Fn(usize, &mut [f32]) + Sync) {
+    if output.len() <= TASK {
+        let chunks = output.chunks_mut(len).enumerate();
+        chunks.for_each(|(chunk, output)| kernel(chunk, output));
+    } else {
+        let chunks = output.par_chunks_mut(len).enumerate();
+        chunks.for_each(|(chunk, output)| kernel(chunk, output));
+    }
 }
 
 /// Lanes of the accumulators of a sum: additions of floats are not reordered unless one says how.

@@ -1,11 +1,11 @@
 //! The clips that a model is measured against.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 use ar_data::shapes::{HELD_OUT_SEED, PALETTE, ShapeKind};
 use ar_data::{
-    ShapesConfig, ShapesDataset, ShapesWorld, VideoFolder, VideoFolderConfig, VideoItem,
+    DataConfig, ShapesConfig, ShapesDataset, ShapesWorld, VideoFolder, VideoFolderConfig, VideoItem,
 };
 use ar_metrics::world::{Outline, World};
 use ar_model::ModelConfig;
@@ -33,32 +33,7 @@ pub struct Data {
 /// The part of ar-train's configuration files that says what data there are.
 #[derive(Debug, Deserialize)]
 struct File {
-    data: Description,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Description {
-    #[serde(default = "default_clips")]
-    clips: usize,
-    #[serde(default)]
-    first_seed: u64,
-    #[serde(default = "default_held_out")]
-    held_out: usize,
-    shapes: Option<ShapesConfig>,
-    path: Option<PathBuf>,
-    videos: Option<VideoFolderConfig>,
-    latents: Option<PathBuf>,
-}
-
-/// As in ar-train.
-fn default_clips() -> usize {
-    4096
-}
-
-/// As in ar-train.
-fn default_held_out() -> usize {
-    16
+    data: DataConfig,
 }
 
 impl Data {
@@ -84,6 +59,9 @@ impl Data {
         let text = std::fs::read_to_string(path).with_context(|| format!("{name}: cannot read"))?;
         let File { data } = toml::from_str(&text).with_context(|| name.clone())?;
         let held_out = data.held_out;
+        if data.moving_mnist.is_some() {
+            bail!("{name}: data.moving_mnist is no data to measure against; use shapes or videos");
+        }
         let data = match (data.shapes, data.videos, data.latents) {
             (Some(mut shapes), None, None) => {
                 shapes.frames = frames.or(window).unwrap_or(shapes.frames);
@@ -102,7 +80,7 @@ impl Data {
                 let folder = data.path.with_context(|| {
                     format!("{name}: [data.videos] needs data.path, a folder of videos")
                 })?;
-                Self::videos(name, &folder, videos, held_out)?
+                Self::videos(name, &folder, videos, data.workers, held_out)?
             }
             (None, None, Some(_)) => {
                 bail!("{name}: data.latents holds no pictures to measure against")
@@ -139,10 +117,11 @@ impl Data {
         name: String,
         folder: &Path,
         config: VideoFolderConfig,
+        workers: usize,
         held_out: usize,
     ) -> anyhow::Result<Self> {
         let frames = config.frames;
-        let clips = open_folder(folder, config)?;
+        let clips = open_folder(folder, config, workers)?;
         let first = clips.len().checked_sub(held_out).with_context(|| {
             format!(
                 "{name}: data.held_out is {held_out}, and there are {} clips",
@@ -172,8 +151,12 @@ impl Data {
 }
 
 /// The clips of a folder of videos; those that are skipped are told.
-pub fn open_folder(path: &Path, config: VideoFolderConfig) -> anyhow::Result<VideoFolder> {
-    let folder = VideoFolder::open(path, config, |_, _, _| {})?;
+pub fn open_folder(
+    path: &Path,
+    config: VideoFolderConfig,
+    workers: usize,
+) -> anyhow::Result<VideoFolder> {
+    let folder = VideoFolder::open(path, config, None, workers, |_, _| {})?;
     for skipped in folder.skipped() {
         eprintln!("skipped {}: {}", skipped.path.display(), skipped.reason);
     }

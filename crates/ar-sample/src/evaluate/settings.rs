@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{bail, ensure};
-use ar_data::{VideoFolder, VideoFolderConfig};
+use ar_data::{DataConfig, VideoFolder, VideoFolderConfig};
 use ar_diffusion::SamplerConfig;
 use ar_metrics::SSIM_WINDOW;
 use ar_metrics::world::{Truth, World};
@@ -169,7 +169,7 @@ fn videos(
         frames: data.frames,
         ..VideoFolderConfig::default()
     };
-    let videos = open_folder(path, config)?;
+    let videos = open_folder(path, config, DataConfig::default().workers)?;
     ensure!(
         videos.len() >= samples,
         "--videos {}: there are {} clips of {} frames, and --samples is {samples}",

@@ -34,8 +34,8 @@ pub(super) fn open_file(path: &Path, format: ImageFormat) -> Result<Frames, Vide
     })
 }
 
-/// The images of a folder, one frame each.
-pub(super) fn open_folder(folder: &Path) -> Result<Frames, VideoError> {
+/// The images of a folder, one frame each, without the first `skipped` ones.
+pub(super) fn open_folder(folder: &Path, skipped: usize) -> Result<Frames, VideoError> {
     let images = list(folder)?;
     if images.is_empty() {
         return Err(VideoError::NoImages {
@@ -43,19 +43,21 @@ pub(super) fn open_folder(folder: &Path) -> Result<Frames, VideoError> {
         });
     }
     let mut first: Option<(PathBuf, (usize, usize))> = None;
-    Ok(Box::new(images.into_iter().map(move |path| {
-        let frame = read(&path)?;
-        let (first, first_size) = first.get_or_insert_with(|| (path.clone(), frame.size()));
-        if frame.size() != *first_size {
-            return Err(VideoError::MixedSizes {
-                first: first.clone(),
-                first_size: *first_size,
-                other: path,
-                other_size: frame.size(),
-            });
-        }
-        Ok(frame)
-    })))
+    Ok(Box::new(images.into_iter().skip(skipped).map(
+        move |path| {
+            let frame = read(&path)?;
+            let (first, first_size) = first.get_or_insert_with(|| (path.clone(), frame.size()));
+            if frame.size() != *first_size {
+                return Err(VideoError::MixedSizes {
+                    first: first.clone(),
+                    first_size: *first_size,
+                    other: path,
+                    other_size: frame.size(),
+                });
+            }
+            Ok(frame)
+        },
+    )))
 }
 
 /// The image files of a folder in natural order of their names. Hidden files are left out.

@@ -74,7 +74,23 @@ impl VideoReader {
     /// # Errors
     /// As for [`open`](Self::open).
     pub fn open_with(path: &Path, ffmpeg: &Ffmpeg) -> Result<Self, VideoError> {
-        let mut frames = frames_of(path, ffmpeg)?;
+        Self::start(path, frames_of(path, ffmpeg, 0)?, 0)
+    }
+
+    /// [`open`](Self::open) for a video without its first `skipped` frames. They cost nothing in
+    /// a folder of images; elsewhere they are decoded.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open), and if the video has no more frames.
+    pub fn open_at(path: &Path, skipped: usize) -> Result<Self, VideoError> {
+        Self::start(
+            path,
+            frames_of(path, &Ffmpeg::from_env(), skipped)?,
+            skipped,
+        )
+    }
+
+    fn start(path: &Path, mut frames: Frames, index: usize) -> Result<Self, VideoError> {
         let path = path.to_owned();
         let Some(first) = frames.next().transpose()? else {
             return Err(VideoError::NoFrames { path });
@@ -85,7 +101,7 @@ impl VideoReader {
             frames,
             size,
             first: Some(first),
-            index: 0,
+            index,
             failed: false,
         })
     }
@@ -166,10 +182,11 @@ fn has_extension(path: &Path, extensions: &[&str]) -> bool {
         .is_some_and(|e| extensions.iter().any(|known| e.eq_ignore_ascii_case(known)))
 }
 
-fn frames_of(path: &Path, ffmpeg: &Ffmpeg) -> Result<Frames, VideoError> {
+/// The frames of a video without its first `skipped` ones.
+fn frames_of(path: &Path, ffmpeg: &Ffmpeg, skipped: usize) -> Result<Frames, VideoError> {
     let metadata = fs::metadata(path).map_err(|e| VideoError::io(path, e))?;
     if metadata.is_dir() {
-        return images::open_folder(path);
+        return images::open_folder(path, skipped);
     }
     if !metadata.is_file() {
         return Err(VideoError::NotAFile {
@@ -185,11 +202,17 @@ fn frames_of(path: &Path, ffmpeg: &Ffmpeg) -> Result<Frames, VideoError> {
     File::open(path)
         .and_then(|file| file.take(64).read_to_end(&mut head))
         .map_err(|e| VideoError::io(path, e))?;
-    match image::guess_format(&head) {
-        Ok(ImageFormat::Gif) => gif::open(path),
-        Ok(format) if images::FORMATS.contains(&format) => images::open_file(path, format),
-        _ => ffmpeg.open(path),
+    let mut frames = match image::guess_format(&head) {
+        Ok(ImageFormat::Gif) => gif::open(path)?,
+        Ok(format) if images::FORMATS.contains(&format) => images::open_file(path, format)?,
+        _ => ffmpeg.open(path)?,
+    };
+    for _ in 0..skipped {
+        if frames.next().transpose()?.is_none() {
+            break;
+        }
     }
+    Ok(frames)
 }
 
 /// The size as `usize`, if it is one that is read. `width * height * 4` cannot overflow then.

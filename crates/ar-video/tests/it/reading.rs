@@ -28,6 +28,25 @@ fn folders_are_read_in_natural_order() {
 }
 
 #[test]
+fn a_video_opens_at_any_frame() {
+    let folder = tempdir().unwrap();
+    let clip = noise(6, 4, 5);
+    for format in [VideoFormat::Apng, VideoFormat::Png] {
+        let path = folder.path().join(format.to_string());
+        write_clip(&path, &clip, format, 10.0).unwrap();
+        for first in 0..5 {
+            let reader = VideoReader::open_at(&path, first).unwrap();
+            let frames: Vec<_> = reader.map(Result::unwrap).collect();
+            assert_eq!(frames, clip.frames()[first..], "{format} {first}");
+        }
+        for first in [5, 6] {
+            let error = VideoReader::open_at(&path, first).unwrap_err().to_string();
+            assert!(error.ends_with("no video frames"), "{error}");
+        }
+    }
+}
+
+#[test]
 fn a_single_image_is_a_video_of_one_frame() {
     let folder = tempdir().unwrap();
     let frame = smooth(40, 30, 1).into_frames().remove(0);

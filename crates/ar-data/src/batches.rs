@@ -1,0 +1,317 @@
+//! Batches that are read ahead of training.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+
+use burn_dataset::DatasetError;
+use rand::RngExt;
+
+use crate::order::{EpochShuffle, addressed_rng};
+
+/// Items that are tried in place of one that cannot be read, before it is the dataset's fault.
+const REPLACEMENTS: usize = 16;
+
+/// How far items are read ahead, and on how many threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadAhead {
+    /// Threads that read.
+    pub workers: usize,
+    /// Batches that wait at most; each worker holds one more item.
+    pub batches: usize,
+}
+
+/// Which item to read, and in which epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Draw {
+    /// Number of the epoch, from 0.
+    pub epoch: u64,
+    /// The item.
+    pub index: usize,
+}
+
+/// An item that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// The item.
+    pub index: usize,
+    /// Why.
+    pub reason: String,
+}
+
+/// Why there is no next batch.
+#[derive(Debug, thiserror::Error)]
+pub enum BatchError {
+    /// Neither an item nor any of those tried in its place could be read.
+    #[error(
+        "{count} items drawn one after another cannot be read; the last is item {index}: {reason}"
+    )]
+    Unreadable {
+        /// Items that were tried.
+        count: usize,
+        /// The last of them.
+        index: usize,
+        /// Why it cannot be read.
+        reason: String,
+    },
+    /// The code that reads items has panicked.
+    #[error("a thread that reads the data has died")]
+    Died,
+}
+
+/// Endless batches of a dataset, read ahead by worker threads in bounded memory.
+///
+/// Batches follow from the items, the seed and the position alone. The number of workers changes
+/// nothing, and batches from a position on are those that an uninterrupted sequence has there:
+/// worker `w` of `W` reads the items at the positions `w`, `w + W`, `w + 2 W`, .. of the order,
+/// and the workers are asked in turn. (Burn's own loader hands batches out as its workers finish
+/// them and starts at the beginning.)
+///
+/// In place of an item that cannot be read another one is drawn, the same one every time.
+#[derive(Debug)]
+pub struct Batches<I> {
+    workers: Vec<Receiver<Read<I>>>,
+    batch_size: usize,
+    /// Items taken.
+    taken: usize,
+    reported: BTreeSet<usize>,
+    skipped: Vec<Unreadable>,
+}
+
+/// What a worker has read at one position, and what it passed over.
+struct Read<I> {
+    item: Option<I>,
+    unreadable: Vec<Unreadable>,
+}
+
+impl<I: Send + 'static> Batches<I> {
+    /// Starts to read batches from the position `first` on, of which the first batch has the first item. Items `0..len` are drawn in the order
+    /// of [`EpochShuffle`] and read by `read`.
+    ///
+    /// # Panics
+    /// If there are no items, batches are empty, or `ahead` has a zero in it.
+    pub fn start(
+        len: usize,
+        read: impl Fn(Draw) -> Result<I, DatasetError> + Send + Sync + 'static,
+        seed: u64,
+        batch_size: usize,
+        first: u64,
+        ahead: ReadAhead,
+    ) -> Self {
+        let ReadAhead { workers, batches } = ahead;
+        assert!(
+            batch_size > 0 && workers > 0 && batches > 0,
+            "batches of {batch_size}, {batches} ahead on {workers} workers"
+        );
+        let read = Arc::new(read);
+        let start = |worker: usize| {
+            let (sender, receiver) = sync_channel((batches * batch_size).div_ceil(workers));
+            let read = read.clone();
+            let order = EpochShuffle::new(len, seed);
+            thread::spawn(move || {
+                for position in (first + worker as u64..).step_by(workers) {
+                    // The receiver is gone when training has stopped.
+                    if sender
+                        .send(read_at(position, &order, seed, &*read))
+                        .is_err()
+                    {
+                        break;
+                    }
+                }
+            });
+            receiver
+        };
+        Self {
+            workers: (0..workers).map(start).collect(),
+            batch_size,
+            taken: 0,
+            reported: BTreeSet::new(),
+            skipped: Vec::new(),
+        }
+    }
+
+    /// The next batch.
+    ///
+    /// # Errors
+    /// If too many items cannot be read, or a worker has died.
+    pub fn next_batch(&mut self) -> Result<Vec<I>, BatchError> {
+        (0..self.batch_size).map(|_| self.next_item()).collect()
+    }
+
+    fn next_item(&mut self) -> Result<I, BatchError> {
+        let worker = &self.workers[self.taken % self.workers.len()];
+        let Read { item, unreadable } = worker.recv().map_err(|_| BatchError::Died)?;
+        self.taken += 1;
+        let count = unreadable.len();
+        let last = unreadable.last().cloned();
+        for unreadable in unreadable {
+            if self.reported.insert(unreadable.index) {
+                self.skipped.push(unreadable);
+            }
+        }
+        item.ok_or_else(|| {
+            let Unreadable { index, reason } = last.expect("an item is missing for a reason");
+            BatchError::Unreadable {
+                count,
+                index,
+                reason,
+            }
+        })
+    }
+
+    /// The items that turned out to be unreadable since the last call, each of them once.
+    pub fn take_skipped(&mut self) -> Vec<Unreadable> {
+        std::mem::take(&mut self.skipped)
+    }
+}
+
+fn read_at<I>(
+    position: u64,
+    order: &EpochShuffle,
+    seed: u64,
+    read: impl Fn(Draw) -> Result<I, DatasetError>,
+) -> Read<I> {
+    let epoch = order.epoch(position);
+    let mut index = order.index(position);
+    let mut unreadable = Vec::new();
+    let mut others = addressed_rng(seed, b"replaced", position);
+    loop {
+        let reason = match read(Draw { epoch, index }) {
+            Ok(item) => {
+                return Read {
+                    item: Some(item),
+                    unreadable,
+                };
+            }
+            Err(error) => error.to_string(),
+        };
+        unreadable.push(Unreadable { index, reason });
+        if unreadable.len() > REPLACEMENTS {
+            return Read {
+                item: None,
+                unreadable,
+            };
+        }
+        index = others.random_range(0..order.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    const LEN: usize = 23;
+    const SEED: u64 = 9;
+
+    /// Reads the index and the epoch; multiples of 7 are broken.
+    fn read(draw: Draw) -> Result<Draw, DatasetError> {
+        match draw.index % 7 {
+            0 => Err(DatasetError::new(std::io::Error::other("broken"))),
+            _ => Ok(draw),
+        }
+    }
+
+    fn batches(workers: usize, first_batch: usize) -> Batches<Draw> {
+        let ahead = ReadAhead {
+            workers,
+            batches: 2,
+        };
+        Batches::start(LEN, read, SEED, 4, 4 * first_batch as u64, ahead)
+    }
+
+    fn take(batches: &mut Batches<Draw>, count: usize) -> Vec<Vec<Draw>> {
+        let batch = |_| batches.next_batch().expect("most items read");
+        (0..count).map(batch).collect()
+    }
+
+    #[test]
+    fn batches_do_not_depend_on_workers_or_where_they_start() {
+        let whole = take(&mut batches(1, 0), 30);
+        for workers in [2, 3, 5, 40] {
+            assert_eq!(take(&mut batches(workers, 0), 30), whole, "{workers}");
+            for first in [1, 6, 29] {
+                assert_eq!(
+                    take(&mut batches(workers, first), 30 - first),
+                    whole[first..]
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn readable_items_come_in_the_order_of_the_shuffle() {
+        let order = EpochShuffle::new(LEN, SEED);
+        let drawn = take(&mut batches(3, 0), 30).concat();
+        for (position, draw) in drawn.into_iter().enumerate() {
+            let position = position as u64;
+            assert_eq!(draw.epoch, order.epoch(position));
+            let index = order.index(position);
+            match index % 7 {
+                0 => assert_ne!(draw.index % 7, 0),
+                _ => assert_eq!(draw.index, index),
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_skipped_is_told_once() {
+        let mut batches = batches(2, 0);
+        take(&mut batches, 30);
+        let mut skipped = batches.take_skipped();
+        skipped.sort_by_key(|skipped| skipped.index);
+        let expected = [0, 7, 14, 21].map(|index| Unreadable {
+            index,
+            reason: "broken".to_string(),
+        });
+        assert_eq!(skipped, expected);
+        take(&mut batches, 30);
+        assert_eq!(batches.take_skipped(), []);
+    }
+
+    #[test]
+    fn a_dataset_that_does_not_read_is_an_error() {
+        let nothing = |_| Err::<(), _>(DatasetError::new(std::io::Error::other("gone")));
+        let ahead = ReadAhead {
+            workers: 2,
+            batches: 1,
+        };
+        let mut batches = Batches::start(LEN, nothing, SEED, 4, 0, ahead);
+        let error = batches.next_batch().expect_err("nothing reads").to_string();
+        assert!(error.starts_with("17 items drawn"), "{error}");
+        assert!(error.ends_with(": gone"), "{error}");
+
+        let panics = |_: Draw| -> Result<(), DatasetError> { panic!("on purpose") };
+        let mut batches = Batches::start(LEN, panics, SEED, 4, 0, ahead);
+        let error = batches.next_batch().expect_err("no worker is left");
+        assert!(matches!(error, BatchError::Died), "{error}");
+    }
+
+    /// A worker stops when its queue is full; it then holds one item more.
+    #[test]
+    fn memory_is_bounded() {
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = {
+            let count = count.clone();
+            move |_: Draw| {
+                count.fetch_add(1, Ordering::SeqCst);
+                Ok::<_, DatasetError>(())
+            }
+        };
+        let ahead = ReadAhead {
+            workers: 2,
+            batches: 3,
+        };
+        let mut batches = Batches::start(LEN, counted, SEED, 4, 0, ahead);
+        batches.next_batch().expect("a batch");
+        // 4 taken, 12 waiting, one in the hand of each worker.
+        let most = 4 + 12 + 2;
+        while count.load(Ordering::SeqCst) < most {
+            thread::yield_now();
+        }
+        thread::sleep(Duration::from_millis(20));
+        assert_eq!(count.load(Ordering::SeqCst), most);
+    }
+}

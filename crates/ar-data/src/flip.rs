@@ -1,0 +1,61 @@
+use rand::RngExt;
+
+use crate::batch::VideoItem;
+use crate::batches::Draw;
+use crate::order::addressed_rng;
+use ar_video::{Clip, mirrored};
+
+/// Mirrors every second clip left to right on average. Whether it does follows from the seed, the
+/// epoch and the clip alone.
+pub fn random_flip(item: VideoItem, seed: u64, draw: Draw) -> VideoItem {
+    let mut coins = addressed_rng(seed, b"mirrored", draw.epoch);
+    coins.set_word_pos(draw.index as u128);
+    if !coins.random::<bool>() {
+        return item;
+    }
+    let frames = item.clip.frames().iter().map(mirrored).collect();
+    VideoItem {
+        clip: Clip::new(frames),
+        label: item.label,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ar_video::Frame;
+
+    #[test]
+    fn half_of_the_clips_are_flipped_and_others_in_the_next_epoch() {
+        let frame = Frame::new(2, 1, vec![1, 2, 3, 4, 5, 6]);
+        let item = VideoItem {
+            clip: Clip::new(vec![frame; 2]),
+            label: Some(3),
+        };
+        let flips = |epoch| -> Vec<bool> {
+            let is_flipped = |index| {
+                let flipped = random_flip(item.clone(), 5, Draw { epoch, index });
+                assert_eq!(flipped.label, Some(3));
+                let pixels: Vec<&[u8]> = flipped.clip.frames().iter().map(Frame::rgb).collect();
+                match flipped == item {
+                    true => false,
+                    false => {
+                        assert_eq!(pixels, [&[4, 5, 6, 1, 2, 3]; 2]);
+                        true
+                    }
+                }
+            };
+            (0..1000).map(is_flipped).collect()
+        };
+        let epochs = [flips(0), flips(1)];
+        for epoch in &epochs {
+            // Five standard deviations of 1000 coins are 79.
+            let count = epoch.iter().filter(|&&flipped| flipped).count();
+            assert!(count.abs_diff(500) < 79, "{count}");
+        }
+        let equal = epochs[0].iter().zip(&epochs[1]).filter(|(a, b)| a == b);
+        let equal = equal.count();
+        assert!(equal.abs_diff(500) < 79, "{equal}");
+        assert_eq!(flips(0), epochs[0]);
+    }
+}

@@ -1,0 +1,307 @@
+//! Classes of files, by folder or from a table.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::skipped::Skipped;
+
+/// Where the classes of files come from.
+///
+/// Written `"folders"`, or as the path of a CSV file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Labels {
+    /// Every file lies in or below a sub-folder that is named for its class.
+    Folders,
+    /// A table with the columns `path`, relative to the root of the dataset, and `class`. Files
+    /// that it does not name are left out.
+    Csv(PathBuf),
+}
+
+impl TryFrom<String> for Labels {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let path = PathBuf::from(&text);
+        match path.extension() {
+            _ if text == "folders" => Ok(Self::Folders),
+            Some(extension) if extension.eq_ignore_ascii_case("csv") => Ok(Self::Csv(path)),
+            _ => Err(format!(
+                "labels are \"folders\" or a CSV file such as \"labels.csv\", but not \"{text}\""
+            )),
+        }
+    }
+}
+
+impl From<Labels> for String {
+    fn from(labels: Labels) -> Self {
+        match labels {
+            Labels::Folders => "folders".to_string(),
+            Labels::Csv(path) => path.to_string_lossy().into_owned(),
+        }
+    }
+}
+
+/// Files whose classes cannot be told.
+#[derive(Debug, thiserror::Error)]
+pub enum LabelsError {
+    /// A file without a class.
+    #[error(
+        "with labels = \"folders\" every file lies in a sub-folder of {root} named for its class, \
+         but {path} does not"
+    )]
+    NoClass {
+        /// The root of the dataset.
+        root: PathBuf,
+        /// The first file of that kind.
+        path: PathBuf,
+    },
+    /// The table does not read.
+    #[error("{path}: {source}; a table of labels has the columns path and class")]
+    Csv {
+        /// The table.
+        path: PathBuf,
+        /// Why.
+        source: csv::Error,
+    },
+    /// A row is incomplete or contradicts another one.
+    #[error("{path}, line {line}: {message}")]
+    Row {
+        /// The table.
+        path: PathBuf,
+        /// The line of the row, from 1.
+        line: u64,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// The files of a dataset.
+pub(crate) struct Selected {
+    /// Names in the order of the labels; empty without labels.
+    pub classes: Vec<String>,
+    /// Files and their labels: all have one, or none has.
+    pub files: Vec<(PathBuf, Option<usize>)>,
+}
+
+/// The classes of some files.
+#[derive(Debug, PartialEq, Eq)]
+struct Assigned {
+    /// Names in the order of the labels: sorted.
+    classes: Vec<String>,
+    /// The label of each file; none for a file that is left out.
+    labels: Vec<Option<usize>>,
+    /// Files that the table names, but which are not there.
+    missing: Vec<PathBuf>,
+}
+
+impl Labels {
+    /// The files with a class, or all files without one if there are no `labels`. What is left out
+    /// goes to `skipped`.
+    pub(crate) fn select(
+        labels: Option<&Self>,
+        root: &Path,
+        paths: Vec<PathBuf>,
+        skipped: &mut Vec<Skipped>,
+    ) -> Result<Selected, LabelsError> {
+        let Some(labels) = labels else {
+            return Ok(Selected {
+                classes: Vec::new(),
+                files: paths.into_iter().map(|path| (path, None)).collect(),
+            });
+        };
+        let Assigned {
+            classes,
+            labels,
+            missing,
+        } = labels.assign(root, &paths)?;
+        skipped.extend(missing.into_iter().map(|path| Skipped {
+            path,
+            reason: "the table of labels names it, but it is not in the dataset".to_string(),
+        }));
+        let mut files = Vec::new();
+        for (path, label) in paths.into_iter().zip(labels) {
+            match label {
+                Some(_) => files.push((path, label)),
+                None => skipped.push(Skipped {
+                    path,
+                    reason: "the table of labels does not name it".to_string(),
+                }),
+            }
+        }
+        Ok(Selected { classes, files })
+    }
+
+    /// The classes of the files at `paths`, all of which lie below `root`.
+    fn assign(&self, root: &Path, paths: &[PathBuf]) -> Result<Assigned, LabelsError> {
+        let relative = |path: &'_ Path| match path.strip_prefix(root) {
+            Ok(rest) if rest != Path::new("") => rest.to_path_buf(),
+            // The root is the file itself.
+            _ => path.file_name().map(PathBuf::from).unwrap_or_default(),
+        };
+        let paths: Vec<PathBuf> = paths.iter().map(|path| relative(path)).collect();
+        let (names, missing) = match self {
+            Self::Folders => (folder_names(root, &paths)?, Vec::new()),
+            Self::Csv(table) => {
+                let mut rows = read_table(table)?;
+                let names = paths.iter().map(|path| rows.remove(path)).collect();
+                let missing = rows.into_keys().map(|path| root.join(path));
+                (names, missing.collect())
+            }
+        };
+        let classes: BTreeSet<&String> = names.iter().flatten().collect();
+        let classes: Vec<String> = classes.into_iter().cloned().collect();
+        let label = |name: &String| {
+            classes
+                .binary_search(name)
+                .expect("every name is in the list")
+        };
+        let labels = names.iter().map(|name| name.as_ref().map(label)).collect();
+        Ok(Assigned {
+            classes,
+            labels,
+            missing,
+        })
+    }
+}
+
+fn folder_names(root: &Path, paths: &[PathBuf]) -> Result<Vec<Option<String>>, LabelsError> {
+    let name = |path: &PathBuf| {
+        let mut parts = path.components();
+        match (parts.next(), parts.next()) {
+            (Some(class), Some(_)) => Ok(Some(class.as_os_str().to_string_lossy().into_owned())),
+            _ => Err(LabelsError::NoClass {
+                root: root.to_path_buf(),
+                path: root.join(path),
+            }),
+        }
+    };
+    paths.iter().map(name).collect()
+}
+
+#[derive(Deserialize)]
+struct Row {
+    path: PathBuf,
+    class: String,
+}
+
+fn read_table(table: &Path) -> Result<BTreeMap<PathBuf, String>, LabelsError> {
+    let error = |source| LabelsError::Csv {
+        path: table.to_path_buf(),
+        source,
+    };
+    let mut reader = csv::ReaderBuilder::new()
+        .trim(csv::Trim::All)
+        .from_path(table)
+        .map_err(error)?;
+    let headers = reader.headers().map_err(error)?.clone();
+    let mut rows = BTreeMap::new();
+    for record in reader.into_records() {
+        let record = record.map_err(error)?;
+        let line = record.position().map_or(0, csv::Position::line);
+        let refuse = |message| LabelsError::Row {
+            path: table.to_path_buf(),
+            line,
+            message,
+        };
+        let Row { path, class } = record.deserialize(Some(&headers)).map_err(error)?;
+        if class.is_empty() || path == Path::new("") {
+            return Err(refuse("the path or the class is empty".to_string()));
+        }
+        let shown = path.display().to_string();
+        if let Some(other) = rows.insert(path, class.clone())
+            && other != class
+        {
+            return Err(refuse(format!(
+                "{shown} is of the class {class}, but an earlier line says {other}"
+            )));
+        }
+    }
+    Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(names: &[&str]) -> Vec<PathBuf> {
+        names
+            .iter()
+            .map(|name| Path::new("data").join(name))
+            .collect()
+    }
+
+    fn labels(text: &str) -> Labels {
+        Labels::try_from(text.to_string()).unwrap()
+    }
+
+    #[test]
+    fn they_are_written_as_text() {
+        assert_eq!(labels("folders"), Labels::Folders);
+        assert_eq!(labels("a/b.CSV"), Labels::Csv("a/b.CSV".into()));
+        assert_eq!(String::from(labels("a/b.CSV")), "a/b.CSV");
+        let error = Labels::try_from("folder".to_string()).unwrap_err();
+        assert!(error.contains("not \"folder\""), "{error}");
+    }
+
+    #[test]
+    fn folders_are_classes() {
+        let files = paths(&["walk/1.mp4", "run/deep/2.mp4", "walk/3.mp4"]);
+        let assigned = Labels::Folders.assign(Path::new("data"), &files).unwrap();
+        assert_eq!(assigned.classes, ["run", "walk"]);
+        assert_eq!(assigned.labels, [Some(1), Some(0), Some(1)]);
+        let error = Labels::Folders.assign(Path::new("data"), &paths(&["x.mp4"]));
+        let error = error.unwrap_err().to_string();
+        assert!(error.ends_with("but data/x.mp4 does not"), "{error}");
+    }
+
+    /// The table of `text` for the files `a.mp4` and `b/c.mp4`.
+    fn assign(text: &str) -> Result<Assigned, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let table = folder.path().join("labels.csv");
+        std::fs::write(&table, text).unwrap();
+        Labels::Csv(table.clone())
+            .assign(Path::new("data"), &paths(&["a.mp4", "b/c.mp4"]))
+            .map_err(|error| error.to_string().replace(&table.display().to_string(), "T"))
+    }
+
+    #[test]
+    fn a_table_names_classes() {
+        let assigned = assign(
+            "class, path, note\nwalk, b/c.mp4, 1\n\"run, fast\", gone.mp4, 2\nwalk, b/c.mp4, 3\n",
+        )
+        .unwrap();
+        assert_eq!(
+            assigned,
+            Assigned {
+                classes: vec!["walk".to_string()],
+                labels: vec![None, Some(0)],
+                missing: paths(&["gone.mp4"]),
+            }
+        );
+    }
+
+    #[test]
+    fn bad_tables_are_errors() {
+        for (text, message) in [
+            ("path\na.mp4\n", "missing field `class`"),
+            ("path,class\na.mp4\n", "T: CSV error"),
+            (
+                "path,class\na.mp4,\n",
+                "T, line 2: the path or the class is empty",
+            ),
+            (
+                "path,class\na.mp4,x\na.mp4,y\n",
+                "T, line 3: a.mp4 is of the class y, but an earlier line says x",
+            ),
+        ] {
+            let error = assign(text).unwrap_err();
+            assert!(error.contains(message), "{error}");
+        }
+        let nowhere = Labels::Csv("nowhere.csv".into());
+        let error = nowhere.assign(Path::new("data"), &[]).unwrap_err();
+        assert!(error.to_string().starts_with("nowhere.csv: "), "{error}");
+    }
+}

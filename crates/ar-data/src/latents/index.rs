@@ -1,0 +1,179 @@
+//! The index of a folder of latents.
+
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::LatentError;
+
+/// What a folder of latents holds: `index.json`.
+///
+/// ```text
+/// FOLDER/index.json
+/// FOLDER/shard-00000-of-00008.safetensors      clips 0..clips_per_shard
+/// FOLDER/shard-00001-of-00008.safetensors      the next ones
+/// ```
+///
+/// All of it is known before the first clip is encoded. A shard appears when it is complete, so
+/// the shards that are there are those that need not be encoded again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LatentIndex {
+    /// Clips of the dataset. There are fewer latents if some clips could not be read.
+    pub clips: usize,
+    /// Clips of a shard; the last one may have fewer.
+    pub clips_per_shard: usize,
+    /// Names of the classes in the order of the labels; empty without labels.
+    pub classes: Vec<String>,
+    /// What the latents were made of and with, line by line.
+    pub source: Vec<String>,
+}
+
+impl LatentIndex {
+    /// Number of shards.
+    pub fn shards(&self) -> usize {
+        self.clips.div_ceil(self.clips_per_shard.max(1))
+    }
+
+    /// The clips of a shard.
+    pub fn clips_of(&self, shard: usize) -> Range<usize> {
+        let first = shard * self.clips_per_shard;
+        first..self.clips.min(first + self.clips_per_shard)
+    }
+
+    /// The file of a shard in `folder`.
+    pub fn shard_path(&self, folder: &Path, shard: usize) -> PathBuf {
+        folder.join(format!(
+            "shard-{shard:05}-of-{:05}.safetensors",
+            self.shards()
+        ))
+    }
+
+    /// Where the index of a folder is.
+    pub fn path(folder: &Path) -> PathBuf {
+        folder.join("index.json")
+    }
+
+    /// Reads the index of a folder, if it has one.
+    ///
+    /// # Errors
+    /// If it does not read, or says nonsense.
+    pub fn load(folder: &Path) -> Result<Option<Self>, LatentError> {
+        let path = Self::path(folder);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = fs::read_to_string(&path).map_err(LatentError::read(&path))?;
+        let index: Self = serde_json::from_str(&text).map_err(|source| LatentError::Index {
+            path: path.clone(),
+            message: source.to_string(),
+        })?;
+        if index.clips == 0 || index.clips_per_shard == 0 {
+            return Err(LatentError::Index {
+                path,
+                message: "clips and clips_per_shard must be at least 1".to_string(),
+            });
+        }
+        Ok(Some(index))
+    }
+
+    /// Writes the index into a folder, which is made if it is missing.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn save(&self, folder: &Path) -> Result<(), LatentError> {
+        let path = Self::path(folder);
+        let text = serde_json::to_string_pretty(self).expect("an index is text and numbers");
+        ar_files::write_atomically(&path, text.as_bytes()).map_err(|source| LatentError::Write {
+            path,
+            source: source.into(),
+        })
+    }
+
+    /// The first difference from another index of the same folder, in words.
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        let lines = |index: &Self| {
+            let mut lines = vec![
+                format!("clips = {}", index.clips),
+                format!("clips_per_shard = {}", index.clips_per_shard),
+                format!("classes = {}", index.classes.join(", ")),
+            ];
+            lines.extend(index.source.iter().cloned());
+            lines
+        };
+        let (ours, theirs) = (lines(self), lines(other));
+        let missing = |from: &[String], of: &[String]| {
+            let missing = of.iter().find(|line| !from.contains(line));
+            missing.map_or("nothing of it".to_string(), |line| format!("`{line}`"))
+        };
+        (ours != theirs).then(|| {
+            format!(
+                "{} here, {} there",
+                missing(&theirs, &ours),
+                missing(&ours, &theirs)
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn index() -> LatentIndex {
+        LatentIndex {
+            clips: 10,
+            clips_per_shard: 4,
+            classes: vec!["run".to_string()],
+            source: vec!["size = 64".to_string()],
+        }
+    }
+
+    #[test]
+    fn shards_share_the_clips() {
+        let index = index();
+        assert_eq!(index.shards(), 3);
+        let clips: Vec<_> = (0..3).map(|shard| index.clips_of(shard)).collect();
+        assert_eq!(clips, [0..4, 4..8, 8..10]);
+        assert_eq!(
+            index.shard_path(Path::new("x"), 2),
+            Path::new("x/shard-00002-of-00003.safetensors")
+        );
+    }
+
+    #[test]
+    fn an_index_reads_as_it_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("new");
+        assert_eq!(LatentIndex::load(&folder).unwrap(), None);
+        index().save(&folder).unwrap();
+        assert_eq!(LatentIndex::load(&folder).unwrap(), Some(index()));
+        for text in [
+            "",
+            "{\"clips\": 3}",
+            "{\"clips\":0,\"clips_per_shard\":1,\"classes\":[],\"source\":[]}",
+        ] {
+            fs::write(LatentIndex::path(&folder), text).unwrap();
+            let error = LatentIndex::load(&folder).unwrap_err().to_string();
+            assert!(error.contains("index.json: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn differences_are_named() {
+        assert_eq!(index().difference(&index()), None);
+        let mut other = index();
+        other.source = vec!["size = 32".to_string()];
+        assert_eq!(
+            index().difference(&other).unwrap(),
+            "`size = 64` here, `size = 32` there"
+        );
+        other.source.clear();
+        assert_eq!(
+            index().difference(&other).unwrap(),
+            "`size = 64` here, nothing of it there"
+        );
+    }
+}

@@ -1,0 +1,193 @@
+//! Videos to the frames that belong to a clip.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
+
+use ar_video::{Clip, Frame, VideoError, VideoReader, square_crop};
+
+use super::VideoFolderConfig;
+
+const MIB: usize = 1 << 20;
+
+/// What a video has to give.
+pub(super) struct Scan {
+    pub clips: usize,
+    /// The frames that belong to a clip, `[kept frames, size, size, 3]`, unless there was no room.
+    pub pixels: Option<Vec<u8>>,
+}
+
+/// Decodes videos on `workers` threads. The results are in the order of `paths`: a scan, or why
+/// the video gives no clip.
+pub(super) fn scan_all(
+    paths: &[PathBuf],
+    config: &VideoFolderConfig,
+    workers: usize,
+    mut progress: impl FnMut(usize, usize),
+) -> Vec<Result<Scan, String>> {
+    let room = Room(AtomicUsize::new(config.max_memory_mib.saturating_mul(MIB)));
+    let next = AtomicUsize::new(0);
+    let mut scans: Vec<_> = paths.iter().map(|_| None).collect();
+    thread::scope(|scope| {
+        let (sender, results) = mpsc::channel();
+        for _ in 0..workers.clamp(1, paths.len().max(1)) {
+            let (sender, room, next) = (sender.clone(), &room, &next);
+            scope.spawn(move || {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(path) = paths.get(index) else { break };
+                    let scan = scan(path, config, room);
+                    sender.send((index, scan)).expect("all results are awaited");
+                }
+            });
+        }
+        drop(sender);
+        for (done, (index, scan)) in results.into_iter().enumerate() {
+            scans[index] = Some(scan);
+            progress(done + 1, paths.len());
+        }
+    });
+    let scanned = |scan: Option<_>| scan.expect("every video is scanned");
+    scans.into_iter().map(scanned).collect()
+}
+
+/// Bytes that are left for frames.
+struct Room(AtomicUsize);
+
+impl Room {
+    fn take(&self, bytes: usize) -> bool {
+        let less = |left: usize| left.checked_sub(bytes);
+        let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
+        self.0.fetch_update(set, fetch, less).is_ok()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// The frames of a video that are kept, until there is no room for one.
+struct Kept<'a> {
+    room: &'a Room,
+    pixels: Option<Vec<u8>>,
+}
+
+impl Kept<'_> {
+    fn push(&mut self, frame: &Frame, size: usize) {
+        let Some(pixels) = &mut self.pixels else {
+            return;
+        };
+        if self.room.take(size * size * 3) {
+            pixels.extend_from_slice(square_crop(frame, size).rgb());
+        } else {
+            self.truncate(0);
+            self.pixels = None;
+        }
+    }
+
+    fn truncate(&mut self, bytes: usize) {
+        if let Some(pixels) = &mut self.pixels {
+            self.room.give_back(pixels.len().saturating_sub(bytes));
+            pixels.truncate(bytes);
+            pixels.shrink_to_fit();
+        }
+    }
+}
+
+/// Decodes a whole video and keeps the frames that belong to a clip while there is room.
+fn scan(path: &Path, config: &VideoFolderConfig, room: &Room) -> Result<Scan, String> {
+    let mut kept = Kept {
+        room,
+        pixels: Some(Vec::new()),
+    };
+    let frames = decode_into(&mut kept, path, config).map_err(|error| {
+        kept.truncate(0);
+        reason(&error, path)
+    })?;
+    let Some(rest) = frames.checked_sub(config.frames) else {
+        kept.truncate(0);
+        return Err(format!(
+            "it has {frames} frames, but a clip has {}",
+            config.frames
+        ));
+    };
+    let clips = rest / config.skip() + 1;
+    // A last clip that did not become whole is cut off.
+    let frames = (clips - 1) * stride(config) + config.frames;
+    kept.truncate(frames * config.size * config.size * 3);
+    Ok(Scan {
+        clips,
+        pixels: kept.pixels,
+    })
+}
+
+/// Returns the number of frames.
+fn decode_into(
+    kept: &mut Kept<'_>,
+    path: &Path,
+    config: &VideoFolderConfig,
+) -> Result<usize, VideoError> {
+    let mut frames = 0;
+    for frame in VideoReader::open(path)? {
+        let frame = frame?;
+        if frames % config.skip() < config.frames {
+            kept.push(&frame, config.size);
+        }
+        frames += 1;
+    }
+    Ok(frames)
+}
+
+/// The message of an error without the path before it.
+fn reason(error: &VideoError, path: &Path) -> String {
+    let message = error.to_string();
+    match message.strip_prefix(&format!("{}: ", path.display())) {
+        Some(reason) => reason.to_string(),
+        None => message,
+    }
+}
+
+/// Kept frames from the start of a clip to the start of the next one.
+fn stride(config: &VideoFolderConfig) -> usize {
+    config.skip().min(config.frames)
+}
+
+/// A clip out of the frames that were kept of its video.
+pub(super) fn kept_clip(pixels: &[u8], clip: usize, config: &VideoFolderConfig) -> Clip {
+    let bytes = config.size * config.size * 3;
+    let first = clip * stride(config);
+    let frames = pixels[first * bytes..(first + config.frames) * bytes].chunks(bytes);
+    let frame = |rgb: &[u8]| Frame::new(config.size, config.size, rgb.to_vec());
+    Clip::new(frames.map(frame).collect())
+}
+
+/// A clip that cannot be read though it could before.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ClipError {
+    #[error(transparent)]
+    Video(#[from] VideoError),
+    #[error("{}: the video has become shorter: it ends within its clip {clip}", path.display())]
+    Shorter { path: PathBuf, clip: usize },
+}
+
+/// A clip out of its video.
+pub(super) fn read_clip(
+    path: &Path,
+    clip: usize,
+    config: &VideoFolderConfig,
+) -> Result<Clip, ClipError> {
+    let reader = VideoReader::open_at(path, clip * config.skip())?;
+    let cropped = |frame: Result<Frame, _>| frame.map(|frame| square_crop(&frame, config.size));
+    let frames: Vec<Frame> = reader
+        .take(config.frames)
+        .map(cropped)
+        .collect::<Result<_, _>>()?;
+    if frames.len() < config.frames {
+        return Err(ClipError::Shorter {
+            path: path.to_path_buf(),
+            clip,
+        });
+    }
+    Ok(Clip::new(frames))
+}

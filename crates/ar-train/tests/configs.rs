@@ -1,0 +1,118 @@
+//! Every committed configuration can be used.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ar_model::ModelConfig;
+use ar_train::config::{DiffusionRun, LatentsRun, VaeRun, read_config};
+use serde::de::DeserializeOwned;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs")
+}
+
+fn read<C: DeserializeOwned>(path: &Path) -> C {
+    let text = fs::read_to_string(path).expect("a file");
+    read_config(&text, &[]).unwrap_or_else(|error| panic!("{}: {error:#}", path.display()))
+}
+
+/// The three stages of a dataset.
+fn stages(folder: &Path) -> (VaeRun, LatentsRun, DiffusionRun) {
+    let file = |stage: &str| folder.join(format!("{stage}.toml"));
+    (
+        read(&file("vae")),
+        read(&file("latents")),
+        read(&file("diffusion")),
+    )
+}
+
+#[test]
+fn the_stages_of_a_dataset_fit_together() {
+    let mut datasets = Vec::new();
+    for entry in fs::read_dir(root()).expect("a list") {
+        let path = entry.expect("an entry").path();
+        let name = path
+            .file_name()
+            .expect("a name")
+            .to_string_lossy()
+            .into_owned();
+        if !path.is_dir() {
+            let is_known = ["README.md", "published.toml"].contains(&name.as_str());
+            assert!(is_known, "{name} is read by no test");
+            continue;
+        }
+        let (vae, latents, diffusion) = stages(&path);
+        assert_eq!(vae.name, name);
+        assert_eq!(diffusion.name, name);
+        vae.vae
+            .validate()
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let config = ModelConfig {
+            diffusion: diffusion.diffusion.clone(),
+            conditioning: diffusion.conditioning.clone(),
+            transformer: Some(diffusion.transformer.clone()),
+            vae: Some(vae.vae.clone()),
+            ..ModelConfig::default()
+        };
+        config
+            .validate()
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+
+        assert_eq!(vae.run.out.join("model"), latents.vae, "{name}");
+        assert_eq!(latents.vae, diffusion.vae, "{name}");
+        assert_eq!(
+            Some(&latents.out),
+            diffusion.data.latents.as_ref(),
+            "{name}"
+        );
+        let sizes = |data: &ar_data::DataConfig| {
+            let shapes = data.shapes.as_ref().map(|c| (c.size, c.frames));
+            let mnist = data.moving_mnist.as_ref().map(|c| (c.size, c.frames));
+            let videos = data.videos.as_ref().map(|c| (c.size, c.frames));
+            shapes.or(mnist).or(videos).expect("a dataset of clips")
+        };
+        let size = vae.vae.image_size();
+        assert_eq!(sizes(&vae.data), (size, 1), "{name}");
+        let frames = diffusion.transformer.num_frames;
+        assert_eq!(sizes(&latents.data), (size, frames), "{name}");
+        datasets.push(name);
+    }
+    datasets.sort();
+    assert_eq!(
+        datasets,
+        [
+            "faceforensics",
+            "moving-mnist",
+            "shapes",
+            "sky-timelapse",
+            "taichi-hd",
+            "ucf101",
+            "videos"
+        ]
+    );
+}
+
+#[test]
+fn the_published_networks_are_those_of_the_published_datasets() {
+    let published: ModelConfig = fs::read_to_string(root().join("published.toml"))
+        .expect("a file")
+        .parse()
+        .expect("a model configuration");
+    // Distance of clips, learning rate, and norm that gradients are clipped to.
+    for (name, skip, learning_rate, clip_norm) in [
+        ("ucf101", 128, 1e-4, 0.1),
+        ("sky-timelapse", 1, 2e-4, 1.0),
+        ("taichi-hd", 64, 2e-4, 1.0),
+        ("faceforensics", 16, 1e-4, 0.1),
+    ] {
+        let (_, latents, diffusion) = stages(&root().join(name));
+        assert_eq!(latents.data.videos.expect(name).skip, Some(skip), "{name}");
+        assert_eq!(diffusion.optimizer.learning_rate, learning_rate, "{name}");
+        assert_eq!(diffusion.optimizer.clip_norm, clip_norm, "{name}");
+        assert_eq!(Some(diffusion.transformer), published.transformer, "{name}");
+        assert_eq!(diffusion.diffusion, published.diffusion, "{name}");
+        let classes = if name == "ucf101" { 101 } else { 0 };
+        assert_eq!(diffusion.conditioning.classes, classes, "{name}");
+        assert_eq!(latents.data.labels.is_some(), classes > 0, "{name}");
+    }
+}
