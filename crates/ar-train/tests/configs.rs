@@ -41,6 +41,10 @@ fn the_stages_of_a_dataset_fit_together() {
             assert!(is_known, "{name} is read by no test");
             continue;
         }
+        // Single stages with all their keys, which the presets' own tests read.
+        if name == "reference" {
+            continue;
+        }
         let (vae, latents, diffusion) = stages(&path);
         assert_eq!(vae.name, name);
         assert_eq!(diffusion.name, name);
