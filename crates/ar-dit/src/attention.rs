@@ -1,13 +1,14 @@
 use ar_ops::{
-    attention::{HeadNorm, attend, attend_packed, merge_heads, split_qkv},
+    attention::{HeadNorm, KeysValues, Mask, attend_cached, attend_packed},
     linear::{apply, linear},
+    position::Rotation,
 };
 use burn::module::Module;
 use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear};
-use burn::tensor::{Bool, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 
-use crate::causal::{Keep, Pass};
-use crate::{DitConfig, Rotations};
+use crate::DitConfig;
+use crate::causal::Pass;
 
 /// Multi-head self-attention with a fused query-key-value projection.
 /// Checkpoint keys `attn.qkv`, `attn.proj`, `attn.q_norm`, `attn.k_norm`.
@@ -39,23 +40,19 @@ impl Attention {
         }
     }
 
+    /// With a `rotation` the last tokens of the sequence turn; see [`attend_packed`].
+    ///
     /// # Shapes
     /// - `x` and output: `[batch, sequence, width]`
-    /// - `mask`: `[1, 1, sequence, sequence]`, `true` where hidden
     pub fn forward(
         &self,
         x: Tensor<3>,
-        mask: Option<Tensor<4, Bool>>,
-        rotations: &Rotations,
+        mask: Option<&Mask>,
+        rotation: Option<&Rotation>,
     ) -> Tensor<3> {
-        if let Rotations::None = rotations {
-            let qkv = apply(&self.qkv, x);
-            let output = attend_packed(qkv, self.num_heads, self.head_norms(), mask);
-            return apply(&self.proj, output);
-        }
-        let [q, k, v] = self.project(x);
-        let (q, k) = rotations.apply(q, k);
-        apply(&self.proj, merge_heads(attend(q, k, v, mask)))
+        let qkv = apply(&self.qkv, x);
+        let output = attend_packed(qkv, self.num_heads, self.head_norms(), rotation, mask);
+        apply(&self.proj, output)
     }
 
     /// Context attending to context alone, with its keys and values.
@@ -65,13 +62,16 @@ impl Attention {
     pub(crate) fn forward_context(
         &self,
         x: Tensor<3>,
-        rotations: &Rotations,
-    ) -> (Tensor<3>, KeyValues) {
-        let [q, k, v] = self.project(x);
-        let (q, k) = (rotations.context_queries(q), rotations.context_keys(k));
-        let output = attend(q, k.clone(), v.clone(), None);
-        let output = apply(&self.proj, merge_heads(output));
-        (output, KeyValues { keys: k, values: v })
+        rotation: Option<&Rotation>,
+    ) -> (Tensor<3>, KeysValues) {
+        let plain = match rotation {
+            Some(_) => 0,
+            None => x.dims()[1],
+        };
+        let qkv = apply(&self.qkv, x);
+        let keys_values = self.keys_values(qkv.clone(), rotation, plain);
+        let output = attend_packed(qkv, self.num_heads, self.head_norms(), rotation, None);
+        (apply(&self.proj, output), keys_values)
     }
 
     /// Video tokens attending to what is kept and to one another; their own keys and values are
@@ -82,27 +82,27 @@ impl Attention {
     pub(crate) fn forward_video(
         &self,
         x: Tensor<3>,
-        past: &mut KeyValues,
+        past: &mut KeysValues,
         pass: &Pass,
     ) -> Tensor<3> {
-        let [q, k, v] = self.project(x);
-        let q = pass.rotations.video_queries(q);
-        let mut all = past.append(pass.rotations.video_keys(k), v);
-        let output = attend(q, all.keys.clone(), all.values.clone(), pass.mask.clone());
-        if let Some(keep) = pass.keep {
-            all.keep(keep);
-            *past = all;
+        let qkv = apply(&self.qkv, x);
+        let (rotation, mask) = (pass.rotation.as_ref(), pass.mask.as_ref());
+        let output = attend_cached(qkv.clone(), past, self.head_norms(), rotation, mask);
+        if let Some(keep) = &pass.keep {
+            let new = (!keep.new.is_empty()).then(|| {
+                let qkv = qkv.narrow(1, keep.new.start, keep.new.len());
+                let rotation = pass.rotation.as_ref();
+                let rotation = rotation.map(|rotation| rotation.narrow(keep.new.clone()));
+                self.keys_values(qkv, rotation.as_ref(), 0)
+            });
+            *past = past.advance(keep.context, keep.dropped, new);
         }
-        apply(&self.proj, merge_heads(output))
+        apply(&self.proj, output)
     }
 
-    /// Queries, keys and values, `[batch, heads, sequence, head_dim]`.
-    fn project(&self, x: Tensor<3>) -> [Tensor<4>; 3] {
-        let [q, k, v] = split_qkv(apply(&self.qkv, x), self.num_heads);
-        match self.head_norms() {
-            Some([q_norm, k_norm]) => [q_norm.apply(q), k_norm.apply(k), v],
-            None => [q, k, v],
-        }
+    fn keys_values(&self, qkv: Tensor<3>, rotation: Option<&Rotation>, plain: usize) -> KeysValues {
+        let norm = self.head_norms().map(|[_, k_norm]| k_norm);
+        KeysValues::new(qkv, self.num_heads, norm, rotation, plain)
     }
 
     /// The norms of queries and keys.
@@ -114,43 +114,6 @@ impl Attention {
         match (&self.q_norm, &self.k_norm) {
             (Some(q), Some(k)) => Some([norm(q), norm(k)]),
             _ => None,
-        }
-    }
-}
-
-/// Keys and values of one block, `[batch, heads, sequence, channels]`, context first.
-#[derive(Clone, Debug)]
-pub(crate) struct KeyValues {
-    keys: Tensor<4>,
-    values: Tensor<4>,
-}
-
-impl KeyValues {
-    fn append(&self, keys: Tensor<4>, values: Tensor<4>) -> Self {
-        Self {
-            keys: Tensor::cat(vec![self.keys.clone(), keys], 2),
-            values: Tensor::cat(vec![self.values.clone(), values], 2),
-        }
-    }
-
-    #[cfg(test)]
-    pub fn tokens(&self) -> usize {
-        assert_eq!(self.keys.dims()[2], self.values.dims()[2]);
-        self.keys.dims()[2]
-    }
-
-    pub fn keep(&mut self, keep: Keep) {
-        for tensor in [&mut self.keys, &mut self.values] {
-            let all = tensor.clone();
-            let context = all.clone().narrow(2, 0, keep.context);
-            *tensor = if keep.video == 0 {
-                context
-            } else {
-                // A copy even where a view would do: appending to a view is slow, and every pass
-                // to come appends to what is kept.
-                let video = all.narrow(2, keep.context + keep.skipped, keep.video);
-                Tensor::cat(vec![context, video], 2)
-            };
         }
     }
 }

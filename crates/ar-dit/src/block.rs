@@ -1,14 +1,15 @@
 use ar_ops::{
+    attention::{KeysValues, Mask},
     linear::{apply, linear},
     norm::{gated_residual, layer_norm, layer_norm_modulate, modulate},
+    position::Rotation,
 };
 use burn::module::Module;
 use burn::nn::{Initializer, Linear};
-use burn::tensor::{Bool, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 
-use crate::attention::KeyValues;
 use crate::causal::Pass;
-use crate::{Attention, DitConfig, MergeMode, Mlp, Rotations};
+use crate::{Attention, DitConfig, MergeMode, Mlp};
 
 const NORM_EPSILON: f64 = 1e-6;
 
@@ -71,19 +72,18 @@ impl Block {
 
     /// # Shapes
     /// - `conditioning`: `[batch, frames, width]`, SiLU of the timestep embeddings
-    /// - `mask`: `[1, 1, sequence, sequence]`, `true` where hidden
     pub fn forward(
         &self,
         tokens: Tokens,
         conditioning: Tensor<3>,
-        mask: Option<Tensor<4, Bool>>,
-        rotations: &Rotations,
+        mask: Option<&Mask>,
+        rotation: Option<&Rotation>,
     ) -> Tokens {
         let [msa, mlp] = self.modulation(conditioning);
 
         let (residual, input) = self.enter(tokens, &msa);
         let video = input.video.dims();
-        let output = Tokens::split(self.attn.forward(input.join(), mask, rotations), video);
+        let output = Tokens::split(self.attn.forward(input.join(), mask, rotation), video);
         let tokens = self.leave(residual, output, &msa);
 
         let (residual, input) = self.enter(tokens, &mlp);
@@ -101,10 +101,10 @@ impl Block {
     pub(crate) fn forward_context(
         &self,
         context: Tensor<3>,
-        rotations: &Rotations,
-    ) -> (Tensor<3>, KeyValues) {
+        rotation: Option<&Rotation>,
+    ) -> (Tensor<3>, KeysValues) {
         let (residual, input) = self.enter_context(context);
-        let (output, keys_values) = self.attn.forward_context(input, rotations);
+        let (output, keys_values) = self.attn.forward_context(input, rotation);
         let (residual, input) = self.enter_context(residual + output);
         (residual + self.mlp.forward(input), keys_values)
     }
@@ -118,7 +118,7 @@ impl Block {
         &self,
         video: Tensor<4>,
         conditioning: Tensor<3>,
-        past: &mut KeyValues,
+        past: &mut KeysValues,
         pass: &Pass,
     ) -> Tensor<4> {
         let [msa, mlp] = self.modulation(conditioning);

@@ -1,14 +1,20 @@
-use ar_ops::{attention::hidden_mask, linear::apply, norm::layer_norm};
-use burn::tensor::{Bool, Device, Int, Tensor, activation::silu, assert_shape};
+use std::ops::Range;
 
-use crate::attention::KeyValues;
+use ar_ops::{
+    attention::{KeysValues, Mask},
+    linear::apply,
+    norm::layer_norm,
+    position::Rotation,
+};
+use burn::tensor::{Device, Int, Tensor, activation::silu, assert_shape};
+
 use crate::{Dit, Positions};
 
 /// Keys and values that frames to come will attend to: those of the context and of finished
 /// frames, block by block. They belong to one batch of videos under one context.
 #[derive(Clone, Debug)]
 pub struct KeyValueCache {
-    blocks: Vec<KeyValues>,
+    blocks: Vec<KeysValues>,
     /// Number of the frame that comes next.
     next: usize,
     /// How many frames before it are kept.
@@ -24,18 +30,19 @@ impl KeyValueCache {
 
 /// What the blocks share in one pass over new frames.
 pub(crate) struct Pass {
-    pub mask: Option<Tensor<4, Bool>>,
-    pub rotations: crate::Rotations,
+    pub mask: Option<Mask>,
+    pub rotation: Option<Rotation>,
     pub keep: Option<Keep>,
 }
 
-/// Which keys of `[context, kept frames, new frames]` are kept, in tokens: the context, then so
-/// many after those skipped.
-#[derive(Clone, Copy, Debug)]
+/// Which keys of `[context, kept frames, new frames]` are kept, in tokens.
+#[derive(Clone, Debug)]
 pub(crate) struct Keep {
     pub context: usize,
-    pub skipped: usize,
-    pub video: usize,
+    /// Of the kept frames, those that no frame to come will see.
+    pub dropped: usize,
+    /// Of the new frames.
+    pub new: Range<usize>,
 }
 
 /// A network in which a frame depends on itself and earlier frames alone, so that keys and values
@@ -67,11 +74,11 @@ impl<'a> CausalDit<'a> {
         let [batch, ..] = context.dims();
         assert_shape!(context, [batch, config.context_tokens, config.context_dim]);
         // The context's part is the same for all frames.
-        let rotations = self.0.positions.rotations(config, 0..1, &context.device());
+        let rotation = self.0.positions.of_context(config, &context.device());
         let mut stream = apply(&self.0.c_embedder, context);
         let mut blocks = Vec::with_capacity(self.0.blocks.len());
         for block in &self.0.blocks {
-            let (next, keys_values) = block.forward_context(stream, &rotations);
+            let (next, keys_values) = block.forward_context(stream, rotation.as_ref());
             stream = next;
             blocks.push(keys_values);
         }
@@ -84,13 +91,9 @@ impl<'a> CausalDit<'a> {
 
     /// Forgets all frames, so that positions count from the next one.
     pub fn clear(&self, cache: &mut KeyValueCache) {
-        let keep = Keep {
-            context: self.0.config().context_tokens,
-            skipped: 0,
-            video: 0,
-        };
+        let context = self.0.config().context_tokens;
         for block in &mut cache.blocks {
-            block.keep(keep);
+            *block = block.advance(context, block.tokens() - context, None);
         }
         (cache.next, cache.frames) = (0, 0);
     }
@@ -130,13 +133,14 @@ impl<'a> CausalDit<'a> {
         let device = x.device();
         // A later frame sees the `num_frames - 1` before it.
         let kept = (cache.frames + finished).min(config.num_frames - 1);
+        let new = finished - finished.min(kept)..finished;
         let pass = Pass {
             mask: self.mask(cache.frames, frames, &device),
-            rotations: dit.positions.rotations(config, numbers.clone(), &device),
+            rotation: dit.positions.of_video(config, numbers.clone(), &device),
             keep: (finished > 0).then_some(Keep {
                 context: config.context_tokens,
-                skipped: (cache.frames + finished - kept) * tokens,
-                video: kept * tokens,
+                dropped: (cache.frames + new.len() - kept) * tokens,
+                new: new.start * tokens..new.end * tokens,
             }),
         };
         let mut video = dit.positions.add(apply(&dit.x_embedder, x), numbers);
@@ -149,22 +153,22 @@ impl<'a> CausalDit<'a> {
         apply(&dit.final_layer, layer_norm(video, 1e-6))
     }
 
-    /// What the new frames do not see of `[context, kept frames, new frames]`,
-    /// `[1, 1, new tokens, all tokens]`; `None` where they see everything.
-    fn mask(&self, kept: usize, frames: usize, device: &Device) -> Option<Tensor<4, Bool>> {
+    /// What the new frames do not see of `[context, kept frames, new frames]`; `None` where they
+    /// see everything.
+    fn mask(&self, kept: usize, frames: usize, device: &Device) -> Option<Mask> {
         if frames == 1 {
             return None; // The frames kept are those that the next one sees.
         }
         let config = self.0.config();
-        let tokens = config.tokens_per_frame;
         let visible = |query: usize, key: usize| {
-            let query = kept + query / tokens;
-            key.checked_sub(config.context_tokens)
-                .map(|key| key / tokens)
-                .is_none_or(|key| config.causal_mask.sees(query, key, config.num_frames))
+            key.checked_sub(1).is_none_or(|key| {
+                let mask = config.causal_mask;
+                mask.sees(kept + query, key, config.num_frames)
+            })
         };
-        let keys = config.context_tokens + (kept + frames) * tokens;
-        Some(hidden_mask(frames * tokens, keys, visible, device))
+        let mut keys = vec![config.tokens_per_frame; 1 + kept + frames];
+        keys[0] = config.context_tokens;
+        Some(Mask::new(&keys[1 + kept..], &keys, visible, device))
     }
 }
 

@@ -27,7 +27,7 @@ impl Dit {
         let [_, frames, tokens, _] = x.dims();
         let config = self.config();
         let surroundings = |device| {
-            let rotations = self.positions.rotations(config, 0..frames, &device);
+            let rotation = self.positions.of_sequence(config, 0..frames, &device);
             let mask = config.causal_mask.hidden(
                 config.context_tokens,
                 frames,
@@ -35,7 +35,7 @@ impl Dit {
                 config.num_frames,
                 &device,
             );
-            (rotations, mask)
+            (rotation, mask)
         };
 
         let video = self.positions.add(apply(&self.x_embedder, x), 0..frames);
@@ -47,14 +47,14 @@ impl Dit {
             context: context.clone().inner(),
             video: video.clone().inner(),
         };
-        let (rotations, mask) = surroundings(stream.video.device());
+        let (rotation, mask) = surroundings(stream.video.device());
         let mut inputs = Vec::with_capacity(self.blocks.len());
         for block in &self.blocks {
             inputs.push(stream.clone());
             let conditioning = conditioning.clone().inner();
             stream = block
                 .valid()
-                .forward(stream, conditioning, mask.clone(), &rotations);
+                .forward(stream, conditioning, mask.as_ref(), rotation.as_ref());
         }
 
         let output = leaf(stream.video);
@@ -63,7 +63,7 @@ impl Dit {
         let mut of_video = output.grad_remove(&mut gradients);
         collect(gradients);
 
-        let (rotations, mask) = surroundings(video.device());
+        let (rotation, mask) = surroundings(video.device());
         let mut of_context = None;
         let mut of_conditioning = None;
         for (block, input) in self.blocks.iter().zip(inputs).rev() {
@@ -72,7 +72,12 @@ impl Dit {
                 video: leaf(input.video),
             };
             let modulating = leaf(conditioning.clone().inner());
-            let output = block.forward(input.clone(), modulating.clone(), mask.clone(), &rotations);
+            let output = block.forward(
+                input.clone(),
+                modulating.clone(),
+                mask.as_ref(),
+                rotation.as_ref(),
+            );
             let Some(mut gradients) = backward([
                 product(output.video, of_video),
                 product(output.context, of_context),

@@ -39,7 +39,6 @@ mod mask;
 mod mlp;
 mod model;
 mod positions;
-mod rotations;
 #[cfg(test)]
 mod testing;
 mod timestep;
@@ -52,5 +51,4 @@ pub use mask::CausalMask;
 pub use mlp::Mlp;
 pub use model::Dit;
 pub use positions::Positions;
-pub use rotations::Rotations;
 pub use timestep::TimestepEmbedder;

@@ -1,5 +1,5 @@
-use ar_ops::attention::hidden_mask;
-use burn::tensor::{Bool, Device, Tensor};
+use ar_ops::attention::Mask;
+use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 /// Which tokens see which in attention, over the sequence `[context, frame 0, frame 1, ..]`.
@@ -19,12 +19,9 @@ pub enum CausalMask {
 }
 
 impl CausalMask {
-    /// The mask over `context_tokens + frames * tokens_per_frame` positions, `true` where hidden;
-    /// `None` where everything is visible. Under the causal masks a frame sees itself and the
-    /// `window - 1` frames before it.
-    ///
-    /// # Shapes
-    /// - output: `[1, 1, sequence, sequence]`
+    /// The mask over `context_tokens + frames * tokens_per_frame` positions; `None` where
+    /// everything is visible. Under the causal masks a frame sees itself and the `window - 1`
+    /// frames before it.
     pub fn hidden(
         self,
         context_tokens: usize,
@@ -32,24 +29,21 @@ impl CausalMask {
         tokens_per_frame: usize,
         window: usize,
         device: &Device,
-    ) -> Option<Tensor<4, Bool>> {
+    ) -> Option<Mask> {
         let context_sees_video = match self {
             Self::None => return None,
             Self::TemporalCausal => false,
             Self::VideoTemporalCausal => true,
         };
-        let frame = |position: usize| {
-            position
-                .checked_sub(context_tokens)
-                .map(|token| token / tokens_per_frame)
-        };
-        let visible = |query, key| match (frame(query), frame(key)) {
+        // The context is the group before frame 0.
+        let visible = |query: usize, key: usize| match (query.checked_sub(1), key.checked_sub(1)) {
             (_, None) => true,
             (None, Some(_)) => context_sees_video,
             (Some(query), Some(key)) => self.sees(query, key, window),
         };
-        let sequence = context_tokens + frames * tokens_per_frame;
-        Some(hidden_mask(sequence, sequence, visible, device))
+        let mut groups = vec![tokens_per_frame; 1 + frames];
+        groups[0] = context_tokens;
+        Some(Mask::new(&groups, &groups, visible, device))
     }
 
     /// Whether frame `query` sees frame `key`.

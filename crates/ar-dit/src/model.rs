@@ -104,7 +104,7 @@ impl Dit {
         let device = x.device();
 
         let numbers = first..first + frames;
-        let rotations = self.positions.rotations(config, numbers.clone(), &device);
+        let rotation = self.positions.of_sequence(config, numbers.clone(), &device);
         let video = apply(&self.x_embedder, x); // [batch, frames, tokens, width]
         let mut stream = Tokens {
             context: apply(&self.c_embedder, context),
@@ -119,7 +119,12 @@ impl Dit {
             &device,
         );
         for block in &self.blocks {
-            stream = block.forward(stream, conditioning.clone(), mask.clone(), &rotations);
+            stream = block.forward(
+                stream,
+                conditioning.clone(),
+                mask.as_ref(),
+                rotation.as_ref(),
+            );
         }
         apply(&self.final_layer, layer_norm(stream.video, 1e-6))
     }

@@ -1,10 +1,10 @@
 use std::ops::Range;
 
-use ar_ops::position::{FrameRotary, Rotary, SinCosTable};
+use ar_ops::position::{FrameRotary, Rotary, Rotation, SinCosTable};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::{DitConfig, Rotations};
+use crate::DitConfig;
 
 /// How the network knows where a token stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,23 +80,50 @@ impl PositionTables {
         }
     }
 
-    /// The rotations of context and `frames`.
-    pub fn rotations(
+    /// How the sequence of context and `frames` turns.
+    pub fn of_sequence(
         &self,
         config: &DitConfig,
         frames: Range<usize>,
         device: &Device,
-    ) -> Rotations {
+    ) -> Option<Rotation> {
         match self {
-            Self::SinCos(_) => Rotations::None,
             Self::Rotary(rotary) => {
-                let token = |frame| config.context_tokens + frame * config.tokens_per_frame;
-                Rotations::All {
-                    context: rotary.at(0..token(0), device),
-                    video: rotary.at(token(frames.start)..token(frames.end), device),
-                }
+                assert_eq!(frames.start, 0, "positions in the window");
+                Some(rotary.at(0..token(config, frames.end), device))
             }
-            Self::FrameRotary { rotary, .. } => Rotations::Video(rotary.at(frames, device)),
+            _ => self.of_video(config, frames, device),
         }
     }
+
+    /// How the context turns.
+    pub fn of_context(&self, config: &DitConfig, device: &Device) -> Option<Rotation> {
+        match self {
+            Self::Rotary(rotary) => Some(rotary.at(0..token(config, 0), device)),
+            // A turned query would tell its absolute frame.
+            Self::SinCos(_) | Self::FrameRotary { .. } => None,
+        }
+    }
+
+    /// How the tokens of `frames` turn.
+    pub fn of_video(
+        &self,
+        config: &DitConfig,
+        frames: Range<usize>,
+        device: &Device,
+    ) -> Option<Rotation> {
+        match self {
+            Self::SinCos(_) => None,
+            Self::Rotary(rotary) => {
+                let tokens = token(config, frames.start)..token(config, frames.end);
+                Some(rotary.at(tokens, device))
+            }
+            Self::FrameRotary { rotary, .. } => Some(rotary.at(frames, device)),
+        }
+    }
+}
+
+/// The place of a frame's first token in the sequence of context and window.
+fn token(config: &DitConfig, frame: usize) -> usize {
+    config.context_tokens + frame * config.tokens_per_frame
 }

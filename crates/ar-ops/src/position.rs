@@ -1,6 +1,7 @@
 //! Positions: sine-cosine tables, timestep embeddings and rotary embeddings.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
@@ -65,8 +66,7 @@ pub fn timestep_embedding(timesteps: Tensor<2, Int>, width: usize) -> Tensor<3> 
 /// sequence to a device.
 #[derive(Clone, Debug)]
 pub struct Rotary {
-    half: usize,
-    angles: Vec<f64>,
+    angles: Angles,
 }
 
 impl Rotary {
@@ -76,18 +76,14 @@ impl Rotary {
     /// If `head_dim` is odd.
     pub fn new(positions: usize, head_dim: usize) -> Self {
         assert_eq!(head_dim % 2, 0, "rotary pairs need an even head size");
-        let frequencies = rotary_frequencies(head_dim);
-        let angles = (0..positions).flat_map(|p| frequencies.iter().map(move |f| p as f64 * f));
         Self {
-            half: head_dim / 2,
-            angles: angles.collect(),
+            angles: Angles::new(0..positions, &rotary_frequencies(head_dim)),
         }
     }
 
     /// The rotation of some of the table's positions.
     pub fn at(&self, positions: Range<usize>, device: &Device) -> Rotation {
-        let angles = &self.angles[positions.start * self.half..positions.end * self.half];
-        Rotation::new(angles, self.half, device)
+        Rotation::new(self.angles.rows(positions), device)
     }
 }
 
@@ -98,8 +94,9 @@ impl Rotary {
 /// Frames are numbered without end: their angles are computed when they are asked for.
 #[derive(Clone, Debug)]
 pub struct FrameRotary {
-    tokens: usize,
     frequencies: Vec<f64>,
+    /// Those of the tokens of a frame.
+    tokens: Angles,
 }
 
 impl FrameRotary {
@@ -109,25 +106,17 @@ impl FrameRotary {
     /// If `head_dim` is not divisible by 4.
     pub fn new(tokens: usize, head_dim: usize) -> Self {
         assert_eq!(head_dim % 4, 0, "two halves of pairs need a multiple of 4");
+        let frequencies = rotary_frequencies(head_dim / 2);
         Self {
-            tokens,
-            frequencies: rotary_frequencies(head_dim / 2),
+            tokens: Angles::new(0..tokens, &frequencies),
+            frequencies,
         }
     }
 
     /// The rotation of the sequence of all tokens of `frames`.
     pub fn at(&self, frames: Range<usize>, device: &Device) -> Rotation {
-        let pairs = self.frequencies.len();
-        let mut angles = Vec::with_capacity(frames.len() * self.tokens * 2 * pairs);
-        for frame in frames {
-            for token in 0..self.tokens {
-                for position in [frame, token] {
-                    // In f64, in which products of any frame's number are good to all of f32.
-                    angles.extend(self.frequencies.iter().map(|f| position as f64 * f));
-                }
-            }
-        }
-        Rotation::new(&angles, 2 * pairs, device)
+        let frames = Angles::new(frames, &self.frequencies);
+        Rotation::new(frames.with_each(&self.tokens), device)
     }
 }
 
@@ -138,9 +127,64 @@ fn rotary_frequencies(channels: usize) -> Vec<f64> {
         .collect()
 }
 
-/// The rotary rotation of one sequence, on a device.
+/// Cosines and sines of the angles by which the pairs of every row of a sequence turn.
+#[derive(Clone, Debug)]
+pub(crate) struct Angles {
+    pub pairs: usize,
+    /// `[rows, pairs]`
+    pub cos: Vec<f32>,
+    /// `[rows, pairs]`
+    pub sin: Vec<f32>,
+}
+
+impl Angles {
+    /// Positions times frequencies.
+    fn new(positions: Range<usize>, frequencies: &[f64]) -> Self {
+        // In f64, in which products of any frame's number are good to all of f32.
+        let angles = positions.flat_map(|p| frequencies.iter().map(move |f| p as f64 * f));
+        let (cos, sin) = angles
+            .map(|angle| (angle.cos() as f32, angle.sin() as f32))
+            .unzip();
+        Self {
+            pairs: frequencies.len(),
+            cos,
+            sin,
+        }
+    }
+
+    /// Every row here before every row of `inner`, pairs side by side.
+    fn with_each(&self, inner: &Self) -> Self {
+        let join = |outer: &[f32], rows: &[f32]| {
+            let mut joined = Vec::with_capacity(2 * outer.len() * rows.len() / inner.pairs);
+            for outer in outer.chunks_exact(self.pairs) {
+                for inner in rows.chunks_exact(inner.pairs) {
+                    joined.extend_from_slice(outer);
+                    joined.extend_from_slice(inner);
+                }
+            }
+            joined
+        };
+        Self {
+            pairs: self.pairs + inner.pairs,
+            cos: join(&self.cos, &inner.cos),
+            sin: join(&self.sin, &inner.sin),
+        }
+    }
+
+    fn rows(&self, rows: Range<usize>) -> Self {
+        let values = rows.start * self.pairs..rows.end * self.pairs;
+        Self {
+            pairs: self.pairs,
+            cos: self.cos[values.clone()].to_vec(),
+            sin: self.sin[values].to_vec(),
+        }
+    }
+}
+
+/// The rotary rotation of one sequence. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Rotation {
+    angles: Arc<Angles>,
     /// `cos | cos` of each pair, `[1, 1, sequence, head_dim]`.
     cos: Tensor<4>,
     /// `-sin | sin` of each pair, `[1, 1, sequence, head_dim]`.
@@ -148,23 +192,32 @@ pub struct Rotation {
 }
 
 impl Rotation {
-    /// The rotation by `angles`, `[sequence, pairs]` of them.
-    fn new(angles: &[f64], pairs: usize, device: &Device) -> Self {
-        let shape = [1, 1, angles.len() / pairs, 2 * pairs];
-        let table = |pair: fn(f64) -> [f64; 2]| {
-            let values = angles.iter().flat_map(|&angle| pair(angle));
-            let values: Vec<f32> = values.map(|value| value as f32).collect();
+    fn new(angles: Angles, device: &Device) -> Self {
+        let shape = [1, 1, angles.cos.len() / angles.pairs, 2 * angles.pairs];
+        let table = |values: &[f32], pair: fn(f32) -> [f32; 2]| {
+            let values: Vec<f32> = values.iter().flat_map(|&value| pair(value)).collect();
             Tensor::from_data(TensorData::new(values, shape), device)
         };
         Self {
-            cos: table(|angle| [angle.cos(), angle.cos()]),
-            sin: table(|angle| [-angle.sin(), angle.sin()]),
+            cos: table(&angles.cos, |cos| [cos, cos]),
+            sin: table(&angles.sin, |sin| [-sin, sin]),
+            angles: Arc::new(angles),
         }
     }
 
     /// Length of the sequence that it rotates.
     pub fn positions(&self) -> usize {
         self.cos.dims()[2]
+    }
+
+    /// The rotation of some of its positions.
+    pub fn narrow(&self, positions: Range<usize>) -> Self {
+        Self::new(self.angles.rows(positions), &self.cos.device())
+    }
+
+    #[cfg(feature = "flex")]
+    pub(crate) fn angles(&self) -> Arc<Angles> {
+        Arc::clone(&self.angles)
     }
 
     /// Rotates queries or keys.

@@ -1,10 +1,10 @@
 use ar_ops::{
-    attention::{attend, merge_heads, split_heads},
+    attention::{Mask, attend, merge_heads, split_heads},
     linear::linear,
 };
 use burn::module::Module;
 use burn::nn::{Initializer, Linear};
-use burn::tensor::{Bool, Device, Tensor, module};
+use burn::tensor::{Device, Tensor, module};
 
 use crate::ArVaeConfig;
 
@@ -48,8 +48,7 @@ impl MultiheadAttention {
     ///
     /// # Shapes
     /// - `x` and output: `[batch, sequence, width]`
-    /// - `mask`: `[1, 1, sequence, sequence]`, `true` where hidden
-    pub fn forward(&self, x: Tensor<3>, mask: Option<Tensor<4, Bool>>) -> Tensor<3> {
+    pub fn forward(&self, x: Tensor<3>, mask: Option<&Mask>) -> Tensor<3> {
         let [q, k, v] = self
             .in_proj
             .forward(x)
@@ -63,13 +62,12 @@ impl MultiheadAttention {
     ///
     /// # Shapes
     /// - `query` and output: `[batch, queries, width]`; `key`, `value`: `[batch, keys, width]`
-    /// - `mask`: `[1, 1, queries, keys]`, `true` where hidden
     pub fn cross(
         &self,
         query: Tensor<3>,
         key: Tensor<3>,
         value: Tensor<3>,
-        mask: Option<Tensor<4, Bool>>,
+        mask: Option<&Mask>,
     ) -> Tensor<3> {
         let width = query.dims()[2];
         let weight = self.in_proj.weight.val();
@@ -85,7 +83,7 @@ impl MultiheadAttention {
         )
     }
 
-    fn attend(&self, qkv: [Tensor<3>; 3], mask: Option<Tensor<4, Bool>>) -> Tensor<3> {
+    fn attend(&self, qkv: [Tensor<3>; 3], mask: Option<&Mask>) -> Tensor<3> {
         let [q, k, v] = qkv.map(|x| split_heads(x, self.heads));
         self.out_proj.forward(merge_heads(attend(q, k, v, mask)))
     }

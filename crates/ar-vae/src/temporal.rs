@@ -1,4 +1,4 @@
-use ar_ops::attention::hidden_mask;
+use ar_ops::attention::Mask;
 use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig};
 use burn::tensor::{Device, Tensor};
@@ -27,7 +27,8 @@ impl FineTemporalBlock {
     /// - `patches` and output: `[batch, frames, patches, width]`
     pub fn forward(&self, patches: Tensor<4>) -> Tensor<4> {
         let [batch, frames, count, width] = patches.dims();
-        let causal = hidden_mask(frames, frames, |query, key| key <= query, &patches.device());
+        let each = vec![1; frames];
+        let causal = Mask::new(&each, &each, |query, key| key <= query, &patches.device());
         let over_time = self.ln_1.forward(patches.clone()).swap_dims(1, 2).reshape([
             batch * count,
             frames,
@@ -35,7 +36,7 @@ impl FineTemporalBlock {
         ]);
         let update = self
             .attn
-            .forward(over_time, Some(causal))
+            .forward(over_time, Some(&causal))
             .reshape([batch, count, frames, width])
             .swap_dims(1, 2);
         patches + update
@@ -70,8 +71,8 @@ impl CoarseTemporalBlock {
     ///   of every frame being its latent tokens
     pub fn forward(&self, tokens: Tensor<4>, latents: usize) -> Tensor<4> {
         let [batch, frames, count, width] = tokens.dims();
-        let visible = |query, key| key / latents <= query / count;
-        let mask = hidden_mask(frames * count, frames * latents, visible, &tokens.device());
+        let (queries, keys) = (vec![count; frames], vec![latents; frames]);
+        let mask = Mask::new(&queries, &keys, |query, key| key <= query, &tokens.device());
         let memory = tokens.clone().narrow(2, count - latents, latents).reshape([
             batch,
             frames * latents,
@@ -82,7 +83,7 @@ impl CoarseTemporalBlock {
             self.ln_q.forward(query),
             self.ln_k.forward(memory.clone()),
             self.ln_v.forward(memory),
-            Some(mask),
+            Some(&mask),
         );
         tokens + update.reshape([batch, frames, count, width])
     }

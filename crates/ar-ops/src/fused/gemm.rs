@@ -1,5 +1,7 @@
 //! Matrix products on slices.
 
+use std::ops::Range;
+
 use gemm::{Parallelism, gemm};
 
 /// A matrix in row-major order, or the transpose of one.
@@ -25,6 +27,18 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    /// `rows` rows of `columns` values, `row_stride` apart.
+    pub fn strided(values: &'a [f32], [rows, columns]: [usize; 2], row_stride: usize) -> Self {
+        let end = rows.saturating_sub(1) * row_stride + columns;
+        Self {
+            values: &values[..end],
+            rows,
+            columns,
+            row_stride,
+            column_stride: 1,
+        }
+    }
+
     pub fn transposed(self) -> Self {
         Self {
             rows: self.columns,
@@ -36,17 +50,50 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// `output = a b`, or `output += a b` if `accumulate`; `output` is in row-major order.
-pub fn multiply(a: Matrix, b: Matrix, output: &mut [f32], accumulate: bool) {
-    assert_eq!(
-        output.len(),
-        a.rows * b.columns,
-        "{} x {}",
-        a.rows,
-        b.columns
-    );
-    // SAFETY: `output` holds a value for every row of `a` and column of `b`, all initialised.
-    unsafe { product_at(a, b, output.as_mut_ptr(), accumulate, Parallelism::None) }
+/// Some columns of a matrix in row-major order, to write to.
+pub struct ColumnsMut<'a> {
+    values: &'a mut [f32],
+    rows: usize,
+    columns: Range<usize>,
+    row_stride: usize,
+}
+
+impl<'a> ColumnsMut<'a> {
+    /// All of the `columns` columns of the matrix whose rows `values` holds one after the other.
+    pub fn all(values: &'a mut [f32], columns: usize) -> Self {
+        Self::some(values, columns, 0..columns)
+    }
+
+    /// `some` of the `columns` columns of such a matrix.
+    pub fn some(values: &'a mut [f32], columns: usize, some: Range<usize>) -> Self {
+        assert_eq!(values.len() % columns, 0, "{} by {columns}", values.len());
+        assert!(some.end <= columns, "{some:?} of {columns}");
+        Self {
+            rows: values.len() / columns,
+            values,
+            columns: some,
+            row_stride: columns,
+        }
+    }
+}
+
+/// `output = a b`, or `output += a b` if `accumulate`.
+pub fn multiply(a: Matrix, b: Matrix, output: ColumnsMut, accumulate: bool) {
+    let ColumnsMut {
+        values,
+        rows,
+        columns,
+        row_stride,
+    } = output;
+    let shape = [a.rows, b.columns];
+    assert_eq!(shape, [rows, columns.len()], "output");
+    if values.is_empty() {
+        return;
+    }
+    let output = values[columns.start..].as_mut_ptr();
+    // SAFETY: `values` holds `rows` rows of `row_stride` values, all initialised, of which `columns`
+    // are no more than a row has.
+    unsafe { product_at(a, b, (output, row_stride), accumulate, Parallelism::None) }
 }
 
 /// `a b` in row-major order, computed on all cores.
@@ -58,7 +105,13 @@ pub fn product(a: Matrix, b: Matrix) -> Vec<f32> {
     // SAFETY: there is room for a value for every row of `a` and column of `b`, and the product
     // writes all of them without reading any.
     unsafe {
-        product_at(a, b, output.as_mut_ptr(), false, all_cores(a, b));
+        product_at(
+            a,
+            b,
+            (output.as_mut_ptr(), b.columns),
+            false,
+            all_cores(a, b),
+        );
         output.set_len(len);
     }
     output
@@ -73,8 +126,16 @@ pub fn add_product(a: Matrix, b: Matrix, output: &mut [f32]) {
         a.rows,
         b.columns
     );
-    // SAFETY: as in `multiply`.
-    unsafe { product_at(a, b, output.as_mut_ptr(), true, all_cores(a, b)) }
+    // SAFETY: `output` holds a value for every row of `a` and column of `b`, all initialised.
+    unsafe {
+        product_at(
+            a,
+            b,
+            (output.as_mut_ptr(), b.columns),
+            true,
+            all_cores(a, b),
+        )
+    }
 }
 
 /// All cores, where a product is worth waking them.
@@ -91,12 +152,12 @@ pub fn worth_all_cores(multiplications: usize) -> bool {
 }
 
 /// # Safety
-/// `output` must be valid for writing `a.rows * b.columns` values, which are initialised if
-/// `accumulate`.
+/// `output` and the stride of its rows must be valid for writing `a.rows` rows of `b.columns`
+/// values, which are initialised if `accumulate`.
 unsafe fn product_at(
     a: Matrix,
     b: Matrix,
-    output: *mut f32,
+    (output, row_stride): (*mut f32, usize),
     accumulate: bool,
     parallelism: Parallelism,
 ) {
@@ -111,7 +172,7 @@ unsafe fn product_at(
             k,
             output,
             1,
-            n as isize,
+            row_stride as isize,
             accumulate,
             a.values.as_ptr(),
             a.column_stride as isize,
@@ -138,16 +199,28 @@ mod tests {
         let a = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]; // 2 x 3
         let b = [1.0, 0.0, 2.0, 1.0, 0.0, 3.0]; // 3 x 2
         let mut output = [0.0; 4];
-        multiply(Matrix::new(&a, 3), Matrix::new(&b, 2), &mut output, false);
+        let (left, right) = (Matrix::new(&a, 3), Matrix::new(&b, 2));
+        multiply(left, right, ColumnsMut::all(&mut output, 2), false);
         assert_eq!(output, [5.0, 11.0, 14.0, 23.0]);
         let (a, b) = (
             Matrix::new(&a, 2).transposed(),
             Matrix::new(&b, 3).transposed(),
         );
         let mut output = [1.0; 4];
-        multiply(a, b, &mut output, true);
+        multiply(a, b, ColumnsMut::all(&mut output, 2), true);
         // [1 3 5; 2 4 6] [1 1; 0 0; 2 3] + 1
         assert_eq!(output, [12.0, 17.0, 15.0, 21.0]);
+    }
+
+    #[test]
+    fn reads_and_writes_parts_of_rows() {
+        let a = [1.0, 2.0, -1.0, 3.0, 4.0]; // [1 2; 3 4], rows 3 apart
+        let b = [1.0, 1.0];
+        let mut output = [0.0; 6];
+        let a = Matrix::strided(&a, [2, 2], 3);
+        let column = ColumnsMut::some(&mut output, 3, 1..2);
+        multiply(a, Matrix::new(&b, 1), column, false);
+        assert_eq!(output, [0.0, 3.0, 0.0, 0.0, 7.0, 0.0]);
     }
 
     #[test]
@@ -156,7 +229,7 @@ mod tests {
         let b: Vec<f32> = (0..96 * 128).map(|i| (i % 5) as f32 - 2.0).collect();
         let (a, b) = (Matrix::new(&a, 96), Matrix::new(&b, 128));
         let mut alone = vec![0.0; 128 * 128];
-        multiply(a, b, &mut alone, false);
+        multiply(a, b, ColumnsMut::all(&mut alone, 128), false);
         let mut together = product(a, b);
         // Small integers: every sum is exact.
         assert_eq!(together, alone);

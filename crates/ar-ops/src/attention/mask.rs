@@ -1,0 +1,70 @@
+#[cfg(feature = "flex")]
+use std::sync::Arc;
+
+use burn::tensor::{Bool, Device, Tensor, TensorData};
+
+#[cfg(feature = "flex")]
+use crate::fused::attention::Hidden;
+
+/// Which keys are hidden from which queries, in every sample and head. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Mask {
+    /// `[1, 1, queries, keys]`, `true` where hidden.
+    hidden: Tensor<4, Bool>,
+    /// The same on the host.
+    #[cfg(feature = "flex")]
+    rows: Arc<Hidden>,
+}
+
+impl Mask {
+    /// The mask over tokens in groups that see alike: `queries` and `keys` are the sizes of the
+    /// groups, in order; `visible(query group, key group)` is the rule. Every query must see a key.
+    pub fn new(
+        queries: &[usize],
+        keys: &[usize],
+        visible: impl Fn(usize, usize) -> bool,
+        device: &Device,
+    ) -> Self {
+        let [rows, columns] = [queries, keys].map(|sizes| sizes.iter().sum::<usize>());
+        let mut hidden = Vec::with_capacity(rows * columns);
+        for (query, &size) in queries.iter().enumerate() {
+            let mut row = Vec::with_capacity(columns);
+            for (key, &size) in keys.iter().enumerate() {
+                row.resize(row.len() + size, !visible(query, key));
+            }
+            for _ in 0..size {
+                hidden.extend_from_slice(&row);
+            }
+        }
+        Self {
+            #[cfg(feature = "flex")]
+            rows: Arc::new(Hidden::new(hidden.clone(), columns)),
+            hidden: Tensor::from_data(TensorData::new(hidden, [1, 1, rows, columns]), device),
+        }
+    }
+
+    /// `true` where a key is hidden, `[1, 1, queries, keys]`.
+    pub fn hidden(&self) -> Tensor<4, Bool> {
+        self.hidden.clone()
+    }
+
+    #[cfg(feature = "flex")]
+    pub(crate) fn rows(&self) -> Arc<Hidden> {
+        Arc::clone(&self.rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_of_tokens_see_alike() {
+        let mask = Mask::new(&[1, 2], &[2, 1], |query, key| key <= query, &Device::flex());
+        let hidden: Vec<bool> = mask.hidden().into_data().iter().collect();
+        assert_eq!(
+            hidden,
+            [false, false, true, false, false, false, false, false, false]
+        );
+    }
+}

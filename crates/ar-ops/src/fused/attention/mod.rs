@@ -1,0 +1,339 @@
+//! Attention, tile by tile: no product of queries and keys outlives its tile.
+//!
+//! Samples and heads are spread over the cores. A task copies its head's queries, keys and values
+//! together and goes through the queries in tiles; keys behind the last one that a tile sees are
+//! left out, which halves the work under a causal mask. The backward pass computes the tiles
+//! anew.
+
+mod heads;
+mod problem;
+
+use std::sync::Arc;
+
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops};
+use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, Flex, backend_extension};
+
+use self::heads::{Heads, merge};
+use self::problem::Problem;
+use super::buffer::{contiguous, dims, tensor};
+use super::record::{parents, record, register};
+use crate::position::Angles;
+
+/// Which keys are hidden from which queries, in every sample and head. Every query sees a key.
+#[derive(Debug)]
+pub struct Hidden {
+    /// `[queries, keys]`, `true` where hidden.
+    values: Vec<bool>,
+    keys: usize,
+    /// For every query, the number of keys up to the last one that it sees.
+    reach: Vec<usize>,
+}
+
+impl Hidden {
+    /// # Shapes
+    /// - `values`: `[queries, keys]`, `true` where hidden
+    pub fn new(values: Vec<bool>, keys: usize) -> Self {
+        let last = |row: &[bool]| row.iter().rposition(|&hidden| !hidden);
+        let reach = values
+            .chunks_exact(keys)
+            .map(|row| last(row).map_or(0, |last| last + 1));
+        Self {
+            reach: reach.collect(),
+            keys,
+            values,
+        }
+    }
+
+    fn row(&self, query: usize) -> &[bool] {
+        &self.values[query * self.keys..][..self.keys]
+    }
+}
+
+/// What attention needs to know besides its tensors.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    pub heads: usize,
+    pub turn: Option<Turn>,
+    pub hidden: Option<Arc<Hidden>>,
+    /// Epsilon of the layer norms of queries and keys, where there are any.
+    pub epsilon: f64,
+}
+
+/// Rotary turning of the last queries and keys, after their layer norms.
+#[derive(Clone, Debug)]
+pub struct Turn {
+    /// Of as many rows as turn, both of queries and of new keys.
+    pub angles: Arc<Angles>,
+    /// How many of the first keys meet all queries as they are; the others have turned or do.
+    pub plain_keys: usize,
+}
+
+#[backend_extension(Flex, Autodiff)]
+pub trait AttentionOps: Backend {
+    /// Attention of separate queries, keys and values.
+    ///
+    /// # Shapes
+    /// - `q`: `[batch, heads, queries, head_dim]`
+    /// - `k`: `[batch, heads, keys, head_dim]`; `v`: `[batch, heads, keys, value_dim]`
+    /// - output: `[batch, heads, queries, value_dim]`
+    fn attend(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        setting: Setting,
+    ) -> FloatTensor<Self>;
+
+    /// Self-attention of one projection's queries, keys and values.
+    ///
+    /// # Shapes
+    /// - `qkv`: `[batch, sequence, 3 * heads * head_dim]`
+    /// - output: `[batch, sequence, heads * head_dim]`
+    fn attend_packed(qkv: FloatTensor<Self>, setting: Setting) -> FloatTensor<Self>;
+
+    /// [`AttentionOps::attend_packed`] after layer norms of queries and keys per head.
+    ///
+    /// # Shapes
+    /// - `q_gamma`, `q_beta`, `k_gamma`, `k_beta`: `[head_dim]`
+    fn attend_packed_normed(
+        qkv: FloatTensor<Self>,
+        q_gamma: FloatTensor<Self>,
+        q_beta: FloatTensor<Self>,
+        k_gamma: FloatTensor<Self>,
+        k_beta: FloatTensor<Self>,
+        setting: Setting,
+    ) -> FloatTensor<Self>;
+}
+
+/// Attention with kept keys and values; without a backward pass.
+#[backend_extension(Flex)]
+pub trait CachedAttentionOps: Backend {
+    /// Attention of new tokens to those kept and to one another.
+    ///
+    /// # Shapes
+    /// - `qkv`: `[batch, new, 3 * heads * head_dim]`
+    /// - `past_k`, `past_v`: `[batch, heads, kept, head_dim]`
+    /// - output: `[batch, new, heads * head_dim]`
+    fn attend_cached(
+        qkv: FloatTensor<Self>,
+        past_k: FloatTensor<Self>,
+        past_v: FloatTensor<Self>,
+        setting: Setting,
+    ) -> FloatTensor<Self>;
+
+    /// [`CachedAttentionOps::attend_cached`] after layer norms of new queries and keys per head.
+    ///
+    /// # Shapes
+    /// - `q_gamma`, `q_beta`, `k_gamma`, `k_beta`: `[head_dim]`
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "an operation takes its tensors one by one"
+    )]
+    fn attend_cached_normed(
+        qkv: FloatTensor<Self>,
+        past_k: FloatTensor<Self>,
+        past_v: FloatTensor<Self>,
+        q_gamma: FloatTensor<Self>,
+        q_beta: FloatTensor<Self>,
+        k_gamma: FloatTensor<Self>,
+        k_beta: FloatTensor<Self>,
+        setting: Setting,
+    ) -> FloatTensor<Self>;
+}
+
+impl AttentionOps for Flex {
+    fn attend(q: FlexTensor, k: FlexTensor, v: FlexTensor, setting: Setting) -> FlexTensor {
+        let [batch, heads, queries, _] = dims(&q);
+        let [.., value_dim] = dims::<4>(&v);
+        let shape = [batch, heads, queries, value_dim];
+        let qkv = [q, k, v].map(unit_stride);
+        let output = Problem::of_heads(&qkv, &setting).forward();
+        tensor(output, shape)
+    }
+
+    fn attend_packed(qkv: FlexTensor, setting: Setting) -> FlexTensor {
+        forward_packed(qkv, None, None, &setting)
+    }
+
+    fn attend_packed_normed(
+        qkv: FlexTensor,
+        q_gamma: FlexTensor,
+        q_beta: FlexTensor,
+        k_gamma: FlexTensor,
+        k_beta: FlexTensor,
+        setting: Setting,
+    ) -> FlexTensor {
+        let norms = [q_gamma, q_beta, k_gamma, k_beta];
+        forward_packed(qkv, None, Some(norms), &setting)
+    }
+}
+
+impl CachedAttentionOps for Flex {
+    fn attend_cached(
+        qkv: FlexTensor,
+        past_k: FlexTensor,
+        past_v: FlexTensor,
+        setting: Setting,
+    ) -> FlexTensor {
+        forward_packed(qkv, Some([past_k, past_v]), None, &setting)
+    }
+
+    fn attend_cached_normed(
+        qkv: FlexTensor,
+        past_k: FlexTensor,
+        past_v: FlexTensor,
+        q_gamma: FlexTensor,
+        q_beta: FlexTensor,
+        k_gamma: FlexTensor,
+        k_beta: FlexTensor,
+        setting: Setting,
+    ) -> FlexTensor {
+        let norms = [q_gamma, q_beta, k_gamma, k_beta];
+        forward_packed(qkv, Some([past_k, past_v]), Some(norms), &setting)
+    }
+}
+
+impl<C: CheckpointStrategy> AttentionOps for Autodiff<Flex, C> {
+    fn attend(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        setting: Setting,
+    ) -> FloatTensor<Self> {
+        record::<C, _, 3>(
+            AttendBackward,
+            [q, k, v],
+            |qkv| (qkv.clone(), setting.clone()),
+            |[q, k, v]| Flex::attend(q, k, v, setting.clone()),
+        )
+    }
+
+    fn attend_packed(qkv: FloatTensor<Self>, setting: Setting) -> FloatTensor<Self> {
+        record::<C, _, 1>(
+            PackedBackward,
+            [qkv],
+            |inputs| (inputs.clone(), setting.clone()),
+            |[qkv]| Flex::attend_packed(qkv, setting.clone()),
+        )
+    }
+
+    fn attend_packed_normed(
+        qkv: FloatTensor<Self>,
+        q_gamma: FloatTensor<Self>,
+        q_beta: FloatTensor<Self>,
+        k_gamma: FloatTensor<Self>,
+        k_beta: FloatTensor<Self>,
+        setting: Setting,
+    ) -> FloatTensor<Self> {
+        record::<C, _, 5>(
+            PackedBackward,
+            [qkv, q_gamma, q_beta, k_gamma, k_beta],
+            |inputs| (inputs.clone(), setting.clone()),
+            |[qkv, q_gamma, q_beta, k_gamma, k_beta]| {
+                Flex::attend_packed_normed(qkv, q_gamma, q_beta, k_gamma, k_beta, setting.clone())
+            },
+        )
+    }
+}
+
+fn forward_packed(
+    qkv: FlexTensor,
+    past: Option<[FlexTensor; 2]>,
+    norms: Option<[FlexTensor; 4]>,
+    setting: &Setting,
+) -> FlexTensor {
+    let qkv = contiguous(qkv);
+    let past = past.map(|past| past.map(unit_stride));
+    let norms = norms.map(|norms| norms.map(contiguous));
+    let [batch, sequence, packed] = dims(&qkv);
+    let output = Problem::of_packed(&qkv, past.as_ref(), norms.as_ref(), setting).forward();
+    let mut merged = vec![0.0; output.len()];
+    let head_dim = packed / 3 / setting.heads;
+    merge(&[&output], [sequence, setting.heads, head_dim], &mut merged);
+    tensor(merged, [batch, sequence, packed / 3])
+}
+
+#[derive(Debug)]
+struct AttendBackward;
+
+impl Backward<Flex, 3> for AttendBackward {
+    type State = ([FlexTensor; 3], Setting);
+
+    fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let parents = parents(&ops);
+        let d_output = unit_stride(gradients.consume::<Flex>(&ops.node));
+        let (qkv, setting) = ops.state;
+        let shapes = qkv.each_ref().map(dims::<4>);
+        let qkv = qkv.map(unit_stride);
+        let d_qkv = Problem::of_heads(&qkv, &setting)
+            .backward(Heads::of(&d_output))
+            .0;
+        let [d_q, d_k, d_v] = d_qkv;
+        let [q, k, v] = shapes;
+        let values = [tensor(d_q, q), tensor(d_k, k), tensor(d_v, v)];
+        register(gradients, parents, values);
+    }
+}
+
+#[derive(Debug)]
+struct PackedBackward;
+
+impl PackedBackward {
+    /// Gradients of the packed projections and of the norms' parameters.
+    fn gradients(
+        qkv: FlexTensor,
+        norms: Option<[FlexTensor; 4]>,
+        setting: &Setting,
+        d_output: FlexTensor,
+    ) -> (FlexTensor, [FlexTensor; 4]) {
+        let [qkv, d_output] = [qkv, d_output].map(contiguous);
+        let norms = norms.map(|norms| norms.map(contiguous));
+        let shape: [usize; 3] = dims(&qkv);
+        let d_output = Heads::of_packed(&d_output, setting.heads, 0, 1);
+        let problem = Problem::of_packed(&qkv, None, norms.as_ref(), setting);
+        let head_dim = shape[2] / 3 / setting.heads;
+        let (d_heads, d_norms) = problem.backward(d_output);
+        let mut d_qkv = vec![0.0; shape.iter().product()];
+        let d_heads = d_heads.each_ref().map(Vec::as_slice);
+        merge(&d_heads, [shape[1], setting.heads, head_dim], &mut d_qkv);
+        (tensor(d_qkv, shape), d_norms.map(|d| tensor(d, [head_dim])))
+    }
+}
+
+impl Backward<Flex, 1> for PackedBackward {
+    type State = ([FlexTensor; 1], Setting);
+
+    fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let parents = parents(&ops);
+        let d_output = gradients.consume::<Flex>(&ops.node);
+        let ([qkv], setting) = ops.state;
+        let (d_qkv, _) = Self::gradients(qkv, None, &setting, d_output);
+        register(gradients, parents, [d_qkv]);
+    }
+}
+
+impl Backward<Flex, 5> for PackedBackward {
+    type State = ([FlexTensor; 5], Setting);
+
+    fn backward(self, ops: Ops<Self::State, 5>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let parents = parents(&ops);
+        let d_output = gradients.consume::<Flex>(&ops.node);
+        let ([qkv, norms @ ..], setting) = ops.state;
+        let (d_qkv, d_norms) = Self::gradients(qkv, Some(norms), &setting, d_output);
+        let [q_gamma, q_beta, k_gamma, k_beta] = d_norms;
+        let values = [d_qkv, q_gamma, q_beta, k_gamma, k_beta];
+        register(gradients, parents, values);
+    }
+}
+
+/// The tensor, or a copy of it where its last axis is strided.
+fn unit_stride(tensor: FlexTensor) -> FlexTensor {
+    let strides = tensor.layout().strides();
+    match strides.last() == Some(&1) && strides.iter().all(|&stride| stride >= 0) {
+        true => tensor,
+        false => tensor.to_contiguous(),
+    }
+}

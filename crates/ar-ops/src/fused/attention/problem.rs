@@ -1,0 +1,485 @@
+//! The tiles: which queries meet which keys, forward and backward.
+
+use std::ops::Range;
+
+use burn::backend::flex::FlexTensor;
+use rayon::prelude::*;
+
+use super::super::buffer::{dims, values};
+use super::super::exp::exp;
+use super::super::gemm::{ColumnsMut, Matrix, multiply, worth_all_cores};
+use super::super::rows::{max, sum, sum_pairs, vectorized};
+use super::heads::{HeadNorm, Heads, turn};
+use super::{Hidden, Setting, Turn};
+
+/// Queries of a tile.
+const TILE: usize = 64;
+
+/// Attention of all heads of all samples.
+pub struct Problem<'a> {
+    q: Heads<'a>,
+    k: Heads<'a>,
+    v: Heads<'a>,
+    /// Keys and values before those, normed and turned.
+    past: Option<[Heads<'a>; 2]>,
+    /// Of queries and of keys.
+    norms: Option<[HeadNorm<'a>; 2]>,
+    turn: Option<&'a Turn>,
+    hidden: Option<&'a Hidden>,
+    /// Samples times heads.
+    count: usize,
+}
+
+impl<'a> Problem<'a> {
+    pub fn of_heads(qkv: &'a [FlexTensor; 3], setting: &'a Setting) -> Self {
+        let [batch, heads, ..] = dims::<4>(&qkv[0]);
+        let [q, k, v] = qkv.each_ref().map(Heads::of);
+        Self {
+            q,
+            k,
+            v,
+            past: None,
+            norms: None,
+            turn: setting.turn.as_ref(),
+            hidden: setting.hidden.as_deref(),
+            count: batch * heads,
+        }
+        .checked()
+    }
+
+    pub fn of_packed(
+        qkv: &'a FlexTensor,
+        past: Option<&'a [FlexTensor; 2]>,
+        norms: Option<&'a [FlexTensor; 4]>,
+        setting: &'a Setting,
+    ) -> Self {
+        let [batch, ..] = dims::<3>(qkv);
+        let part = |part| Heads::of_packed(qkv, setting.heads, part, 3);
+        let norms = norms.map(|norms| {
+            [0, 2].map(|first| HeadNorm {
+                gamma: values(&norms[first]),
+                beta: values(&norms[first + 1]),
+                epsilon: setting.epsilon,
+            })
+        });
+        Self {
+            q: part(0),
+            k: part(1),
+            v: part(2),
+            past: past.map(|past| past.each_ref().map(Heads::of)),
+            norms,
+            turn: setting.turn.as_ref(),
+            hidden: setting.hidden.as_deref(),
+            count: batch * setting.heads,
+        }
+        .checked()
+    }
+
+    fn checked(self) -> Self {
+        if let Some(hidden) = self.hidden {
+            let shape = [hidden.reach.len(), hidden.keys];
+            assert_eq!(
+                shape,
+                [self.q.rows, self.keys()],
+                "mask over [queries, keys]"
+            );
+        }
+        if let Some(turn) = self.turn {
+            let angles = turn.angles.cos.len() / turn.angles.pairs;
+            assert!(angles <= self.q.rows.min(self.k.rows), "{angles} rows turn");
+            assert_eq!(2 * turn.angles.pairs, self.q.head_dim, "turning pairs");
+        }
+        self
+    }
+
+    /// How many keys are kept.
+    fn kept(&self) -> usize {
+        self.past.as_ref().map_or(0, |[k, _]| k.rows)
+    }
+
+    fn keys(&self) -> usize {
+        self.kept() + self.k.rows
+    }
+
+    /// How many of the first keys meet queries that have not turned.
+    fn plain_keys(&self) -> usize {
+        self.turn.map_or(0, |turn| turn.plain_keys)
+    }
+
+    /// Queries, new keys and new values of a head, each in rows one after the other; queries are
+    /// scaled.
+    fn gather(&self, index: usize, rows: &mut Rows) {
+        self.q.gather(index, &mut rows.q);
+        self.k.gather(index, &mut rows.k);
+        self.v.gather(index, &mut rows.v);
+        let scale = self.scale();
+        let Rows { q, plain_q, k, .. } = rows;
+        vectorized(
+            #[inline(always)]
+            || {
+                if let Some([q_norm, k_norm]) = &self.norms {
+                    q_norm.apply(q);
+                    k_norm.apply(k);
+                }
+                q.iter_mut().for_each(|q| *q *= scale);
+                if !plain_q.is_empty() {
+                    plain_q.copy_from_slice(q);
+                }
+                self.turn(q, false);
+                self.turn(k, false);
+            },
+        );
+    }
+
+    /// Turns the last of the rows, or their gradients back.
+    #[inline(always)]
+    fn turn(&self, rows: &mut [f32], back: bool) {
+        if let Some(Turn { angles, .. }) = self.turn {
+            let plain = rows.len() - 2 * angles.cos.len();
+            turn(&mut rows[plain..], angles, back);
+        }
+    }
+
+    fn scale(&self) -> f32 {
+        (self.q.head_dim as f32).powf(-0.5)
+    }
+
+    /// The tiles: their queries, and the number of keys up to the last that one of them sees.
+    fn tiles(&self) -> impl Iterator<Item = (Range<usize>, usize)> {
+        let (queries, keys, hidden) = (self.q.rows, self.keys(), self.hidden);
+        (0..queries).step_by(TILE).map(move |first| {
+            let tile = first..queries.min(first + TILE);
+            let reach = hidden.map_or(keys, |hidden| {
+                let reach = hidden.reach[tile.clone()].iter().max();
+                *reach.expect("a tile has queries")
+            });
+            (tile, reach)
+        })
+    }
+
+    /// The first `reach` keys of a head in stretches that lie together and meet the same queries.
+    fn stretches<'s>(
+        &'s self,
+        index: usize,
+        rows: &'s Rows,
+        reach: usize,
+    ) -> impl Iterator<Item = Stretch<'s>> {
+        let (kept, plain) = (self.kept(), self.plain_keys());
+        let [first, second] = [kept.min(plain), kept.max(plain)].map(|end| end.min(reach));
+        let stretches = [0..first, first..second, second..reach];
+        stretches
+            .into_iter()
+            .filter(|keys| !keys.is_empty())
+            .map(move |keys| {
+                let [k, v] = match &self.past {
+                    Some(past) if keys.end <= kept => {
+                        past.each_ref().map(|past| past.matrix(index, keys.clone()))
+                    }
+                    _ => {
+                        let new = keys.start - kept..keys.end - kept;
+                        [(&rows.k, self.k.head_dim), (&rows.v, self.v.head_dim)]
+                            .map(|(rows, dim)| rows_of(rows, dim, new.clone()))
+                    }
+                };
+                Stretch {
+                    plain: keys.end <= plain,
+                    keys,
+                    k,
+                    v,
+                }
+            })
+    }
+
+    /// The weights of a tile before their division by what they add up to, and those sums.
+    fn weights(&self, index: usize, tile: Range<usize>, reach: usize, rows: &Rows, out: &mut Tile) {
+        let dim = self.q.head_dim;
+        let weights = &mut out.weights[..tile.len() * reach];
+        for Stretch { keys, plain, k, .. } in self.stretches(index, rows, reach) {
+            let q = rows_of(rows.queries(plain), dim, tile.clone());
+            let scores = ColumnsMut::some(weights, reach, keys);
+            multiply(q, k.transposed(), scores, false);
+        }
+        let sums = &mut out.sums;
+        vectorized(
+            #[inline(always)]
+            || {
+                let rows = weights.chunks_exact_mut(reach).zip(sums);
+                for (query, (row, sum)) in tile.zip(rows) {
+                    let hidden = self.hidden.map(|hidden| &hidden.row(query)[..reach]);
+                    *sum = exponentials(row, hidden);
+                }
+            },
+        );
+    }
+
+    /// The output, `[batch, heads, queries, value_dim]`.
+    pub fn forward(&self) -> Vec<f32> {
+        let dim = self.v.head_dim;
+        let mut output = vec![0.0; self.count * self.q.rows * dim];
+        let head = self.q.rows * dim;
+        let multiplications = self.count * self.q.rows * self.keys() * (self.q.head_dim + dim);
+        if worth_all_cores(multiplications) {
+            let heads = output.par_chunks_mut(head).enumerate();
+            heads.for_each_init(
+                || (Rows::new(self), Tile::new(self)),
+                |(rows, tile), (index, output)| self.forward_head(index, rows, tile, output),
+            );
+        } else {
+            let (mut rows, mut tile) = (Rows::new(self), Tile::new(self));
+            let heads = output.chunks_mut(head).enumerate();
+            heads.for_each(|(index, output)| {
+                self.forward_head(index, &mut rows, &mut tile, output);
+            });
+        }
+        output
+    }
+
+    fn forward_head(&self, index: usize, rows: &mut Rows, scratch: &mut Tile, output: &mut [f32]) {
+        let dim = self.v.head_dim;
+        self.gather(index, rows);
+        for (tile, reach) in self.tiles() {
+            self.weights(index, tile.clone(), reach, rows, scratch);
+            let weights = &scratch.weights[..tile.len() * reach];
+            let output = &mut output[tile.start * dim..tile.end * dim];
+            for Stretch { keys, v, .. } in self.stretches(index, rows, reach) {
+                let accumulate = keys.start > 0;
+                let weights = columns_of(weights, reach, keys);
+                multiply(weights, v, ColumnsMut::all(output, dim), accumulate);
+            }
+            for (row, sum) in output.chunks_exact_mut(dim).zip(&scratch.sums) {
+                row.iter_mut().for_each(|x| *x /= sum);
+            }
+        }
+    }
+
+    /// Gradients of queries, keys and values, in their shapes, and of the norms' gamma and beta,
+    /// queries before keys. Nothing may be kept.
+    pub fn backward(&self, d_output: Heads) -> ([Vec<f32>; 3], [Vec<f32>; 4]) {
+        assert!(self.past.is_none(), "gradients of kept keys and values");
+        let dim = self.q.head_dim;
+        let [q, k, v] = [self.q, self.k, self.v].map(|heads| heads.rows * heads.head_dim);
+        let [mut d_q, mut d_k, mut d_v] = [q, k, v].map(|len| vec![0.0; self.count * len]);
+        let mut d_norms = vec![0.0; self.count * 4 * dim];
+        d_q.par_chunks_mut(q)
+            .zip(d_k.par_chunks_mut(k))
+            .zip(d_v.par_chunks_mut(v))
+            .zip(d_norms.par_chunks_mut(4 * dim))
+            .enumerate()
+            .for_each_init(
+                || BackwardScratch::new(self),
+                |scratch, (index, (((d_q, d_k), d_v), d_norms))| {
+                    d_output.gather(index, &mut scratch.d_output);
+                    self.backward_head(index, scratch, [d_q, d_k, d_v], d_norms);
+                },
+            );
+        let mut sums = [(); 4].map(|()| vec![0.0; dim]);
+        for (part, d) in d_norms.chunks_exact(dim).enumerate() {
+            let sum = &mut sums[part % 4];
+            sum.iter_mut().zip(d).for_each(|(sum, d)| *sum += d);
+        }
+        ([d_q, d_k, d_v], sums)
+    }
+
+    fn backward_head(
+        &self,
+        index: usize,
+        BackwardScratch {
+            rows,
+            tile: scratch,
+            d_output,
+            d_plain_q,
+            d_weights,
+        }: &mut BackwardScratch,
+        [d_q, d_k, d_v]: [&mut [f32]; 3],
+        d_norms: &mut [f32],
+    ) {
+        let (dim, value_dim) = (self.q.head_dim, self.v.head_dim);
+        self.gather(index, rows);
+        d_plain_q.fill(0.0);
+        for (tile, reach) in self.tiles() {
+            self.weights(index, tile.clone(), reach, rows, scratch);
+            let size = tile.len() * reach;
+            let (weights, d_scores) = (&mut scratch.weights[..size], &mut d_weights[..size]);
+            let d_output = rows_of(d_output, value_dim, tile.clone());
+            let v = rows_of(&rows.v, value_dim, 0..reach);
+            multiply(
+                d_output,
+                v.transposed(),
+                ColumnsMut::all(d_scores, reach),
+                false,
+            );
+
+            let sums = &scratch.sums;
+            vectorized(
+                #[inline(always)]
+                || softmax_backward(weights, sums, d_scores, reach),
+            );
+
+            let d_v = ColumnsMut::all(&mut d_v[..reach * value_dim], value_dim);
+            let weights = Matrix::new(weights, reach);
+            multiply(weights.transposed(), d_output, d_v, true);
+            for Stretch { keys, plain, k, .. } in self.stretches(index, rows, reach) {
+                let d_scores = columns_of(d_scores, reach, keys.clone());
+                let q = rows_of(rows.queries(plain), dim, tile.clone());
+                let d_k = ColumnsMut::all(&mut d_k[keys.start * dim..keys.end * dim], dim);
+                multiply(d_scores.transposed(), q, d_k, true);
+                let d_q = if plain {
+                    &mut d_plain_q[..]
+                } else {
+                    &mut d_q[..]
+                };
+                let d_q = &mut d_q[tile.start * dim..tile.end * dim];
+                multiply(d_scores, k, ColumnsMut::all(d_q, dim), true);
+            }
+        }
+        let scale = self.scale();
+        let (q, k) = (self.q.rows(index), self.k.rows(index));
+        vectorized(
+            #[inline(always)]
+            || {
+                self.turn(d_q, true);
+                self.turn(d_k, true);
+                let d_plain_q = d_plain_q.iter();
+                d_q.iter_mut()
+                    .zip(d_plain_q)
+                    .for_each(|(d, plain)| *d += plain);
+                d_q.iter_mut().for_each(|d| *d *= scale);
+                if let Some([q_norm, k_norm]) = &self.norms {
+                    let (d_q_norm, d_k_norm) = d_norms.split_at_mut(2 * dim);
+                    let (d_gamma, d_beta) = d_q_norm.split_at_mut(dim);
+                    q_norm.backward(q, d_q, d_gamma, d_beta);
+                    let (d_gamma, d_beta) = d_k_norm.split_at_mut(dim);
+                    k_norm.backward(k, d_k, d_gamma, d_beta);
+                }
+            },
+        );
+    }
+}
+
+/// Keys that lie together, and their values.
+struct Stretch<'a> {
+    keys: Range<usize>,
+    /// Whether they meet queries that have not turned.
+    plain: bool,
+    k: Matrix<'a>,
+    v: Matrix<'a>,
+}
+
+fn rows_of(values: &[f32], width: usize, rows: Range<usize>) -> Matrix<'_> {
+    Matrix::new(&values[rows.start * width..rows.end * width], width)
+}
+
+fn columns_of(values: &[f32], width: usize, columns: Range<usize>) -> Matrix<'_> {
+    let shape = [values.len() / width, columns.len()];
+    Matrix::strided(&values[columns.start..], shape, width)
+}
+
+/// One head's queries, new keys and new values.
+struct Rows {
+    q: Vec<f32>,
+    /// Queries that have not turned; none where no key asks for them.
+    plain_q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+}
+
+impl Rows {
+    fn new(problem: &Problem) -> Self {
+        let rows = |heads: &Heads| vec![0.0; heads.rows * heads.head_dim];
+        let q = rows(&problem.q);
+        Self {
+            plain_q: match problem.plain_keys() {
+                0 => Vec::new(),
+                _ => q.clone(),
+            },
+            q,
+            k: rows(&problem.k),
+            v: rows(&problem.v),
+        }
+    }
+
+    fn queries(&self, plain: bool) -> &[f32] {
+        if plain { &self.plain_q } else { &self.q }
+    }
+}
+
+/// One tile's weights.
+struct Tile {
+    /// `[tile, keys in reach]`
+    weights: Vec<f32>,
+    sums: [f32; TILE],
+}
+
+impl Tile {
+    fn new(problem: &Problem) -> Self {
+        Self {
+            weights: vec![0.0; TILE.min(problem.q.rows) * problem.keys()],
+            sums: [0.0; TILE],
+        }
+    }
+}
+
+/// What a thread of the backward pass works in.
+struct BackwardScratch {
+    rows: Rows,
+    tile: Tile,
+    /// Gradients of one head's output.
+    d_output: Vec<f32>,
+    /// Gradients of queries that have not turned.
+    d_plain_q: Vec<f32>,
+    /// `[tile, keys in reach]`
+    d_weights: Vec<f32>,
+}
+
+impl BackwardScratch {
+    fn new(problem: &Problem) -> Self {
+        let (rows, tile) = (Rows::new(problem), Tile::new(problem));
+        Self {
+            d_output: vec![0.0; problem.q.rows * problem.v.head_dim],
+            d_plain_q: rows.plain_q.clone(),
+            d_weights: tile.weights.clone(),
+            rows,
+            tile,
+        }
+    }
+}
+
+/// Turns scores into exponentials of their distances from the largest, 0 where hidden; returns
+/// what they add up to.
+#[inline(always)]
+fn exponentials(scores: &mut [f32], hidden: Option<&[bool]>) -> f32 {
+    if let Some(hidden) = hidden {
+        for (score, &hidden) in scores.iter_mut().zip(hidden) {
+            *score = if hidden { f32::NEG_INFINITY } else { *score };
+        }
+    }
+    let largest = max(scores);
+    for score in scores.iter_mut() {
+        *score = exp(*score - largest);
+    }
+    sum(
+        scores,
+        #[inline(always)]
+        |x| x,
+    )
+}
+
+/// Divides the weights by their sums, and turns their gradients into those of the scores.
+#[inline(always)]
+fn softmax_backward(weights: &mut [f32], sums: &[f32], d_weights: &mut [f32], reach: usize) {
+    let rows = weights
+        .chunks_exact_mut(reach)
+        .zip(d_weights.chunks_exact_mut(reach));
+    for ((weights, d_weights), &sum) in rows.zip(sums) {
+        weights.iter_mut().for_each(|w| *w /= sum);
+        let mean = sum_pairs(
+            weights,
+            d_weights,
+            #[inline(always)]
+            |w, d| w * d,
+        );
+        for (d, &w) in d_weights.iter_mut().zip(weights.iter()) {
+            *d = w * (*d - mean);
+        }
+    }
+}
