@@ -1,4 +1,4 @@
-use burn::tensor::{Int, Tensor};
+use burn::tensor::Tensor;
 
 use crate::NoiseSource;
 
@@ -110,16 +110,12 @@ impl Context {
     pub(crate) fn guide(
         &self,
         x: Tensor<4>,
-        timesteps: Tensor<2, Int>,
-        predict: impl FnOnce(Tensor<4>, Tensor<2, Int>) -> Tensor<4>,
+        predict: impl FnOnce(Tensor<4>) -> Tensor<4>,
     ) -> Tensor<4> {
         let Some(Guidance { scale, .. }) = &self.guidance else {
-            return predict(x, timesteps);
+            return predict(x);
         };
-        let output = predict(
-            Tensor::cat(vec![x.clone(), x], 0),
-            Tensor::cat(vec![timesteps.clone(), timesteps], 0),
-        );
+        let output = predict(Tensor::cat(vec![x.clone(), x], 0));
         let [null, condition] = output.chunk(2, 0).try_into().expect("two halves");
         null.clone() + (condition - null) * *scale
     }

@@ -40,11 +40,11 @@ pub trait CausalDenoiser {
     ///
     /// # Shapes
     /// - `x` and output: `[batch, frames, tokens, channels]`
-    /// - `timesteps`: `[batch, frames]`
+    /// - `timesteps`: one a frame, the same in every sample
     fn predict(
         &self,
         x: Tensor<4>,
-        timesteps: Tensor<2, Int>,
+        timesteps: &[usize],
         finished: usize,
         cache: &mut Self::Cache,
     ) -> Tensor<4>;

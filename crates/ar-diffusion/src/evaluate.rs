@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use ar_schedulers::AdIteration;
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::{CausalDenoiser, Context, Denoiser};
 
@@ -50,8 +50,8 @@ pub(crate) struct Moment<'a> {
     pub iteration: &'a AdIteration,
     pub context: &'a Context,
     pub frames: &'a HeldFrames,
-    /// The timesteps that frames are fed, `[batch, frames]`.
-    pub timesteps: &'a dyn Fn(Range<usize>) -> Tensor<2, Int>,
+    /// The timesteps that frames are fed.
+    pub timesteps: &'a dyn Fn(Range<usize>) -> Vec<usize>,
 }
 
 /// A prediction of the active frames.
@@ -86,7 +86,9 @@ impl<D: Denoiser + ?Sized> Evaluate for FullWindow<'_, D> {
             timesteps,
         } = moment;
         let x = frames.stack(window.clone());
-        let output = context.guide(x, timesteps(window.clone()), |x, timesteps| {
+        let timesteps = timesteps(window.clone());
+        let output = context.guide(x, |x| {
+            let timesteps = of_batch(&timesteps, x.dims()[0], &x.device());
             self.0.predict(x, timesteps, context.rows())
         });
         Prediction {
@@ -94,6 +96,14 @@ impl<D: Denoiser + ?Sized> Evaluate for FullWindow<'_, D> {
             frames: window.len(),
         }
     }
+}
+
+/// The timesteps of frames, the same in every sample: `[batch, frames]`.
+fn of_batch(timesteps: &[usize], batch: usize, device: &Device) -> Tensor<2, Int> {
+    let values: Vec<i64> = timesteps.iter().map(|&timestep| timestep as i64).collect();
+    let shape = [1, values.len()];
+    Tensor::<2, Int>::from_data(TensorData::new(values, shape), device)
+        .expand([batch, timesteps.len()])
 }
 
 /// Active frames alone, against what is kept of finished ones. A frame that has finished rides
@@ -127,8 +137,9 @@ impl<D: CausalDenoiser> ActiveFrames<D> {
         self.next = finished;
         let x = moment.frames.stack(frames.clone());
         let timesteps = (moment.timesteps)(frames.clone());
-        let output = moment.context.guide(x, timesteps, |x, timesteps| {
-            self.denoiser.predict(x, timesteps, riding, &mut self.cache)
+        let output = moment.context.guide(x, |x| {
+            self.denoiser
+                .predict(x, &timesteps, riding, &mut self.cache)
         });
         Prediction {
             output,

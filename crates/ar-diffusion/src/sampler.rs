@@ -3,7 +3,7 @@ use std::ops::Range;
 use ar_schedulers::{
     AdConfig, AdIteration, AdPlan, DdimSchedule, DdimStep, FrameState, PlanError, ScheduleError,
 };
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::diffusion::per_frame;
@@ -210,20 +210,11 @@ impl Timeline<'_> {
         iteration.active.clone().map(step).collect()
     }
 
-    /// The timesteps that the network is fed, `[batch, frames]`.
-    fn timesteps(
-        &self,
-        iteration: usize,
-        frames: Range<usize>,
-        batch: usize,
-        device: &Device,
-    ) -> Tensor<2, Int> {
-        let length = frames.len();
-        let timesteps: Vec<i64> = frames
-            .map(|frame| self.sampler.ddim.fed_timestep(self.state(iteration, frame)) as i64)
-            .collect();
-        Tensor::<2, Int>::from_data(TensorData::new(timesteps, [1, length]), device)
-            .expand([batch, length])
+    /// The timesteps that the network is fed.
+    fn timesteps(&self, iteration: usize, frames: Range<usize>) -> Vec<usize> {
+        frames
+            .map(|frame| self.sampler.ddim.fed_timestep(self.state(iteration, frame)))
+            .collect()
     }
 }
 
@@ -259,14 +250,13 @@ impl<'a, N: NoiseSource + ?Sized> Sampling<'a, N> {
     }
 
     /// Lets the network predict the active frames.
-    fn predict(&mut self, iteration: &AdIteration, x: &Tensor<4>) -> Prediction {
+    fn predict(&mut self, iteration: &AdIteration) -> Prediction {
         let Self { timeline, .. } = *self;
-        let (batch, device) = (x.dims()[0], x.device());
         self.evaluator.predict(Moment {
             iteration,
             context: &self.context,
             frames: &self.frames,
-            timesteps: &|frames| timeline.timesteps(iteration.iteration, frames, batch, &device),
+            timesteps: &|frames| timeline.timesteps(iteration.iteration, frames),
         })
     }
 }
@@ -290,7 +280,7 @@ impl<N: NoiseSource + ?Sized> Iterator for Sampling<'_, N> {
         });
         let x = self.frames.stack(iteration.active.clone());
         let batch = x.dims()[0];
-        let prediction = self.predict(&iteration, &x);
+        let prediction = self.predict(&iteration);
 
         // Only active frames change: waiting ones stay noise, finished ones stay bit for bit.
         let active = iteration.active.clone();
@@ -331,12 +321,14 @@ impl<N: NoiseSource + ?Sized> ExactSizeIterator for Sampling<'_, N> {}
 mod tests {
     use std::cell::Cell;
 
+    use burn::tensor::{Device, Int};
+
     use super::*;
     use crate::{DiffusionConfig, HostNoise};
 
     const FRAMES: usize = 16;
     const STEPS: usize = 50;
-    const WAITING: i64 = 999;
+    const WAITING: usize = 999;
 
     /// A frame is predicted from itself and the mean of those before it.
     #[derive(Default)]
@@ -367,13 +359,13 @@ mod tests {
         fn predict(
             &self,
             x: Tensor<4>,
-            timesteps: Tensor<2, Int>,
+            timesteps: &[usize],
             finished: usize,
             cache: &mut Sum,
         ) -> Tensor<4> {
-            let latest: i64 = timesteps.max().into_scalar();
+            let waiting = timesteps.contains(&WAITING);
             self.waiting_evaluated
-                .set(self.waiting_evaluated.get() || latest == WAITING);
+                .set(self.waiting_evaluated.get() || waiting);
             let mut past = Sum(cache.0.clone(), cache.1);
             let outputs = x.split(1, 1).into_iter().enumerate().map(|(i, frame)| {
                 let mean = match &past.0 {
@@ -435,8 +427,8 @@ mod tests {
         for (ar_step, window) in [(0, FRAMES), (1, FRAMES), (7, 8), (10, 5), (STEPS, 3)] {
             let network = MeanOfThePast::default();
             let (sampler, noise) = (sampler(ar_step, FRAMES, window), noise());
-            let whole = |x, timesteps, _: Tensor<3>| {
-                (&network).predict(x, timesteps, 0, &mut Sum::default())
+            let whole = |x, _: Tensor<2, Int>, _: Tensor<3>| {
+                (&network).predict(x, &[], 0, &mut Sum::default())
             };
             let expected = latents(sampler.run(&whole, &noise, context()));
             let actual = latents(sampler.run_active_frames(&network, &noise, context()));

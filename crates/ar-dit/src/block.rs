@@ -79,7 +79,7 @@ impl Block {
         mask: Option<&Mask>,
         rotation: Option<&Rotation>,
     ) -> Tokens {
-        let [msa, mlp] = self.modulation(conditioning);
+        let [msa, mlp] = self.halves(self.modulation(conditioning));
 
         let (residual, input) = self.enter(tokens, &msa);
         let video = input.video.dims();
@@ -113,15 +113,15 @@ impl Block {
     ///
     /// # Shapes
     /// - `video` and output: `[batch, frames, tokens, width]`
-    /// - `conditioning`: `[batch, frames, width]`, SiLU of the timestep embeddings
+    /// - `modulation`: that of the frames, see [`Block::modulation`]
     pub(crate) fn forward_video(
         &self,
         video: Tensor<4>,
-        conditioning: Tensor<3>,
+        modulation: Tensor<3>,
         past: &mut KeysValues,
         pass: &Pass,
     ) -> Tensor<4> {
-        let [msa, mlp] = self.modulation(conditioning);
+        let [msa, mlp] = self.halves(modulation);
         let shape = video.dims();
         let (residual, input) = self.enter_video(video, &msa);
         let output = self.attn.forward_video(input.flatten(1, 2), past, pass);
@@ -130,17 +130,24 @@ impl Block {
         gated_residual(residual, mlp.gate, self.mlp.forward(input))
     }
 
-    /// Attention's and the MLP's modulation, in the order of the checkpoint's chunks.
-    fn modulation(&self, conditioning: Tensor<3>) -> [Modulation; 2] {
+    /// How frames are modulated, which depends on their timesteps alone.
+    ///
+    /// # Shapes
+    /// - `conditioning`: `[batch, frames, width]`, SiLU of the timestep embeddings
+    /// - output: `[batch, frames, 6 * width]`
+    pub(crate) fn modulation(&self, conditioning: Tensor<3>) -> Tensor<3> {
         let conditioning = match self.merge_mode {
             // One timestep for all frames; the frame axis of length 1 broadcasts.
             MergeMode::Reproduce => conditioning.narrow(1, 0, 1),
             _ => conditioning,
         };
-        let mut chunks = apply(&self.ada_ln_modulation, conditioning)
-            .unsqueeze_dim::<4>(2)
-            .chunk(6, 3)
-            .into_iter();
+        apply(&self.ada_ln_modulation, conditioning)
+    }
+
+    /// Attention's and the MLP's part of [`Block::modulation`], in the order of the checkpoint's
+    /// chunks.
+    fn halves(&self, modulation: Tensor<3>) -> [Modulation; 2] {
+        let mut chunks = modulation.unsqueeze_dim::<4>(2).chunk(6, 3).into_iter();
         let mut next = || chunks.next().expect("six chunks");
         let [msa, mut mlp] = [(); 2].map(|()| Modulation {
             shift: next(),

@@ -1,3 +1,4 @@
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
 use ar_ops::{
@@ -6,7 +7,7 @@ use ar_ops::{
     norm::layer_norm,
     position::Rotation,
 };
-use burn::tensor::{Device, Int, Tensor, activation::silu, assert_shape};
+use burn::tensor::{Device, Tensor, TensorData, activation::silu, assert_shape};
 
 use crate::{Dit, Positions};
 
@@ -19,6 +20,7 @@ pub struct KeyValueCache {
     next: usize,
     /// How many frames before it are kept.
     frames: usize,
+    modulations: Modulations,
 }
 
 impl KeyValueCache {
@@ -27,6 +29,11 @@ impl KeyValueCache {
         self.frames
     }
 }
+
+/// [Modulations](crate::Block) of all blocks, `[1, 1, 6 * width]` each, by timestep: every frame
+/// takes the same steps, and with few tokens a frame, their product would be a third of what is read
+/// from memory.
+type Modulations = HashMap<usize, Vec<Tensor<3>>>;
 
 /// What the blocks share in one pass over new frames.
 pub(crate) struct Pass {
@@ -86,6 +93,7 @@ impl<'a> CausalDit<'a> {
             blocks,
             next: 0,
             frames: 0,
+            modulations: HashMap::new(),
         }
     }
 
@@ -103,7 +111,7 @@ impl<'a> CausalDit<'a> {
     ///
     /// # Shapes
     /// - `x` and output: `[batch, frames, tokens, channels]`
-    /// - `timesteps`: `[batch, frames]`
+    /// - `timesteps`: one a frame, the same in every sample
     ///
     /// # Panics
     /// If the cache and the new frames are more than `num_frames`, unless it
@@ -111,7 +119,7 @@ impl<'a> CausalDit<'a> {
     pub fn forward(
         &self,
         x: Tensor<4>,
-        timesteps: Tensor<2, Int>,
+        timesteps: &[usize],
         finished: usize,
         cache: &mut KeyValueCache,
     ) -> Tensor<4> {
@@ -122,7 +130,7 @@ impl<'a> CausalDit<'a> {
             x,
             [batch, frames, config.tokens_per_frame, config.in_channels]
         );
-        assert_shape!(timesteps, [batch, frames]);
+        assert_eq!(timesteps.len(), frames, "a timestep for every frame");
         let numbers = cache.next..cache.next + frames;
         assert!(
             numbers.end <= config.num_frames || self.is_unbounded(),
@@ -144,13 +152,43 @@ impl<'a> CausalDit<'a> {
             }),
         };
         let mut video = dit.positions.add(apply(&dit.x_embedder, x), numbers);
-        let conditioning = silu(dit.t_embedder.forward(timesteps)); // [batch, frames, width]
-        for (block, past) in dit.blocks.iter().zip(&mut cache.blocks) {
-            video = block.forward_video(video, conditioning.clone(), past, &pass);
+        self.modulate(timesteps, &mut cache.modulations, &device);
+        let modulations: Vec<_> = timesteps.iter().map(|t| &cache.modulations[t]).collect();
+        for (index, (block, past)) in dit.blocks.iter().zip(&mut cache.blocks).enumerate() {
+            let modulation = modulations.iter().map(|blocks| blocks[index].clone());
+            let modulation = Tensor::cat(modulation.collect(), 1); // [1, frames, 6 * width]
+            let modulation = modulation.expand([batch as i64, -1, -1]);
+            video = block.forward_video(video, modulation, past, &pass);
         }
         cache.next += finished;
         cache.frames = kept;
         apply(&dit.final_layer, layer_norm(video, 1e-6))
+    }
+
+    /// Adds the timesteps that are not known yet.
+    fn modulate(&self, timesteps: &[usize], modulations: &mut Modulations, device: &Device) {
+        let new: BTreeSet<usize> = timesteps.iter().copied().collect();
+        let new = new.into_iter().filter(|t| !modulations.contains_key(t));
+        let new: Vec<usize> = new.collect();
+        if new.is_empty() {
+            return;
+        }
+        let values: Vec<i64> = new.iter().map(|&t| t as i64).collect();
+        let values = Tensor::from_data(TensorData::new(values, [1, new.len()]), device);
+        let conditioning = silu(self.0.t_embedder.forward(values)); // [1, timesteps, width]
+        let blocks = self.0.blocks.iter();
+        let mut rows: Vec<_> = blocks
+            .map(|block| {
+                block
+                    .modulation(conditioning.clone())
+                    .split(1, 1)
+                    .into_iter()
+            })
+            .collect();
+        for timestep in new {
+            let of_blocks = rows.iter_mut().map(|rows| rows.next().expect("a row each"));
+            modulations.insert(timestep, of_blocks.collect());
+        }
     }
 
     /// What the new frames do not see of `[context, kept frames, new frames]`; `None` where they
@@ -178,16 +216,16 @@ mod tests {
     use crate::testing::{Inputs, frame_rotary, largest_differences, random_network};
     use crate::{DitConfig, MergeMode};
 
-    /// Frames in passes of the given lengths, all of them finished.
+    /// The frames of [`Inputs`] in passes of the given lengths, all of them finished.
     fn in_passes(dit: &Dit, inputs: &Inputs, passes: &[usize]) -> (Tensor<4>, KeyValueCache) {
         let causal = dit.causal().expect("a causal network");
         let mut cache = causal.cache(inputs.context.clone());
         let mut first = 0;
         let outputs = passes.iter().map(|&frames| {
             let x = inputs.x.clone().narrow(1, first, frames);
-            let timesteps = inputs.timesteps.clone().narrow(1, first, frames);
+            let timesteps: Vec<usize> = (first..first + frames).map(|frame| 30 * frame).collect();
             first += frames;
-            causal.forward(x, timesteps, frames, &mut cache)
+            causal.forward(x, &timesteps, frames, &mut cache)
         });
         (Tensor::cat(outputs.collect(), 1), cache)
     }
@@ -258,7 +296,7 @@ mod tests {
         let causal = dit.causal().expect("a causal network");
         let (expected, mut cache) = in_passes(&dit, &inputs, &[2]);
         causal.clear(&mut cache);
-        let output = causal.forward(inputs.x, inputs.timesteps, 0, &mut cache);
+        let output = causal.forward(inputs.x, &[0, 30], 0, &mut cache);
         assert_eq!(output.into_data(), expected.into_data());
     }
 

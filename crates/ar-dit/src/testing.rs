@@ -40,6 +40,7 @@ pub fn random_network(config: &DitConfig) -> Dit {
 #[derive(Clone)]
 pub struct Inputs {
     pub x: Tensor<4>,
+    /// One a frame, the same in every sample.
     pub timesteps: Tensor<2, Int>,
     pub context: Tensor<3>,
 }
@@ -52,8 +53,9 @@ impl Inputs {
         let context = [BATCH, config.context_tokens, config.context_dim];
         Self {
             x: Tensor::random(x, normal, &device),
-            timesteps: Tensor::<1, Int>::arange(0..(BATCH * frames) as i64, &device)
-                .reshape([BATCH, frames])
+            timesteps: Tensor::<1, Int>::arange(0..frames as i64, &device)
+                .unsqueeze::<2>()
+                .expand([BATCH, frames])
                 * 30,
             context: Tensor::random(context, normal, &device),
         }

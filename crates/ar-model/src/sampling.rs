@@ -3,7 +3,7 @@ use ar_diffusion::{
 };
 use ar_dit::{CausalDit, DitConfig, KeyValueCache, Positions};
 use ar_schedulers::PlanError;
-use burn::tensor::{Int, Tensor};
+use burn::tensor::Tensor;
 use serde::Serialize;
 
 use crate::{ModelConfig, ModelError, Transformer};
@@ -127,7 +127,7 @@ impl CausalDenoiser for CausalTransformer<'_> {
     fn predict(
         &self,
         x: Tensor<4>,
-        timesteps: Tensor<2, Int>,
+        timesteps: &[usize],
         finished: usize,
         cache: &mut KeyValueCache,
     ) -> Tensor<4> {
