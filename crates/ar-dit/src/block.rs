@@ -41,10 +41,56 @@ impl Tokens {
 }
 
 /// Shift, scale and gate of one half of a block, `[batch, frames, 1, width]` each.
-struct Modulation {
+#[derive(Clone, Debug)]
+struct Half {
     shift: Tensor<4>,
     scale: Tensor<4>,
     gate: Tensor<4>,
+}
+
+/// How frames are modulated: attention's half and the MLP's.
+#[derive(Clone, Debug)]
+pub(crate) struct Modulation([Half; 2]);
+
+impl Modulation {
+    fn map(&self, f: impl Fn(&Tensor<4>) -> Tensor<4>) -> Self {
+        Self(self.0.each_ref().map(|half| Half {
+            shift: f(&half.shift),
+            scale: f(&half.scale),
+            gate: f(&half.gate),
+        }))
+    }
+
+    /// The modulation of every frame, taken apart.
+    pub fn frames(self) -> Vec<Self> {
+        let frames = self.0[0].shift.dims()[1];
+        (0..frames)
+            .map(|frame| self.map(|tensor| tensor.clone().narrow(1, frame, 1)))
+            .collect()
+    }
+
+    /// The modulation of frames that follow one another, from those of one sample for all of the
+    /// batch.
+    pub fn join(frames: &[&Self], batch: usize) -> Self {
+        let joined = match frames {
+            [frame] => (*frame).clone(),
+            _ => {
+                let join = |half: usize, part: fn(&Half) -> &Tensor<4>| {
+                    let parts = frames.iter().map(|frame| part(&frame.0[half]).clone());
+                    Tensor::cat(parts.collect(), 1)
+                };
+                Self([0, 1].map(|half| Half {
+                    shift: join(half, |half| &half.shift),
+                    scale: join(half, |half| &half.scale),
+                    gate: join(half, |half| &half.gate),
+                }))
+            }
+        };
+        match batch {
+            1 => joined,
+            _ => joined.map(|tensor| tensor.clone().repeat_dim(0, batch)),
+        }
+    }
 }
 
 /// A transformer block with adaptive layer norm per frame.
@@ -79,7 +125,7 @@ impl Block {
         mask: Option<&Mask>,
         rotation: Option<&Rotation>,
     ) -> Tokens {
-        let [msa, mlp] = self.halves(self.modulation(conditioning));
+        let Modulation([msa, mlp]) = self.modulation(conditioning);
 
         let (residual, input) = self.enter(tokens, &msa);
         let video = input.video.dims();
@@ -113,15 +159,14 @@ impl Block {
     ///
     /// # Shapes
     /// - `video` and output: `[batch, frames, tokens, width]`
-    /// - `modulation`: that of the frames, see [`Block::modulation`]
     pub(crate) fn forward_video(
         &self,
         video: Tensor<4>,
-        modulation: Tensor<3>,
+        modulation: Modulation,
         past: &mut KeysValues,
         pass: &Pass,
     ) -> Tensor<4> {
-        let [msa, mlp] = self.halves(modulation);
+        let Modulation([msa, mlp]) = modulation;
         let shape = video.dims();
         let (residual, input) = self.enter_video(video, &msa);
         let output = self.attn.forward_video(input.flatten(1, 2), past, pass);
@@ -134,22 +179,19 @@ impl Block {
     ///
     /// # Shapes
     /// - `conditioning`: `[batch, frames, width]`, SiLU of the timestep embeddings
-    /// - output: `[batch, frames, 6 * width]`
-    pub(crate) fn modulation(&self, conditioning: Tensor<3>) -> Tensor<3> {
+    pub(crate) fn modulation(&self, conditioning: Tensor<3>) -> Modulation {
         let conditioning = match self.merge_mode {
             // One timestep for all frames; the frame axis of length 1 broadcasts.
             MergeMode::Reproduce => conditioning.narrow(1, 0, 1),
             _ => conditioning,
         };
-        apply(&self.ada_ln_modulation, conditioning)
-    }
-
-    /// Attention's and the MLP's part of [`Block::modulation`], in the order of the checkpoint's
-    /// chunks.
-    fn halves(&self, modulation: Tensor<3>) -> [Modulation; 2] {
-        let mut chunks = modulation.unsqueeze_dim::<4>(2).chunk(6, 3).into_iter();
+        // In the order of the checkpoint's chunks.
+        let mut chunks = apply(&self.ada_ln_modulation, conditioning)
+            .unsqueeze_dim::<4>(2)
+            .chunk(6, 3)
+            .into_iter();
         let mut next = || chunks.next().expect("six chunks");
-        let [msa, mut mlp] = [(); 2].map(|()| Modulation {
+        let [msa, mut mlp] = [(); 2].map(|()| Half {
             shift: next(),
             scale: next(),
             gate: next(),
@@ -159,11 +201,11 @@ impl Block {
             mlp.shift = msa.shift.clone();
             mlp.scale = msa.scale.clone();
         }
-        [msa, mlp]
+        Modulation([msa, mlp])
     }
 
     /// What a half adds its output to, and what it reads.
-    fn enter(&self, tokens: Tokens, half: &Modulation) -> (Tokens, Tokens) {
+    fn enter(&self, tokens: Tokens, half: &Half) -> (Tokens, Tokens) {
         let (context, normed) = self.enter_context(tokens.context);
         let (video, modulated) = self.enter_video(tokens.video, half);
         let input = Tokens {
@@ -191,7 +233,7 @@ impl Block {
     }
 
     /// What the video part of a half adds its output to, and what it reads.
-    fn enter_video(&self, video: Tensor<4>, half: &Modulation) -> (Tensor<4>, Tensor<4>) {
+    fn enter_video(&self, video: Tensor<4>, half: &Half) -> (Tensor<4>, Tensor<4>) {
         let (shift, scale) = (half.shift.clone(), half.scale.clone());
         match self.merge_mode {
             MergeMode::ShareNorm | MergeMode::ShareNormShiftFirstT => {
@@ -206,7 +248,7 @@ impl Block {
     }
 
     /// Adds the output of a half, gated: video by its frame, context only in a plain DiT.
-    fn leave(&self, residual: Tokens, output: Tokens, half: &Modulation) -> Tokens {
+    fn leave(&self, residual: Tokens, output: Tokens, half: &Half) -> Tokens {
         let gate = half.gate.clone();
         Tokens {
             context: match self.merge_mode {

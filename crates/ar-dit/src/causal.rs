@@ -9,6 +9,7 @@ use ar_ops::{
 };
 use burn::tensor::{Device, Tensor, TensorData, activation::silu, assert_shape};
 
+use crate::block::Modulation;
 use crate::{Dit, Positions};
 
 /// Keys and values that frames to come will attend to: those of the context and of finished
@@ -30,10 +31,9 @@ impl KeyValueCache {
     }
 }
 
-/// [Modulations](crate::Block) of all blocks, `[1, 1, 6 * width]` each, by timestep: every frame
-/// takes the same steps, and with few tokens a frame, their product would be a third of what is read
-/// from memory.
-type Modulations = HashMap<usize, Vec<Tensor<3>>>;
+/// How every block modulates a frame, by timestep: all frames take the same steps, and with few
+/// tokens a frame, the weights of the modulation would be a third of what is read from memory.
+type Modulations = HashMap<usize, Vec<Modulation>>;
 
 /// What the blocks share in one pass over new frames.
 pub(crate) struct Pass {
@@ -155,9 +155,8 @@ impl<'a> CausalDit<'a> {
         self.modulate(timesteps, &mut cache.modulations, &device);
         let modulations: Vec<_> = timesteps.iter().map(|t| &cache.modulations[t]).collect();
         for (index, (block, past)) in dit.blocks.iter().zip(&mut cache.blocks).enumerate() {
-            let modulation = modulations.iter().map(|blocks| blocks[index].clone());
-            let modulation = Tensor::cat(modulation.collect(), 1); // [1, frames, 6 * width]
-            let modulation = modulation.expand([batch as i64, -1, -1]);
+            let frames: Vec<_> = modulations.iter().map(|blocks| &blocks[index]).collect();
+            let modulation = Modulation::join(&frames, batch);
             video = block.forward_video(video, modulation, past, &pass);
         }
         cache.next += finished;
@@ -178,12 +177,7 @@ impl<'a> CausalDit<'a> {
         let conditioning = silu(self.0.t_embedder.forward(values)); // [1, timesteps, width]
         let blocks = self.0.blocks.iter();
         let mut rows: Vec<_> = blocks
-            .map(|block| {
-                block
-                    .modulation(conditioning.clone())
-                    .split(1, 1)
-                    .into_iter()
-            })
+            .map(|block| block.modulation(conditioning.clone()).frames().into_iter())
             .collect();
         for timestep in new {
             let of_blocks = rows.iter_mut().map(|rows| rows.next().expect("a row each"));

@@ -1,7 +1,7 @@
 //! Positions: sine-cosine tables, timestep embeddings and rotary embeddings.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
@@ -185,34 +185,43 @@ impl Angles {
 #[derive(Clone, Debug)]
 pub struct Rotation {
     angles: Arc<Angles>,
-    /// `cos | cos` of each pair, `[1, 1, sequence, head_dim]`.
-    cos: Tensor<4>,
-    /// `-sin | sin` of each pair, `[1, 1, sequence, head_dim]`.
-    sin: Tensor<4>,
+    device: Device,
+    /// `cos | cos` and `-sin | sin` of each pair, `[1, 1, sequence, head_dim]` each, once they are
+    /// needed.
+    tables: Arc<OnceLock<[Tensor<4>; 2]>>,
 }
 
 impl Rotation {
     fn new(angles: Angles, device: &Device) -> Self {
-        let shape = [1, 1, angles.cos.len() / angles.pairs, 2 * angles.pairs];
-        let table = |values: &[f32], pair: fn(f32) -> [f32; 2]| {
-            let values: Vec<f32> = values.iter().flat_map(|&value| pair(value)).collect();
-            Tensor::from_data(TensorData::new(values, shape), device)
-        };
         Self {
-            cos: table(&angles.cos, |cos| [cos, cos]),
-            sin: table(&angles.sin, |sin| [-sin, sin]),
             angles: Arc::new(angles),
+            device: device.clone(),
+            tables: Arc::default(),
         }
+    }
+
+    fn tables(&self) -> &[Tensor<4>; 2] {
+        self.tables.get_or_init(|| {
+            let table = |values: &[f32], pair: fn(f32) -> [f32; 2]| {
+                let values: Vec<f32> = values.iter().flat_map(|&value| pair(value)).collect();
+                let shape = [1, 1, self.positions(), 2 * self.angles.pairs];
+                Tensor::from_data(TensorData::new(values, shape), &self.device)
+            };
+            [
+                table(&self.angles.cos, |cos| [cos, cos]),
+                table(&self.angles.sin, |sin| [-sin, sin]),
+            ]
+        })
     }
 
     /// Length of the sequence that it rotates.
     pub fn positions(&self) -> usize {
-        self.cos.dims()[2]
+        self.angles.cos.len() / self.angles.pairs
     }
 
     /// The rotation of some of its positions.
     pub fn narrow(&self, positions: Range<usize>) -> Self {
-        Self::new(self.angles.rows(positions), &self.cos.device())
+        Self::new(self.angles.rows(positions), &self.device)
     }
 
     #[cfg(feature = "flex")]
@@ -229,7 +238,10 @@ impl Rotation {
         // Whole rows against tables are several times faster than each half of the pairs by itself.
         let pairs = x.clone().reshape([batch, heads, sequence, head_dim / 2, 2]);
         let swapped = pairs.flip([4]).reshape([batch, heads, sequence, head_dim]);
-        let [cos, sin] = [&self.cos, &self.sin].map(|table| table.clone().cast(x.dtype()));
+        let [cos, sin] = self
+            .tables()
+            .each_ref()
+            .map(|table| table.clone().cast(x.dtype()));
         x * cos + swapped * sin
     }
 }
