@@ -10,7 +10,7 @@ use ar_train::config::{LatentsRun, read_config};
 use ar_video::{VideoFormat, write_clip};
 use burn_dataset::Dataset;
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group};
 
 const BATCH: usize = 8;
 const FRAMES: usize = 16;
@@ -97,4 +97,7 @@ criterion_group! {
     config = ar_benches::criterion();
     targets = data
 }
-criterion_main!(benches);
+
+fn main() {
+    ar_benches::run(benches);
+}

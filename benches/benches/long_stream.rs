@@ -23,6 +23,10 @@ struct Row {
 }
 
 fn main() {
+    ar_device::run_program(bench);
+}
+
+fn bench() {
     let device = ar_benches::device();
     let run = small_diffusion();
     let transformer = Transformer::new(&run.transformer, &run.conditioning, &device);

@@ -50,6 +50,10 @@ struct Run {
 }
 
 fn main() {
+    ar_device::run_program(bench);
+}
+
+fn bench() {
     let device = ar_benches::device();
     let results = Results::new(env!("CARGO_TARGET_TMPDIR"), "sampling");
     let mut rows = Vec::new();

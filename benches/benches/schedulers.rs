@@ -2,7 +2,7 @@
 
 use ar_benches::FoppTables;
 use ar_schedulers::{AdConfig, AdPlan, FrameState, TimestepSampler};
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::hint::black_box;
@@ -70,4 +70,7 @@ criterion_group! {
     config = ar_benches::criterion();
     targets = fopp, ad_plan
 }
-criterion_main!(benches);
+
+fn main() {
+    ar_benches::run(benches);
+}

@@ -7,7 +7,7 @@ use ar_model::Transformer;
 use ar_train::trainer::Trainer;
 use ar_train::vae;
 use burn::tensor::{Int, Tensor, TensorData};
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group};
 
 /// Steps of the run that the measured ones are the first of.
 const STEPS: usize = 1_000_000;
@@ -82,4 +82,7 @@ criterion_group! {
     config = ar_benches::criterion();
     targets = transformer, vae
 }
-criterion_main!(benches);
+
+fn main() {
+    ar_benches::run(benches);
+}

@@ -3,7 +3,7 @@
 use ar_benches::{noise, small_diffusion, wait};
 use ar_dit::DitConfig;
 use burn::tensor::Tensor;
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group};
 
 fn forward(criterion: &mut Criterion) {
     let device = ar_benches::device();
@@ -41,4 +41,7 @@ criterion_group! {
     config = ar_benches::criterion();
     targets = forward
 }
-criterion_main!(benches);
+
+fn main() {
+    ar_benches::run(benches);
+}

@@ -1,7 +1,7 @@
 //! Frames to latents and back, with the small preset.
 
 use ar_benches::{noise, pixels, small_vae, wait};
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group};
 
 const FRAMES: usize = 16;
 
@@ -35,4 +35,7 @@ criterion_group! {
     config = ar_benches::criterion();
     targets = encode_and_decode
 }
-criterion_main!(benches);
+
+fn main() {
+    ar_benches::run(benches);
+}

@@ -27,7 +27,6 @@ pub use results::{Results, seconds};
 /// # Panics
 /// If `AR_DEVICE` names none.
 pub fn device() -> Device {
-    ar_device::keep_freed_memory();
     let name = std::env::var("AR_DEVICE");
     let name = name.as_deref().unwrap_or("auto");
     let device = ar_device::open(name).unwrap_or_else(|error| panic!("AR_DEVICE: {error}"));
@@ -67,6 +66,14 @@ pub fn pixels([batch, frames]: [usize; 2], size: usize, device: &Device) -> Tens
 /// If the device has failed.
 pub fn wait(device: &Device) {
     device.sync().expect("the device works");
+}
+
+/// Runs a group of criterion's benches as the programs run their work, and ends its report.
+pub fn run(benches: fn()) {
+    ar_device::run_program(|| {
+        benches();
+        Criterion::default().configure_from_args().final_summary();
+    });
 }
 
 /// Few samples in a short time: all benches together take minutes on two cores.

@@ -13,13 +13,13 @@
 //! ```
 #![warn(missing_docs)]
 
-mod memory;
+mod program;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::tensor::{Device, DeviceFilter};
 
-pub use memory::keep_freed_memory;
+pub use program::run_program;
 
 /// A kind of device that was compiled in.
 struct Backend {

@@ -26,8 +26,8 @@ use clap::Parser;
 use cli::{Cli, Command};
 
 fn main() -> ExitCode {
-    ar_device::keep_freed_memory();
-    match run(&Cli::parse()) {
+    let cli = Cli::parse();
+    match ar_device::run_program(|| run(&cli)) {
         Ok(code) => code,
         // Whoever reads our output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,

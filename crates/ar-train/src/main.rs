@@ -5,8 +5,7 @@ mod cli;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    ar_device::keep_freed_memory();
-    match cli::run() {
+    match ar_device::run_program(cli::run) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -53,7 +53,7 @@ fn is_there() -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// Python, told to keep freed memory as the benches are (`ar_device::keep_freed_memory`).
+/// Python, told to keep freed memory as the benches are (`ar_device::run_program`).
 fn python() -> Command {
     let mut python = Command::new("python3");
     python
