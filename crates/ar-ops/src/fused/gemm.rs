@@ -148,7 +148,7 @@ fn all_cores(a: Matrix, b: Matrix) -> Parallelism {
 
 /// Whether so many multiplications take much longer than waking the other cores.
 pub fn worth_all_cores(multiplications: usize) -> bool {
-    multiplications >= 1 << 22
+    multiplications >= 1 << 18
 }
 
 /// # Safety

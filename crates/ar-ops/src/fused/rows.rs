@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 /// Elements that one task works on: long enough to pay for handing it to a thread.
-const TASK: usize = 1 << 14;
+const TASK: usize = 1 << 12;
 
 /// Runs `kernel` compiled for the widest vectors of this processor.
 ///
