@@ -36,10 +36,16 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Trains an AR-VAE on the frames of a dataset.
+    ///
+    /// Processes that mpirun has started together train together, on run.batch_size clips each, if
+    /// ar-train was built with the feature `mpi`.
     Vae(Stage),
     /// Encodes a dataset with a trained VAE, for the diffusion stage.
     Latents(Latents),
     /// Trains a transformer on encoded latents.
+    ///
+    /// Processes that mpirun has started together train together, on run.batch_size clips each, if
+    /// ar-train was built with the feature `mpi`.
     Diffusion(Stage),
     /// Lists the configurations that `init` can write.
     Presets,
