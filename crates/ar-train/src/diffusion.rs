@@ -29,8 +29,8 @@ use crate::workers::Workers;
 const SHOWN: usize = 4;
 const SHOWN_IN_A_ROW: usize = 2;
 
-/// Trains a transformer as `config` says, with all of `workers`, and leaves a complete model directory, VAE included, in
-/// the run's folder.
+/// Trains a transformer as `config` says, with all of `workers`, and leaves a complete model
+/// directory, VAE included, in the run's folder.
 ///
 /// # Errors
 /// If the configuration is impossible, the data cannot be read, or the run's folder cannot be

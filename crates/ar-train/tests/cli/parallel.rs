@@ -73,3 +73,19 @@ fn devices_share_the_clips_of_a_step() {
         "--shard",
     );
 }
+
+/// Each of them would take the folder of the run for its own.
+#[cfg(not(feature = "mpi"))]
+#[test]
+fn processes_that_do_not_know_each_other_are_refused() {
+    let folder = Folder::new();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_ar-train"))
+        .current_dir(folder.path(""))
+        .env("OMPI_COMM_WORLD_SIZE", "2")
+        .args(format!("vae {} {SMALL_VAE}", config("vae")).split_whitespace())
+        .output()
+        .expect("the command starts");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("--features mpi"), "{error}");
+}
