@@ -47,7 +47,10 @@ fn devices_share_the_clips_of_a_step() {
     let vae = format!("vae {} {SMALL_VAE}", config("vae"));
     for (stage, settings) in [
         (&diffusion, "--set context_dropout=0.3"),
-        (&diffusion, "--set recompute_blocks=true"),
+        (
+            &diffusion,
+            "--set recompute_blocks=true --set precision=bf16",
+        ),
         (
             &vae,
             "--set loss.sample_posterior=true --set loss.foreground=0",
