@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use ar_data::{
-    Batches, ReadAhead, ShapesDataset, ShapesWorld, VideoBatch, VideoFolder, VideoFolderConfig,
-    VideoItem,
+    Batches, Positions, ReadAhead, ShapesDataset, ShapesWorld, VideoBatch, VideoFolder,
+    VideoFolderConfig, VideoItem,
 };
 use ar_train::config::{LatentsRun, read_config};
 use ar_video::{VideoFormat, write_clip};
@@ -30,7 +30,7 @@ fn batches(
             batches: 1,
         };
         let read = move |draw: ar_data::Draw| dataset.get(draw.index);
-        let mut batches = Batches::start(len, read, 0, BATCH, 0, ahead);
+        let mut batches = Batches::start(len, read, 0, BATCH, Positions::from(0), ahead);
         group.bench_function(format!("{name}/workers_{workers}"), |bencher| {
             bencher.iter(|| batches.next_batch().expect("a batch"));
         });

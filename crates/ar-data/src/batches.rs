@@ -22,6 +22,35 @@ pub struct ReadAhead {
     pub batches: usize,
 }
 
+/// Which positions of the order of items are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Positions {
+    /// Where the first batch begins.
+    pub first: u64,
+    /// Number of this process, from 0.
+    pub process: usize,
+    /// Processes that read a batch each, one after the other, before the first goes on.
+    pub processes: usize,
+}
+
+impl Positions {
+    /// All from `first` on.
+    pub fn from(first: u64) -> Self {
+        Self {
+            first,
+            process: 0,
+            processes: 1,
+        }
+    }
+
+    /// The position of item `number` of this process, given in batches of `batch_size`.
+    fn position(self, number: u64, batch_size: usize) -> u64 {
+        let batch_size = batch_size as u64;
+        let batch = number / batch_size * self.processes as u64 + self.process as u64;
+        self.first + batch * batch_size + number % batch_size
+    }
+}
+
 /// Which item to read, and in which epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Draw {
@@ -64,7 +93,7 @@ pub enum BatchError {
 ///
 /// Batches follow from the items, the seed and the position alone. The number of workers changes
 /// nothing, and batches from a position on are those that an uninterrupted sequence has there:
-/// worker `w` of `W` reads the items at the positions `w`, `w + W`, `w + 2 W`, .. of the order,
+/// worker `w` of `W` reads the items at the positions `w`, `w + W`, `w + 2 W`, .. of this process,
 /// and the workers are asked in turn. (Burn's own loader hands batches out as its workers finish
 /// them and starts at the beginning.)
 ///
@@ -86,17 +115,18 @@ struct Read<I> {
 }
 
 impl<I: Send + 'static> Batches<I> {
-    /// Starts to read batches from the position `first` on, of which the first batch has the first item. Items `0..len` are drawn in the order
-    /// of [`EpochShuffle`] and read by `read`.
+    /// Starts to read the batches at `positions`. Items `0..len` are drawn in the order of
+    /// [`EpochShuffle`] and read by `read`.
     ///
     /// # Panics
-    /// If there are no items, batches are empty, or `ahead` has a zero in it.
+    /// If there are no items, batches are empty, `ahead` has a zero in it, or `positions` are those
+    /// of a process that there is not.
     pub fn start(
         len: usize,
         read: impl Fn(Draw) -> Result<I, DatasetError> + Send + Sync + 'static,
         seed: u64,
         batch_size: usize,
-        first: u64,
+        positions: Positions,
         ahead: ReadAhead,
     ) -> Self {
         let ReadAhead { workers, batches } = ahead;
@@ -104,13 +134,15 @@ impl<I: Send + 'static> Batches<I> {
             batch_size > 0 && workers > 0 && batches > 0,
             "batches of {batch_size}, {batches} ahead on {workers} workers"
         );
+        assert!(positions.process < positions.processes, "{positions:?}");
         let read = Arc::new(read);
         let start = |worker: usize| {
             let (sender, receiver) = sync_channel((batches * batch_size).div_ceil(workers));
             let read = read.clone();
             let order = EpochShuffle::new(len, seed);
             thread::spawn(move || {
-                for position in (first + worker as u64..).step_by(workers) {
+                for number in (worker as u64..).step_by(workers) {
+                    let position = positions.position(number, batch_size);
                     // The receiver is gone when training has stopped.
                     if sender
                         .send(read_at(position, &order, seed, &*read))
@@ -219,7 +251,8 @@ mod tests {
             workers,
             batches: 2,
         };
-        Batches::start(LEN, read, SEED, 4, 4 * first_batch as u64, ahead)
+        let positions = Positions::from(4 * first_batch as u64);
+        Batches::start(LEN, read, SEED, 4, positions, ahead)
     }
 
     fn take(batches: &mut Batches<Draw>, count: usize) -> Vec<Vec<Draw>> {
@@ -238,6 +271,32 @@ mod tests {
                     whole[first..]
                 );
             }
+        }
+    }
+
+    #[test]
+    fn processes_share_the_batches_out() {
+        let ahead = ReadAhead {
+            workers: 3,
+            batches: 2,
+        };
+        let first = 5;
+        let batches = |size, process, processes| {
+            let positions = Positions {
+                first,
+                process,
+                processes,
+            };
+            take(
+                &mut Batches::start(LEN, read, SEED, size, positions, ahead),
+                20,
+            )
+        };
+        let whole = batches(6, 0, 1);
+        let parts = [0, 1, 2].map(|process| batches(2, process, 3));
+        for (step, whole) in whole.iter().enumerate() {
+            let parts = parts.each_ref().map(|batches| batches[step].clone());
+            assert_eq!(parts.concat(), *whole, "{step}");
         }
     }
 
@@ -278,13 +337,13 @@ mod tests {
             workers: 2,
             batches: 1,
         };
-        let mut batches = Batches::start(LEN, nothing, SEED, 4, 0, ahead);
+        let mut batches = Batches::start(LEN, nothing, SEED, 4, Positions::from(0), ahead);
         let error = batches.next_batch().expect_err("nothing reads").to_string();
         assert!(error.starts_with("17 items drawn"), "{error}");
         assert!(error.ends_with(": gone"), "{error}");
 
         let panics = |_: Draw| -> Result<(), DatasetError> { panic!("on purpose") };
-        let mut batches = Batches::start(LEN, panics, SEED, 4, 0, ahead);
+        let mut batches = Batches::start(LEN, panics, SEED, 4, Positions::from(0), ahead);
         let error = batches.next_batch().expect_err("no worker is left");
         assert!(matches!(error, BatchError::Died), "{error}");
     }
@@ -304,7 +363,7 @@ mod tests {
             workers: 2,
             batches: 3,
         };
-        let mut batches = Batches::start(LEN, counted, SEED, 4, 0, ahead);
+        let mut batches = Batches::start(LEN, counted, SEED, 4, Positions::from(0), ahead);
         batches.next_batch().expect("a batch");
         // 4 taken, 12 waiting, one in the hand of each worker.
         let most = 4 + 12 + 2;

@@ -16,13 +16,13 @@
 //! `[batch, frames, ...]` everywhere.
 //!
 //! ```
-//! use ar_data::{Batches, ReadAhead, ShapesConfig, ShapesDataset, ShapesWorld, VideoBatch};
+//! use ar_data::{Batches, Positions, ReadAhead, ShapesConfig, ShapesDataset, ShapesWorld, VideoBatch};
 //! use burn::tensor::Device;
 //! use burn_dataset::Dataset;
 //!
 //! let config = ShapesConfig { size: 32, frames: 4, ..Default::default() };
 //! let dataset = ShapesDataset::new(ShapesWorld::new(config)?, 1000, 0);
-//! let (seed, batch_size, first) = (42, 2, 14);
+//! let (seed, batch_size, first) = (42, 2, Positions::from(14));
 //! let ahead = ReadAhead { workers: 2, batches: 4 };
 //! let mut batches = Batches::start(
 //!     dataset.len(),
@@ -55,7 +55,7 @@ mod skipped;
 mod video_folder;
 
 pub use batch::{LatentBatch, LatentBatcher, VideoBatch, VideoBatcher, VideoItem};
-pub use batches::{BatchError, Batches, Draw, ReadAhead, Unreadable};
+pub use batches::{BatchError, Batches, Draw, Positions, ReadAhead, Unreadable};
 pub use config::DataConfig;
 pub use flip::random_flip;
 pub use idx::IdxError;

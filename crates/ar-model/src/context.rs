@@ -90,6 +90,8 @@ impl ContextEmbedding {
             let keep: Vec<f32> = dropped.iter().map(|&drop| f32::from(!drop)).collect();
             let context = self.unconditional(batch);
             let keep = Tensor::<1>::from_floats(keep.as_slice(), &context.device());
+            // In the floats that the network computes in.
+            let keep = keep.cast(context.dtype());
             return Ok(match self.classes() {
                 // The null context of an unconditional model is zero.
                 0 => context * keep.reshape([batch, 1, 1]),

@@ -1,18 +1,25 @@
+mod processes;
+
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::rc::Rc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use ar_device::open;
 use ar_files::write_atomically;
 use ar_model::{ModelConfig, Precision, VideoModel};
 use ar_train::config::{DiffusionRun, LatentsRun, VaeRun, read_config};
+use ar_train::group::Group;
 use ar_train::latents::ProcessShard;
 use ar_train::presets::{PRESETS, preset};
 use ar_train::run::Ending;
+use ar_train::workers::Workers;
 use ar_train::{diffusion, latents, vae};
 use burn_train::Interrupter;
 use clap::{Args, Parser, Subcommand};
 use indicatif::ProgressBar;
+use processes::together;
 use serde::de::DeserializeOwned;
 
 /// Trains AR-Diffusion models on your videos.
@@ -29,10 +36,16 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Trains an AR-VAE on the frames of a dataset.
+    ///
+    /// Processes that mpirun has started together train together, on run.batch_size clips each, if
+    /// ar-train was built with the feature `mpi`.
     Vae(Stage),
     /// Encodes a dataset with a trained VAE, for the diffusion stage.
     Latents(Latents),
     /// Trains a transformer on encoded latents.
+    ///
+    /// Processes that mpirun has started together train together, on run.batch_size clips each, if
+    /// ar-train was built with the feature `mpi`.
     Diffusion(Stage),
     /// Lists the configurations that `init` can write.
     Presets,
@@ -58,9 +71,15 @@ struct Stage {
     /// run is refused.
     #[arg(long)]
     resume: bool,
-    /// Device to compute on; `ar-sample devices` lists them.
-    #[arg(long, value_name = "NAME", default_value = "auto")]
-    device: String,
+    /// Device to compute on; `ar-sample devices` lists them. Several, such as cuda:0,cuda:1, share
+    /// the clips of every batch; the first holds the weights.
+    #[arg(
+        long,
+        value_name = "NAME[,NAME..]",
+        default_value = "auto",
+        value_delimiter = ','
+    )]
+    device: Vec<String>,
 }
 
 #[derive(Args)]
@@ -117,19 +136,32 @@ impl Stage {
         let text = fs::read_to_string(&self.config).with_context(|| file.to_string())?;
         read_config(&text, &self.set).with_context(|| file.to_string())
     }
+
+    fn workers(&self, group: Rc<dyn Group>) -> Result<Workers> {
+        let devices: Result<_, _> = self.device.iter().map(|name| open(name)).collect();
+        Ok(Workers {
+            devices: devices?,
+            group,
+        })
+    }
 }
 
 pub fn run() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Vae(stage) => {
             let config: VaeRun = stage.read()?;
-            let device = ar_device::open(&stage.device)?;
-            let ending = vae::train(&config, stage.resume, &device, interrupter()?)?;
-            Ok(farewell(ending, &config.run.out))
+            together(|group| {
+                let workers = stage.workers(group)?;
+                let ending = vae::train(&config, stage.resume, &workers, interrupter()?)?;
+                Ok(farewell(ending, &config.run.out, &workers))
+            })
         }
         Command::Latents(Latents { stage, shard }) => {
             let config: LatentsRun = stage.read()?;
-            let device = ar_device::open(&stage.device)?;
+            let [device] = &stage.device[..] else {
+                bail!("a process encodes on one device: share the work between them with --shard");
+            };
+            let device = open(device)?;
             let bar = ProgressBar::new(0);
             let ending = latents::encode(
                 &config,
@@ -152,9 +184,11 @@ pub fn run() -> Result<ExitCode> {
         }
         Command::Diffusion(stage) => {
             let config: DiffusionRun = stage.read()?;
-            let device = ar_device::open(&stage.device)?;
-            let ending = diffusion::train(&config, stage.resume, &device, interrupter()?)?;
-            Ok(farewell(ending, &config.run.out))
+            together(|group| {
+                let workers = stage.workers(group)?;
+                let ending = diffusion::train(&config, stage.resume, &workers, interrupter()?)?;
+                Ok(farewell(ending, &config.run.out, &workers))
+            })
         }
         Command::Presets => {
             for preset in PRESETS {
@@ -178,7 +212,7 @@ pub fn run() -> Result<ExitCode> {
             let file = import.config.display();
             let text = fs::read_to_string(&import.config).with_context(|| file.to_string())?;
             let config: ModelConfig = text.parse().with_context(|| file.to_string())?;
-            let device = ar_device::open("auto")?;
+            let device = open("auto")?;
             let model = ar_model::import(
                 config,
                 import.transformer.as_deref(),
@@ -188,7 +222,7 @@ pub fn run() -> Result<ExitCode> {
             save(&model, &import.out, Precision::Full)
         }
         Command::Export(export) => {
-            let device = ar_device::open("auto")?;
+            let device = open("auto")?;
             let model = VideoModel::load(&export.model, &device)?;
             let precision = match export.half {
                 true => Precision::Half,
@@ -205,8 +239,9 @@ fn save(model: &VideoModel, out: &std::path::Path, precision: Precision) -> Resu
     Ok(ExitCode::SUCCESS)
 }
 
-fn farewell(ending: Ending, out: &std::path::Path) -> ExitCode {
+fn farewell(ending: Ending, out: &std::path::Path, workers: &Workers) -> ExitCode {
     match ending {
+        _ if !workers.group.is_leader() => {}
         Ending::Finished => println!("model in {}", out.join("model").display()),
         Ending::Interrupted => println!(
             "stopped; the checkpoint is in {}, go on with --resume",

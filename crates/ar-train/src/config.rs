@@ -162,7 +162,7 @@ pub struct RunConfig {
     pub out: PathBuf,
     /// Optimisation steps.
     pub steps: usize,
-    /// Clips that pass through the network together.
+    /// Clips that pass through the network together, in each process.
     pub batch_size: usize,
     /// Batches whose gradients are averaged into one step.
     pub accumulate: usize,
@@ -201,7 +201,7 @@ impl Default for RunConfig {
 }
 
 impl RunConfig {
-    /// Clips that a step is computed from.
+    /// Clips that a process computes for a step.
     pub fn clips_per_step(&self) -> usize {
         self.batch_size * self.accumulate
     }

@@ -10,8 +10,8 @@ use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 use ar_data::{
-    Batches, DataConfig, Draw, LatentDataset, MovingMnist, ReadAhead, ShapesDataset, ShapesWorld,
-    VideoFolder, VideoItem, random_flip,
+    Batches, DataConfig, Draw, LatentDataset, MovingMnist, Positions, ReadAhead, ShapesDataset,
+    ShapesWorld, VideoFolder, VideoItem, random_flip,
 };
 use ar_files::write_atomically;
 use burn_dataset::Dataset;
@@ -19,8 +19,13 @@ use indicatif::ProgressBar;
 
 use crate::config::RunConfig;
 
-/// File in the folder of a run that lists what was left out of the dataset.
-const SKIPPED: &str = "skipped.txt";
+/// File in the folder of a run that lists what process number `process` left out of the dataset.
+fn skipped_file(process: usize) -> String {
+    match process {
+        0 => "skipped.txt".into(),
+        _ => format!("skipped-{process}.txt"),
+    }
+}
 
 /// What happens to an item between the dataset and a batch: item, seed of the run, draw.
 type Augmentation<I> = fn(I, u64, Draw) -> I;
@@ -110,13 +115,13 @@ impl<I: Send + Sync + 'static> Split<I> {
         })
     }
 
-    /// Endless batches of training items, the clips of a step each, from the position `first` of
-    /// their order on; read ahead on threads of their own. They depend on the seed of the run
-    /// alone. What is left out of the dataset is listed in the folder of the run.
+    /// Endless batches of training items, the clips of a step each, at `positions` of their order;
+    /// read ahead on threads of their own. They depend on the seed of the run alone. What is left
+    /// out of the dataset is listed in the folder of the run.
     ///
     /// # Errors
     /// If the list cannot be written.
-    pub fn batches(&self, run: &RunConfig, first: u64) -> Result<TrainingBatches<I>> {
+    pub fn batches(&self, run: &RunConfig, positions: Positions) -> Result<TrainingBatches<I>> {
         let (dataset, augmentation, seed) = (self.dataset.clone(), self.augmentation, run.seed);
         let read = move |draw: Draw| {
             let item = dataset.get(draw.index)?;
@@ -125,7 +130,7 @@ impl<I: Send + Sync + 'static> Split<I> {
                 None => item,
             })
         };
-        let skipped_file = run.out.join(SKIPPED);
+        let skipped_file = run.out.join(skipped_file(positions.process));
         self.skipped.write(&skipped_file)?;
         Ok(TrainingBatches {
             batches: Batches::start(
@@ -133,7 +138,7 @@ impl<I: Send + Sync + 'static> Split<I> {
                 read,
                 seed,
                 run.clips_per_step(),
-                first,
+                positions,
                 self.ahead,
             ),
             skipped: self.skipped.clone(),

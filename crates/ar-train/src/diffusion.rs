@@ -20,17 +20,17 @@ pub use objective::{Draws, Objective};
 use crate::config::{ComputePrecision, DiffusionRun};
 use crate::data::{Split, open_latents};
 use crate::latents::load_vae;
-use crate::losses::Losses;
 use crate::run::{Ending, Run};
 use crate::samples;
 use crate::trainer::Trainer;
+use crate::workers::Workers;
 
 /// Videos that are sampled to see how training is getting on, and how many of them to a row.
 const SHOWN: usize = 4;
 const SHOWN_IN_A_ROW: usize = 2;
 
-/// Trains a transformer as `config` says and leaves a complete model directory, VAE included, in
-/// the run's folder.
+/// Trains a transformer as `config` says, with all of `workers`, and leaves a complete model
+/// directory, VAE included, in the run's folder.
 ///
 /// # Errors
 /// If the configuration is impossible, the data cannot be read, or the run's folder cannot be
@@ -38,9 +38,10 @@ const SHOWN_IN_A_ROW: usize = 2;
 pub fn train(
     config: &DiffusionRun,
     resume: bool,
-    device: &Device,
+    workers: &Workers,
     interrupter: Interrupter,
 ) -> Result<Ending> {
+    let device = workers.main_device();
     let mut model_config = ModelConfig {
         name: config.name.clone(),
         sampling: config.sampling.clone(),
@@ -61,8 +62,9 @@ pub fn train(
         "short_clips = {} is no probability; it must be in 0..=1",
         config.short_clips
     );
+    let is_supported = |device: &Device| device.supports_dtype(FloatDType::BF16);
     ensure!(
-        config.precision == ComputePrecision::F32 || device.supports_dtype(FloatDType::BF16),
+        config.precision == ComputePrecision::F32 || workers.devices.iter().all(is_supported),
         "precision = \"bf16\": this device cannot compute in it; use \"f32\""
     );
     let vae = load_vae(&config.vae, device)?;
@@ -71,49 +73,46 @@ pub fn train(
     if config.run.sample_every > 0 {
         model_config.sampler(sampler_config(config), config.transformer.num_frames)?;
     }
-    let mut run = Run::open(config, resume, interrupter)?;
+    let mut run = Run::open(config, resume, workers.group.clone(), interrupter)?;
     if config.standardize_latents {
         model_config.latent_statistics = Some(statistics(&latents)?);
     }
     let data = Split::new(latents, &config.data)?;
 
-    let device = device.clone().autodiff();
+    let workers = workers.autodiff();
+    let device = workers.main_device();
     device.seed(config.run.seed);
-    let transformer = Transformer::new(&config.transformer, &config.conditioning, &device)?;
+    let transformer = Transformer::new(&config.transformer, &config.conditioning, device)?;
     run.line(format!(
         "{} clips to train on; {:.2} M parameters",
         data.training().len(),
         transformer.num_params() as f64 / 1e6
     ));
     let mut trainer = Trainer::new(transformer, &config.optimizer, config.run.steps)
-        .with_precision(config.precision);
+        .with_precision(config.precision)
+        .with_workers(&workers);
     run.restore(&mut trainer)?;
     let objective = Objective::new(config, model_config.latent_statistics.clone())?;
-    let mut batches = data.batches(&config.run, run.clips())?;
+    let mut batches = data.batches(&config.run, run.positions())?;
     let held_out = data.items(data.held_out())?;
     let model = |trainer: &Trainer<Transformer>| {
         let transformer = trainer.ema.clone();
         let vae = vae.vae()?.clone();
         complete_model(&model_config, transformer, vae)
     };
-    if trainer.is_done() {
+    if trainer.is_done() && run.is_leader() {
         model(&trainer)?.save(&run.model_dir(), Precision::Full)?;
     }
 
     while !trainer.is_done() && !run.is_interrupted() {
         let items = batches.next_batch()?;
         let clip_frames = items[0].shape[0];
-        let draws = objective.draws(trainer.step() as u64, [items.len(), clip_frames]);
-        let mut losses = Losses::default();
-        let batch_size = config.run.batch_size;
-        for (part, batch) in items.chunks(batch_size).enumerate() {
-            let share = batch.len() as f64 / items.len() as f64;
-            let draws = draws.part(part * batch_size, batch.len());
-            let loss = objective.accumulate(&mut trainer, batch, draws, share, &device)?;
-            losses.add("loss", loss, share);
-        }
+        let draws = objective
+            .draws(trainer.step() as u64, [run.clips_per_step(), clip_frames])
+            .part(run.first_clip(), items.len());
+        let loss = objective.accumulate(&mut trainer, &items, &draws)?;
         let report = trainer.update();
-        run.step(losses.means(), report)?;
+        run.step(&[("loss", loss)], report)?;
 
         if run.eval_is_due() && !held_out.is_empty() {
             let loss = objective.held_out_loss(&trainer.ema, &held_out)?;

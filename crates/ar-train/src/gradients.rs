@@ -2,7 +2,9 @@
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
-use burn::tensor::{FloatDType, Tensor};
+use burn::tensor::{FloatDType, Tensor, TensorData};
+
+use crate::group::Group;
 
 /// The norm over the gradients of all parameters that have one.
 pub fn global_norm<M: Module>(model: &M, gradients: &GradientsParams) -> f64 {
@@ -59,6 +61,28 @@ pub fn widen<M: Module>(model: &M, gradients: &mut GradientsParams) {
         }
     }
     model.visit(&mut Widen(gradients));
+}
+
+/// Replaces all gradients, in 32-bit floats, by their means over the processes of `group`, which have
+/// gradients of the same parameters.
+pub fn average<M: Module>(model: &M, gradients: &mut GradientsParams, group: &dyn Group) {
+    struct Average<'a> {
+        gradients: &'a mut GradientsParams,
+        group: &'a dyn Group,
+    }
+    impl ModuleVisitor for Average<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(gradient) = self.gradients.remove::<D>(param.id) {
+                let (device, shape) = (gradient.device(), gradient.shape());
+                let mut values: Vec<f32> = gradient.into_data().iter::<f32>().collect();
+                self.group.sum_f32(&mut values);
+                let sum = Tensor::<D>::from_data(TensorData::new(values, shape), &device);
+                let mean = sum.div_scalar(self.group.size() as f64);
+                self.gradients.register(param.id, mean);
+            }
+        }
+    }
+    model.visit(&mut Average { gradients, group });
 }
 
 /// Scales all gradients so that their joint norm is at most `largest` (0: no limit), and returns

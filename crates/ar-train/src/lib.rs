@@ -3,7 +3,8 @@
 //! Each stage is one visible loop: [`vae`] trains the AR-VAE on frames, [`latents`] encodes a
 //! dataset with it, [`diffusion`] trains the transformer on the latents. What the loops share:
 //! [`trainer`] (optimisation steps and the average of the weights), [`checkpoint`] and [`resume`],
-//! [`log`] (metrics, TensorBoard, progress) and [`run`], the folder in which all of them meet.
+//! [`log`] (metrics, TensorBoard, progress), [`workers`] and [`group`] (devices and processes that
+//! share a step), and [`run`], the folder in which all of them meet.
 //!
 //! All randomness is addressed by seed and step, so that a run that is resumed from a checkpoint
 //! goes on as if it had never stopped.
@@ -30,6 +31,7 @@ pub mod data;
 pub mod diffusion;
 mod ema;
 mod gradients;
+pub mod group;
 pub mod latents;
 pub mod learner;
 pub mod log;
@@ -40,3 +42,4 @@ pub mod run;
 mod samples;
 pub mod trainer;
 pub mod vae;
+pub mod workers;

@@ -1,4 +1,5 @@
-//! The folder of a run: configuration, checkpoints, log; interruption.
+//! The folder of a run: configuration, checkpoints, log; interruption. Of the processes of a run the
+//! leader alone writes, measures and samples; the others compute.
 //!
 //! ```text
 //! RUN/config.toml                     the resolved configuration
@@ -12,15 +13,19 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use anyhow::{Context, Result, bail, ensure};
+use ar_data::Positions;
 use ar_files::write_atomically;
 use burn_train::Interrupter;
+use crc32c::crc32c;
 
 use crate::checkpoint::{CheckpointState, Checkpointed, Checkpoints};
 use crate::config::RunConfig;
+use crate::group::Group;
 use crate::log::Log;
-use crate::resume::{StageConfig, changes};
+use crate::resume::{Change, StageConfig, changes};
 use crate::trainer::{Position, StepReport};
 
 /// A run in progress.
@@ -30,10 +35,14 @@ pub struct Run {
     resolved: String,
     max_skipped: usize,
     interrupter: Interrupter,
+    /// Whether a process of the group has been asked to stop, as of the last step.
+    interrupted: bool,
+    group: Rc<dyn Group>,
     checkpoints: Checkpoints,
     /// The checkpoint to go on from.
     newest: Option<(PathBuf, CheckpointState)>,
-    log: Log,
+    /// The leader's.
+    log: Option<Log>,
     position: Position,
     clips: u64,
 }
@@ -49,12 +58,17 @@ pub enum Ending {
 
 impl Run {
     /// Opens the folder of a run, at its newest complete checkpoint if `resume`, and writes the
-    /// resolved configuration.
+    /// resolved configuration. All processes of `group` open it.
     ///
     /// # Errors
-    /// If the folder cannot be written, holds a run and `resume` is false, or a key changed that a
-    /// run keeps.
-    pub fn open<C: StageConfig>(stage: &C, resume: bool, interrupter: Interrupter) -> Result<Self> {
+    /// If the folder cannot be written, holds a run and `resume` is false, a key changed that a run
+    /// keeps, or the processes do not have the same configuration and checkpoint.
+    pub fn open<C: StageConfig>(
+        stage: &C,
+        resume: bool,
+        group: Rc<dyn Group>,
+        interrupter: Interrupter,
+    ) -> Result<Self> {
         let config = stage.run();
         for (key, value) in [
             ("steps", config.steps),
@@ -66,25 +80,13 @@ impl Run {
             ensure!(value > 0, "run.{key} is 0; it must be at least 1");
         }
         let out = &config.out;
+        let resolved = toml::to_string(stage)?;
         let checkpoints = Checkpoints::new(out);
-        let newest = checkpoints.newest()?;
-        if newest.is_some() && !resume {
-            bail!(
-                "{} holds a run already: go on with --resume, or choose another folder with \
-                 `--set run.out=FOLDER`",
-                out.display()
-            );
-        }
-        let changed = match &newest {
-            Some(_) => {
-                let path = out.join("config.toml");
-                let before = fs::read_to_string(&path)
-                    .with_context(|| format!("cannot resume: {}", path.display()))?;
-                changes(&before, stage)
-                    .with_context(|| format!("cannot resume the run in {}", out.display()))?
-            }
-            None => Vec::new(),
+        let (newest, changed) = match group.is_leader() {
+            true => open_folder(stage, resume, &checkpoints, &resolved)?,
+            false => (None, Vec::new()),
         };
+        let newest = agree(&*group, newest, &checkpoints, &resolved)?;
         let newest = newest
             .map(|folder| anyhow::Ok((folder.clone(), CheckpointState::read(&folder)?)))
             .transpose()?;
@@ -92,29 +94,33 @@ impl Run {
             .as_ref()
             .map_or_else(Position::default, |(_, state)| state.position);
         let clips = newest.as_ref().map_or(0, |(_, state)| state.clips(config));
-
-        fs::create_dir_all(out).with_context(|| out.display().to_string())?;
-        let resolved = toml::to_string(stage)?;
-        let path = out.join("config.toml");
-        write_atomically(&path, resolved.as_bytes()).with_context(|| path.display().to_string())?;
-        let log = Log::open(config, position.step)?;
-        if let Some((folder, _)) = &newest {
-            log.line(format!("resuming from {}", folder.display()));
-        }
-        for change in changed {
-            log.line(format!("changed since then: {change}"));
-        }
-        Ok(Self {
+        let log = match group.is_leader() {
+            true => {
+                let clips_per_step = config.clips_per_step() * group.size();
+                Some(Log::open(config, clips_per_step, position.step)?)
+            }
+            false => None,
+        };
+        let run = Self {
             config: config.clone(),
             resolved,
             max_skipped: stage.max_skipped(),
             interrupter,
+            interrupted: false,
+            group,
             checkpoints,
             newest,
             log,
             position,
             clips,
-        })
+        };
+        if let Some((folder, _)) = &run.newest {
+            run.line(format!("resuming from {}", folder.display()));
+        }
+        for change in changed {
+            run.line(format!("changed since then: {change}"));
+        }
+        Ok(run)
     }
 
     /// The model directory that the run writes.
@@ -141,23 +147,54 @@ impl Run {
         Ok(())
     }
 
-    /// Clips that training has seen, which is where the data goes on.
+    /// Clips that training has seen.
     pub fn clips(&self) -> u64 {
         self.clips
     }
 
+    /// Where the data of this process goes on.
+    pub fn positions(&self) -> Positions {
+        Positions {
+            first: self.clips,
+            process: self.group.rank(),
+            processes: self.group.size(),
+        }
+    }
+
+    /// Clips that a step is computed from, those of all processes.
+    pub fn clips_per_step(&self) -> usize {
+        self.config.clips_per_step() * self.group.size()
+    }
+
+    /// Place in the step of the first clip of this process.
+    pub fn first_clip(&self) -> usize {
+        self.config.clips_per_step() * self.group.rank()
+    }
+
+    /// Whether this process measures and samples.
+    pub fn is_leader(&self) -> bool {
+        self.group.is_leader()
+    }
+
     /// Notes a step with its losses, the one that is optimised first, and a line of metrics every
-    /// `log_every` steps.
+    /// `log_every` steps. Losses are averaged over the processes.
     ///
     /// # Errors
     /// If too many steps in a row were skipped, or a file of the log cannot be written.
     pub fn step(&mut self, losses: &[(&'static str, f64)], report: StepReport) -> Result<()> {
         self.position = report.position;
-        self.clips += self.config.clips_per_step() as u64;
-        self.log.step(losses, &report);
-        let step = self.position.step;
-        if step.is_multiple_of(self.config.log_every) || step == self.config.steps {
-            self.log.flush(&report)?;
+        self.clips += self.clips_per_step() as u64;
+        let losses: Vec<_> = losses
+            .iter()
+            .map(|&(name, loss)| (name, self.group.mean(loss)))
+            .collect();
+        self.interrupted = self.group.any(self.interrupter.should_stop());
+        if let Some(log) = &mut self.log {
+            log.step(&losses, &report);
+            let step = self.position.step;
+            if step.is_multiple_of(self.config.log_every) || step == self.config.steps {
+                log.flush(&report)?;
+            }
         }
         self.check_skipped()
     }
@@ -185,25 +222,29 @@ impl Run {
     /// # Errors
     /// If the log cannot be written.
     pub fn measure(&mut self, name: &str, value: f64) -> Result<()> {
-        self.log.measure(self.position.step, name, value)
+        match &mut self.log {
+            Some(log) => log.measure(self.position.step, name, value),
+            None => Ok(()),
+        }
     }
 
-    /// Whether a measurement on held-out data is due: regularly and at the end.
+    /// Whether the leader is due to measure on held-out data: regularly and at the end.
     pub fn eval_is_due(&self) -> bool {
-        self.is_last() || self.is_multiple_of(self.config.eval_every)
+        self.is_leader() && (self.is_last() || self.is_multiple_of(self.config.eval_every))
     }
 
-    /// Whether samples are due: regularly, and at the end if at all.
+    /// Whether the leader is due to sample: regularly, and at the end if at all.
     pub fn samples_are_due(&self) -> bool {
         let every = self.config.sample_every;
-        every > 0 && (self.is_last() || self.is_multiple_of(every))
+        self.is_leader() && every > 0 && (self.is_last() || self.is_multiple_of(every))
     }
 
-    /// Whether a checkpoint is due: regularly, at the end and when interrupted. While steps are
-    /// skipped there is none, so that those from before are kept.
+    /// Whether the leader is due to write a checkpoint: regularly, at the end and when interrupted.
+    /// While steps are skipped there is none, so that those from before are kept.
     pub fn checkpoint_is_due(&self) -> bool {
-        let regular = self.is_multiple_of(self.config.checkpoint_every);
-        self.is_interrupted() || self.is_last() || regular && self.position.skipped_in_a_row == 0
+        let regular = self.is_multiple_of(self.config.checkpoint_every)
+            && self.position.skipped_in_a_row == 0;
+        self.is_leader() && (self.interrupted || self.is_last() || regular)
     }
 
     fn is_last(&self) -> bool {
@@ -214,9 +255,9 @@ impl Run {
         every > 0 && self.position.step.is_multiple_of(every)
     }
 
-    /// Whether the run was asked to stop.
+    /// Whether the run had been asked to stop by the end of the last step, in any process.
     pub fn is_interrupted(&self) -> bool {
-        self.interrupter.should_stop()
+        self.interrupted
     }
 
     /// Writes a checkpoint, complete or not at all, and removes the old ones.
@@ -236,7 +277,9 @@ impl Run {
 
     /// Shows a line without disturbing the progress bar.
     pub fn line(&self, text: impl AsRef<str>) {
-        self.log.line(text);
+        if let Some(log) = &self.log {
+            log.line(text);
+        }
     }
 
     /// Draws the curves and says how the run ended.
@@ -244,7 +287,9 @@ impl Run {
     /// # Errors
     /// If the curves cannot be written.
     pub fn finish(self) -> Result<Ending> {
-        self.log.draw_curves()?;
+        if let Some(log) = &self.log {
+            log.draw_curves()?;
+        }
         Ok(match self.position.step >= self.config.steps {
             true => Ending::Finished,
             false => Ending::Interrupted,
@@ -252,10 +297,74 @@ impl Run {
     }
 }
 
+/// The newest checkpoint in the folder of `stage`, and what changed since; the folder gets its
+/// resolved configuration.
+fn open_folder<C: StageConfig>(
+    stage: &C,
+    resume: bool,
+    checkpoints: &Checkpoints,
+    resolved: &str,
+) -> Result<(Option<PathBuf>, Vec<Change>)> {
+    let out = &stage.run().out;
+    let newest = checkpoints.newest()?;
+    if newest.is_some() && !resume {
+        bail!(
+            "{} holds a run already: go on with --resume, or choose another folder with \
+             `--set run.out=FOLDER`",
+            out.display()
+        );
+    }
+    let path = out.join("config.toml");
+    let changed = match &newest {
+        Some(_) => {
+            let before = fs::read_to_string(&path)
+                .with_context(|| format!("cannot resume: {}", path.display()))?;
+            changes(&before, stage)
+                .with_context(|| format!("cannot resume the run in {}", out.display()))?
+        }
+        None => Vec::new(),
+    };
+    fs::create_dir_all(out).with_context(|| out.display().to_string())?;
+    write_atomically(&path, resolved.as_bytes()).with_context(|| path.display().to_string())?;
+    Ok((newest, changed))
+}
+
+/// The checkpoint `newest` of the leader, in all processes.
+fn agree(
+    group: &dyn Group,
+    newest: Option<PathBuf>,
+    checkpoints: &Checkpoints,
+    resolved: &str,
+) -> Result<Option<PathBuf>> {
+    let own = crc32c(resolved.as_bytes()).into();
+    ensure!(
+        group.of_leader(own) == own,
+        "the configuration of this process differs from that of the first: all of them need the \
+         same file and the same options"
+    );
+    let step = match &newest {
+        Some(folder) => CheckpointState::read(folder)?.position.step,
+        None => 0,
+    };
+    let step = group.of_leader(step as u64) as usize;
+    if group.is_leader() || step == 0 {
+        return Ok(newest);
+    }
+    let found = checkpoints.list()?.into_iter().find(|&(s, _)| s == step);
+    let (_, folder) = found.with_context(|| {
+        format!(
+            "the first process goes on from the checkpoint of step {step}, which this one does not \
+             find: all of them need the folder of the run"
+        )
+    })?;
+    Ok(Some(folder))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::{OptimizerConfig, VaeRun};
+    use crate::group::{Alone, testing::together};
     use crate::trainer::Trainer;
     use burn::nn::{Linear, LinearConfig};
     use burn::tensor::{Device, Tensor};
@@ -275,6 +384,10 @@ mod tests {
             },
             ..VaeRun::default()
         }
+    }
+
+    fn open(config: &VaeRun, resume: bool) -> Result<Run> {
+        Run::open(config, resume, Rc::new(Alone), Interrupter::new())
     }
 
     fn step(run: &mut Run, trainer: &mut Trainer<Linear>, factor: f32) -> Result<()> {
@@ -298,7 +411,7 @@ mod tests {
     fn a_run_that_stays_broken_ends_with_its_last_good_checkpoint() {
         let folder = tempfile::tempdir().expect("a folder");
         let config = config(folder.path());
-        let mut run = Run::open(&config, false, Interrupter::new()).expect("a run");
+        let mut run = open(&config, false).expect("a run");
         let mut trainer = trainer(&config);
         let broken = f32::NAN;
         for factor in [1.0, broken, broken, broken, 1.0, broken, broken, broken] {
@@ -317,18 +430,73 @@ mod tests {
     fn the_data_goes_on_where_it_was_even_with_other_batches() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut config = config(folder.path());
-        let mut run = Run::open(&config, false, Interrupter::new()).expect("a run");
+        let mut run = open(&config, false).expect("a run");
         let mut first = trainer(&config);
         for _ in 0..3 {
             step(&mut run, &mut first, 1.0).expect("a step");
         }
         config.run.batch_size = 2;
         config.run.accumulate = 3;
-        let mut run = Run::open(&config, true, Interrupter::new()).expect("the run");
+        let mut run = open(&config, true).expect("the run");
         let mut trainer = trainer(&config);
         run.restore(&mut trainer).expect("a fitting checkpoint");
         assert_eq!((trainer.step(), run.clips()), (3, 24));
         step(&mut run, &mut trainer, 1.0).expect("a step");
         assert_eq!(run.clips(), 30);
+    }
+
+    #[test]
+    fn one_process_writes_and_any_of_them_stops_all() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = config(folder.path());
+        let outcomes = together(3, |group| {
+            let interrupter = Interrupter::new();
+            let mut run = Run::open(&config, false, group.clone(), interrupter.clone());
+            let run = run.as_mut().expect("a run");
+            assert_eq!(
+                (run.clips_per_step(), run.first_clip()),
+                (24, 8 * group.rank())
+            );
+            let mut trainer = trainer(&config);
+            step(run, &mut trainer, 1.0).expect("a step");
+            assert!(!run.is_interrupted());
+            if group.rank() == 2 {
+                interrupter.stop(None);
+            }
+            step(run, &mut trainer, 1.0).expect("a step");
+            (run.is_interrupted(), run.clips(), run.checkpoint_is_due())
+        });
+        let expected = [true, false, false].map(|is_leader| (true, 48, is_leader));
+        assert_eq!(outcomes, expected);
+        let metrics = fs::read_to_string(folder.path().join("metrics.jsonl")).expect("metrics");
+        assert_eq!(metrics.lines().count(), 2, "{metrics}");
+
+        let steps = together(2, |group| {
+            let run = Run::open(&config, true, group, Interrupter::new()).expect("the run");
+            (run.position.step, run.clips())
+        });
+        assert_eq!(steps, [(2, 48), (2, 48)]);
+    }
+
+    #[test]
+    fn processes_need_the_same_configuration() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let outcomes = together(2, |group| {
+            let mut config = config(folder.path());
+            config.run.accumulate += group.rank();
+            // The leader waits for what the other one would have gone on to tell.
+            let is_leader = group.is_leader();
+            let error = Run::open(&config, false, group.clone(), Interrupter::new()).err();
+            if !is_leader {
+                group.of_leader(0);
+            }
+            error.map(|error| error.to_string())
+        });
+        assert!(outcomes[0].is_none());
+        let error = outcomes[1].as_deref().expect("an error");
+        assert!(
+            error.starts_with("the configuration of this process differs"),
+            "{error}"
+        );
     }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{ComputePrecision, OptimizerConfig};
 use crate::ema::average;
 use crate::learner::Learner;
+use crate::workers::Workers;
 
 /// A network in training.
 pub struct Trainer<M> {
@@ -61,6 +62,12 @@ impl<M: Module> Trainer<M> {
     /// Computes in `precision`; see [`Learner::with_precision`].
     pub fn with_precision(mut self, precision: ComputePrecision) -> Self {
         self.learner = self.learner.with_precision(precision);
+        self
+    }
+
+    /// Trains with all of `workers`; see [`Learner::with_workers`].
+    pub fn with_workers(mut self, workers: &Workers) -> Self {
+        self.learner = self.learner.with_workers(workers);
         self
     }
 

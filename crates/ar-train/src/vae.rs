@@ -7,6 +7,7 @@ mod start;
 #[cfg(test)]
 mod testing;
 
+use std::convert::Infallible;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
@@ -14,7 +15,7 @@ use ar_data::{VideoBatch, VideoItem, to_frames};
 use ar_model::{ModelConfig, Precision, SamplingConfig, VideoModel};
 use ar_vae::Vae;
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Gradients, Tensor};
 use burn_train::Interrupter;
 
 pub use adversary::{Adversary, Balance};
@@ -24,15 +25,17 @@ pub use loss::{Draw, Reconstruction, loss, pixel_loss};
 use crate::checkpoint::Checkpointed;
 use crate::config::VaeRun;
 use crate::data::open_clips;
+use crate::learner::Part;
 use crate::losses::Losses;
 use crate::run::{Ending, Run};
 use crate::samples;
 use crate::trainer::{Position, StepReport, Trainer};
+use crate::workers::Workers;
 
 /// Clips that are shown beside their reconstruction.
 const SHOWN: usize = 8;
 
-/// Trains a VAE as `config` says and leaves a model directory in the run's folder.
+/// Trains a VAE as `config` says, with all of `workers`, and leaves a model directory in the run's folder.
 ///
 /// # Errors
 /// If the configuration is impossible, the data cannot be read, or the run's folder cannot be
@@ -40,10 +43,18 @@ const SHOWN: usize = 8;
 pub fn train(
     config: &VaeRun,
     resume: bool,
-    device: &Device,
+    workers: &Workers,
     interrupter: Interrupter,
 ) -> Result<Ending> {
     start::validate(config)?;
+    // Burn moves running statistics of a batch norm that is copied to another device away from the
+    // original.
+    ensure!(
+        config.discriminator.is_none() || workers.devices.len() == 1,
+        "the discriminator trains on one device a process and {} are given: share the work between \
+         processes with mpirun, or train without [discriminator]",
+        workers.devices.len()
+    );
     let data = open_clips(&config.data)?.split;
     let size = config.vae.image_size();
     let first = &data.items([0])?[0].clip;
@@ -53,26 +64,27 @@ pub fn train(
         first.width(),
         first.height()
     );
-    let device = device.clone().autodiff();
+    let workers = workers.autodiff();
+    let device = workers.main_device();
     device.seed(config.run.seed);
-    let vae = start::network(config, &device)?;
+    let vae = start::network(config, device)?;
 
-    let mut run = Run::open(config, resume, interrupter)?;
+    let mut run = Run::open(config, resume, workers.group.clone(), interrupter)?;
     run.line(format!(
         "{} clips to train on; {:.2} M parameters",
         data.training().len(),
         vae.num_params() as f64 / 1e6
     ));
-    let mut training = Training::new(config, vae, &device);
+    let mut training = Training::new(config, vae, &workers);
     run.restore(&mut training)?;
-    let mut batches = data.batches(&config.run, run.clips())?;
+    let mut batches = data.batches(&config.run, run.positions())?;
     let held_out = data.items(data.held_out())?;
-    if training.trainer.is_done() {
+    if training.trainer.is_done() && run.is_leader() {
         training.model()?.save(&run.model_dir(), Precision::Full)?;
     }
 
     while !training.trainer.is_done() && !run.is_interrupted() {
-        let (losses, report) = training.step(&batches.next_batch()?, &device);
+        let (losses, report) = training.step(&batches.next_batch()?, run.first_clip());
         run.step(losses.means(), report)?;
 
         if run.eval_is_due() && !held_out.is_empty() {
@@ -103,73 +115,38 @@ struct Training<'a> {
 }
 
 impl<'a> Training<'a> {
-    fn new(config: &'a VaeRun, vae: Vae, device: &Device) -> Self {
+    fn new(config: &'a VaeRun, vae: Vae, workers: &Workers) -> Self {
         let steps = config.run.steps;
         let discriminator = config.discriminator.as_ref();
         Self {
             config,
-            trainer: Trainer::new(vae, &config.optimizer, steps),
-            adversary: discriminator.map(|config| Adversary::new(config, steps, device)),
+            trainer: Trainer::new(vae, &config.optimizer, steps).with_workers(workers),
+            adversary: discriminator.map(|config| Adversary::new(config, steps, workers)),
         }
     }
 
-    /// One step on the clips `items`, batch by batch.
-    fn step(&mut self, items: &[VideoItem], device: &Device) -> (Losses, StepReport) {
-        let Self {
-            config,
-            trainer,
-            adversary,
-        } = self;
-        let step = trainer.step();
-        let mut active = adversary
-            .as_mut()
-            .filter(|adversary| adversary.is_active(step));
-        let mut losses = Losses::default();
-        let batch_size = config.run.batch_size;
-        for (part, batch) in items.chunks(batch_size).enumerate() {
-            let share = batch.len() as f64 / items.len() as f64;
-            let pixels = VideoBatch::new(batch, device).pixels;
-            let draw = Draw {
-                seed: config.run.seed,
-                step: step as u64,
-                first_clip: part * batch_size,
-            };
-            let Some(adversary) = &mut active else {
-                let loss = loss(trainer.model(), pixels, &config.loss, draw);
-                losses.add("loss", trainer.accumulate(loss, share), share);
-                continue;
-            };
-            let vae = trainer.model();
-            let reconstruction = Reconstruction::new(vae, pixels.clone(), &config.loss, draw);
-            let divergence = reconstruction.divergence(&config.loss);
-            let Reconstruction {
-                features, output, ..
-            } = reconstruction;
-            let balance = adversary.balance(vae, features, output.clone(), |output| {
-                pixel_loss(output, pixels.clone(), &config.loss)
-            });
-            let mut loss = balance.reconstruction;
-            let mut surrogate = balance.surrogate;
-            if let Some(divergence) = divergence {
-                loss += f64::from(divergence.clone().into_scalar::<f32>());
-                surrogate = surrogate + divergence;
+    /// One step on the clips `items`, of which the first has the place `first_clip` in the step.
+    fn step(&mut self, items: &[VideoItem], first_clip: usize) -> (Losses, StepReport) {
+        let step = self.trainer.step();
+        let draw = Draw {
+            seed: self.config.run.seed,
+            step: step as u64,
+            first_clip,
+        };
+        let is_active = |adversary: &&mut Adversary| adversary.is_active(step);
+        match self.adversary.as_mut().filter(is_active) {
+            None => {
+                let losses = accumulate(self.config, &mut self.trainer, items, draw);
+                (losses, self.trainer.update())
             }
-            trainer.accumulate(surrogate, share);
-            let discriminator = adversary.accumulate(pixels, output, share);
-            for (name, value) in [
-                ("loss", loss),
-                ("adversarial_loss", balance.adversarial),
-                ("adversarial_weight", balance.weight),
-                ("discriminator_loss", discriminator),
-            ] {
-                losses.add(name, value, share);
+            Some(adversary) => {
+                let trainer = &mut self.trainer;
+                let losses = accumulate_against(self.config, adversary, trainer, items, draw);
+                let report = trainer.update();
+                adversary.update(step);
+                (losses, report)
             }
         }
-        let report = trainer.update();
-        if let Some(adversary) = active {
-            adversary.update(step);
-        }
-        (losses, report)
     }
 
     /// The model directory's content: the averaged VAE alone.
@@ -209,6 +186,70 @@ impl Checkpointed for Training<'_> {
             None => Ok(()),
         }
     }
+}
+
+/// Adds the gradient of the loss over the clips `items` to the next step, batch by batch.
+fn accumulate(
+    config: &VaeRun,
+    trainer: &mut Trainer<Vae>,
+    items: &[VideoItem],
+    draw: Draw,
+) -> Losses {
+    let backward = |part: Part<'_, Vae>, collect: &mut dyn FnMut(Gradients)| {
+        let draw = draw.from_clip(part.clips.start);
+        let pixels = VideoBatch::new(&items[part.clips], part.device).pixels;
+        let loss = loss(part.network, pixels, &config.loss, draw) * part.share;
+        collect(loss.clone().backward());
+        Ok::<_, Infallible>(loss)
+    };
+    let learner = &mut trainer.learner;
+    let Ok(loss) = learner.accumulate_parts(items.len(), config.run.batch_size, backward);
+    let mut losses = Losses::default();
+    losses.add("loss", loss, 1.0);
+    losses
+}
+
+/// The same against a discriminator, which learns from the same clips.
+fn accumulate_against(
+    config: &VaeRun,
+    adversary: &mut Adversary,
+    trainer: &mut Trainer<Vae>,
+    items: &[VideoItem],
+    draw: Draw,
+) -> Losses {
+    let mut losses = Losses::default();
+    let batch_size = config.run.batch_size;
+    for (part, batch) in items.chunks(batch_size).enumerate() {
+        let share = batch.len() as f64 / items.len() as f64;
+        let vae = trainer.model();
+        let pixels = VideoBatch::new(batch, &vae.devices()[0]).pixels;
+        let draw = draw.from_clip(part * batch_size);
+        let reconstruction = Reconstruction::new(vae, pixels.clone(), &config.loss, draw);
+        let divergence = reconstruction.divergence(&config.loss);
+        let Reconstruction {
+            features, output, ..
+        } = reconstruction;
+        let balance = adversary.balance(vae, features, output.clone(), |output| {
+            pixel_loss(output, pixels.clone(), &config.loss)
+        });
+        let mut loss = balance.reconstruction;
+        let mut surrogate = balance.surrogate;
+        if let Some(divergence) = divergence {
+            loss += f64::from(divergence.clone().into_scalar::<f32>());
+            surrogate = surrogate + divergence;
+        }
+        trainer.accumulate(surrogate, share);
+        let discriminator = adversary.accumulate(pixels, output, share);
+        for (name, value) in [
+            ("loss", loss),
+            ("adversarial_loss", balance.adversarial),
+            ("adversarial_weight", balance.weight),
+            ("discriminator_loss", discriminator),
+        ] {
+            losses.add(name, value, share);
+        }
+    }
+    losses
 }
 
 /// Clips above their reconstructions: a picture of single frames, else a video.

@@ -4,11 +4,12 @@ use ar_diffusion::{Denoiser, Diffusion};
 use ar_model::{LatentStatistics, Transformer};
 use ar_ops::noise::{FrameNoise, NoiseStream};
 use burn::module::Module;
-use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData};
+use burn::tensor::{Device, FloatDType, Gradients, Int, Tensor, TensorData};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::config::DiffusionRun;
+use crate::learner::Part;
 use crate::trainer::Trainer;
 
 /// The number under which held-out data is measured; training steps stay far below.
@@ -167,8 +168,8 @@ impl<'a> Objective<'a> {
         self.config.loss.loss(prediction, target)
     }
 
-    /// Adds `share` of the gradient of [`Objective::loss`] to the next step of `trainer`, and
-    /// returns the loss.
+    /// Adds the gradient of the mean [`Objective::loss`] over the clips `items` to the next step of
+    /// `trainer`, in batches, and returns that loss.
     ///
     /// # Errors
     /// If a label is out of range.
@@ -176,27 +177,30 @@ impl<'a> Objective<'a> {
         &self,
         trainer: &mut Trainer<Transformer>,
         items: &[LatentItem],
-        draws: Draws,
-        share: f64,
-        device: &Device,
+        draws: &Draws,
     ) -> Result<f64> {
-        let loss = trainer.learner.accumulate_parts(|transformer, collect| {
+        let backward = |part: Part<'_, Transformer>, collect: &mut dyn FnMut(Gradients)| {
+            let (share, device) = (part.share, part.device);
+            let draws = draws.part(part.clips.start, part.clips.len());
+            let items = &items[part.clips];
             if !self.config.recompute_blocks {
-                let loss = self.loss(transformer, items, draws, device)? * share;
+                let loss = self.loss(part.network, items, draws, device)? * share;
                 collect(loss.clone().backward());
                 return anyhow::Ok(loss);
             }
-            let task = self.task(transformer, items, draws, device)?;
+            let task = self.task(part.network, items, draws, device)?;
             let loss = |prediction| self.distance(prediction, task.target) * share;
-            Ok(transformer.backward_by_block(
+            Ok(part.network.backward_by_block(
                 task.noisy,
                 task.timesteps,
                 task.context,
                 loss,
                 collect,
             ))
-        })?;
-        Ok(loss / share)
+        };
+        let batch_size = self.config.run.batch_size;
+        let learner = &mut trainer.learner;
+        learner.accumulate_parts(items.len(), batch_size, backward)
     }
 
     /// What the network is given, and what it should answer.
@@ -380,7 +384,7 @@ mod tests {
             let mut trainer = Trainer::new(network.clone(), &config.optimizer, 10);
             for step in 0..4 {
                 let draws = objective.draws(step, [2, 3]);
-                let loss = objective.accumulate(&mut trainer, &items(2), draws, 0.5, &device);
+                let loss = objective.accumulate(&mut trainer, &items(2), &draws);
                 losses[usize::from(recompute_blocks)] = loss.expect("a loss");
                 norms[usize::from(recompute_blocks)] = trainer.update().gradient_norm;
             }
@@ -405,13 +409,13 @@ mod tests {
                 // The last layer starts at zero: two steps open the way for all gradients.
                 for step in 0..2 {
                     let draws = objective.draws(step, [4, 3]);
-                    let loss = objective.accumulate(&mut trainer, &items(4), draws, 1.0, &device);
+                    let loss = objective.accumulate(&mut trainer, &items(4), &draws);
                     loss.expect("a loss");
                     trainer.update();
                 }
                 trainer = trainer.with_precision(precision);
                 let draws = objective.draws(2, [4, 3]);
-                let loss = objective.accumulate(&mut trainer, &items(4), draws, 1.0, &device);
+                let loss = objective.accumulate(&mut trainer, &items(4), &draws);
                 let norm = trainer.update().gradient_norm;
                 let weights = trainer.model().context().unconditional(1);
                 assert_eq!(weights.dtype(), DType::F32);

@@ -101,19 +101,19 @@ impl Serialize for Scalars {
 }
 
 impl Log {
-    /// Opens the log of a run that stands at `step`: what an earlier process has logged beyond it
-    /// is forgotten, since those steps are done again.
+    /// Opens the log of a run that stands at `step` and computes a step from `clips_per_step`: what
+    /// an earlier process has logged beyond it is forgotten, since those steps are done again.
     ///
     /// # Errors
     /// If the folder cannot be written.
-    pub fn open(config: &RunConfig, step: usize) -> Result<Self> {
+    pub fn open(config: &RunConfig, clips_per_step: usize, step: usize) -> Result<Self> {
         let folder = &config.out;
         Ok(Self {
             metrics: MetricsFile::open(&folder.join("metrics.jsonl"), step)?,
             events: EventWriter::create(folder, step)?,
             console: Console::new(step, config.steps),
             folder: folder.clone(),
-            clips_per_step: config.clips_per_step(),
+            clips_per_step,
             window: Window::new(),
         })
     }

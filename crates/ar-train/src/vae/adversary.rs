@@ -7,11 +7,12 @@ use std::path::Path;
 use anyhow::Result;
 use ar_vae::Vae;
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor, activation::relu};
+use burn::tensor::{Tensor, activation::relu};
 
 use super::discriminator::PatchGan;
 use crate::config::DiscriminatorConfig;
 use crate::learner::{Learner, Update};
+use crate::workers::Workers;
 
 /// Keeps the adaptive weight finite where the discriminator's gradient vanishes.
 const WEIGHT_EPSILON: f64 = 1e-4;
@@ -39,14 +40,14 @@ pub struct Balance {
 }
 
 impl Adversary {
-    /// A fresh discriminator for a run of `steps` steps.
-    pub fn new(config: &DiscriminatorConfig, steps: usize, device: &Device) -> Self {
-        let network = PatchGan::new(config, device);
+    /// A fresh discriminator for a run of `steps` steps, on the main device of `workers`.
+    pub fn new(config: &DiscriminatorConfig, steps: usize, workers: &Workers) -> Self {
+        let network = PatchGan::new(config, workers.main_device());
         // Clones of a network share parameters that are not drawn yet: one without gradients would
         // take them from all.
         network.visit(&mut DrawAll);
         Self {
-            learner: Learner::new(network, &config.optimizer),
+            learner: Learner::new(network, &config.optimizer).with_workers(workers),
             config: config.clone(),
             steps,
         }
@@ -174,6 +175,7 @@ mod tests {
     use crate::vae::testing::{pixels, small_conv, small_transformer};
     use ar_vae::VaeConfig;
     use burn::optim::GradientsParams;
+    use burn::tensor::Device;
 
     /// All gradients, one after the other.
     struct Values<'a>(&'a GradientsParams, Vec<f32>);
@@ -202,7 +204,7 @@ mod tests {
             weight: 0.7,
             ..DiscriminatorConfig::default()
         };
-        let adversary = Adversary::new(&config, 10, &device);
+        let adversary = Adversary::new(&config, 10, &Workers::alone(device.clone()));
         let vae = vae.init(&device).expect("a network");
         let target = pixels([2, 1], 16, &device);
         let reconstruction = |output: Tensor<5>| (output - target.clone()).abs().mean();
@@ -266,7 +268,7 @@ mod tests {
             ..DiscriminatorConfig::default()
         };
         config.optimizer.learning_rate = 1e-2;
-        let mut adversary = Adversary::new(&config, 100, &device);
+        let mut adversary = Adversary::new(&config, 100, &Workers::alone(device.clone()));
         assert!(!adversary.is_active(2) && adversary.is_active(3));
         let real = pixels([4, 1], 16, &device);
         let fake = pixels([4, 1], 16, &device) * 0.5;

@@ -18,6 +18,14 @@ pub struct Draw {
 }
 
 impl Draw {
+    /// That of the part that begins `clips` clips later.
+    pub fn from_clip(self, clips: usize) -> Self {
+        Self {
+            first_clip: self.first_clip + clips,
+            ..self
+        }
+    }
+
     /// # Shapes
     /// - output: `[batch, frames, tokens, channels]`
     fn sample(self, posterior: &Posterior) -> Tensor<4> {

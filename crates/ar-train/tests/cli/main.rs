@@ -2,6 +2,9 @@
 
 mod data;
 mod killed;
+#[cfg(feature = "mpi")]
+mod mpi;
+mod parallel;
 mod stages;
 
 use std::path::{Path, PathBuf};

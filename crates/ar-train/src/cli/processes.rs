@@ -1,0 +1,40 @@
+//! The group of processes that this one has been started in.
+
+use std::rc::Rc;
+
+use anyhow::Result;
+use ar_train::group::Group;
+
+/// Calls `work` with the processes that `mpirun` has started together. One that fails ends them all.
+#[cfg(feature = "mpi")]
+pub fn together<T>(work: impl FnOnce(Rc<dyn Group>) -> Result<T>) -> Result<T> {
+    let group = Rc::new(ar_train::group::MpiGroup::join()?);
+    let outcome = work(group.clone());
+    if let Err(error) = &outcome
+        && group.size() > 1
+    {
+        let [number, count] = [group.rank() + 1, group.size()];
+        eprintln!("error: process {number} of {count}: {error:#}");
+        group.abort(2);
+    }
+    outcome
+}
+
+/// Calls `work` with this process alone.
+///
+/// # Errors
+/// If it was started together with others.
+#[cfg(not(feature = "mpi"))]
+pub fn together<T>(work: impl FnOnce(Rc<dyn Group>) -> Result<T>) -> Result<T> {
+    // What the launchers of Open MPI and of MPICH tell the processes that they start.
+    for variable in ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"] {
+        let count = std::env::var(variable).ok().and_then(|n| n.parse().ok());
+        let count: usize = count.unwrap_or(1);
+        anyhow::ensure!(
+            count == 1,
+            "{count} processes were started together, and this build knows no MPI: build ar-train \
+             with `--features mpi`"
+        );
+    }
+    work(Rc::new(ar_train::group::Alone))
+}

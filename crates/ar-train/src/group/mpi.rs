@@ -1,0 +1,76 @@
+use std::thread;
+
+use anyhow::{Context, Result, ensure};
+use mpi::Threading;
+use mpi::collective::SystemOperation;
+use mpi::datatype::Equivalence;
+use mpi::environment::{Universe, initialize_with_threading};
+use mpi::topology::SimpleCommunicator;
+use mpi::traits::{Communicator, CommunicatorCollectives};
+
+use super::Group;
+
+/// The processes that `mpirun` has started together; one that was started otherwise is alone.
+pub struct MpiGroup {
+    world: SimpleCommunicator,
+    /// Dropped last: it ends MPI.
+    _universe: Universe,
+}
+
+impl MpiGroup {
+    /// Joins the group, once in the life of a process.
+    ///
+    /// # Errors
+    /// If MPI has been joined before, or cannot be used beside threads that compute.
+    pub fn join() -> Result<Self> {
+        let (universe, threading) = initialize_with_threading(Threading::Funneled)
+            .context("MPI is in use already: a process joins its group once")?;
+        ensure!(
+            threading >= Threading::Funneled,
+            "this MPI library knows no threads: build it with them (MPI_THREAD_FUNNELED)"
+        );
+        Ok(Self {
+            world: universe.world(),
+            _universe: universe,
+        })
+    }
+
+    /// Ends all processes of the group with exit code `code`. For one that cannot go on: the others
+    /// would wait for it forever.
+    pub fn abort(&self, code: i32) -> ! {
+        self.world.abort(code)
+    }
+
+    fn sum<T: Equivalence + Clone>(&self, values: &mut [T]) {
+        let own = values.to_vec();
+        self.world
+            .all_reduce_into(&own[..], values, SystemOperation::sum());
+    }
+}
+
+impl Drop for MpiGroup {
+    fn drop(&mut self) {
+        if thread::panicking() && self.size() > 1 {
+            // The exit code of a panic.
+            self.abort(101);
+        }
+    }
+}
+
+impl Group for MpiGroup {
+    fn rank(&self) -> usize {
+        self.world.rank() as usize
+    }
+
+    fn size(&self) -> usize {
+        self.world.size() as usize
+    }
+
+    fn sum_f32(&self, values: &mut [f32]) {
+        self.sum(values);
+    }
+
+    fn sum_f64(&self, values: &mut [f64]) {
+        self.sum(values);
+    }
+}
