@@ -40,3 +40,4 @@ pub mod run;
 mod samples;
 pub mod trainer;
 pub mod vae;
+mod weights_file;

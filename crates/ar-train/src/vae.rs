@@ -3,6 +3,7 @@
 mod adversary;
 mod discriminator;
 mod loss;
+mod perceptual;
 mod start;
 #[cfg(test)]
 mod testing;
@@ -20,6 +21,7 @@ use burn_train::Interrupter;
 pub use adversary::{Adversary, Balance};
 pub use discriminator::PatchGan;
 pub use loss::{Draw, Reconstruction, loss, pixel_loss};
+pub use perceptual::Perceptual;
 
 use crate::checkpoint::Checkpointed;
 use crate::config::VaeRun;
@@ -56,6 +58,7 @@ pub fn train(
     let device = device.clone().autodiff();
     device.seed(config.run.seed);
     let vae = start::network(config, &device)?;
+    let perceptual = Perceptual::load(&config.loss, &device)?;
 
     let mut run = Run::open(config, resume, interrupter)?;
     run.line(format!(
@@ -63,7 +66,13 @@ pub fn train(
         data.training().len(),
         vae.num_params() as f64 / 1e6
     ));
-    let mut training = Training::new(config, vae, &device);
+    if perceptual.is_none() && config.loss.lpips > 0.0 {
+        run.line(format!(
+            "loss.lpips = {} and [loss.lpips_weights] is not given: training goes without LPIPS",
+            config.loss.lpips
+        ));
+    }
+    let mut training = Training::new(config, vae, perceptual, &device);
     run.restore(&mut training)?;
     let mut batches = data.batches(&config.run, run.clips())?;
     let held_out = data.items(data.held_out())?;
@@ -99,16 +108,18 @@ pub fn train(
 struct Training<'a> {
     config: &'a VaeRun,
     trainer: Trainer<Vae>,
+    perceptual: Option<Perceptual>,
     adversary: Option<Adversary>,
 }
 
 impl<'a> Training<'a> {
-    fn new(config: &'a VaeRun, vae: Vae, device: &Device) -> Self {
+    fn new(config: &'a VaeRun, vae: Vae, perceptual: Option<Perceptual>, device: &Device) -> Self {
         let steps = config.run.steps;
         let discriminator = config.discriminator.as_ref();
         Self {
             config,
             trainer: Trainer::new(vae, &config.optimizer, steps),
+            perceptual,
             adversary: discriminator.map(|config| Adversary::new(config, steps, device)),
         }
     }
@@ -118,8 +129,10 @@ impl<'a> Training<'a> {
         let Self {
             config,
             trainer,
+            perceptual,
             adversary,
         } = self;
+        let perceptual = perceptual.as_ref();
         let step = trainer.step();
         let mut active = adversary
             .as_mut()
@@ -135,7 +148,7 @@ impl<'a> Training<'a> {
                 first_clip: part * batch_size,
             };
             let Some(adversary) = &mut active else {
-                let loss = loss(trainer.model(), pixels, &config.loss, draw);
+                let loss = loss(trainer.model(), pixels, &config.loss, draw, perceptual);
                 losses.add("loss", trainer.accumulate(loss, share), share);
                 continue;
             };
@@ -146,7 +159,7 @@ impl<'a> Training<'a> {
                 features, output, ..
             } = reconstruction;
             let balance = adversary.balance(vae, features, output.clone(), |output| {
-                pixel_loss(output, pixels.clone(), &config.loss)
+                pixel_loss(output, pixels.clone(), &config.loss, perceptual)
             });
             let mut loss = balance.reconstruction;
             let mut surrogate = balance.surrogate;

@@ -125,6 +125,22 @@ fn a_preset_becomes_a_file_and_no_other() {
     ));
 }
 
+const LPIPS: &str = "--set loss.lpips=1 --set loss.lpips_weights.linear=gone.pth";
+
+#[test]
+fn a_run_without_the_weights_of_lpips_says_so() {
+    let folder = Folder::new();
+    let vae = format!("vae {} {SMALL_VAE} --set run.steps=1", config("vae"));
+    for (lpips, said) in [("0", 0), ("0.5", 1)] {
+        let output = folder.run(&format!(
+            "{vae} --set loss.lpips={lpips} --set run.out=vae-{lpips}"
+        ));
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{text}");
+        assert_eq!(text.matches("without LPIPS").count(), said, "{text}");
+    }
+}
+
 #[test]
 fn bad_input_is_an_error() {
     let folder = Folder::new();
@@ -141,6 +157,14 @@ fn bad_input_is_an_error() {
             "data.held_out = 20",
         ),
         (format!("{vae} --device tpu"), "device 'tpu'"),
+        (
+            format!("{vae} {LPIPS} --set loss.lpips_weights.vgg=gone.pth"),
+            "[loss.lpips_weights]: gone.pth",
+        ),
+        (
+            format!("{vae} {LPIPS} --set loss.lpips_weights.vgg=hf://owner"),
+            "hf://OWNER/NAME/FILE",
+        ),
         (
             format!("latents {} --set vae=nowhere", config("latents")),
             "nowhere: not a model directory",
