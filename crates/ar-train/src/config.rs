@@ -2,6 +2,7 @@
 
 mod discriminator;
 mod optimizer;
+mod places;
 
 use std::path::PathBuf;
 
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 pub use crate::weights_file::WeightsFile;
 pub use discriminator::DiscriminatorConfig;
 pub use optimizer::{LearningRateSchedule, OptimizerConfig};
+pub use places::ConfigSource;
 
 /// `ar-train vae --config`: trains an AR-VAE on single frames or clips.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

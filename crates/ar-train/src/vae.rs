@@ -18,7 +18,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use burn_train::Interrupter;
 
-pub use adversary::{Adversary, Balance};
+pub use adversary::{Adversary, Balance, SkippedSteps};
 pub use discriminator::PatchGan;
 pub use loss::{Draw, Reconstruction, loss, pixel_loss};
 pub use perceptual::Perceptual;
@@ -75,7 +75,7 @@ pub fn train(
     let mut training = Training::new(config, vae, perceptual, &device);
     run.restore(&mut training)?;
     let mut batches = data.batches(&config.run, run.clips())?;
-    let held_out = data.items(data.held_out())?;
+    let held_out = data.items(data.held_out().iter().copied())?;
     if training.trainer.is_done() {
         training.model()?.save(&run.model_dir(), Precision::Full)?;
     }
@@ -83,6 +83,10 @@ pub fn train(
     while !training.trainer.is_done() && !run.is_interrupted() {
         let (losses, report) = training.step(&batches.next_batch()?, &device);
         run.step(losses.means(), report)?;
+        if let Some((skipped, most)) = training.discriminator_skipped() {
+            run.measure("discriminator_skipped_steps", skipped.total as f64)?;
+            run.check_skipped("discriminator.optimizer", skipped.in_a_row, most)?;
+        }
 
         if run.eval_is_due() && !held_out.is_empty() {
             let psnr = reconstruction_psnr(&training.trainer.ema, &held_out, config.run.batch_size);
@@ -183,6 +187,13 @@ impl<'a> Training<'a> {
             adversary.update(step);
         }
         (losses, report)
+    }
+
+    /// What the discriminator has skipped and may skip in a row, if its last step was skipped.
+    fn discriminator_skipped(&self) -> Option<(SkippedSteps, usize)> {
+        let adversary = self.adversary.as_ref()?;
+        let skipped = adversary.skipped();
+        (skipped.in_a_row > 0).then(|| (skipped, adversary.max_skipped()))
     }
 
     /// The model directory's content: the averaged VAE alone.

@@ -283,7 +283,7 @@ mod tests {
             },
             conditioning: ConditioningConfig {
                 classes: 3,
-                trainable: true,
+                ..ConditioningConfig::default()
             },
             ..DiffusionRun::default()
         }
