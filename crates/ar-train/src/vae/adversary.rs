@@ -123,13 +123,12 @@ impl Adversary {
         let update = self
             .learner
             .update(optimizer.learning_rate_at(step - start, steps));
-        self.skipped = match (self.skipped, update.skipped) {
-            (SkippedSteps { total, in_a_row }, true) => SkippedSteps {
-                total: total + 1,
-                in_a_row: in_a_row + 1,
-            },
-            (SkippedSteps { total, .. }, false) => SkippedSteps { total, in_a_row: 0 },
-        };
+        if update.skipped {
+            self.skipped.total += 1;
+            self.skipped.in_a_row += 1;
+        } else {
+            self.skipped.in_a_row = 0;
+        }
         update
     }
 
