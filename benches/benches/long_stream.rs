@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use ar_benches::{Results, seconds, small_diffusion};
+use ar_benches::{Results, process_memory, seconds, small_diffusion};
 use ar_diffusion::{HostNoise, SamplerConfig};
 use ar_model::{ModelConfig, Transformer};
 use serde::Serialize;
@@ -54,7 +54,7 @@ fn bench() {
         let row = Row {
             frames,
             frames_per_second: PART as f64 / seconds(start, &device),
-            memory_bytes: resident_memory(),
+            memory_bytes: process_memory("VmRSS"),
         };
         println!(
             "long_stream: {frames} frames, {:.1} frames/s",
@@ -64,14 +64,4 @@ fn bench() {
         start = Instant::now();
     }
     Results::new(env!("CARGO_TARGET_TMPDIR"), "long_stream").write(&rows);
-}
-
-/// Resident memory of this process, which Linux tells.
-fn resident_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kibibytes * 1024)
 }

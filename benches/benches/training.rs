@@ -68,7 +68,7 @@ fn vae(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(batch as u64));
     group.bench_function(format!("vae_small_batch_{batch}_of_1_frame"), |bencher| {
         bencher.iter(|| {
-            let loss = vae::loss(trainer.model(), pixels.clone(), &run.loss, draw);
+            let loss = vae::loss(trainer.model(), pixels.clone(), &run.loss, draw, None);
             trainer.accumulate(loss, 1.0);
             let report = trainer.update();
             wait(&device);

@@ -6,8 +6,8 @@
 //! `cargo xtask bench` runs the benches and prints their tables. The device is that of the
 //! environment variable `AR_DEVICE`, a name of `ar-sample devices`, or else the preferred one.
 //!
-//! Criterion measures what takes a moment. `sampling` and `long_stream`, which take seconds to
-//! minutes a run, measure themselves and leave `results.json` in a folder of their name.
+//! Criterion measures what takes a moment. `sampling`, `long_stream` and `training_cost`, which
+//! take seconds to minutes a run, measure themselves and leave `results.json` in a folder of their name.
 #![warn(missing_docs)]
 
 mod fopp_tables;
@@ -74,6 +74,16 @@ pub fn run(benches: fn()) {
         benches();
         Criterion::default().configure_from_args().final_summary();
     });
+}
+
+/// A figure of `/proc/self/status` in bytes, where the system is Linux: `VmRSS`, the resident memory
+/// of this process, or `VmHWM`, the most that it was.
+pub fn process_memory(figure: &str) -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let mut lines = status.lines().filter_map(|line| line.split_once(':'));
+    let (_, value) = lines.find(|(name, _)| *name == figure)?;
+    let kibibytes: u64 = value.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kibibytes * 1024)
 }
 
 /// Few samples in a short time: all benches together take minutes on two cores.

@@ -5,6 +5,7 @@ mod machine;
 mod pytorch;
 mod streams;
 mod table;
+mod training;
 
 use std::fs;
 use std::io;
@@ -67,6 +68,9 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
 
     // Where cargo lets benches leave files.
     let results = workspace.target.join("tmp");
+    if let Some(results) = left(&results.join("training_cost"), start)? {
+        sections.push(training::section(&results)?);
+    }
     let folder = results.join("sampling");
     if let Some(results) = left(&folder, start)? {
         let rows = Sampling::read(&results)?;

@@ -11,6 +11,8 @@ pub struct VideoItem {
     pub clip: Clip,
     /// The class, if the dataset has any.
     pub label: Option<usize>,
+    /// The video that it comes from: see [`Sources`](crate::Sources).
+    pub source: u64,
 }
 
 /// Clips of one length and size on a device.
@@ -145,6 +147,7 @@ mod tests {
         VideoItem {
             clip: Clip::new(frames.collect()),
             label,
+            source: 0,
         }
     }
 

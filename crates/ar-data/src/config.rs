@@ -14,7 +14,7 @@ pub struct DataConfig {
     pub clips: usize,
     /// Seed of the first clip of a synthetic world.
     pub first_seed: u64,
-    /// Clips at the end of the dataset that are held out for measuring.
+    /// Clips that are held out for measuring: see [`hold_out`](crate::hold_out).
     pub held_out: usize,
     /// Threads that read ahead of training. Their number changes no batch.
     pub workers: usize,

@@ -16,7 +16,7 @@ pub fn random_flip(item: VideoItem, seed: u64, draw: Draw) -> VideoItem {
     let frames = item.clip.frames().iter().map(mirrored).collect();
     VideoItem {
         clip: Clip::new(frames),
-        label: item.label,
+        ..item
     }
 }
 
@@ -31,6 +31,7 @@ mod tests {
         let item = VideoItem {
             clip: Clip::new(vec![frame; 2]),
             label: Some(3),
+            source: 0,
         };
         let flips = |epoch| -> Vec<bool> {
             let is_flipped = |index| {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 pub use index::LatentIndex;
 pub use npy::NpyError;
 
+use crate::held_out::Sources;
 use crate::labels::{Labels, LabelsError, Selected};
 use crate::skipped::{Skipped, list};
 
@@ -30,13 +31,16 @@ pub struct LatentItem {
 /// Latents of many clips, computed beforehand and kept in memory. (A clip of the published size
 /// takes 8 KiB.)
 ///
-/// A shard is a safetensors file with `latents` `[clips, frames, tokens, channels]` in `F32` and,
-/// if there are classes, `labels` `[clips]` in `I64`. A folder of shards has a [`LatentIndex`].
+/// A shard is a safetensors file with `latents` `[clips, frames, tokens, channels]` in `F32`,
+/// `labels` `[clips]` in `I64` if there are classes, and `sources` `[clips]` in `U64`, numbers of the
+/// videos that clips come from, if they are known. A folder of shards has a [`LatentIndex`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct LatentDataset {
     latents: Vec<f32>,
     shape: [usize; 4],
     labels: Option<Vec<usize>>,
+    /// Of each clip, if they are known: see [`Sources`].
+    sources: Option<Vec<u64>>,
     classes: Vec<String>,
     skipped: Vec<Skipped>,
 }
@@ -82,7 +86,8 @@ pub enum LatentError {
     Missing(String),
     /// A tensor that has no place in a file of latents.
     #[error(
-        "the tensor `{0}` has no place in a file of latents; it has `latents` and maybe `labels`"
+        "the tensor `{0}` has no place in a file of latents; it has `latents` and maybe `labels` and \
+         `sources`"
     )]
     Unexpected(String),
     /// A tensor of another type.
@@ -235,8 +240,28 @@ impl LatentDataset {
             latents,
             shape,
             labels,
+            sources: None,
             classes: Vec::new(),
             skipped: Vec::new(),
+        })
+    }
+
+    /// With the videos that the clips come from, one number a clip; see [`Sources`].
+    ///
+    /// # Errors
+    /// If there are not as many as clips.
+    pub fn with_sources(self, sources: Vec<u64>) -> Result<Self, LatentError> {
+        let clips = self.shape[0];
+        if sources.len() != clips {
+            return Err(LatentError::Shape {
+                tensor: "sources",
+                actual: vec![sources.len()],
+                expected: format!("[{clips}], one for each clip"),
+            });
+        }
+        Ok(Self {
+            sources: Some(sources),
+            ..self
         })
     }
 
@@ -277,6 +302,11 @@ impl LatentDataset {
                 .collect()
         });
 
+        let sources: Option<Vec<u8>> = self
+            .sources
+            .as_ref()
+            .map(|sources| sources.iter().flat_map(|&x| x.to_le_bytes()).collect());
+
         let view = |dtype, shape: &[usize], bytes| TensorView::new(dtype, shape.to_vec(), bytes);
         let mut tensors = vec![(
             "latents",
@@ -286,6 +316,12 @@ impl LatentDataset {
             tensors.push((
                 "labels",
                 view(Dtype::I64, &self.shape[..1], labels).map_err(error)?,
+            ));
+        }
+        if let Some(sources) = &sources {
+            tensors.push((
+                "sources",
+                view(Dtype::U64, &self.shape[..1], sources).map_err(error)?,
             ));
         }
         let file = safetensors::serialize(tensors, None).map_err(error)?;
@@ -366,6 +402,11 @@ impl LatentDataset {
         if let (Some(labels), Some(others)) = (&mut self.labels, other.labels) {
             labels.extend(others);
         }
+        // Older shards do not know theirs.
+        self.sources = match (self.sources.take(), other.sources) {
+            (Some(sources), Some(others)) => Some([sources, others].concat()),
+            _ => None,
+        };
         Ok(())
     }
 
@@ -433,7 +474,7 @@ impl LatentDataset {
         };
         if let Some(other) = names
             .iter()
-            .find(|name| !["latents", "labels"].contains(name))
+            .find(|name| !["latents", "labels", "sources"].contains(name))
         {
             return Err(LatentError::Unexpected(other.to_string()));
         }
@@ -455,7 +496,15 @@ impl LatentDataset {
             Ok(labels) => Some(read_labels(&labels, shape)?),
             Err(_) => None,
         };
-        Self::new(values.collect(), shape, labels)
+        let dataset = Self::new(values.collect(), shape, labels)?;
+        match tensors.tensor("sources") {
+            Ok(sources) => {
+                expect_type("sources", &sources, Dtype::U64)?;
+                let values = sources.data().as_chunks::<8>().0.iter();
+                dataset.with_sources(values.map(|b| u64::from_le_bytes(*b)).collect())
+            }
+            Err(_) => Ok(dataset),
+        }
     }
 }
 
@@ -493,6 +542,15 @@ fn expect_type(
         actual: view.dtype(),
         expected,
     })
+}
+
+impl Sources for LatentDataset {
+    fn source(&self, index: usize) -> u64 {
+        match &self.sources {
+            Some(sources) => sources[index],
+            None => index as u64,
+        }
+    }
 }
 
 impl Dataset<LatentItem> for LatentDataset {
@@ -540,6 +598,11 @@ mod tests {
             let dataset = dataset(labels);
             dataset.save(&path).unwrap();
             assert_eq!(LatentDataset::load(&path, None).unwrap(), dataset);
+            let dataset = dataset.with_sources(vec![u64::MAX, 3]).unwrap();
+            dataset.save(&path).unwrap();
+            let loaded = LatentDataset::load(&path, None).unwrap();
+            assert_eq!(loaded, dataset);
+            assert_eq!([loaded.source(0), loaded.source(1)], [u64::MAX, 3]);
         }
     }
 
@@ -561,7 +624,8 @@ mod tests {
     #[test]
     fn shards_are_one_dataset() {
         let folder = tempfile::tempdir().unwrap();
-        let shards = [dataset(Some(vec![1, 0])), dataset(Some(vec![0, 0]))];
+        let shards = [dataset(Some(vec![1, 0])), dataset(Some(vec![0, 0]))]
+            .map(|shard| shard.with_sources(vec![8, 9]).unwrap());
         let index = write_shards(folder.path(), &shards);
         let all = LatentDataset::load(folder.path(), None).unwrap();
         assert_eq!(all.shape(), [4, 3, 4, 5]);
@@ -569,6 +633,7 @@ mod tests {
         for clip in 0..4 {
             let expected = shards[clip / 2].get(clip % 2).unwrap();
             assert_eq!(all.get(clip).unwrap(), expected);
+            assert_eq!(all.source(clip), 8 + clip as u64 % 2);
         }
 
         let second = index.shard_path(folder.path(), 1);
@@ -696,7 +761,8 @@ mod tests {
         assert_eq!(
             load_error(&[good.clone(), ("mean", Dtype::F32, &[1], vec![0; 4])]),
             "the tensor `mean` has no place in a file of latents; \
-             it has `latents` and maybe `labels`"
+             it has `latents` and maybe `labels` and \
+             `sources`"
         );
         assert_eq!(
             load_error(&[("latents", Dtype::F16, &[1, 1, 2, 1], vec![0; 4])]),
@@ -713,6 +779,10 @@ mod tests {
         assert_eq!(
             load_error(&[good.clone(), ("labels", Dtype::F32, &[1], vec![0; 4])]),
             "`labels` has the type F32, but has to be I64"
+        );
+        assert_eq!(
+            load_error(&[good.clone(), ("sources", Dtype::U64, &[2], vec![0; 16])]),
+            "`sources` has the shape [2], but has to be [1], one for each clip"
         );
         assert_eq!(
             load_error(&[good, ("labels", Dtype::I64, &[1], vec![255; 8])]),

@@ -10,6 +10,8 @@
 //! - [`to_frames`]: tensors back to frames.
 //! - [`EpochShuffle`]: which item comes at which position of a training run.
 //! - [`Batches`]: items in that order, read ahead on worker threads.
+//! - [`hold_out`]: which clips are held out of training.
+//! - [`Shard`]: a part of the work on clips, for one of several processes.
 //! - [`random_flip`]: the augmentation.
 //!
 //! The datasets implement [`burn_dataset::Dataset`]. Axes are in the order
@@ -44,6 +46,7 @@ mod batch;
 mod batches;
 mod config;
 mod flip;
+mod held_out;
 mod idx;
 mod labels;
 mod latents;
@@ -51,6 +54,7 @@ mod moving_mnist;
 mod order;
 mod pixels;
 pub mod shapes;
+mod shard;
 mod skipped;
 mod video_folder;
 
@@ -58,6 +62,7 @@ pub use batch::{LatentBatch, LatentBatcher, VideoBatch, VideoBatcher, VideoItem}
 pub use batches::{BatchError, Batches, Draw, Positions, ReadAhead, Unreadable};
 pub use config::DataConfig;
 pub use flip::random_flip;
+pub use held_out::{Parted, Sources, hold_out};
 pub use idx::IdxError;
 pub use labels::{Labels, LabelsError};
 pub use latents::{LatentDataset, LatentError, LatentIndex, LatentItem, NpyError};
@@ -65,5 +70,6 @@ pub use moving_mnist::{MovingMnist, MovingMnistConfig, MovingMnistError};
 pub use order::EpochShuffle;
 pub use pixels::to_frames;
 pub use shapes::{ShapesConfig, ShapesDataset, ShapesError, ShapesWorld};
+pub use shard::Shard;
 pub use skipped::Skipped;
 pub use video_folder::{VideoFolder, VideoFolderConfig, VideoFolderError};

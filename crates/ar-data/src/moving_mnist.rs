@@ -11,6 +11,7 @@ use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
 use crate::batch::VideoItem;
+use crate::held_out::Sources;
 use crate::idx::{IdxError, Pictures};
 use crate::order::addressed_rng;
 
@@ -151,12 +152,19 @@ impl MovingMnist {
     }
 }
 
+impl Sources for MovingMnist {
+    fn source(&self, index: usize) -> u64 {
+        self.first_seed + index as u64
+    }
+}
+
 impl Dataset<VideoItem> for MovingMnist {
     fn get(&self, index: usize) -> Result<VideoItem, DatasetError> {
         assert!(index < self.len, "item {index} of {}", self.len);
         Ok(VideoItem {
-            clip: self.clip(self.first_seed + index as u64),
+            clip: self.clip(self.source(index)),
             label: None,
+            source: self.source(index),
         })
     }
 

@@ -44,6 +44,7 @@ mod tests {
         let item = VideoItem {
             clip: Clip::new(frames.clone()),
             label: None,
+            source: 0,
         };
         let pixels = VideoBatch::new(&[item], &Device::flex()).pixels;
         assert_eq!(to_frames(pixels.squeeze_dim(0)), frames);

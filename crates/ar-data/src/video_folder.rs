@@ -8,6 +8,7 @@ use burn_dataset::{Dataset, DatasetError};
 use serde::{Deserialize, Serialize};
 
 use crate::batch::VideoItem;
+use crate::held_out::Sources;
 use crate::labels::{Labels, LabelsError, Selected};
 use crate::skipped::{Skipped, list};
 use decode::{Scan, scan_all};
@@ -121,6 +122,8 @@ pub struct VideoFolder {
 struct Video {
     path: PathBuf,
     label: Option<usize>,
+    /// A checksum of the path below the root.
+    source: u64,
     clips: usize,
     /// `[kept frames, size, size, 3]`, if they are kept; see [`decode::scan`].
     pixels: Option<Vec<u8>>,
@@ -166,6 +169,7 @@ impl VideoFolder {
                     clips += of_video;
                     ends.push(clips);
                     videos.push(Video {
+                        source: name_number(root, &path),
                         path,
                         label,
                         clips: of_video,
@@ -231,6 +235,17 @@ impl VideoFolder {
     }
 }
 
+fn name_number(root: &Path, path: &Path) -> u64 {
+    let name = path.strip_prefix(root).unwrap_or(path).to_string_lossy();
+    u64::from(crc32c::crc32c(name.replace('\\', "/").as_bytes()))
+}
+
+impl Sources for VideoFolder {
+    fn source(&self, index: usize) -> u64 {
+        self.locate(index).0.source
+    }
+}
+
 impl Dataset<VideoItem> for VideoFolder {
     fn get(&self, index: usize) -> Result<VideoItem, DatasetError> {
         let (video, clip) = self.locate(index);
@@ -243,6 +258,7 @@ impl Dataset<VideoItem> for VideoFolder {
         Ok(VideoItem {
             clip,
             label: video.label,
+            source: video.source,
         })
     }
 

@@ -68,6 +68,50 @@ pub struct ConditioningConfig {
     pub classes: usize,
     /// Whether the context vectors are trained. The published models keep them as initialised.
     pub trainable: bool,
+    /// Names of the classes in the order of their numbers, as far as they are known. Training takes
+    /// those of labelled data.
+    pub class_names: Vec<String>,
+}
+
+impl ConditioningConfig {
+    /// The class that is called `text`, or else that of the number `text`, from 0.
+    ///
+    /// # Errors
+    /// If there is none; the message lists the classes.
+    pub fn class(&self, text: &str) -> Result<usize, ModelError> {
+        let named = self.class_names.iter().position(|name| name == text);
+        let number = || text.parse().ok().filter(|&class| class < self.classes);
+        named.or_else(number).ok_or_else(|| ModelError::Class {
+            class: text.to_owned(),
+            known: self.known(),
+        })
+    }
+
+    fn known(&self) -> String {
+        let numbers = known_classes(self.classes);
+        match self.class_names.is_empty() {
+            true => numbers,
+            false => format!("{numbers}: {}", self.class_names.join(", ")),
+        }
+    }
+
+    fn validate(&self) -> Result<(), ModelError> {
+        if self.class_names.len() > self.classes {
+            return Err(ModelError::ClassNames {
+                names: self.class_names.len(),
+                classes: self.classes,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// What classes a model of that number has, in words.
+pub(crate) fn known_classes(classes: usize) -> String {
+    match classes {
+        0 => "the model has no classes".into(),
+        _ => format!("the model knows classes 0 to {}", classes - 1),
+    }
 }
 
 impl Default for ConditioningConfig {
@@ -75,6 +119,7 @@ impl Default for ConditioningConfig {
         Self {
             classes: 0,
             trainable: true,
+            class_names: Vec::new(),
         }
     }
 }
@@ -92,6 +137,7 @@ impl ModelConfig {
             vae.validate()?;
         }
         self.diffusion.init()?;
+        self.conditioning.validate()?;
         if let (Some(statistics), Some(dit)) = (&self.latent_statistics, &self.transformer)
             && !statistics.fits([dit.tokens_per_frame, dit.in_channels])
         {

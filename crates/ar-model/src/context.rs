@@ -1,6 +1,7 @@
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Int, Tensor};
 
+use crate::config::known_classes;
 use crate::{ConditioningConfig, ModelError};
 
 /// Row of the null class; real classes never share it.
@@ -113,11 +114,8 @@ impl ContextEmbedding {
             return Ok(());
         }
         Err(ModelError::Class {
-            class,
-            known: match known {
-                0 => "the model is unconditional".into(),
-                _ => format!("the model knows classes 0 to {}", known - 1),
-            },
+            class: class.to_string(),
+            known: known_classes(known),
         })
     }
 

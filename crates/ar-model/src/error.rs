@@ -79,13 +79,21 @@ pub enum ModelError {
     /// Weights cannot be read or written, or do not fit the configuration.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// A class label that the model does not know.
-    #[error("class {class} is out of range: {known}")]
+    /// A class that the model does not know.
+    #[error("there is no class {class}: {known}")]
     Class {
-        /// The label given.
-        class: usize,
-        /// The labels there are.
+        /// The name or number given.
+        class: String,
+        /// The classes there are, in words.
         known: String,
+    },
+    /// More names than classes.
+    #[error("conditioning.class_names has {names} names, and conditioning.classes = {classes}")]
+    ClassNames {
+        /// Names given.
+        names: usize,
+        /// Classes.
+        classes: usize,
     },
 }
 

@@ -3,11 +3,12 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use ar_data::Shard;
 use ar_video::VideoFormat;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
-use crate::evaluate::{Metric, Shard};
+use crate::evaluate::Metric;
 
 /// Generates videos with AR-Diffusion models.
 ///
@@ -93,6 +94,15 @@ pub struct GenerateArgs {
     /// first; a model without a VAE writes them alone
     #[arg(long, value_name = "F.safetensors", help_heading = "Output")]
     pub save_latents: Option<PathBuf>,
+    /// Do the i-th of n parts of the videos alone, from 0: each video as all n parts together would
+    /// have it; a part's latents go to F-i-of-n.safetensors
+    #[arg(
+        long,
+        value_name = "i/n",
+        help_heading = "Output",
+        default_value = "0/1"
+    )]
+    pub shard: Shard,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -120,9 +130,9 @@ pub struct SamplingArgs {
     /// Fresh noise of a step: 0 is none (DDIM), 1 is ancestral (DDPM) [default: the model's]
     #[arg(long, value_name = "E", allow_negative_numbers = true)]
     pub eta: Option<f64>,
-    /// Class to generate, from 0 [default: none]
+    /// Class to generate: its name, or its number from 0 [default: none]
     #[arg(long, value_name = "C")]
-    pub class: Option<usize>,
+    pub class: Option<String>,
     /// Seed of the noise; a video's noise depends on it and the video's number alone
     #[arg(long, value_name = "K", default_value_t = 0)]
     pub seed: u64,

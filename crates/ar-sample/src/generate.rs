@@ -42,7 +42,7 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
             .map(|path| path.display().to_string()),
         frames: settings.frames,
         prefix_frames: settings.prefix.len(),
-        count: settings.count,
+        count: settings.videos.len(),
         interrupted: outcome.interrupted,
         frames_sampled: outcome.sampled.iter().sum(),
         fps: settings.video.as_ref().map(|video| video.fps),
@@ -128,7 +128,7 @@ fn outputs(settings: &Settings, outcome: &Outcome) -> Vec<String> {
     let Some(video) = &settings.video else {
         return Vec::new();
     };
-    let written = outcome.sampled.iter().enumerate();
+    let written = settings.videos.clone().zip(&outcome.sampled);
     written
         .filter(|(_, sampled)| **sampled > 0)
         .map(|(index, _)| settings.path(video, index).display().to_string())

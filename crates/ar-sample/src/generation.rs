@@ -66,8 +66,8 @@ impl<'a> Generation<'a> {
         let prefix = timed(&mut outcome.prefix, || {
             encode_prefix(model, settings, device)
         })?;
-        let Settings { count, batch, .. } = *settings;
-        let iterations = settings.sampler.plan().iterations() * count.div_ceil(batch);
+        let count = settings.videos.len();
+        let iterations = settings.sampler.plan().iterations() * count.div_ceil(settings.batch);
         Ok(Self {
             model,
             settings,
@@ -89,16 +89,16 @@ impl<'a> Generation<'a> {
     /// Samples until all videos are complete or an interrupt comes. What is finished then is kept;
     /// latents are saved of complete runs alone.
     pub fn run(mut self) -> anyhow::Result<Outcome> {
-        let Settings { count, batch, .. } = *self.settings;
-        for first in (0..count).step_by(batch) {
+        let Settings { videos, batch, .. } = self.settings;
+        for first in videos.clone().step_by(*batch) {
             if self.interrupter.should_stop() {
                 break;
             }
-            self.sample(first..count.min(first + batch))?;
+            self.sample(first..videos.end.min(first + batch))?;
         }
         self.outcome.total = self.start.elapsed();
         let sampled: usize = self.outcome.sampled.iter().sum();
-        self.outcome.interrupted = sampled < count * self.settings.sampled_frames();
+        self.outcome.interrupted = sampled < videos.len() * self.settings.sampled_frames();
         if let (Some(path), false) = (&self.settings.latents, self.outcome.interrupted) {
             let [tokens, channels] = self.settings.latent;
             save_latents(
@@ -153,7 +153,7 @@ impl<'a> Generation<'a> {
                 }
             }
             let sampled = self.outcome.sampled.iter().sum();
-            let frames = settings.count * settings.sampled_frames();
+            let frames = settings.videos.len() * settings.sampled_frames();
             self.progress.update(
                 self.outcome.network_evaluations,
                 frames_finished(sampled, frames),
@@ -207,12 +207,14 @@ impl<'a> Generation<'a> {
         self.outcome
             .first_latent
             .get_or_insert_with(|| self.start.elapsed());
-        for sampled in &mut self.outcome.sampled[videos.clone()] {
+        let first = self.settings.videos.start;
+        let places = videos.start - first..videos.end - first;
+        for sampled in &mut self.outcome.sampled[places.clone()] {
             *sampled += 1;
         }
         if self.settings.latents.is_some() {
-            let each = latent.chunks_exact(latent.len() / videos.len());
-            for (video, latent) in self.latents[videos].iter_mut().zip(each) {
+            let each = latent.chunks_exact(latent.len() / places.len());
+            for (video, latent) in self.latents[places].iter_mut().zip(each) {
                 video.extend_from_slice(latent);
             }
         }

@@ -110,6 +110,7 @@ pub fn encode(model: &VideoModel, frames: &[Frame], device: &Device) -> anyhow::
     let item = VideoItem {
         clip: Clip::new(frames.to_vec()),
         label: None,
+        source: 0,
     };
     let batch = VideoBatch::new(&[item], device);
     Ok(model.encode(batch.pixels)?)

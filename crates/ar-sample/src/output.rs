@@ -59,13 +59,7 @@ impl VideoTarget {
             return self.path.clone();
         }
         let digits = (count - 1).to_string().len();
-        let mut name = self.path.file_stem().unwrap_or_default().to_owned();
-        name.push(format!("-{index:0digits$}"));
-        if let Some(extension) = self.path.extension() {
-            name.push(".");
-            name.push(extension);
-        }
-        self.path.with_file_name(name)
+        with_suffix(&self.path, &format!("-{index:0digits$}"))
     }
 
     /// Whether the video goes to the standard output, which then carries nothing else.
@@ -80,6 +74,17 @@ impl VideoTarget {
             false => VideoWriter::create(path, self.format, self.fps)?,
         })
     }
+}
+
+/// The path with `suffix` before its extension.
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push(suffix);
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
 }
 
 fn check_stdout(format: VideoFormat) -> anyhow::Result<()> {

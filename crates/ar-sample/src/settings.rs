@@ -1,15 +1,17 @@
 //! What `generate` is asked to do, checked against the model before it is loaded.
 
-use std::path::PathBuf;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use ar_data::Shard;
 use ar_diffusion::{Sampler, SamplerConfig};
 use ar_model::{ModelConfig, SamplingMethod};
 use ar_video::Frame;
 
 use crate::cli::GenerateArgs;
 use crate::noise::NoiseFile;
-use crate::output::VideoTarget;
+use crate::output::{VideoTarget, with_suffix};
 use crate::prefix;
 use ar_files::check_writable;
 
@@ -28,8 +30,10 @@ pub struct Settings {
     pub noise: Option<NoiseFile>,
     /// The frames that every video begins with, in the size of the VAE.
     pub prefix: Vec<Frame>,
-    /// Videos, frames of each with those of the prefix, and videos sampled together.
+    /// All videos, and those of them that this run makes.
     pub count: usize,
+    pub videos: Range<usize>,
+    /// Frames of each with those of the prefix, and videos sampled together.
     pub frames: usize,
     pub batch: usize,
     /// Frames that a frame sees at most, its own included.
@@ -80,36 +84,43 @@ impl Settings {
         if !guidance.is_finite() {
             bail!("guidance is {guidance}, but must be a finite number (1 is none)");
         }
-        match (asked.class, model.conditioning.classes) {
-            (Some(class), 0) => bail!("class {class} is asked for, and the model has no classes"),
-            (Some(class), classes) if class >= classes => {
-                bail!(
-                    "class {class} is out of range: the model knows classes 0 to {}",
-                    classes - 1
-                )
-            }
-            _ => {}
-        }
+        let class = asked.class.as_deref();
+        let class = class.map(|class| model.conditioning.class(class));
         let video = video_target(args, model)?;
         if count > 1 && video.as_ref().is_some_and(VideoTarget::is_stdout) {
             bail!("--out - is one video, and there are {count} to generate");
+        }
+        let videos = args.shard.part(count);
+        if videos.is_empty() {
+            bail!(
+                "--shard {} of {} has none of the {count} videos: ask for fewer parts",
+                args.shard.index,
+                args.shard.count
+            );
         }
         Ok(Self {
             config,
             sampler,
             method: SamplingMethod::of(transformer),
             guidance,
-            class: asked.class,
+            class: class.transpose()?,
             seed: asked.seed,
             noise,
             prefix,
             count,
             frames,
-            batch: asked.batch.map_or(DEFAULT_BATCH, usize::from).min(count),
+            batch: asked
+                .batch
+                .map_or(DEFAULT_BATCH, usize::from)
+                .min(videos.len()),
+            videos,
             window,
             latent,
             video,
-            latents: args.save_latents.clone(),
+            latents: args
+                .save_latents
+                .as_deref()
+                .map(|path| path_of_part(path, args.shard)),
         })
     }
 
@@ -131,7 +142,7 @@ impl Settings {
     /// Fails if an output could not be written. Missing folders above the outputs are made.
     pub fn check_outputs(&self) -> anyhow::Result<()> {
         if let Some(video) = &self.video {
-            for index in 0..self.count {
+            for index in self.videos.clone() {
                 // Dropped at once, which leaves nothing behind.
                 video.create(&self.path(video, index))?;
             }
@@ -142,6 +153,14 @@ impl Settings {
             }
             None => Ok(()),
         }
+    }
+}
+
+/// The file of a part of the videos: the one given, numbered if there are several parts.
+fn path_of_part(path: &Path, Shard { index, count }: Shard) -> PathBuf {
+    match count {
+        1 => path.to_owned(),
+        _ => with_suffix(path, &format!("-{index}-of-{count}")),
     }
 }
 

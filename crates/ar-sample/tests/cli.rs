@@ -285,6 +285,32 @@ fn several_videos_in_every_format() {
 }
 
 #[test]
+fn parts_make_the_videos_of_the_whole() {
+    let folder = Folder::new();
+    let quick = "--frames 2 --steps 2 --ar-step 1 --batch 1 --count 11 --format apng";
+    folder.ok(&format!(
+        "{quick} --out whole.png --save-latents whole.safetensors"
+    ));
+    let mut latents = Vec::new();
+    for part in 0..3 {
+        let stdout = folder.ok(&format!(
+            "{quick} --out part.png --save-latents part.safetensors --shard {part}/3 --json"
+        ));
+        let videos = [3, 4, 4][part];
+        assert_eq!(last_line_json(&stdout)["count"], videos);
+        let (values, shape) = folder.latents(&format!("part-{part}-of-3.safetensors"));
+        assert_eq!(shape[0], videos);
+        latents.extend(values);
+    }
+    assert_eq!(latents, folder.latents("whole.safetensors").0);
+    for video in 0..11 {
+        let [part, whole] = ["part", "whole"].map(|name| format!("{name}-{video:02}.png"));
+        assert!(folder.read(&part) == folder.read(&whole), "video {video}");
+    }
+    folder.fails("--count 2 --shard 0/3", "none of the 2 videos");
+}
+
+#[test]
 fn a_reference_run_is_reproduced() {
     // Float rounding of three layers, grown over 34 iterations.
     const TOLERANCE: f64 = 1e-4;
@@ -347,6 +373,7 @@ fn a_temporal_vae_decodes_whole_windows() {
         name = "temporal"
         [conditioning]
         classes = 2
+        class_names = ["run", "walk"]
         [transformer]
         num_frames = 4
         tokens_per_frame = 4
@@ -405,8 +432,14 @@ fn a_temporal_vae_decodes_whole_windows() {
     assert_eq!(frames, expected);
     folder.fails(
         "--model temporal --class 2",
-        "the model knows classes 0 to 1",
+        "there is no class 2: the model knows classes 0 to 1: run, walk",
     );
+    folder.fails("--model temporal --class jump", "run, walk");
+    let by_name = arguments.replace("--class 1", "--class walk");
+    for (class, out) in [(arguments, "number.png"), (&by_name, "name.png")] {
+        folder.ok(&format!("{class} --out {out}"));
+    }
+    assert_eq!(folder.read("number.png"), folder.read("name.png"));
 }
 
 #[test]

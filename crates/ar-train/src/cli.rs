@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use anyhow::{Context, Result, bail, ensure};
+use ar_data::Shard;
 use ar_device::open;
 use ar_files::write_atomically;
 use ar_model::{ModelConfig, Precision, VideoModel};
-use ar_train::config::{DiffusionRun, LatentsRun, VaeRun, read_config};
+use ar_train::config::{ConfigSource, DiffusionRun, LatentsRun, VaeRun, read_config};
 use ar_train::group::Group;
 use ar_train::latents::ProcessShard;
 use ar_train::presets::{PRESETS, preset};
@@ -96,9 +97,10 @@ struct Init {
 struct Latents {
     #[command(flatten)]
     stage: Stage,
-    /// Encodes part I of N of the dataset; run all N parts, on any machines that share the folder.
-    #[arg(long, value_name = "I/N", default_value = "1/1")]
-    shard: ProcessShard,
+    /// Encodes the i-th of n parts of the dataset alone, from 0; run all n, on any machines that share
+    /// the folder.
+    #[arg(long, value_name = "i/n", default_value = "0/1")]
+    shard: Shard,
 }
 
 #[derive(Args)]
@@ -131,10 +133,19 @@ struct Export {
 }
 
 impl Stage {
-    fn read<C: DeserializeOwned>(&self) -> Result<C> {
-        let file = self.config.display();
-        let text = fs::read_to_string(&self.config).with_context(|| file.to_string())?;
-        read_config(&text, &self.set).with_context(|| file.to_string())
+    fn read<C: DeserializeOwned>(&self) -> Result<(C, ConfigSource)> {
+        let file = self.config.display().to_string();
+        let text = fs::read_to_string(&self.config).with_context(|| file.clone())?;
+        let config = read_config(&text, &self.set).with_context(|| file.clone())?;
+        let overrides = self.set.clone();
+        Ok((
+            config,
+            ConfigSource {
+                file,
+                text,
+                overrides,
+            },
+        ))
     }
 
     fn workers(&self, group: Rc<dyn Group>) -> Result<Workers> {
@@ -149,15 +160,16 @@ impl Stage {
 pub fn run() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Vae(stage) => {
-            let config: VaeRun = stage.read()?;
+            let (config, source): (VaeRun, _) = stage.read()?;
             together(|group| {
                 let workers = stage.workers(group)?;
-                let ending = vae::train(&config, stage.resume, &workers, interrupter()?)?;
+                let ending = vae::train(&config, stage.resume, &workers, interrupter()?);
+                let ending = source.locate(ending)?;
                 Ok(farewell(ending, &config.run.out, &workers))
             })
         }
         Command::Latents(Latents { stage, shard }) => {
-            let config: LatentsRun = stage.read()?;
+            let (config, source): (LatentsRun, _) = stage.read()?;
             let [device] = &stage.device[..] else {
                 bail!("a process encodes on one device: share the work between them with --shard");
             };
@@ -173,7 +185,8 @@ pub fn run() -> Result<ExitCode> {
                     bar.set_length(total as u64);
                     bar.set_position(done as u64);
                 },
-            )?;
+            );
+            let ending = source.locate(ending)?;
             bar.finish_and_clear();
             let out = config.out.display();
             match ending {
@@ -183,10 +196,11 @@ pub fn run() -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Diffusion(stage) => {
-            let config: DiffusionRun = stage.read()?;
+            let (config, source): (DiffusionRun, _) = stage.read()?;
             together(|group| {
                 let workers = stage.workers(group)?;
-                let ending = diffusion::train(&config, stage.resume, &workers, interrupter()?)?;
+                let ending = diffusion::train(&config, stage.resume, &workers, interrupter()?);
+                let ending = source.locate(ending)?;
                 Ok(farewell(ending, &config.run.out, &workers))
             })
         }

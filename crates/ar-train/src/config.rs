@@ -2,6 +2,7 @@
 
 mod discriminator;
 mod optimizer;
+mod places;
 
 use std::path::PathBuf;
 
@@ -14,8 +15,10 @@ use ar_schedulers::TimestepSampler;
 use ar_vae::VaeConfig;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+pub use crate::weights_file::WeightsFile;
 pub use discriminator::DiscriminatorConfig;
 pub use optimizer::{LearningRateSchedule, OptimizerConfig};
+pub use places::ConfigSource;
 
 /// `ar-train vae --config`: trains an AR-VAE on single frames or clips.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -215,6 +218,10 @@ pub struct VaeLossConfig {
     pub l1: f64,
     /// Weight of the squared error.
     pub l2: f64,
+    /// Weight of LPIPS (published: 1), which needs `lpips_weights`.
+    pub lpips: f64,
+    /// What LPIPS reads its weights from; training goes without LPIPS if it is not given.
+    pub lpips_weights: Option<LpipsWeights>,
     /// Weight of the Kullback-Leibler divergence (published: 0).
     pub kl: f64,
     /// Whether to decode a draw from the posterior in place of its mean (published: no). With a
@@ -231,11 +238,23 @@ impl Default for VaeLossConfig {
         Self {
             l1: 1.0,
             l2: 0.0,
+            lpips: 1.0,
+            lpips_weights: None,
             kl: 0.0,
             sample_posterior: false,
             foreground: 0.0,
         }
     }
+}
+
+/// The published files behind LPIPS, in PyTorch's own format or as safetensors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LpipsWeights {
+    /// VGG16 of `torchvision`: `vgg16-397923af.pth`.
+    pub vgg: WeightsFile,
+    /// LPIPS's own layers: `weights/v0.1/vgg.pth` of its authors.
+    pub linear: WeightsFile,
 }
 
 /// Parses a configuration with overrides of the form `key.sub=value`, where the value is TOML or,

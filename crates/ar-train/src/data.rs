@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::ops::Range;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -10,8 +9,8 @@ use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 use ar_data::{
-    Batches, DataConfig, Draw, LatentDataset, MovingMnist, Positions, ReadAhead, ShapesDataset,
-    ShapesWorld, VideoFolder, VideoItem, random_flip,
+    Batches, DataConfig, Draw, LatentDataset, MovingMnist, Parted, Positions, ReadAhead,
+    ShapesDataset, ShapesWorld, Sources, VideoFolder, VideoItem, hold_out, random_flip,
 };
 use ar_files::write_atomically;
 use burn_dataset::Dataset;
@@ -30,21 +29,21 @@ fn skipped_file(process: usize) -> String {
 /// What happens to an item between the dataset and a batch: item, seed of the run, draw.
 type Augmentation<I> = fn(I, u64, Draw) -> I;
 
-/// The clips of a dataset, the last of them held out for measuring.
+/// The clips of a dataset, some of them held out for measuring.
 pub struct Split<I> {
     dataset: Arc<dyn Dataset<I>>,
-    training: usize,
+    parted: Arc<Parted>,
     ahead: ReadAhead,
     augmentation: Option<Augmentation<I>>,
     skipped: Skipped,
 }
 
 impl<I: Send + Sync + 'static> Split<I> {
-    /// Holds out the last `data.held_out` items.
+    /// Holds out `data.held_out` items, as [`hold_out`] chooses them.
     ///
     /// # Errors
     /// If none would be left for training, or nothing could be read ahead.
-    pub fn new(dataset: impl Dataset<I> + 'static, data: &DataConfig) -> Result<Self> {
+    pub fn new(dataset: impl Dataset<I> + Sources + 'static, data: &DataConfig) -> Result<Self> {
         let (len, held_out) = (dataset.len(), data.held_out);
         ensure!(
             len > held_out,
@@ -55,7 +54,7 @@ impl<I: Send + Sync + 'static> Split<I> {
             ensure!(value > 0, "data.{key} is 0; it must be at least 1");
         }
         Ok(Self {
-            training: len - held_out,
+            parted: Arc::new(hold_out(len, held_out, |index| dataset.source(index))),
             dataset: Arc::new(dataset),
             ahead: ReadAhead {
                 workers: data.workers,
@@ -66,14 +65,19 @@ impl<I: Send + Sync + 'static> Split<I> {
         })
     }
 
+    /// Items in all.
+    pub fn clips(&self) -> usize {
+        self.dataset.len()
+    }
+
     /// Items to train on.
-    pub fn training(&self) -> Range<usize> {
-        0..self.training
+    pub fn training(&self) -> &[usize] {
+        &self.parted.training
     }
 
     /// Items held out.
-    pub fn held_out(&self) -> Range<usize> {
-        self.training..self.dataset.len()
+    pub fn held_out(&self) -> &[usize] {
+        &self.parted.held_out
     }
 
     /// The items of `indices` in order, less those that cannot be read.
@@ -123,8 +127,9 @@ impl<I: Send + Sync + 'static> Split<I> {
     /// If the list cannot be written.
     pub fn batches(&self, run: &RunConfig, positions: Positions) -> Result<TrainingBatches<I>> {
         let (dataset, augmentation, seed) = (self.dataset.clone(), self.augmentation, run.seed);
+        let parted = self.parted.clone();
         let read = move |draw: Draw| {
-            let item = dataset.get(draw.index)?;
+            let item = dataset.get(parted.training[draw.index])?;
             Ok(match augmentation {
                 Some(augment) => augment(item, seed, draw),
                 None => item,
@@ -134,13 +139,14 @@ impl<I: Send + Sync + 'static> Split<I> {
         self.skipped.write(&skipped_file)?;
         Ok(TrainingBatches {
             batches: Batches::start(
-                self.training,
+                self.parted.training.len(),
                 read,
                 seed,
                 run.clips_per_step(),
                 positions,
                 self.ahead,
             ),
+            parted: self.parted.clone(),
             skipped: self.skipped.clone(),
             skipped_file,
         })
@@ -155,6 +161,7 @@ impl<I: Send + Sync + 'static> Split<I> {
 /// Batches that are read ahead.
 pub struct TrainingBatches<I> {
     batches: Batches<I>,
+    parted: Arc<Parted>,
     skipped: Skipped,
     skipped_file: PathBuf,
 }
@@ -169,7 +176,8 @@ impl<I: Send + 'static> TrainingBatches<I> {
         let unreadable = self.batches.take_skipped();
         if !unreadable.is_empty() {
             for item in unreadable {
-                self.skipped.add(clip_line(item.index, &item.reason));
+                let index = self.parted.training[item.index];
+                self.skipped.add(clip_line(index, &item.reason));
             }
             self.skipped.write(&self.skipped_file)?;
         }

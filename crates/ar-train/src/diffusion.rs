@@ -70,6 +70,10 @@ pub fn train(
     let vae = load_vae(&config.vae, device)?;
     let latents = open_latents(&config.data)?;
     check_latents(&latents, config)?;
+    let conditioning = &mut model_config.conditioning;
+    if conditioning.classes > 0 && conditioning.class_names.is_empty() {
+        conditioning.class_names = latents.class_names().to_vec();
+    }
     if config.run.sample_every > 0 {
         model_config.sampler(sampler_config(config), config.transformer.num_frames)?;
     }
@@ -94,7 +98,7 @@ pub fn train(
     run.restore(&mut trainer)?;
     let objective = Objective::new(config, model_config.latent_statistics.clone())?;
     let mut batches = data.batches(&config.run, run.positions())?;
-    let held_out = data.items(data.held_out())?;
+    let held_out = data.items(data.held_out().iter().copied())?;
     let model = |trainer: &Trainer<Transformer>| {
         let transformer = trainer.ema.clone();
         let vae = vae.vae()?.clone();
@@ -208,6 +212,18 @@ fn check_latents(latents: &LatentDataset, config: &DiffusionRun) -> Result<()> {
     }
     let largest = latents.labels().and_then(|labels| labels.iter().max());
     let classes = config.conditioning.classes;
+    let (known, given) = (latents.class_names(), &config.conditioning.class_names);
+    ensure!(
+        classes == 0 || known.len() <= classes,
+        "the latents have {} classes and conditioning.classes = {classes}; it must be at least as \
+         many",
+        known.len()
+    );
+    ensure!(
+        known.is_empty() || given.is_empty() || known == given,
+        "conditioning.class_names = {given:?}, and the classes of the latents are {known:?}; leave \
+         the key out"
+    );
     match (classes, largest) {
         (0, _) => {}
         (_, Some(&label)) => ensure!(

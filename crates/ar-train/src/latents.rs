@@ -1,10 +1,11 @@
 //! Encoding a dataset of clips into latents.
 
 use std::path::Path;
-use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
-use ar_data::{DataConfig, LatentDataset, LatentIndex, VideoBatch, VideoFolderConfig, VideoItem};
+use ar_data::{
+    DataConfig, LatentDataset, LatentIndex, Shard, VideoBatch, VideoFolderConfig, VideoItem,
+};
 use ar_model::VideoModel;
 use burn::tensor::Device;
 use burn_train::Interrupter;
@@ -16,44 +17,9 @@ use crate::run::Ending;
 /// Frames that are encoded at once.
 const FRAMES_AT_ONCE: usize = 64;
 
-/// The share of the work that one process does, written `i/n`: process `i` of `n`, from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProcessShard {
-    number: usize,
-    count: usize,
-}
-
-impl ProcessShard {
-    /// All of the work.
-    pub const ALL: Self = Self {
-        number: 1,
-        count: 1,
-    };
-
-    /// Whether item `index` of the work is part of this share.
-    pub fn contains(self, index: usize) -> bool {
-        index % self.count == self.number - 1
-    }
-}
-
-impl FromStr for ProcessShard {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parsed = text.split_once('/').and_then(|(number, count)| {
-            let shard = Self {
-                number: number.parse().ok()?,
-                count: count.parse().ok()?,
-            };
-            (1..=shard.count).contains(&shard.number).then_some(shard)
-        });
-        parsed.ok_or_else(|| format!("{text} is no share of the work; expected 1/4, .., 4/4"))
-    }
-}
-
 /// Encodes the clips of a dataset and writes them to the folder of latents that `config` names,
-/// shard by shard. `progress` is told how many clips of this process are done and how many there
-/// are. With `resume`, and where the work is shared between processes, shards that are there
+/// file by file. `progress` is told how many clips of this part are done and how many there
+/// are. With `resume`, and where the work is shared between processes, files that are there
 /// already are kept.
 ///
 /// # Errors
@@ -62,7 +28,7 @@ impl FromStr for ProcessShard {
 pub fn encode(
     config: &LatentsRun,
     resume: bool,
-    process: ProcessShard,
+    part: Shard,
     device: &Device,
     interrupter: &Interrupter,
     mut progress: impl FnMut(usize, usize),
@@ -83,24 +49,19 @@ pub fn encode(
     let model = load_vae(&config.vae, device)?;
     let Clips { split, classes } = open_clips(&config.data)?;
     let index = LatentIndex {
-        clips: split.held_out().end,
+        clips: split.clips(),
         clips_per_shard: config.clips_per_shard,
         classes,
         source: source(config)?,
     };
-    open_folder(out, &index, resume || process != ProcessShard::ALL)?;
+    open_folder(out, &index, resume || part != Shard::ALL)?;
 
-    let shards: Vec<usize> = (0..index.shards())
-        .filter(|&shard| process.contains(shard))
-        .collect();
-    let total = shards
-        .iter()
-        .map(|&shard| index.clips_of(shard).len())
-        .sum();
+    let files = part.part(index.shards());
+    let total = files.clone().map(|file| index.clips_of(file).len()).sum();
     let mut done = 0;
-    for shard in shards {
-        let path = index.shard_path(out, shard);
-        let clips = index.clips_of(shard);
+    for file in files {
+        let path = index.shard_path(out, file);
+        let clips = index.clips_of(file);
         if !path.is_file() {
             let mut encoded = Encoded::default();
             let mut next = clips.start;
@@ -126,9 +87,9 @@ pub fn encode(
         done += clips.len();
         progress(done, total);
     }
-    let list = match process {
-        ProcessShard::ALL => "skipped.txt".to_string(),
-        ProcessShard { number, count } => format!("skipped-{number}-of-{count}.txt"),
+    let list = match part {
+        Shard::ALL => "skipped.txt".to_string(),
+        Shard { index, count } => format!("skipped-{index}-of-{count}.txt"),
     };
     split.skipped().write(&out.join(list))?;
     Ok(Ending::Finished)
@@ -190,6 +151,7 @@ fn source(config: &LatentsRun) -> Result<Vec<String>> {
 struct Encoded {
     latents: Vec<f32>,
     labels: Vec<usize>,
+    sources: Vec<u64>,
     /// `[clips, frames, tokens, channels]`
     shape: [usize; 4],
 }
@@ -214,13 +176,16 @@ impl Encoded {
         self.shape[0] = clips;
         self.latents.extend(encoded.into_data().iter::<f32>());
         self.labels.extend(batch.labels.into_iter().flatten());
+        self.sources.extend(items.iter().map(|item| item.source));
         Ok(())
     }
 
     /// Nothing if there are no clips.
     fn into_dataset(self) -> Option<Result<LatentDataset, ar_data::LatentError>> {
         let labels = (!self.labels.is_empty()).then_some(self.labels);
-        (self.shape[0] > 0).then(|| LatentDataset::new(self.latents, self.shape, labels))
+        (self.shape[0] > 0).then(|| {
+            LatentDataset::new(self.latents, self.shape, labels)?.with_sources(self.sources)
+        })
     }
 }
 
@@ -235,23 +200,4 @@ pub fn load_vae(dir: &Path, device: &Device) -> Result<VideoModel> {
     let model = VideoModel::load(dir, device)?;
     model.vae()?;
     Ok(model)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn processes_share_the_work() {
-        let shares: Vec<ProcessShard> = ["1/3", "2/3", "3/3"]
-            .map(|text| text.parse().expect("a share"))
-            .to_vec();
-        for index in 0..20 {
-            let takers = shares.iter().filter(|share| share.contains(index));
-            assert_eq!(takers.count(), 1);
-        }
-        for text in ["", "1", "0/3", "4/3", "1/0", "a/b", "1/2/3", "-1/2"] {
-            assert!(text.parse::<ProcessShard>().is_err(), "{text}");
-        }
-    }
 }

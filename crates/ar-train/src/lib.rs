@@ -42,4 +42,5 @@ pub mod run;
 mod samples;
 pub mod trainer;
 pub mod vae;
+mod weights_file;
 pub mod workers;

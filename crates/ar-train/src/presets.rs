@@ -29,6 +29,7 @@ macro_rules! presets {
 /// All presets.
 pub const PRESETS: &[Preset] = presets![
     "vae", "vae", "reference/vae.toml", "every key of the stage, with its default";
+    "latents", "latents", "reference/latents.toml", "every key of the stage, with its default";
     "diffusion", "diffusion", "reference/diffusion.toml", "every key of the stage, with its default";
     "shapes-vae", "vae", "shapes/vae.toml", "bouncing shapes at 64 x 64: the tokenizer";
     "shapes-latents", "latents", "shapes/latents.toml", "bouncing shapes at 64 x 64: 16-frame clips";
@@ -79,6 +80,10 @@ mod tests {
         assert_eq!(vae.discriminator.take(), Some(Default::default()));
         assert!(vae.data.shapes.take().is_some());
         assert_eq!(vae, VaeRun::default());
+        let text = preset("latents").expect("a preset").text;
+        let mut latents: LatentsRun = read_config(text, &[]).expect("a configuration");
+        assert!(latents.data.videos.take().is_some());
+        assert_eq!(latents, LatentsRun::default());
         let text = preset("diffusion").expect("a preset").text;
         let diffusion: DiffusionRun = read_config(text, &[]).expect("a configuration");
         assert_eq!(diffusion, DiffusionRun::default());
@@ -96,8 +101,9 @@ mod tests {
             }
         }
         let vae = toml::Table::try_from(VaeRun::default()).expect("a table");
+        let latents = toml::Table::try_from(LatentsRun::default()).expect("a table");
         let diffusion = toml::Table::try_from(DiffusionRun::default()).expect("a table");
-        for (name, config) in [("vae", vae), ("diffusion", diffusion)] {
+        for (name, config) in [("vae", vae), ("latents", latents), ("diffusion", diffusion)] {
             let text = preset(name).expect("a preset").text;
             let mut found = Vec::new();
             for (section, value) in config {

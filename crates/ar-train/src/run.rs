@@ -196,12 +196,20 @@ impl Run {
                 log.flush(&report)?;
             }
         }
-        self.check_skipped()
+        self.check_skipped(
+            "optimizer",
+            self.position.skipped_in_a_row,
+            self.max_skipped,
+        )
     }
 
-    fn check_skipped(&self) -> Result<()> {
-        let skipped = self.position.skipped_in_a_row;
-        if skipped <= self.max_skipped {
+    /// Ends the run where the optimizer that section `optimizer` configures has skipped more than
+    /// `most` steps in a row.
+    ///
+    /// # Errors
+    /// If it has; the message names the last good checkpoint.
+    pub fn check_skipped(&self, optimizer: &str, skipped: usize, most: usize) -> Result<()> {
+        if skipped <= most {
             return Ok(());
         }
         let kept = match self.checkpoints.newest()? {
@@ -210,10 +218,9 @@ impl Run {
         };
         bail!(
             "step {}: the loss or the gradient was not finite for {skipped} steps in a row \
-             (optimizer.max_skipped = {}); {kept}. A lower optimizer.learning_rate, a longer \
-             warm-up or a lower optimizer.clip_norm may help",
+             ({optimizer}.max_skipped = {most}); {kept}. A lower {optimizer}.learning_rate, a \
+             longer warm-up or a lower {optimizer}.clip_norm may help",
             self.position.step,
-            self.max_skipped
         )
     }
 

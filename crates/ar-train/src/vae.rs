@@ -3,6 +3,7 @@
 mod adversary;
 mod discriminator;
 mod loss;
+mod perceptual;
 mod start;
 #[cfg(test)]
 mod testing;
@@ -18,9 +19,10 @@ use burn::module::Module;
 use burn::tensor::{Gradients, Tensor};
 use burn_train::Interrupter;
 
-pub use adversary::{Adversary, Balance};
+pub use adversary::{Adversary, Balance, SkippedSteps};
 pub use discriminator::PatchGan;
 pub use loss::{Draw, Reconstruction, loss, pixel_loss};
+pub use perceptual::Perceptual;
 
 use crate::checkpoint::Checkpointed;
 use crate::config::VaeRun;
@@ -68,6 +70,7 @@ pub fn train(
     let device = workers.main_device();
     device.seed(config.run.seed);
     let vae = start::network(config, device)?;
+    let perceptual = Perceptual::load(&config.loss, device)?;
 
     let mut run = Run::open(config, resume, workers.group.clone(), interrupter)?;
     run.line(format!(
@@ -75,10 +78,16 @@ pub fn train(
         data.training().len(),
         vae.num_params() as f64 / 1e6
     ));
-    let mut training = Training::new(config, vae, &workers);
+    if perceptual.is_none() && config.loss.lpips > 0.0 {
+        run.line(format!(
+            "loss.lpips = {} and [loss.lpips_weights] is not given: training goes without LPIPS",
+            config.loss.lpips
+        ));
+    }
+    let mut training = Training::new(config, vae, perceptual, &workers);
     run.restore(&mut training)?;
     let mut batches = data.batches(&config.run, run.positions())?;
-    let held_out = data.items(data.held_out())?;
+    let held_out = data.items(data.held_out().iter().copied())?;
     if training.trainer.is_done() && run.is_leader() {
         training.model()?.save(&run.model_dir(), Precision::Full)?;
     }
@@ -86,6 +95,10 @@ pub fn train(
     while !training.trainer.is_done() && !run.is_interrupted() {
         let (losses, report) = training.step(&batches.next_batch()?, run.first_clip());
         run.step(losses.means(), report)?;
+        if let Some((skipped, most)) = training.discriminator_skipped() {
+            run.measure("discriminator_skipped_steps", skipped.total as f64)?;
+            run.check_skipped("discriminator.optimizer", skipped.in_a_row, most)?;
+        }
 
         if run.eval_is_due() && !held_out.is_empty() {
             let psnr = reconstruction_psnr(&training.trainer.ema, &held_out, config.run.batch_size);
@@ -111,16 +124,23 @@ pub fn train(
 struct Training<'a> {
     config: &'a VaeRun,
     trainer: Trainer<Vae>,
+    perceptual: Option<Perceptual>,
     adversary: Option<Adversary>,
 }
 
 impl<'a> Training<'a> {
-    fn new(config: &'a VaeRun, vae: Vae, workers: &Workers) -> Self {
+    fn new(
+        config: &'a VaeRun,
+        vae: Vae,
+        perceptual: Option<Perceptual>,
+        workers: &Workers,
+    ) -> Self {
         let steps = config.run.steps;
         let discriminator = config.discriminator.as_ref();
         Self {
             config,
             trainer: Trainer::new(vae, &config.optimizer, steps).with_workers(workers),
+            perceptual,
             adversary: discriminator.map(|config| Adversary::new(config, steps, workers)),
         }
     }
@@ -134,19 +154,28 @@ impl<'a> Training<'a> {
             first_clip,
         };
         let is_active = |adversary: &&mut Adversary| adversary.is_active(step);
+        let perceptual = self.perceptual.as_ref();
         match self.adversary.as_mut().filter(is_active) {
             None => {
-                let losses = accumulate(self.config, &mut self.trainer, items, draw);
+                let losses = accumulate(self.config, &mut self.trainer, perceptual, items, draw);
                 (losses, self.trainer.update())
             }
             Some(adversary) => {
                 let trainer = &mut self.trainer;
-                let losses = accumulate_against(self.config, adversary, trainer, items, draw);
+                let losses =
+                    accumulate_against(self.config, adversary, trainer, perceptual, items, draw);
                 let report = trainer.update();
                 adversary.update(step);
                 (losses, report)
             }
         }
+    }
+
+    /// What the discriminator has skipped and may skip in a row, if its last step was skipped.
+    fn discriminator_skipped(&self) -> Option<(SkippedSteps, usize)> {
+        let adversary = self.adversary.as_ref()?;
+        let skipped = adversary.skipped();
+        (skipped.in_a_row > 0).then(|| (skipped, adversary.max_skipped()))
     }
 
     /// The model directory's content: the averaged VAE alone.
@@ -192,13 +221,22 @@ impl Checkpointed for Training<'_> {
 fn accumulate(
     config: &VaeRun,
     trainer: &mut Trainer<Vae>,
+    perceptual: Option<&Perceptual>,
     items: &[VideoItem],
     draw: Draw,
 ) -> Losses {
     let backward = |part: Part<'_, Vae>, collect: &mut dyn FnMut(Gradients)| {
         let draw = draw.from_clip(part.clips.start);
         let pixels = VideoBatch::new(&items[part.clips], part.device).pixels;
-        let loss = loss(part.network, pixels, &config.loss, draw) * part.share;
+        let perceptual = perceptual.map(|perceptual| perceptual.on(part.device));
+        let loss = loss(
+            part.network,
+            pixels,
+            &config.loss,
+            draw,
+            perceptual.as_ref(),
+        );
+        let loss = loss * part.share;
         collect(loss.clone().backward());
         Ok::<_, Infallible>(loss)
     };
@@ -214,6 +252,7 @@ fn accumulate_against(
     config: &VaeRun,
     adversary: &mut Adversary,
     trainer: &mut Trainer<Vae>,
+    perceptual: Option<&Perceptual>,
     items: &[VideoItem],
     draw: Draw,
 ) -> Losses {
@@ -230,7 +269,7 @@ fn accumulate_against(
             features, output, ..
         } = reconstruction;
         let balance = adversary.balance(vae, features, output.clone(), |output| {
-            pixel_loss(output, pixels.clone(), &config.loss)
+            pixel_loss(output, pixels.clone(), &config.loss, perceptual)
         });
         let mut loss = balance.reconstruction;
         let mut surrogate = balance.surrogate;

@@ -30,6 +30,15 @@ pub fn duration(seconds: f64) -> String {
     format!("{} {unit}", significant(seconds / scale))
 }
 
+/// Bytes in mebibytes, or gibibytes where there are many.
+pub fn bytes(bytes: f64) -> String {
+    let mebibytes = bytes / 1024.0 / 1024.0;
+    match mebibytes {
+        value if value >= 1024.0 => format!("{} GiB", significant(value / 1024.0)),
+        value => format!("{} MiB", significant(value)),
+    }
+}
+
 /// How many times as much `a` is as `b`.
 pub fn ratio(a: f64, b: f64) -> String {
     format!("{}x", significant(a / b))

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use config::{LabelMode, PALETTE, ShapeKind, ShapesConfig, ShapesError};
 
 use crate::batch::VideoItem;
+use crate::held_out::Sources;
 use scene::Scene;
 
 /// The first of the seeds that are for evaluation: those of training stay below.
@@ -189,11 +190,21 @@ impl ShapesDataset {
     }
 }
 
+impl Sources for ShapesDataset {
+    fn source(&self, index: usize) -> u64 {
+        self.seed(index)
+    }
+}
+
 impl Dataset<VideoItem> for ShapesDataset {
     fn get(&self, index: usize) -> Result<VideoItem, DatasetError> {
         assert!(index < self.len, "item {index} of {}", self.len);
         let ShapesClip { clip, label, .. } = self.world.clip(self.seed(index));
-        Ok(VideoItem { clip, label })
+        Ok(VideoItem {
+            clip,
+            label,
+            source: self.source(index),
+        })
     }
 
     fn len(&self) -> usize {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::hold_out;
 use std::fs;
 use tempfile::TempDir;
 
@@ -302,4 +303,43 @@ fn links_in_a_circle_end() {
     let root = two_videos();
     std::os::unix::fs::symlink(root.path(), root.path().join("b/up")).unwrap();
     assert_eq!(open(root.path(), config(4, None)).len(), 3);
+}
+
+#[test]
+fn every_class_has_clips_that_are_held_out() {
+    let root = tempfile::tempdir().unwrap();
+    for class in ["jump", "run", "walk"] {
+        for video in 0..8 {
+            write_video(&root.path().join(format!("{class}/{video}")), video, 4);
+        }
+    }
+    let folder = VideoFolder::open(
+        root.path(),
+        config(2, Some(1)),
+        Some(&Labels::Folders),
+        1,
+        |_, _| (),
+    )
+    .unwrap();
+    assert_eq!(folder.len(), 72);
+    let held_out = hold_out(72, 24, |index| folder.source(index)).held_out;
+    let mut videos = [0; 3];
+    for clips in held_out.chunks(3) {
+        // Overlapping clips of a video stay together.
+        let of_video = clips.iter().map(|&index| folder.origin(index).0);
+        assert!(
+            of_video
+                .clone()
+                .all(|path| path == folder.origin(clips[0]).0)
+        );
+        videos[folder.get(clips[0]).unwrap().label.unwrap()] += 1;
+    }
+    assert!(videos.iter().all(|&count| count > 0), "{videos:?}");
+
+    // The place of the folder is not part of a video's name.
+    let moved = root.path().with_extension("moved");
+    fs::rename(root.path(), &moved).unwrap();
+    let again = open(&moved, config(2, Some(1)));
+    fs::rename(&moved, root.path()).unwrap();
+    assert!((0..72).all(|index| folder.source(index) == again.source(index)));
 }

@@ -5,7 +5,8 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 use ar_data::shapes::{HELD_OUT_SEED, PALETTE, ShapeKind};
 use ar_data::{
-    DataConfig, ShapesConfig, ShapesDataset, ShapesWorld, VideoFolder, VideoFolderConfig, VideoItem,
+    DataConfig, ShapesConfig, ShapesDataset, ShapesWorld, Sources, VideoFolder, VideoFolderConfig,
+    VideoItem, hold_out,
 };
 use ar_metrics::world::{Outline, World};
 use ar_model::ModelConfig;
@@ -26,7 +27,7 @@ pub struct Data {
     pub frames: usize,
     clips: Box<dyn Dataset<VideoItem>>,
     /// The clips, of the dataset's, that are held out.
-    first: usize,
+    held_out: Vec<usize>,
     world: Option<World>,
 }
 
@@ -53,7 +54,7 @@ impl Data {
                 ..ShapesConfig::default()
             };
             let name = format!("world of shapes, seeds from {HELD_OUT_SEED} on");
-            return Self::shapes(name, shapes, samples, 0, HELD_OUT_SEED);
+            return Self::shapes(name, shapes, samples, samples, HELD_OUT_SEED);
         };
         let name = path.display().to_string();
         let text = std::fs::read_to_string(path).with_context(|| format!("{name}: cannot read"))?;
@@ -71,8 +72,7 @@ impl Data {
                     "{name}: data.held_out is {held_out}, above data.clips, which is {}",
                     data.clips
                 );
-                let first = data.clips - held_out;
-                Self::shapes(name, shapes, data.clips, first, data.first_seed)?
+                Self::shapes(name, shapes, data.clips, held_out, data.first_seed)?
             }
             (None, Some(mut videos), None) => {
                 videos.frames = frames.unwrap_or(videos.frames);
@@ -100,16 +100,18 @@ impl Data {
         name: String,
         config: ShapesConfig,
         clips: usize,
-        first: usize,
+        held_out: usize,
         first_seed: u64,
     ) -> anyhow::Result<Self> {
         let world = ShapesWorld::new(config)?;
+        let (frames, laws) = (world.config().frames, laws(world.config()));
+        let dataset = ShapesDataset::new(world, clips, first_seed);
         Ok(Self {
             name,
-            frames: world.config().frames,
-            world: Some(laws(world.config())),
-            clips: Box::new(ShapesDataset::new(world, clips, first_seed)),
-            first,
+            frames,
+            held_out: hold_out(clips, held_out, |index| dataset.source(index)).held_out,
+            clips: Box::new(dataset),
+            world: Some(laws),
         })
     }
 
@@ -122,17 +124,17 @@ impl Data {
     ) -> anyhow::Result<Self> {
         let frames = config.frames;
         let clips = open_folder(folder, config, workers)?;
-        let first = clips.len().checked_sub(held_out).with_context(|| {
-            format!(
-                "{name}: data.held_out is {held_out}, and there are {} clips",
-                clips.len()
-            )
-        })?;
+        ensure!(
+            held_out <= clips.len(),
+            "{name}: data.held_out is {held_out}, and there are {} clips",
+            clips.len()
+        );
+        let held_out = hold_out(clips.len(), held_out, |index| clips.source(index)).held_out;
         Ok(Self {
             name,
             frames,
             clips: Box::new(clips),
-            first,
+            held_out,
             world: None,
         })
     }
@@ -144,7 +146,7 @@ impl Data {
 
     /// The frames of a held-out clip.
     pub fn clip(&self, index: usize) -> anyhow::Result<Vec<Frame>> {
-        let item = self.clips.get(self.first + index);
+        let item = self.clips.get(self.held_out[index]);
         let item = item.with_context(|| format!("clip {index} of {}", self.name))?;
         Ok(item.clip.into_frames())
     }

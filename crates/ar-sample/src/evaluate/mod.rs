@@ -10,7 +10,6 @@ mod page;
 mod records;
 mod report;
 mod settings;
-mod shard;
 mod sources;
 
 use std::ops::Range;
@@ -28,7 +27,6 @@ use settings::Settings;
 use sources::Sources;
 
 pub use metrics::Metric;
-pub use shard::Shard;
 
 /// Measures what is not measured yet and writes the report when all is.
 pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {

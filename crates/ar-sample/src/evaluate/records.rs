@@ -6,13 +6,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use ar_data::Shard;
 use ar_files::write_atomically;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::metrics::Measures;
 use super::settings::Protocol;
-use super::shard::Shard;
 
 /// The measures of all clips that are measured so far, by whichever run.
 pub struct Records {

@@ -287,7 +287,7 @@ mod tests {
             },
             conditioning: ConditioningConfig {
                 classes: 3,
-                trainable: true,
+                ..ConditioningConfig::default()
             },
             ..DiffusionRun::default()
         }

@@ -4,10 +4,11 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use ar_vae::Vae;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Tensor, activation::relu};
+use serde::{Deserialize, Serialize};
 
 use super::discriminator::PatchGan;
 use crate::config::DiscriminatorConfig;
@@ -24,6 +25,16 @@ pub struct Adversary {
     learner: Learner<PatchGan>,
     config: DiscriminatorConfig,
     steps: usize,
+    skipped: SkippedSteps,
+}
+
+/// Steps of the discriminator that left it as it was, because its loss or gradient was not finite.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkippedSteps {
+    /// All of them.
+    pub total: usize,
+    /// How many of them were the last ones.
+    pub in_a_row: usize,
 }
 
 /// A reconstruction loss and the adversarial one, weighed against each other.
@@ -50,6 +61,7 @@ impl Adversary {
             learner: Learner::new(network, &config.optimizer).with_workers(workers),
             config: config.clone(),
             steps,
+            skipped: SkippedSteps::default(),
         }
     }
 
@@ -109,8 +121,26 @@ impl Adversary {
         let start = self.config.start_step;
         let steps = self.steps.saturating_sub(start);
         let optimizer = &self.config.optimizer;
-        self.learner
-            .update(optimizer.learning_rate_at(step - start, steps))
+        let update = self
+            .learner
+            .update(optimizer.learning_rate_at(step - start, steps));
+        if update.skipped {
+            self.skipped.total += 1;
+            self.skipped.in_a_row += 1;
+        } else {
+            self.skipped.in_a_row = 0;
+        }
+        update
+    }
+
+    /// Steps in a row that may be skipped.
+    pub fn max_skipped(&self) -> usize {
+        self.config.optimizer.max_skipped
+    }
+
+    /// Steps that were skipped until now.
+    pub fn skipped(&self) -> SkippedSteps {
+        self.skipped
     }
 
     /// Writes the discriminator's state into a folder of its own below that of a checkpoint.
@@ -121,6 +151,7 @@ impl Adversary {
         let folder = folder.join(FOLDER);
         fs::create_dir(&folder)?;
         self.learner.model.settle();
+        fs::write(folder.join(SKIPPED), toml::to_string(&self.skipped)?)?;
         self.learner.save(&folder)
     }
 
@@ -129,11 +160,19 @@ impl Adversary {
     /// # Errors
     /// If it cannot be read, or does not fit the network.
     pub fn load(&mut self, folder: &Path) -> Result<()> {
-        self.learner.load(&folder.join(FOLDER))
+        let folder = folder.join(FOLDER);
+        let path = folder.join(SKIPPED);
+        // Checkpoints of older versions did not count.
+        if path.exists() {
+            let read = || anyhow::Ok(toml::from_str(&fs::read_to_string(&path)?)?);
+            self.skipped = read().with_context(|| path.display().to_string())?;
+        }
+        self.learner.load(&folder)
     }
 }
 
 const FOLDER: &str = "discriminator";
+const SKIPPED: &str = "skipped.toml";
 
 /// Parameters are drawn when they are first looked at.
 struct DrawAll;
@@ -256,6 +295,37 @@ mod tests {
         // (0 + 0.5) / 2 for the real ones, (0 + 2) / 2 for the others.
         let loss: f32 = hinge(real, fake).into_scalar();
         assert!((loss - (0.25 + 1.0) / 2.0).abs() < 1e-6, "{loss}");
+    }
+
+    #[test]
+    fn steps_that_are_not_finite_are_counted_and_kept() {
+        let device = Device::flex().autodiff();
+        let config = DiscriminatorConfig {
+            start_step: 0,
+            filters: 4,
+            layers: 1,
+            ..DiscriminatorConfig::default()
+        };
+        let mut adversary = Adversary::new(&config, 100, &device);
+        let real = pixels([2, 1], 16, &device);
+        for (step, factor) in [1.0, f32::NAN, f32::NAN, 1.0, f32::NAN]
+            .into_iter()
+            .enumerate()
+        {
+            adversary.accumulate(real.clone(), real.clone() * factor, 1.0);
+            assert_eq!(adversary.update(step).skipped, factor.is_nan());
+        }
+        let expected = SkippedSteps {
+            total: 3,
+            in_a_row: 1,
+        };
+        assert_eq!(adversary.skipped(), expected);
+
+        let folder = tempfile::tempdir().expect("a folder");
+        adversary.save(folder.path()).expect("saved");
+        let mut resumed = Adversary::new(&config, 100, &device);
+        resumed.load(folder.path()).expect("loaded");
+        assert_eq!(resumed.skipped(), expected);
     }
 
     #[test]

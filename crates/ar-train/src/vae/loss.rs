@@ -4,6 +4,7 @@ use ar_ops::noise::{FrameNoise, NoiseStream};
 use ar_vae::{Posterior, Vae};
 use burn::tensor::{Tensor, TensorData};
 
+use super::perceptual::Perceptual;
 use crate::config::VaeLossConfig;
 
 /// Addresses the random numbers of a part of a step: those of the whole step, cut by clips.
@@ -82,12 +83,18 @@ impl Reconstruction {
     }
 }
 
-/// The reconstruction loss: weighted absolute and squared error.
+/// The reconstruction loss: weighted absolute and squared error, and LPIPS where it is given.
 ///
 /// # Shapes
 /// - `output`, `pixels`: `[batch, frames, 3, height, width]`
 /// - output: `[1]`
-pub fn pixel_loss(output: Tensor<5>, pixels: Tensor<5>, config: &VaeLossConfig) -> Tensor<1> {
+pub fn pixel_loss(
+    output: Tensor<5>,
+    pixels: Tensor<5>,
+    config: &VaeLossConfig,
+    perceptual: Option<&Perceptual>,
+) -> Tensor<1> {
+    let distance = perceptual.map(|lpips| lpips.loss(output.clone(), pixels.clone()));
     let difference = output - pixels.clone();
     let weights = (config.foreground > 0.0).then(|| foreground_weights(pixels, config.foreground));
     let weighted = |error: Tensor<5>| match &weights {
@@ -98,18 +105,27 @@ pub fn pixel_loss(output: Tensor<5>, pixels: Tensor<5>, config: &VaeLossConfig) 
     if config.l2 > 0.0 {
         loss = loss + weighted(difference.square()) * config.l2;
     }
-    loss
+    match distance {
+        Some(distance) => loss + distance,
+        None => loss,
+    }
 }
 
-/// The image stage's loss without an adversary: reconstruction and divergence.
+/// The loss of a VAE stage without an adversary: reconstruction and divergence.
 ///
 /// # Shapes
 /// - `pixels`: `[batch, frames, 3, height, width]`
 /// - output: `[1]`
-pub fn loss(vae: &Vae, pixels: Tensor<5>, config: &VaeLossConfig, draw: Draw) -> Tensor<1> {
+pub fn loss(
+    vae: &Vae,
+    pixels: Tensor<5>,
+    config: &VaeLossConfig,
+    draw: Draw,
+    perceptual: Option<&Perceptual>,
+) -> Tensor<1> {
     let reconstruction = Reconstruction::new(vae, pixels.clone(), config, draw);
     let divergence = reconstruction.divergence(config);
-    let loss = pixel_loss(reconstruction.output, pixels, config);
+    let loss = pixel_loss(reconstruction.output, pixels, config, perceptual);
     match divergence {
         Some(divergence) => loss + divergence,
         None => loss,

@@ -15,12 +15,23 @@ use crate::config::{VaeRun, VaeStage};
 /// What the paths of all parameters of temporal blocks hold, and no others.
 const TEMPORAL: &str = "temporal";
 
+/// VGG16 halves the resolution four times.
+const SMALLEST_OF_LPIPS: usize = 16;
+
 /// Checks that the parts of a configuration make a stage.
 ///
 /// # Errors
 /// Names what does not fit.
 pub fn validate(config: &VaeRun) -> Result<()> {
     config.vae.validate()?;
+    if config.loss.lpips > 0.0 && config.loss.lpips_weights.is_some() {
+        ensure!(
+            config.vae.image_size() >= SMALLEST_OF_LPIPS,
+            "vae.image_size = {}, and LPIPS looks at frames of at least {SMALLEST_OF_LPIPS} pixels \
+             a side: remove [loss.lpips_weights]",
+            config.vae.image_size()
+        );
+    }
     if let Some(discriminator) = &config.discriminator {
         discriminator.validate(config.vae.image_size())?;
     }

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use ar_data::Sources;
+
 use super::{Folder, SMALL_DIFFUSION, SMALL_LATENTS, SMALL_VAE, config};
 
 /// What a folder holds, but the lists of what was skipped.
@@ -34,13 +36,13 @@ fn latents_are_encoded_in_parts_and_resumed() {
         config("latents")
     );
     folder.ok(&format!("{latents} --set out=whole"));
-    folder.ok(&format!("{latents} --set out=parts --shard 2/2"));
+    folder.ok(&format!("{latents} --set out=parts --shard 1/2"));
     let diffusion = format!(
         "diffusion {} {SMALL_DIFFUSION} --set data.latents=parts",
         config("diffusion")
     );
-    folder.fails(&diffusion, "2 of the 3 shards of parts are missing");
-    folder.ok(&format!("{latents} --set out=parts --shard 1/2"));
+    folder.fails(&diffusion, "1 of the 3 shards of parts are missing");
+    folder.ok(&format!("{latents} --set out=parts --shard 0/2"));
     let whole = contents(&folder.path("whole"));
     assert_eq!(whole.len(), 4, "an index and three shards");
     assert!(contents(&folder.path("parts")) == whole);
@@ -57,8 +59,8 @@ fn latents_are_encoded_in_parts_and_resumed() {
     ));
     assert!(contents(&folder.path("parts")) == whole);
     folder.fails(
-        &format!("{latents} --set out=x --shard 3/2"),
-        "1/4, .., 4/4",
+        &format!("{latents} --set out=x --shard 2/2"),
+        "0/4, 1/4, 2/4 and 3/4",
     );
     assert!(!folder.path("x").exists());
 }
@@ -109,6 +111,22 @@ fn broken_videos_are_listed_and_classes_are_kept() {
     assert_eq!(latents.class_names(), ["run", "walk"]);
     assert_eq!(latents.labels(), Some(&[0, 0, 1, 1, 1][..]));
     assert_eq!(folder.read("latents/skipped.txt"), skipped.as_bytes());
+    // A number for each of the three videos, which both stages hold out alike.
+    let source = |clip| latents.source(clip);
+    assert!(source(0) == source(1) && source(2) == source(4) && source(1) != source(2));
+
+    let diffusion = format!(
+        "diffusion {} {SMALL_DIFFUSION} --set run.steps=1 --set run.out=diffusion",
+        config("diffusion")
+    );
+    folder.ok(&format!("{diffusion} --set conditioning.classes=2"));
+    let model = String::from_utf8(folder.read("diffusion/model/config.toml")).expect("text");
+    let model: ar_model::ModelConfig = model.parse().expect("a configuration");
+    assert_eq!(model.conditioning.class_names, ["run", "walk"]);
+    folder.fails(
+        &format!("{diffusion} --set conditioning.classes=1"),
+        "--set conditioning.classes=1: the latents have 2 classes",
+    );
 
     for (arguments, what) in [
         (

@@ -126,6 +126,68 @@ fn a_preset_becomes_a_file_and_no_other() {
 }
 
 #[test]
+fn errors_name_the_line() {
+    let folder = Folder::new();
+    let write = |text: &str| std::fs::write(folder.path("a.toml"), text).expect("a file");
+    for (stage, text, message) in [
+        (
+            "vae",
+            "[run]\nsteps = 0\n[data.shapes]\nsize = 64\n[vae]\nkind = \"conv\"\n",
+            "a.toml, line 2 (run.steps): run.steps is 0",
+        ),
+        (
+            "vae",
+            "[vae]\nkind = \"transformer\"\nwidth = 30\nheads = 4\n",
+            "a.toml, line 3 (vae.width), a.toml, line 4 (vae.heads): vae: heads = 4",
+        ),
+        (
+            "diffusion",
+            "\n[transformer]\nhidden_size = 30\n",
+            "a.toml, line 3 (transformer.hidden_size): transformer: num_heads = 16",
+        ),
+        (
+            "vae",
+            "[data.shapes]\nsize = 64\nframes = 1\n[data]\nheld_out = 4096\n[vae]\nkind = \"conv\"\n",
+            "a.toml, line 5 (data.held_out): the dataset has 4096 clips",
+        ),
+        (
+            "latents",
+            "vae = \"x\"\nout = 3\n",
+            "a.toml: TOML parse error at line 2",
+        ),
+        (
+            "latents",
+            "out = \"x\"\nvae = \"\"\n",
+            "a.toml, line 2 (vae): vae is not given",
+        ),
+    ] {
+        write(text);
+        folder.fails(&format!("{stage} --config a.toml"), message);
+    }
+    write("[run]\nsteps = 0\n");
+    folder.fails(
+        "diffusion --config a.toml --set transformer.num_heads=7",
+        "--set transformer.num_heads=7: transformer: num_heads = 7",
+    );
+}
+
+const LPIPS: &str = "--set loss.lpips=1 --set loss.lpips_weights.linear=gone.pth";
+
+#[test]
+fn a_run_without_the_weights_of_lpips_says_so() {
+    let folder = Folder::new();
+    let vae = format!("vae {} {SMALL_VAE} --set run.steps=1", config("vae"));
+    for (lpips, said) in [("0", 0), ("0.5", 1)] {
+        let output = folder.run(&format!(
+            "{vae} --set loss.lpips={lpips} --set run.out=vae-{lpips}"
+        ));
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{text}");
+        assert_eq!(text.matches("without LPIPS").count(), said, "{text}");
+    }
+}
+
+#[test]
 fn bad_input_is_an_error() {
     let folder = Folder::new();
     let vae = format!("vae {} {SMALL_VAE}", config("vae"));
@@ -135,12 +197,28 @@ fn bad_input_is_an_error() {
         (format!("{vae} --set run.steps"), "KEY=VALUE"),
         (format!("{vae} --set run.steps=0"), "run.steps is 0"),
         (format!("{vae} --set vae.patch_size=5"), "a multiple of 10"),
+        (
+            format!("{vae} --set precision=bf16"),
+            "unknown field `precision`",
+        ),
+        (
+            format!("{vae} --set recompute_blocks=true"),
+            "unknown field `recompute_blocks`",
+        ),
         (format!("{vae} --set vae.image_size=64"), "32x32"),
         (
             format!("{vae} --set data.held_out=20"),
             "data.held_out = 20",
         ),
         (format!("{vae} --device tpu"), "device 'tpu'"),
+        (
+            format!("{vae} {LPIPS} --set loss.lpips_weights.vgg=gone.pth"),
+            "[loss.lpips_weights]: gone.pth",
+        ),
+        (
+            format!("{vae} {LPIPS} --set loss.lpips_weights.vgg=hf://owner"),
+            "hf://OWNER/NAME/FILE",
+        ),
         (
             format!("latents {} --set vae=nowhere", config("latents")),
             "nowhere: not a model directory",

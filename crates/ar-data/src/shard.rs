@@ -1,14 +1,19 @@
 use std::ops::Range;
 use std::str::FromStr;
 
-/// One of several equal parts of the work, `i/n` with `i` from 0.
+/// One of several equal parts of the work on clips, `i/n` with `i` from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
+    /// Which part, from 0.
     pub index: usize,
+    /// How many there are.
     pub count: usize,
 }
 
 impl Shard {
+    /// All of the work.
+    pub const ALL: Self = Self { index: 0, count: 1 };
+
     /// This part of `0..len`; the parts differ by one at most.
     pub fn part(self, len: usize) -> Range<usize> {
         let bound = |index: usize| (index as u128 * len as u128 / self.count as u128) as usize;

@@ -1,0 +1,224 @@
+//! What training asks of a machine: the time and the memory of a step, and of writing a checkpoint.
+//!
+//! A process of its own runs each case, so that its peak of resident memory is that case's. The
+//! published network does not fit everywhere: it is measured with one block and with three, and
+//! both time and memory are linear in their number.
+
+use std::env;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use ar_benches::{Results, noise, process_memory, seconds, small_diffusion};
+use ar_data::LatentItem;
+use ar_dit::DitConfig;
+use ar_model::Transformer;
+use ar_train::checkpoint::Checkpointed;
+use ar_train::config::DiffusionRun;
+use ar_train::diffusion::Objective;
+use ar_train::trainer::Trainer;
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+/// Steps of a case; the first one, in which memory is asked for, is not timed.
+const STEPS: u64 = 4;
+
+/// What the extrapolation starts from.
+const FEW_BLOCKS: [usize; 2] = [1, 3];
+
+/// Names the case to a process that runs one.
+const CASE: &str = "AR_TRAINING_CASE";
+
+/// A network in training.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct Case {
+    /// The small preset, or else the published network with that many blocks.
+    published_blocks: Option<usize>,
+    recompute_blocks: bool,
+}
+
+/// What a case takes.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct Cost {
+    step_seconds: f64,
+    checkpoint_seconds: f64,
+    checkpoint_bytes: f64,
+    /// Where the system tells.
+    peak_memory_bytes: Option<f64>,
+}
+
+/// A line of the table.
+#[derive(Serialize)]
+struct Row {
+    network: &'static str,
+    /// Clips and frames of a step.
+    batch: [usize; 2],
+    recompute_blocks: bool,
+    extrapolated: bool,
+    #[serde(flatten)]
+    cost: Cost,
+}
+
+fn main() {
+    ar_device::run_program(bench);
+}
+
+fn bench() {
+    if let Ok(case) = env::var(CASE) {
+        let case: Case = serde_json::from_str(&case).expect("a case");
+        println!(
+            "{}",
+            serde_json::to_string(&case.measure()).expect("plain data")
+        );
+        return;
+    }
+    let mut rows = Vec::new();
+    for published in [false, true] {
+        for recompute_blocks in [false, true] {
+            let row = row(published, recompute_blocks);
+            println!(
+                "training_cost: {}, recompute_blocks = {recompute_blocks}: {:.2} s a step",
+                row.network, row.cost.step_seconds
+            );
+            rows.push(row);
+        }
+    }
+    Results::new(env!("CARGO_TARGET_TMPDIR"), "training_cost").write(&rows);
+}
+
+fn row(published: bool, recompute_blocks: bool) -> Row {
+    let cost = |published_blocks| {
+        let case = Case {
+            published_blocks,
+            recompute_blocks,
+        };
+        case.in_a_process()
+    };
+    let config = small_diffusion();
+    match published {
+        false => Row {
+            network: "small",
+            batch: [config.run.batch_size, config.transformer.num_frames],
+            recompute_blocks,
+            extrapolated: false,
+            cost: cost(None),
+        },
+        true => {
+            let network = DitConfig::published();
+            Row {
+                network: "published",
+                batch: [1, network.num_frames],
+                recompute_blocks,
+                extrapolated: true,
+                cost: extrapolate(FEW_BLOCKS.map(|blocks| cost(Some(blocks))), network.depth),
+            }
+        }
+    }
+}
+
+/// The line through what [`FEW_BLOCKS`] took, at `blocks`.
+fn extrapolate([few, more]: [Cost; 2], blocks: usize) -> Cost {
+    let share = (blocks - FEW_BLOCKS[0]) as f64 / (FEW_BLOCKS[1] - FEW_BLOCKS[0]) as f64;
+    let line = |a: f64, b: f64| a + (b - a) * share;
+    Cost {
+        step_seconds: line(few.step_seconds, more.step_seconds),
+        checkpoint_seconds: line(few.checkpoint_seconds, more.checkpoint_seconds),
+        checkpoint_bytes: line(few.checkpoint_bytes, more.checkpoint_bytes),
+        peak_memory_bytes: few
+            .peak_memory_bytes
+            .zip(more.peak_memory_bytes)
+            .map(|(few, more)| line(few, more)),
+    }
+}
+
+impl Case {
+    fn in_a_process(self) -> Cost {
+        let output = Command::new(env::current_exe().expect("this program"))
+            .env(CASE, serde_json::to_string(&self).expect("plain data"))
+            .stderr(Stdio::inherit())
+            .output()
+            .expect("this program starts again");
+        assert!(output.status.success(), "a case failed");
+        serde_json::from_slice(&output.stdout).expect("what a case says")
+    }
+
+    fn config(self) -> DiffusionRun {
+        let mut config = small_diffusion();
+        config.recompute_blocks = self.recompute_blocks;
+        config.short_clips = 0.0;
+        config.standardize_latents = false;
+        if let Some(depth) = self.published_blocks {
+            config.transformer = DitConfig {
+                depth,
+                ..DitConfig::published()
+            };
+            config.run.batch_size = 1;
+        }
+        config
+    }
+
+    fn measure(self) -> Cost {
+        let config = self.config();
+        let device = ar_benches::device().autodiff();
+        let transformer = Transformer::new(&config.transformer, &config.conditioning, &device);
+        let transformer = transformer.expect("a transformer");
+        let mut trainer = Trainer::new(transformer, &config.optimizer, 1_000_000);
+        let objective = Objective::new(&config, None).expect("an objective");
+        let items = clips(&config, &device);
+        let frames = config.transformer.num_frames;
+
+        let mut times: Vec<f64> = (0..STEPS)
+            .map(|step| {
+                let start = Instant::now();
+                let draws = objective.draws(step, [items.len(), frames]);
+                objective
+                    .accumulate(&mut trainer, &items, &draws)
+                    .expect("a loss");
+                assert!(trainer.update().gradient_norm.is_finite());
+                seconds(start, &device)
+            })
+            .skip(1)
+            .collect();
+        times.sort_by(f64::total_cmp);
+        // Before the checkpoint, which copies the weights.
+        let peak_memory_bytes = peak_memory();
+        let (checkpoint_seconds, checkpoint_bytes) = checkpoint(&trainer);
+        Cost {
+            step_seconds: times[times.len() / 2],
+            checkpoint_seconds,
+            checkpoint_bytes,
+            peak_memory_bytes,
+        }
+    }
+}
+
+/// A batch of latents.
+fn clips(config: &DiffusionRun, device: &Device) -> Vec<LatentItem> {
+    let dit = &config.transformer;
+    let shape = [dit.num_frames, dit.tokens_per_frame, dit.in_channels];
+    (0..config.run.batch_size)
+        .map(|_| LatentItem {
+            latents: noise(shape, device).into_data().iter::<f32>().collect(),
+            shape,
+            label: None,
+        })
+        .collect()
+}
+
+/// Seconds that writing a checkpoint's state takes, to the disk, and its size.
+fn checkpoint(trainer: &Trainer<Transformer>) -> (f64, f64) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let start = Instant::now();
+    trainer.save(folder.path()).expect("a checkpoint");
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder.path()).expect("a folder") {
+        let file = std::fs::File::open(entry.expect("a file").path()).expect("a file");
+        file.sync_all().expect("written");
+        bytes += file.metadata().expect("a size").len();
+    }
+    (start.elapsed().as_secs_f64(), bytes as f64)
+}
+
+/// The most memory of this process that was resident at once, which Linux tells.
+fn peak_memory() -> Option<f64> {
+    process_memory("VmHWM").map(|bytes| bytes as f64)
+}
