@@ -7,7 +7,7 @@ use ar_video::VideoFormat;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
-use crate::evaluate::{Metric, Shard};
+use crate::evaluate::{Metric, Shard, WeightsFile};
 
 /// Generates videos with AR-Diffusion models.
 ///
@@ -191,11 +191,11 @@ pub struct EvaluateArgs {
     pub frames: Option<NonZeroUsize>,
     /// Measure the videos of this folder instead of sampling
     #[arg(long, value_name = "DIR", help_heading = "Data",
-          conflicts_with_all = ["ar_step", "steps", "guidance", "eta", "seed", "prefix_frames"])]
+          conflicts_with_all = ["ar_step", "steps", "guidance", "eta", "class", "seed", "prefix_frames"])]
     pub videos: Option<PathBuf>,
 
-    /// What to measure: `world`, the laws of the world of shapes (of such data alone); `psnr` and
-    /// `ssim`, of clips that have a truth to be compared with [default: all that apply]
+    /// What to measure: a list; `world` of shapes alone, `psnr`, `ssim` and `lpips` of clips that
+    /// have a truth to be compared with [default: all that apply and have their weights]
     #[arg(
         long,
         value_name = "LIST",
@@ -203,6 +203,10 @@ pub struct EvaluateArgs {
         help_heading = "Measures"
     )]
     pub metrics: Vec<Metric>,
+    /// File with the weights of a published network, which metrics look through; may be repeated:
+    /// i3d (fvd), inception-v3 (fid), resnet3d (fid-video), c3d (is), vgg16 and lpips (lpips)
+    #[arg(long, value_name = "NETWORK=FILE", help_heading = "Measures")]
+    pub weights: Vec<WeightsFile>,
 
     /// Step differences to sample with, as in `generate`: a list [default: the model's]
     #[arg(
@@ -231,6 +235,10 @@ pub struct EvaluateArgs {
         help_heading = "Sampling"
     )]
     pub eta: Option<f64>,
+    /// Class to sample, from 0; of data with labels, clips of that class alone are taken [default: of
+    /// data with labels, the class of each clip]
+    #[arg(long, value_name = "C", help_heading = "Sampling")]
+    pub class: Option<usize>,
     /// Seed of the noise
     #[arg(long, value_name = "K", default_value_t = 0, help_heading = "Sampling")]
     pub seed: u64,

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
-use ar_data::shapes::{HELD_OUT_SEED, PALETTE, ShapeKind};
+use ar_data::shapes::{HELD_OUT_SEED, LabelMode, PALETTE, ShapeKind};
 use ar_data::{
-    DataConfig, ShapesConfig, ShapesDataset, ShapesWorld, VideoFolder, VideoFolderConfig, VideoItem,
+    DataConfig, Labels, ShapesConfig, ShapesDataset, ShapesWorld, VideoFolder, VideoFolderConfig,
+    VideoItem,
 };
 use ar_metrics::world::{Outline, World};
 use ar_model::ModelConfig;
@@ -26,8 +27,10 @@ pub struct Data {
     pub frames: usize,
     clips: Box<dyn Dataset<VideoItem>>,
     /// The clips, of the dataset's, that are held out.
-    first: usize,
-    world: Option<World>,
+    held_out: Vec<usize>,
+    /// The world that the clips are of, if they are of shapes.
+    shapes: Option<ShapesConfig>,
+    has_labels: bool,
 }
 
 /// The part of ar-train's configuration files that says what data there are.
@@ -62,7 +65,7 @@ impl Data {
         if data.moving_mnist.is_some() {
             bail!("{name}: data.moving_mnist is no data to measure against; use shapes or videos");
         }
-        let data = match (data.shapes, data.videos, data.latents) {
+        let mut data = match (data.shapes, data.videos, data.latents) {
             (Some(mut shapes), None, None) => {
                 shapes.frames = frames.or(window).unwrap_or(shapes.frames);
                 check_size(&name, shapes.size, size)?;
@@ -80,7 +83,9 @@ impl Data {
                 let folder = data.path.with_context(|| {
                     format!("{name}: [data.videos] needs data.path, a folder of videos")
                 })?;
-                Self::videos(name, &folder, videos, data.workers, held_out)?
+                let labels = data.labels.as_ref();
+                let folder = open_folder(&folder, videos, labels, data.workers)?;
+                Self::videos(name, folder, held_out)?
             }
             (None, None, Some(_)) => {
                 bail!("{name}: data.latents holds no pictures to measure against")
@@ -93,6 +98,16 @@ impl Data {
              data.held_out, if the model was not trained on them",
             path.display()
         );
+        if let Some(class) = args.class.filter(|_| data.has_labels) {
+            data.keep_class(class)?;
+            let found = data.held_out.len();
+            ensure!(
+                samples <= found,
+                "--samples is {samples}, and {} holds out {found} clips of class {class}: ask for \
+                 fewer, or raise data.held_out, if the model was not trained on them",
+                path.display()
+            );
+        }
         Ok(data)
     }
 
@@ -107,21 +122,14 @@ impl Data {
         Ok(Self {
             name,
             frames: world.config().frames,
-            world: Some(laws(world.config())),
+            has_labels: world.config().labels != LabelMode::Off,
+            shapes: Some(world.config().clone()),
             clips: Box::new(ShapesDataset::new(world, clips, first_seed)),
-            first,
+            held_out: (first..clips).collect(),
         })
     }
 
-    fn videos(
-        name: String,
-        folder: &Path,
-        config: VideoFolderConfig,
-        workers: usize,
-        held_out: usize,
-    ) -> anyhow::Result<Self> {
-        let frames = config.frames;
-        let clips = open_folder(folder, config, workers)?;
+    fn videos(name: String, clips: VideoFolder, held_out: usize) -> anyhow::Result<Self> {
         let first = clips.len().checked_sub(held_out).with_context(|| {
             format!(
                 "{name}: data.held_out is {held_out}, and there are {} clips",
@@ -130,23 +138,68 @@ impl Data {
         })?;
         Ok(Self {
             name,
-            frames,
+            frames: clips.config().frames,
+            has_labels: !clips.class_names().is_empty(),
+            held_out: (first..clips.len()).collect(),
             clips: Box::new(clips),
-            first,
-            world: None,
+            shapes: None,
         })
     }
 
-    /// The laws of the data, if they are a world of shapes.
-    pub fn world(&self) -> Option<&World> {
-        self.world.as_ref()
+    /// Leaves the clips of other classes out.
+    fn keep_class(&mut self, class: usize) -> anyhow::Result<()> {
+        let mut kept = Vec::new();
+        for (clip, &index) in self.held_out.iter().enumerate() {
+            if self.label(clip)? == Some(class) {
+                kept.push(index);
+            }
+        }
+        self.held_out = kept;
+        Ok(())
+    }
+
+    /// Whether clips are of a world of shapes.
+    pub fn is_world(&self) -> bool {
+        self.shapes.is_some()
+    }
+
+    /// Whether clips have labels.
+    pub fn has_labels(&self) -> bool {
+        self.has_labels
+    }
+
+    /// The laws of the data, if they are a world of shapes: of clips of a class, where one is given
+    /// and clips have labels.
+    pub fn world(&self, class: Option<usize>) -> Option<World> {
+        let config = self.shapes.as_ref()?;
+        let mut world = laws(config);
+        match (config.labels, class) {
+            (LabelMode::Count, Some(class)) => {
+                let shapes = config.min_shapes + class;
+                world.shapes = shapes..=shapes;
+            }
+            (LabelMode::Kind, Some(class)) => {
+                let outline = world.outlines.get(class).copied();
+                world.outlines = outline.map_or(world.outlines, |outline| vec![outline]);
+            }
+            (LabelMode::Off, _) | (_, None) => {}
+        }
+        Some(world)
     }
 
     /// The frames of a held-out clip.
     pub fn clip(&self, index: usize) -> anyhow::Result<Vec<Frame>> {
-        let item = self.clips.get(self.first + index);
-        let item = item.with_context(|| format!("clip {index} of {}", self.name))?;
-        Ok(item.clip.into_frames())
+        Ok(self.item(index)?.clip.into_frames())
+    }
+
+    /// The class of a held-out clip, if it has one.
+    pub fn label(&self, index: usize) -> anyhow::Result<Option<usize>> {
+        Ok(self.item(index)?.label)
+    }
+
+    fn item(&self, index: usize) -> anyhow::Result<VideoItem> {
+        let item = self.clips.get(self.held_out[index]);
+        item.with_context(|| format!("clip {index} of {}", self.name))
     }
 }
 
@@ -154,9 +207,10 @@ impl Data {
 pub fn open_folder(
     path: &Path,
     config: VideoFolderConfig,
+    labels: Option<&Labels>,
     workers: usize,
 ) -> anyhow::Result<VideoFolder> {
-    let folder = VideoFolder::open(path, config, None, workers, |_, _| {})?;
+    let folder = VideoFolder::open(path, config, labels, workers, |_, _| {})?;
     for skipped in folder.skipped() {
         eprintln!("skipped {}: {}", skipped.path.display(), skipped.reason);
     }

@@ -5,23 +5,30 @@
 //! run that was stopped goes on where it was, and runs that share a folder share the work.
 
 mod data;
+mod distances;
+mod measures;
 mod metrics;
+mod networks;
 mod page;
 mod records;
 mod report;
 mod settings;
 mod shard;
 mod sources;
+mod weights;
 
 use std::ops::Range;
 
 use anyhow::{Context, anyhow};
 use ar_files::write_atomically;
+use ar_metrics::world::Truth;
 
 use crate::cli::EvaluateArgs;
 use crate::model::{ModelSource, open_device};
 use crate::progress::Progress;
 use data::Data;
+use measures::{Measured, Measures};
+use networks::Networks;
 use records::Records;
 use report::Report;
 use settings::Settings;
@@ -29,6 +36,7 @@ use sources::Sources;
 
 pub use metrics::Metric;
 pub use shard::Shard;
+pub use weights::WeightsFile;
 
 /// Measures what is not measured yet and writes the report when all is.
 pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
@@ -37,7 +45,12 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     let data = Data::open(args, &config)?;
     let settings = Settings::new(args, &source, &config, &data)?;
     let (_, device) = open_device(&args.model.device)?;
-    let mut records = Records::open(&args.out, &settings.protocol, args.shard)?;
+    let mut records = Records::open(
+        &args.out,
+        &settings.protocol,
+        &settings.features,
+        args.shard,
+    )?;
 
     let all = args.shard.part(settings.samples);
     let total = all.len() * settings.sources.len();
@@ -49,6 +62,15 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     let mut done = measured(&records);
     if done < total {
         let model = source.load(&device)?;
+        let metrics = &settings.protocol.metrics;
+        let networks = Networks::load(
+            metrics,
+            &settings.features,
+            &settings.weights,
+            &model,
+            data.frames,
+            &device,
+        )?;
         let videos = settings.videos.as_ref();
         let sources = Sources::new(&model, &device, &settings, &data, videos);
         let mut progress = Progress::new("clip", total, String::new(), args.quiet);
@@ -63,15 +85,25 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
                 let videos = sources.videos(source, clips.clone())?;
                 for (clip, video) in clips.zip(videos) {
                     let truth = data.clip(clip)?;
-                    let measures = settings.measure(source, &video, &truth, data.world());
-                    records.add(&name, clip, measures)?;
+                    let world = data.world(settings.class(clip, &data)?);
+                    let measured = Measured {
+                        frames: &video,
+                        truth: source.has_truth().then_some(Truth {
+                            frames: &truth,
+                            given: settings.protocol.prefix_frames,
+                        }),
+                        world: world.as_ref(),
+                    };
+                    let measures = Measures::of(measured, metrics, &networks);
+                    let features = networks.features(&video)?;
+                    records.add(&name, clip, measures, &features)?;
                     done += 1;
                 }
             }
         }
     }
 
-    match Report::new(&settings, &records) {
+    match Report::new(&settings, &records, &device)? {
         Some(report) => write(args, &report),
         None => crate::print(&format!(
             "{}: {done} clips of this part are measured; the report waits for the other parts\n",
