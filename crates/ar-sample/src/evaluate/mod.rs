@@ -31,7 +31,7 @@ use measures::{Measured, Measures};
 use networks::Networks;
 use records::Records;
 use report::Report;
-use settings::Settings;
+use settings::{Settings, check_class};
 use sources::Sources;
 
 pub use metrics::Metric;
@@ -42,6 +42,7 @@ pub use weights::WeightsFile;
 pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     let source = ModelSource::new(args.model.model.as_deref());
     let config = source.config()?;
+    check_class(args.class, &config)?;
     let data = Data::open(args, &config)?;
     let settings = Settings::new(args, &source, &config, &data)?;
     let (_, device) = open_device(&args.model.device)?;

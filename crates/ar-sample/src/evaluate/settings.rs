@@ -114,7 +114,7 @@ impl Settings {
             prefix_frames: args.prefix_frames.map_or(0, usize::from),
             metrics,
             weights: weights.fingerprints()?,
-            classes: classes(args, model, data)?,
+            classes: classes(args, model, data),
             steps,
             eta: args.eta.unwrap_or(model.sampling.eta),
             guidance,
@@ -283,20 +283,23 @@ fn check(metric: Metric, samples: usize, size: usize, data: &Data) -> anyhow::Re
 }
 
 /// What classes to sample.
-fn classes(args: &EvaluateArgs, model: &ModelConfig, data: &Data) -> anyhow::Result<Classes> {
-    match (args.class, model.conditioning.classes) {
-        _ if args.videos.is_some() => Ok(Classes::None),
-        (None, 0) => Ok(Classes::None),
-        (None, _) if data.has_labels() => Ok(Classes::OfClips),
-        (None, _) => Ok(Classes::None),
+fn classes(args: &EvaluateArgs, model: &ModelConfig, data: &Data) -> Classes {
+    match args.class {
+        Some(class) => Classes::One(class),
+        None if args.videos.is_some() || model.conditioning.classes == 0 => Classes::None,
+        None if data.has_labels() => Classes::OfClips,
+        None => Classes::None,
+    }
+}
+
+/// Fails if the model does not know the class that is asked for.
+pub fn check_class(class: Option<usize>, model: &ModelConfig) -> anyhow::Result<()> {
+    match (class, model.conditioning.classes) {
         (Some(class), 0) => bail!("--class is {class}, and the model has no classes"),
-        (Some(class), classes) => {
-            ensure!(
-                class < classes,
-                "--class is {class}, and the model knows classes 0 to {}",
-                classes - 1
-            );
-            Ok(Classes::One(class))
-        }
+        (Some(class), classes) if class >= classes => bail!(
+            "--class is {class}, and the model knows classes 0 to {}",
+            classes - 1
+        ),
+        _ => Ok(()),
     }
 }
