@@ -9,7 +9,6 @@ mod figures;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::SystemTime;
@@ -18,10 +17,11 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::Value;
 
+use crate::commands::{COMMANDS, build, built, executable, succeed};
 use crate::json;
 use crate::machine;
 use crate::table::table;
-use crate::workspace::{Workspace, cargo};
+use crate::workspace::Workspace;
 use experiments::{Case, Experiment, Variant, experiments};
 
 /// Clips of every evaluation.
@@ -147,24 +147,19 @@ impl<'a> Bench<'a> {
         Ok(bench)
     }
 
+    /// Builds the commands, once for all.
     fn build(&self) -> Result<()> {
         let folder = self.out.join("bin");
         let note = folder.join("commit");
         if note.is_file() {
             return Ok(());
         }
-        let mut build = cargo();
-        build.current_dir(&self.workspace.root);
-        build.args(["build", "--release", "-p", "ar-train", "-p", "ar-sample"]);
-        if let Some(features) = &self.options.features {
-            build.args(["--features", features]);
-        }
         let commit = self.workspace.commit()?;
-        succeed(&mut build)?;
+        build(self.workspace, self.options.features.as_deref())?;
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        for name in ["ar-train", "ar-sample"].map(executable) {
-            let path = folder.join(&name);
-            fs::copy(self.workspace.target.join("release").join(&name), &path)
+        for name in COMMANDS {
+            let path = folder.join(executable(name));
+            fs::copy(built(self.workspace, name), &path)
                 .with_context(|| path.display().to_string())?;
         }
         fs::write(&note, commit).with_context(|| note.display().to_string())
@@ -278,10 +273,6 @@ fn source(ar_step: usize) -> String {
     format!("samples, s = {ar_step}")
 }
 
-fn executable(name: &str) -> String {
-    format!("{name}{}", std::env::consts::EXE_SUFFIX)
-}
-
 /// `model` is written when training has ended.
 fn is_trained(folder: &Path) -> bool {
     folder.join("model/config.toml").is_file()
@@ -289,17 +280,6 @@ fn is_trained(folder: &Path) -> bool {
 
 fn set(command: &mut Command, key: &str, path: &Path) {
     command.args(["--set", &format!("{key}={}", path.display())]);
-}
-
-/// Runs a command; the standard output is for the tables.
-fn succeed(command: &mut Command) -> Result<()> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let status = command
-        .stdout(io::stderr())
-        .status()
-        .with_context(|| program.clone())?;
-    ensure!(status.success(), "{program} did not succeed");
-    Ok(())
 }
 
 #[cfg(test)]

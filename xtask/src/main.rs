@@ -1,7 +1,9 @@
-//! Chores of the repository: `cargo xtask ablate`, `cargo xtask bench`, `cargo xtask tidy`.
+//! Chores of the repository: `cargo xtask ablate`, `bench`, `gallery` and `tidy`.
 
 mod ablate;
 mod bench;
+mod commands;
+mod gallery;
 mod links;
 mod machine;
 mod sources;
@@ -27,6 +29,8 @@ enum Cli {
     Ablate(ablate::Options),
     /// Runs the benches and prints one table
     Bench(bench::Options),
+    /// Makes the pictures of the world of shapes in README.md and docs
+    Gallery(gallery::Options),
     /// Checks what the architecture promises and a compiler does not see
     Tidy,
 }
@@ -47,6 +51,7 @@ fn run() -> Result<ExitCode> {
     match cli {
         Cli::Ablate(options) => ablate::run(&workspace, &options),
         Cli::Bench(options) => bench::run(&workspace, &options),
+        Cli::Gallery(options) => gallery::run(&workspace, &options),
         Cli::Tidy => tidy::run(&workspace),
     }
 }

@@ -93,6 +93,10 @@ pub struct GenerateArgs {
     /// first; a model without a VAE writes them alone
     #[arg(long, value_name = "F.safetensors", help_heading = "Output")]
     pub save_latents: Option<PathBuf>,
+    /// Also write how the video is denoised: a video with a picture for each iteration, in which all
+    /// frames stand side by side, as noisy as they are then
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    pub denoising: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -259,6 +263,9 @@ pub struct EvaluateArgs {
         help_heading = "Output"
     )]
     pub out: PathBuf,
+    /// Also keep the first N clips of every source as videos, in the folder `clips` there
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Output")]
+    pub keep: usize,
     /// Do the i-th of n parts alone, from 0; the last one to end writes the report of all
     #[arg(
         long,

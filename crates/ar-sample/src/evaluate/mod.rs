@@ -6,6 +6,7 @@
 
 mod data;
 mod distances;
+mod kept;
 mod measures;
 mod metrics;
 mod networks;
@@ -27,12 +28,13 @@ use crate::cli::EvaluateArgs;
 use crate::model::{ModelSource, open_device};
 use crate::progress::Progress;
 use data::Data;
+use kept::Kept;
 use measures::{Measured, Measures};
 use networks::Networks;
 use records::Records;
 use report::Report;
 use settings::{Settings, check_class};
-use sources::Sources;
+use sources::{Source, Sources};
 
 pub use metrics::Metric;
 pub use shard::Shard;
@@ -61,7 +63,14 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
         sources.map(|source| done(&source.to_string())).sum()
     };
     let mut done = measured(&records);
-    if done < total {
+    let kept = Kept::new(args, settings.fps);
+    let missing = |records: &Records, source: &Source| -> Vec<usize> {
+        let name = source.to_string();
+        let lacks = |clip: &usize| !records.has(&name, *clip) || kept.lacks(source, *clip);
+        all.clone().filter(lacks).collect()
+    };
+    let mut sources = settings.sources.iter();
+    if sources.any(|source| !missing(&records, source).is_empty()) {
         let model = source.load(&device)?;
         let metrics = &settings.protocol.metrics;
         let networks = Networks::load(
@@ -77,14 +86,14 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
         let mut progress = Progress::new("clip", total, String::new(), args.quiet);
         for source in &settings.sources {
             let name = source.to_string();
-            let missing: Vec<usize> = all
-                .clone()
-                .filter(|clip| !records.has(&name, *clip))
-                .collect();
-            for clips in consecutive(&missing, args.batch.get()) {
+            for clips in consecutive(&missing(&records, source), args.batch.get()) {
                 progress.update(done, name.clone());
                 let videos = sources.videos(source, clips.clone())?;
                 for (clip, video) in clips.zip(videos) {
+                    kept.write(source, clip, &video)?;
+                    if records.has(&name, clip) {
+                        continue;
+                    }
                     let truth = data.clip(clip)?;
                     let world = data.world(settings.class(clip, &data)?);
                     let measured = Measured {

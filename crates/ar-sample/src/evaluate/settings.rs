@@ -33,6 +33,8 @@ pub struct Settings {
     pub samples: usize,
     /// The videos to measure.
     pub videos: Option<VideoFolder>,
+    /// Frames per second of clips that are kept.
+    pub fps: f64,
     /// What sets of clips are compared by.
     pub features: Vec<Features>,
     pub weights: Weights,
@@ -124,6 +126,7 @@ impl Settings {
             sources: vec![Source::Truth, Source::Reconstruction],
             samples: args.samples.get(),
             videos: None,
+            fps: model.sampling.fps,
             features,
             weights,
             protocol,

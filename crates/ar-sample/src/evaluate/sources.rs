@@ -38,6 +38,17 @@ impl Source {
             Self::Samples { prefix, .. } => *prefix > 0,
         }
     }
+
+    /// A name for a folder.
+    pub fn slug(&self) -> String {
+        match self {
+            Self::Truth => "ground-truth".into(),
+            Self::Reconstruction => "reconstruction".into(),
+            Self::Videos => "videos".into(),
+            Self::Samples { ar_step, prefix: 0 } => format!("samples-s-{ar_step}"),
+            Self::Samples { ar_step, prefix } => format!("after-{prefix}-s-{ar_step}"),
+        }
+    }
 }
 
 impl fmt::Display for Source {
