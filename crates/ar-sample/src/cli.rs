@@ -41,7 +41,7 @@ pub enum Command {
     /// Pass a video through a model's VAE and measure what is lost
     Reconstruct(ReconstructArgs),
     /// Measure a model: ground truth, its reconstruction and samples side by side
-    Evaluate(EvaluateArgs),
+    Evaluate(Box<EvaluateArgs>),
     /// List the devices that this build can compute on
     Devices,
 }

@@ -20,7 +20,7 @@ pub struct Networks {
 
 enum Extractor {
     /// The model's own VAE.
-    Latents(VideoModel),
+    Latents(Box<VideoModel>),
     Published(Box<dyn FeatureExtractor>),
 }
 
@@ -116,7 +116,7 @@ impl Extractor {
         device: &Device,
     ) -> anyhow::Result<Self> {
         let &[network] = metric.networks() else {
-            return Ok(Self::Latents(model.clone()));
+            return Ok(Self::Latents(Box::new(model.clone())));
         };
         let path = weights.path(network);
         let network: Box<dyn FeatureExtractor> = match network {
