@@ -23,6 +23,9 @@ use std::ops::Range;
 use anyhow::{Context, anyhow};
 use ar_files::write_atomically;
 use ar_metrics::world::Truth;
+use ar_model::VideoModel;
+use ar_video::Frame;
+use burn::tensor::Device;
 
 use crate::cli::EvaluateArgs;
 use crate::model::{ModelSource, open_device};
@@ -42,11 +45,11 @@ pub use weights::WeightsFile;
 
 /// Measures what is not measured yet and writes the report when all is.
 pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
-    let source = ModelSource::new(args.model.model.as_deref());
-    let config = source.config()?;
+    let model = ModelSource::new(args.model.model.as_deref());
+    let config = model.config()?;
     check_class(args.class, &config)?;
     let data = Data::open(args, &config)?;
-    let settings = Settings::new(args, &source, &config, &data)?;
+    let settings = Settings::new(args, &model, &config, &data)?;
     let (_, device) = open_device(&args.model.device)?;
     let mut records = Records::open(
         &args.out,
@@ -55,70 +58,109 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
         args.shard,
     )?;
 
-    let all = args.shard.part(settings.samples);
-    let total = all.len() * settings.sources.len();
-    let measured = |records: &Records| -> usize {
-        let done = |name: &str| all.clone().filter(|clip| records.has(name, *clip)).count();
-        let sources = settings.sources.iter();
-        sources.map(|source| done(&source.to_string())).sum()
+    let part = Part {
+        args,
+        clips: args.shard.part(settings.samples),
+        kept: Kept::new(args, settings.fps),
+        settings: &settings,
+        data: &data,
+        device: &device,
     };
-    let mut done = measured(&records);
-    let kept = Kept::new(args, settings.fps);
-    let missing = |records: &Records, source: &Source| -> Vec<usize> {
-        let name = source.to_string();
-        let lacks = |clip: &usize| !records.has(&name, *clip) || kept.lacks(source, *clip);
-        all.clone().filter(lacks).collect()
-    };
-    let mut sources = settings.sources.iter();
-    if sources.any(|source| !missing(&records, source).is_empty()) {
-        let model = source.load(&device)?;
-        let metrics = &settings.protocol.metrics;
-        let networks = Networks::load(
-            metrics,
-            &settings.features,
-            &settings.weights,
-            &model,
-            data.frames,
-            &device,
-        )?;
-        let videos = settings.videos.as_ref();
-        let sources = Sources::new(&model, &device, &settings, &data, videos);
-        let mut progress = Progress::new("clip", total, String::new(), args.quiet);
-        for source in &settings.sources {
-            let name = source.to_string();
-            for clips in consecutive(&missing(&records, source), args.batch.get()) {
-                progress.update(done, name.clone());
-                let videos = sources.videos(source, clips.clone())?;
-                for (clip, video) in clips.zip(videos) {
-                    kept.write(source, clip, &video)?;
-                    if records.has(&name, clip) {
-                        continue;
-                    }
-                    let truth = data.clip(clip)?;
-                    let world = data.world(settings.class(clip, &data)?);
-                    let measured = Measured {
-                        frames: &video,
-                        truth: source.has_truth().then_some(Truth {
-                            frames: &truth,
-                            given: settings.protocol.prefix_frames,
-                        }),
-                        world: world.as_ref(),
-                    };
-                    let measures = Measures::of(measured, metrics, &networks);
-                    let features = networks.features(&video)?;
-                    records.add(&name, clip, measures, &features)?;
-                    done += 1;
-                }
-            }
-        }
+    if !part.is_complete(&records) {
+        part.complete(&model.load(&device)?, &mut records)?;
     }
-
     match Report::new(&settings, &records, &device)? {
         Some(report) => write(args, &report),
         None => crate::print(&format!(
-            "{}: {done} clips of this part are measured; the report waits for the other parts\n",
-            args.out.display()
+            "{}: {} clips of this part are measured; the report waits for the other parts\n",
+            args.out.display(),
+            part.measured(&records)
         )),
+    }
+}
+
+/// The part of the work that is done here.
+struct Part<'a> {
+    args: &'a EvaluateArgs,
+    settings: &'a Settings,
+    data: &'a Data,
+    device: &'a Device,
+    /// The clips of every source.
+    clips: Range<usize>,
+    kept: Kept,
+}
+
+impl Part<'_> {
+    /// Clips that are measured, over all sources.
+    fn measured(&self, records: &Records) -> usize {
+        let of_source = |source: &Source| {
+            let name = source.to_string();
+            let clips = self.clips.clone();
+            clips.filter(|clip| records.has(&name, *clip)).count()
+        };
+        self.settings.sources.iter().map(of_source).sum()
+    }
+
+    /// The clips of a source that are to be made.
+    fn missing(&self, source: &Source, records: &Records) -> Vec<usize> {
+        let name = source.to_string();
+        let is_missing =
+            |clip: &usize| !records.has(&name, *clip) || self.kept.lacks(source, *clip);
+        self.clips.clone().filter(is_missing).collect()
+    }
+
+    fn is_complete(&self, records: &Records) -> bool {
+        let mut sources = self.settings.sources.iter();
+        sources.all(|source| self.missing(source, records).is_empty())
+    }
+
+    /// Makes, keeps and measures what is missing.
+    fn complete(&self, model: &VideoModel, records: &mut Records) -> anyhow::Result<()> {
+        let Self {
+            settings,
+            data,
+            device,
+            ..
+        } = *self;
+        let networks = Networks::load(settings, model, device)?;
+        let sources = Sources::new(model, device, settings, data, settings.videos.as_ref());
+        let total = self.clips.len() * settings.sources.len();
+        let mut progress = Progress::new("clip", total, String::new(), self.args.quiet);
+        for source in &settings.sources {
+            let name = source.to_string();
+            for clips in consecutive(&self.missing(source, records), self.args.batch.get()) {
+                progress.update(self.measured(records), name.clone());
+                for (clip, video) in clips.clone().zip(sources.videos(source, clips)?) {
+                    self.kept.write(source, clip, &video)?;
+                    if !records.has(&name, clip) {
+                        let measures = self.measure(source, clip, &video, &networks)?;
+                        records.add(&name, clip, measures, &networks.features(&video)?)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn measure(
+        &self,
+        source: &Source,
+        clip: usize,
+        frames: &[Frame],
+        networks: &Networks,
+    ) -> anyhow::Result<Measures> {
+        let protocol = &self.settings.protocol;
+        let truth = self.data.clip(clip)?;
+        let world = self.data.world(self.settings.class(clip, self.data)?);
+        let measured = Measured {
+            frames,
+            truth: source.has_truth().then_some(Truth {
+                frames: &truth,
+                given: protocol.prefix_frames,
+            }),
+            world: world.as_ref(),
+        };
+        Ok(Measures::of(measured, &protocol.metrics, networks))
     }
 }
 

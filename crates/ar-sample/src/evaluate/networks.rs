@@ -8,6 +8,7 @@ use ar_video::{Clip, Frame};
 use burn::tensor::{Device, Tensor};
 
 use super::metrics::{Features, Metric};
+use super::settings::Settings;
 use super::weights::{Network, Weights};
 
 /// The networks of an evaluation.
@@ -25,19 +26,16 @@ enum Extractor {
 }
 
 impl Networks {
-    /// Reads what `metrics`, some of them with `features`, need to measure clips of `frames` frames.
+    /// Reads what the metrics of an evaluation need.
     ///
     /// # Errors
-    /// If weights do not fit, or a network does not take such clips.
-    pub fn load(
-        metrics: &[Metric],
-        features: &[Features],
-        weights: &Weights,
-        model: &VideoModel,
-        frames: usize,
-        device: &Device,
-    ) -> anyhow::Result<Self> {
-        let lpips = metrics.contains(&Metric::Lpips).then(|| {
+    /// If weights do not fit, or a network does not take clips of that length.
+    pub fn load(settings: &Settings, model: &VideoModel, device: &Device) -> anyhow::Result<Self> {
+        let Settings {
+            protocol, weights, ..
+        } = settings;
+        let frames = protocol.frames;
+        let lpips = protocol.metrics.contains(&Metric::Lpips).then(|| {
             let [vgg, linear] = [Network::Vgg16, Network::Lpips].map(|n| weights.path(n));
             Lpips::load(vgg, linear, device)
         });
@@ -59,7 +57,8 @@ impl Networks {
         Ok(Self {
             device: device.clone(),
             lpips: lpips.transpose()?,
-            extractors: features
+            extractors: settings
+                .features
                 .iter()
                 .map(extractor)
                 .collect::<anyhow::Result<_>>()?,
