@@ -1187,7 +1187,7 @@ fn learned_metrics_take_the_weights_of_their_networks() {
             "--metrics fid --weights inception-v3=nowhere.pth",
             "nowhere.pth",
         ),
-        ("--metrics is --weights c3d=vgg.safetensors", "at least 10"),
+        ("--metrics is --weights c3d=vgg.safetensors", "at least 20"),
     ] {
         folder.fails(&format!("{command} {options} --out new"), what);
     }

@@ -234,22 +234,14 @@ fn metrics(
             metrics.push(metric);
         }
     }
+    let check = |metric: Metric| check(metric, args.samples.get(), size, data);
     if metrics.is_empty() {
-        let says_something = |metric: &Metric| match metric {
-            Metric::World => data.is_world(),
-            Metric::Ssim => size >= SSIM_WINDOW,
-            Metric::Latents => args.samples.get() > 1,
-            _ => true,
-        };
         let all = Metric::value_variants().iter().copied();
         metrics = all
-            .filter(says_something)
-            .filter(|metric| weights.suffice(*metric))
+            .filter(|metric| weights.suffice(*metric) && check(*metric).is_ok())
             .collect();
     }
-    for metric in &metrics {
-        check(*metric, args.samples.get(), size, data)?;
-    }
+    metrics.iter().copied().try_for_each(check)?;
     let weights = weights.for_metrics(&metrics)?;
     Ok((metrics, weights))
 }
@@ -277,9 +269,10 @@ fn check(metric: Metric, samples: usize, size: usize, data: &Data) -> anyhow::Re
             "--metrics: `{name}` compares sets of clips: --samples has to be at least 2"
         ),
         Metric::Is => ensure!(
-            samples >= SPLITS,
-            "--metrics: `{name}` is a mean over {SPLITS} parts of the clips: --samples has to be at \
-             least {SPLITS}"
+            samples >= 2 * SPLITS,
+            "--metrics: `{name}` is a mean over {SPLITS} parts of the clips, and that of a single \
+             clip is always 1: --samples has to be at least {}",
+            2 * SPLITS
         ),
     }
     Ok(())
