@@ -1,10 +1,8 @@
 //! `cargo xtask bench`: runs the benches and prints what they measured, in Markdown.
 
 mod criterion;
-mod machine;
 mod pytorch;
 mod streams;
-mod table;
 mod training;
 
 use std::fs;
@@ -17,6 +15,8 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde_json::Value;
 
+use crate::json;
+use crate::machine;
 use crate::workspace::{Workspace, cargo};
 use pytorch::Measured;
 use streams::Sampling;
@@ -122,9 +122,4 @@ fn left(folder: &Path, start: SystemTime) -> Result<Option<Value>> {
         Ok(measured) if measured >= start => json(&path).map(Some),
         _ => Ok(None),
     }
-}
-
-fn json(path: &Path) -> Result<Value> {
-    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    serde_json::from_str(&text).with_context(|| path.display().to_string())
 }

@@ -1,15 +1,23 @@
-//! Chores of the repository: `cargo xtask bench`, `cargo xtask tidy`.
+//! Chores of the repository: `cargo xtask ablate`, `bench`, `gallery` and `tidy`.
 
+mod ablate;
 mod bench;
+mod commands;
+mod gallery;
 mod links;
+mod machine;
 mod sources;
+mod table;
 mod tidy;
 mod workspace;
 
+use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Parser;
+use serde_json::Value;
 
 use workspace::Workspace;
 
@@ -17,8 +25,12 @@ use workspace::Workspace;
 #[derive(Parser)]
 #[command(name = "cargo xtask")]
 enum Cli {
+    /// Trains and samples small models that differ in one thing each, and prints tables
+    Ablate(ablate::Options),
     /// Runs the benches and prints one table
     Bench(bench::Options),
+    /// Makes the pictures of the world of shapes in README.md and docs
+    Gallery(gallery::Options),
     /// Checks what the architecture promises and a compiler does not see
     Tidy,
 }
@@ -37,7 +49,15 @@ fn run() -> Result<ExitCode> {
     let cli = Cli::parse();
     let workspace = Workspace::read()?;
     match cli {
+        Cli::Ablate(options) => ablate::run(&workspace, &options),
         Cli::Bench(options) => bench::run(&workspace, &options),
+        Cli::Gallery(options) => gallery::run(&workspace, &options),
         Cli::Tidy => tidy::run(&workspace),
     }
+}
+
+/// What a file of JSON holds.
+fn json(path: &Path) -> Result<Value> {
+    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    serde_json::from_str(&text).with_context(|| path.display().to_string())
 }

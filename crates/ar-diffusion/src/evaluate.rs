@@ -33,6 +33,10 @@ impl HeldFrames {
         self.latents.len()
     }
 
+    pub fn get(&self, frame: usize) -> Option<&Tensor<4>> {
+        self.latents.get(frame.checked_sub(self.first)?)
+    }
+
     /// `[batch, frames, tokens, channels]`
     pub fn stack(&self, frames: Range<usize>) -> Tensor<4> {
         let held = frames.start - self.first..frames.end - self.first;

@@ -249,6 +249,12 @@ impl<'a, N: NoiseSource + ?Sized> Sampling<'a, N> {
         }
     }
 
+    /// The latent of a frame as it stands between two iterations, `[batch, 1, tokens, channels]`;
+    /// none of frames that are not held yet, or no longer.
+    pub fn latent(&self, frame: usize) -> Option<&Tensor<4>> {
+        self.frames.get(frame)
+    }
+
     /// Lets the network predict the active frames.
     fn predict(&mut self, iteration: &AdIteration) -> Prediction {
         let Self { timeline, .. } = *self;

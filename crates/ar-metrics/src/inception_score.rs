@@ -2,6 +2,7 @@ use std::path::Path;
 
 use burn::tensor::Tensor;
 use safetensors::tensor::Dtype;
+use serde::{Deserialize, Serialize};
 
 use crate::{MetricError, archive};
 
@@ -14,7 +15,7 @@ pub struct ClassProbabilities {
 }
 
 /// An inception score over parts of a set.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InceptionScore {
     /// Mean of the parts' scores.
     pub mean: f64,

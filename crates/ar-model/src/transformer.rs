@@ -70,6 +70,24 @@ impl Transformer {
             guidance,
         ))
     }
+
+    /// What a batch of samples is conditioned on, with a class for each.
+    ///
+    /// # Errors
+    /// If the model does not know a class.
+    pub fn context_of_classes(
+        &self,
+        classes: &[usize],
+        guidance: f64,
+    ) -> Result<Context, ModelError> {
+        let batch = classes.len();
+        let condition = self.context.training(Some(classes), &vec![false; batch])?;
+        Ok(Context::guided(
+            condition,
+            self.context.null(batch),
+            guidance,
+        ))
+    }
 }
 
 impl Denoiser for Transformer {

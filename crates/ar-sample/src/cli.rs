@@ -8,7 +8,7 @@ use ar_video::VideoFormat;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
-use crate::evaluate::Metric;
+use crate::evaluate::{Metric, WeightsFile};
 
 /// Generates videos with AR-Diffusion models.
 ///
@@ -42,7 +42,7 @@ pub enum Command {
     /// Pass a video through a model's VAE and measure what is lost
     Reconstruct(ReconstructArgs),
     /// Measure a model: ground truth, its reconstruction and samples side by side
-    Evaluate(EvaluateArgs),
+    Evaluate(Box<EvaluateArgs>),
     /// List the devices that this build can compute on
     Devices,
 }
@@ -103,6 +103,10 @@ pub struct GenerateArgs {
         default_value = "0/1"
     )]
     pub shard: Shard,
+    /// Also write how the video is denoised: a video with a picture for each iteration, in which all
+    /// frames stand side by side, as noisy as they are then
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    pub denoising: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -201,11 +205,11 @@ pub struct EvaluateArgs {
     pub frames: Option<NonZeroUsize>,
     /// Measure the videos of this folder instead of sampling
     #[arg(long, value_name = "DIR", help_heading = "Data",
-          conflicts_with_all = ["ar_step", "steps", "guidance", "eta", "seed", "prefix_frames"])]
+          conflicts_with_all = ["ar_step", "steps", "guidance", "eta", "class", "seed", "prefix_frames"])]
     pub videos: Option<PathBuf>,
 
-    /// What to measure: `world`, the laws of the world of shapes (of such data alone); `psnr` and
-    /// `ssim`, of clips that have a truth to be compared with [default: all that apply]
+    /// What to measure: a list; `world` of shapes alone, `psnr`, `ssim` and `lpips` of clips that
+    /// have a truth to be compared with [default: all that apply and have their weights]
     #[arg(
         long,
         value_name = "LIST",
@@ -213,6 +217,10 @@ pub struct EvaluateArgs {
         help_heading = "Measures"
     )]
     pub metrics: Vec<Metric>,
+    /// File with the weights of a published network, which metrics look through; may be repeated:
+    /// i3d (fvd), inception-v3 (fid), resnet3d (fid-video), c3d (is), vgg16 and lpips (lpips)
+    #[arg(long, value_name = "NETWORK=FILE", help_heading = "Measures")]
+    pub weights: Vec<WeightsFile>,
 
     /// Step differences to sample with, as in `generate`: a list [default: the model's]
     #[arg(
@@ -241,6 +249,10 @@ pub struct EvaluateArgs {
         help_heading = "Sampling"
     )]
     pub eta: Option<f64>,
+    /// Class to sample: its name, or its number from 0; of data with labels, clips of that class
+    /// alone are taken [default: of data with labels, the class of each clip]
+    #[arg(long, value_name = "C", help_heading = "Sampling")]
+    pub class: Option<String>,
     /// Seed of the noise
     #[arg(long, value_name = "K", default_value_t = 0, help_heading = "Sampling")]
     pub seed: u64,
@@ -261,6 +273,9 @@ pub struct EvaluateArgs {
         help_heading = "Output"
     )]
     pub out: PathBuf,
+    /// Also keep the first N clips of every source as videos, in the folder `clips` there
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Output")]
+    pub keep: usize,
     /// Do the i-th of n parts alone, from 0; the last one to end writes the report of all
     #[arg(
         long,

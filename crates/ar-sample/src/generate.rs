@@ -40,6 +40,10 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
             .as_ref()
             .filter(|_| !outcome.interrupted)
             .map(|path| path.display().to_string()),
+        denoising: args
+            .denoising
+            .as_ref()
+            .map(|path| path.display().to_string()),
         frames: settings.frames,
         prefix_frames: settings.prefix.len(),
         count: settings.videos.len(),

@@ -9,6 +9,7 @@ use ar_model::VideoModel;
 use burn::tensor::{Device, Tensor};
 use burn_train::Interrupter;
 
+use crate::denoising::Denoising;
 use crate::model::encode;
 use crate::noise::{noise_source, save_latents};
 use crate::progress::Progress;
@@ -131,6 +132,16 @@ impl<'a> Generation<'a> {
             self.device,
         );
         self.begin_videos(batch);
+        let mut denoising = match &settings.denoising {
+            Some(target) => Some(Denoising::start(
+                target,
+                self.model,
+                prefix.as_ref(),
+                noise.as_ref(),
+                settings.frames,
+            )?),
+            None => None,
+        };
         let mut sink = self.sink(videos.clone(), prefix)?;
 
         let mut run = transformer.sample(&settings.sampler, noise.as_ref(), context);
@@ -152,12 +163,18 @@ impl<'a> Generation<'a> {
                     sink.write(latent)?;
                 }
             }
+            if let Some(denoising) = &mut denoising {
+                denoising.add(&run)?;
+            }
             let sampled = self.outcome.sampled.iter().sum();
             let frames = settings.videos.len() * settings.sampled_frames();
             self.progress.update(
                 self.outcome.network_evaluations,
                 frames_finished(sampled, frames),
             );
+        }
+        if let Some(denoising) = denoising {
+            denoising.finish()?;
         }
         if let Some(sink) = sink {
             self.add(sink.finish()?);

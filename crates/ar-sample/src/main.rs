@@ -1,6 +1,7 @@
 //! Generates videos with AR-Diffusion models; `ar-sample --help` says how.
 
 mod cli;
+mod denoising;
 mod devices;
 mod evaluate;
 mod generate;

@@ -51,19 +51,12 @@ impl ModelSource {
         }
     }
 
-    /// A number that depends on every byte of the model's files (64-bit FNV-1a), to tell models apart
-    /// that have the same name.
+    /// A number that tells the model's files from others, for models may have the same name.
     pub fn fingerprint(&self) -> anyhow::Result<u64> {
-        let hash = |hash: u64, bytes: &[u8]| {
-            bytes.iter().fold(hash, |hash, byte| {
-                (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-            })
-        };
-        const START: u64 = 0xcbf2_9ce4_8422_2325;
         let path = match self {
             Self::BuiltIn => {
                 let files = [CONFIG.as_bytes(), TRANSFORMER, VAE];
-                return Ok(files.into_iter().fold(START, hash));
+                return Ok(files.into_iter().fold(FNV_START, fnv));
             }
             Self::Directory(path) => path,
         };
@@ -73,14 +66,7 @@ impl ModelSource {
             vae,
         } = ModelFiles::new(path);
         let files = [config, transformer, vae];
-        files
-            .iter()
-            .filter(|file| file.is_file())
-            .try_fold(START, |state, file| {
-                let bytes = std::fs::read(file)
-                    .with_context(|| format!("{}: cannot read", file.display()))?;
-                Ok(hash(state, &bytes))
-            })
+        fingerprint(files.iter().filter(|file| file.is_file()))
     }
 
     /// What to call the model in reports.
@@ -90,6 +76,26 @@ impl ModelSource {
             Self::Directory(path) => path.display().to_string(),
         }
     }
+}
+
+/// The hash of nothing.
+const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// 64-bit FNV-1a of more bytes.
+fn fnv(hash: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(hash, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// A number that depends on every byte of `files`.
+pub fn fingerprint(files: impl IntoIterator<Item = impl AsRef<Path>>) -> anyhow::Result<u64> {
+    files.into_iter().try_fold(FNV_START, |hash, file| {
+        let file = file.as_ref();
+        let bytes =
+            std::fs::read(file).with_context(|| format!("{}: cannot read", file.display()))?;
+        Ok(fnv(hash, &bytes))
+    })
 }
 
 /// Opens a device by name, and says which one `auto` is.

@@ -20,6 +20,8 @@ pub struct GenerateReport {
     pub outputs: Vec<String>,
     /// The file of latents.
     pub latents: Option<String>,
+    /// The video of how the video was denoised.
+    pub denoising: Option<String>,
     /// Frames of each video, those of the prefix included.
     pub frames: usize,
     /// Frames of the prefix.

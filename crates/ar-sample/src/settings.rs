@@ -10,6 +10,7 @@ use ar_model::{ModelConfig, SamplingMethod};
 use ar_video::Frame;
 
 use crate::cli::GenerateArgs;
+use crate::denoising::DenoisingTarget;
 use crate::noise::NoiseFile;
 use crate::output::{VideoTarget, with_suffix};
 use crate::prefix;
@@ -43,6 +44,7 @@ pub struct Settings {
     /// None if the model has no VAE.
     pub video: Option<VideoTarget>,
     pub latents: Option<PathBuf>,
+    pub denoising: Option<DenoisingTarget>,
 }
 
 impl Settings {
@@ -98,6 +100,10 @@ impl Settings {
                 args.shard.count
             );
         }
+        let denoising = denoising_target(args, model)?;
+        if count > 1 && denoising.is_some() {
+            bail!("--denoising shows one video, and there are {count} to generate");
+        }
         Ok(Self {
             config,
             sampler,
@@ -121,6 +127,7 @@ impl Settings {
                 .save_latents
                 .as_deref()
                 .map(|path| path_of_part(path, args.shard)),
+            denoising,
         })
     }
 
@@ -146,6 +153,9 @@ impl Settings {
                 // Dropped at once, which leaves nothing behind.
                 video.create(&self.path(video, index))?;
             }
+        }
+        if let Some(denoising) = &self.denoising {
+            denoising.create()?;
         }
         match &self.latents {
             Some(path) => {
@@ -212,10 +222,20 @@ fn video_target(args: &GenerateArgs, model: &ModelConfig) -> anyhow::Result<Opti
         ("--out", args.out.is_some()),
         ("--format", args.video.format.is_some()),
         ("--fps", args.video.fps.is_some()),
+        ("--denoising", args.denoising.is_some()),
     ] {
         if given {
             bail!("{option} is given, and this model has no VAE to make videos with");
         }
     }
     Ok(None)
+}
+
+fn denoising_target(
+    args: &GenerateArgs,
+    model: &ModelConfig,
+) -> anyhow::Result<Option<DenoisingTarget>> {
+    let fps = args.video.fps.unwrap_or(model.sampling.fps);
+    let path = args.denoising.as_deref();
+    path.map(|path| DenoisingTarget::new(path, fps)).transpose()
 }

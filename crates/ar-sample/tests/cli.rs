@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ar_data::{ShapesConfig, ShapesWorld};
 use ar_model::{ModelConfig, Precision, VideoModel};
 use ar_video::{Clip, Frame, VideoFormat, read_clip, write_clip};
 use burn::module::{Module, ModuleMapper, Param};
@@ -102,12 +103,18 @@ impl Folder {
     }
 
     fn write_tensor(&self, file: &str, name: &str, values: &[f32], shape: &[usize]) {
-        let bytes: Vec<u8> = values
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect();
-        let view = TensorView::new(Dtype::F32, shape.to_vec(), &bytes).expect("a tensor");
-        serialize_to_file([(name, view)], None, &self.path(file)).expect("a file");
+        self.write_tensors(file, &[(name.into(), shape.to_vec(), values.to_vec())]);
+    }
+
+    /// Names, shapes and values.
+    fn write_tensors(&self, file: &str, tensors: &[(String, Vec<usize>, Vec<f32>)]) {
+        let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let bytes: Vec<Vec<u8>> = tensors.iter().map(|(.., values)| bytes(values)).collect();
+        let views = tensors.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
+            let view = TensorView::new(Dtype::F32, shape.clone(), bytes);
+            (name.as_str(), view.expect("a tensor"))
+        });
+        serialize_to_file(views, None, &self.path(file)).expect("a file");
     }
 
     /// A model directory `golden` of a reference checkpoint: window 4, 6 tokens of 4 channels,
@@ -991,9 +998,9 @@ fn evaluation_in_parts() {
         ]
     );
     for (whole, parts) in sources(&whole).iter().zip(&sources(&parts)) {
-        for key in ["psnr", "ssim"] {
+        for key in ["psnr", "ssim", "latents", "latent_motion"] {
             match (whole[key].as_f64(), parts[key].as_f64()) {
-                (Some(a), Some(b)) => assert!((a - b).abs() < 1e-2, "{key}: {a} {b}"),
+                (Some(a), Some(b)) => assert!((a - b).abs() < 1e-2 * (1.0 + a), "{key}: {a} {b}"),
                 (a, b) => assert_eq!(a, b, "{key}"),
             }
         }
@@ -1003,6 +1010,7 @@ fn evaluation_in_parts() {
     assert_eq!(truth["world"]["trajectory_error"]["mean"], 0.0);
     assert_eq!(truth["world"]["failures"]["disappearance"], 0.0);
     assert_eq!(truth["ssim"], 1.0);
+    assert!(truth["latents"].is_null() && sources(&whole)[2]["latent_motion"].is_f64());
     // Only what continues a clip can be compared with it.
     let (free, continued) = (&sources(&whole)[2], &sources(&whole)[4]);
     assert!(free["psnr"].is_null() && free["ssim"].is_null());
@@ -1038,10 +1046,224 @@ fn evaluation_goes_on_where_it_was() {
     let again = lines("evaluation/clips.jsonl");
     assert_eq!((again.len(), &again[..10]), (all.len(), &all[..10]));
 
+    // Clips that are measured already are made once more to be kept, and not measured again.
+    folder.ok(&format!("{EVALUATE} --keep 1"));
+    assert_eq!(lines("evaluation/clips.jsonl"), again);
+    for source in [
+        "ground-truth",
+        "reconstruction",
+        "samples-s-1",
+        "after-2-s-2",
+    ] {
+        let frames = folder.frames(&format!("evaluation/clips/{source}/0.apng"));
+        assert_eq!(frames.len(), 6, "{source}");
+        assert!(
+            !folder
+                .path(&format!("evaluation/clips/{source}/1.apng"))
+                .exists()
+        );
+    }
+
     let other = format!("{EVALUATE} --seed 7");
     folder.fails(
         &other,
         "evaluation holds another evaluation (seed is 0 there and 7 now)",
+    );
+}
+
+#[test]
+fn denoising_is_shown_iteration_by_iteration() {
+    let folder = Folder::new();
+    folder.tiny_model();
+    let report = last_line_json(&folder.ok(&format!(
+        "{TINY} --frames 6 --out a.apng --denoising strips.apng --json"
+    )));
+    assert_eq!(report["denoising"], "strips.apng");
+    let (video, strips) = (folder.frames("a.apng"), folder.frames("strips.apng"));
+    // Before the first iteration and after each of 4 + 2 * 5.
+    assert_eq!(strips.len(), 15);
+    let column = |strip: &Frame, frame: usize| -> Vec<u8> {
+        assert_eq!(strip.size(), (6 * 16 + 5 * 2, 16));
+        let rows = strip.rgb().chunks_exact(strip.width() * 3);
+        let left = frame * (16 + 2) * 3;
+        rows.flat_map(|row| row[left..left + 16 * 3].to_vec())
+            .collect()
+    };
+    for (index, frame) in video.iter().enumerate() {
+        // Waits until iteration 2 * index, is denoised for 4, and is finished.
+        let states: Vec<Vec<u8>> = strips.iter().map(|strip| column(strip, index)).collect();
+        let (start, end) = (2 * index, 2 * index + 4);
+        assert!(
+            states[..=start].iter().all(|state| *state == states[0]),
+            "{index}"
+        );
+        assert_ne!(states[start], states[end]);
+        for state in &states[end..] {
+            // Decoded together with others, which may round otherwise.
+            let pairs = state.iter().zip(frame.rgb());
+            assert!(
+                pairs.into_iter().all(|(a, b)| a.abs_diff(*b) <= 1),
+                "{index}"
+            );
+        }
+    }
+    for (arguments, what) in [
+        ("--count 2 --denoising new.gif", "there are 2 to generate"),
+        ("--denoising new.txt", "no format has this extension"),
+    ] {
+        folder.fails(&format!("{TINY} {arguments}"), what);
+    }
+}
+
+#[test]
+fn sets_of_clips_are_compared() {
+    let folder = Folder::new();
+    folder.tiny_model();
+    std::fs::write(folder.path("data.toml"), SMALL_WORLD).expect("a file");
+    let world = ShapesConfig {
+        size: 16,
+        frames: 6,
+        max_shapes: 1,
+        min_radius: 0.25,
+        max_radius: 0.3,
+        ..ShapesConfig::default()
+    };
+    let world = ShapesWorld::new(world).expect("a world");
+    for name in ["same", "grey"] {
+        std::fs::create_dir(folder.path(name)).expect("a folder");
+    }
+    for seed in 16..20 {
+        let clip = world.clip(seed).clip;
+        let grey = Clip::new(vec![Frame::new(16, 16, vec![128; 16 * 16 * 3]); 6]);
+        for (name, clip) in [("same", &clip), ("grey", &grey)] {
+            let path = folder.path(name).join(format!("{seed}.apng"));
+            write_clip(&path, clip, VideoFormat::Apng, 8.0).expect("a file");
+        }
+    }
+    let distances = |videos: &str| {
+        folder.ok(&format!(
+            "evaluate --model tiny --data data.toml --samples 4 --frames 6 --videos {videos} \
+             --metrics latents --out of-{videos}"
+        ));
+        let report = folder.read(&format!("of-{videos}/report.json"));
+        let report: Value = serde_json::from_slice(&report).expect("JSON");
+        ["latents", "latent_motion"]
+            .map(|key| report["sources"][2][key].as_f64().expect("a distance"))
+    };
+    let (same, grey) = (distances("same"), distances("grey"));
+    for (same, grey) in same.into_iter().zip(grey) {
+        assert!(same.abs() < 1e-4 * grey, "{same} {grey}");
+    }
+}
+
+#[test]
+fn learned_metrics_take_the_weights_of_their_networks() {
+    let folder = Folder::new();
+    folder.tiny_model();
+    std::fs::write(folder.path("data.toml"), SMALL_WORLD).expect("a file");
+    let mut noise = std::iter::successors(Some(1_u64), |x| {
+        Some(x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1))
+    })
+    .map(|x| (x >> 40) as f32 / (1 << 23) as f32 - 1.0);
+    // Sizes and numbers as published.
+    let channels = [
+        3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512,
+    ];
+    let layers = [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28];
+    let mut vgg = Vec::new();
+    for (layer, of) in layers.into_iter().zip(channels.windows(2)) {
+        let scale = (2.0 / (9 * of[0]) as f32).sqrt();
+        let weights = noise.by_ref().take(of[0] * of[1] * 9).map(|x| x * scale);
+        vgg.push((
+            format!("features.{layer}.weight"),
+            vec![of[1], of[0], 3, 3],
+            weights.collect(),
+        ));
+        vgg.push((
+            format!("features.{layer}.bias"),
+            vec![of[1]],
+            vec![0.0; of[1]],
+        ));
+    }
+    let linear = [64, 128, 256, 512, 512].into_iter().enumerate();
+    let linear: Vec<_> = linear
+        .map(|(i, n)| {
+            (
+                format!("lin{i}.model.1.weight"),
+                vec![1, n, 1, 1],
+                vec![1.0; n],
+            )
+        })
+        .collect();
+    folder.write_tensors("vgg.safetensors", &vgg);
+    folder.write_tensors("linear.safetensors", &linear);
+
+    let command =
+        "evaluate --model tiny --data data.toml --samples 2 --frames 6 --steps 4 --ar-step 2";
+    folder.ok(&format!(
+        "{command} --metrics lpips --weights vgg16=vgg.safetensors --weights lpips=linear.safetensors"
+    ));
+    let report: Value =
+        serde_json::from_slice(&folder.read("evaluation/report.json")).expect("JSON");
+    let lpips = |source: usize| report["sources"][source]["lpips"].as_f64();
+    assert_eq!(lpips(0), Some(0.0));
+    assert!(lpips(1).expect("of the reconstruction") > 1e-3);
+    assert_eq!(lpips(2), None);
+
+    for (options, what) in [
+        ("--metrics fvd", "--weights i3d=FILE"),
+        (
+            "--metrics lpips --weights lpips=linear.safetensors",
+            "--weights vgg16=FILE",
+        ),
+        (
+            "--metrics fid --weights inception-v3=nowhere.pth",
+            "nowhere.pth",
+        ),
+        ("--metrics is --weights c3d=vgg.safetensors", "at least 20"),
+    ] {
+        folder.fails(&format!("{command} {options} --out new"), what);
+    }
+    // Of another network.
+    let wrong = folder.run(&format!(
+        "{command} --metrics fvd --weights i3d=vgg.safetensors --out new"
+    ));
+    assert_eq!(wrong.status.code(), Some(2));
+    let error = String::from_utf8_lossy(&wrong.stderr);
+    assert!(error.contains("vgg.safetensors"), "{error}");
+}
+
+#[test]
+fn evaluation_of_classes() {
+    let folder = Folder::new();
+    folder.tiny_model();
+    let transformer = "causal_mask = \"temporal_causal\"\n[conditioning]\nclasses = 3";
+    folder.random_model("classes", transformer, "");
+    let world = SMALL_WORLD.replace("max_shapes = 1", "max_shapes = 1\n    labels = \"kind\"");
+    std::fs::write(folder.path("data.toml"), world).expect("a file");
+    let command = "evaluate --model classes --data data.toml --frames 6 --steps 4 --ar-step 2 \
+                   --metrics psnr,world";
+    let classes = |arguments: &str| {
+        folder.ok(&format!("{command} {arguments}"));
+        let report = folder.read("evaluation/report.json");
+        std::fs::remove_dir_all(folder.path("evaluation")).expect("a folder");
+        let report: Value = serde_json::from_slice(&report).expect("JSON");
+        report["protocol"]["classes"].clone()
+    };
+    assert_eq!(classes("--samples 4"), "of_clips");
+    assert_eq!(
+        classes("--samples 1 --class 1"),
+        serde_json::json!({ "one": 1 })
+    );
+    for (arguments, what) in [
+        ("--samples 4 --class 1 --out new", "clips of class 1"),
+        ("--samples 4 --class 3 --out new", "classes 0 to 2"),
+    ] {
+        folder.fails(&format!("{command} {arguments}"), what);
+    }
+    folder.fails(
+        "evaluate --model tiny --data data.toml --samples 4 --class 0 --out new",
+        "no classes",
     );
 }
 

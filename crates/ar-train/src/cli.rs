@@ -12,7 +12,6 @@ use ar_files::write_atomically;
 use ar_model::{ModelConfig, Precision, VideoModel};
 use ar_train::config::{ConfigSource, DiffusionRun, LatentsRun, VaeRun, read_config};
 use ar_train::group::Group;
-use ar_train::latents::ProcessShard;
 use ar_train::presets::{PRESETS, preset};
 use ar_train::run::Ending;
 use ar_train::workers::Workers;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::json;
-use super::table::{duration, rate, table};
+use crate::table::{duration, rate, table};
 
 /// What criterion found out about one bench.
 pub struct Row {

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::table::{duration, ratio, table};
+use crate::table::{duration, ratio, table};
 
 /// What the script needs.
 const MODULES: &str = "import tomllib, torch, safetensors.torch";

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::table::{duration, ratio, significant, table};
+use crate::table::{duration, ratio, significant, table};
 
 /// A sampling run by either sampler.
 pub struct Sampling {

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::table::{bytes, duration, table};
+use crate::table::{bytes, duration, table};
 
 /// The table under its heading, from `results.json`.
 pub fn section(results: &Value) -> Result<String> {

@@ -47,6 +47,9 @@ pub struct C3d {
 }
 
 impl C3d {
+    /// Features of a sample.
+    pub const WIDTH: usize = CLASSES;
+
     /// Reads weights under the keys `conv1`, `conv2`, `conv3a` to `conv5b` and `fc6` to `fc8`, as
     /// PyTorch conversions of the published network have them.
     ///
@@ -122,7 +125,7 @@ impl C3d {
 
 impl FeatureExtractor for C3d {
     fn width(&self) -> usize {
-        CLASSES
+        Self::WIDTH
     }
 
     fn frames(&self) -> RangeInclusive<usize> {

@@ -61,6 +61,9 @@ pub struct I3d {
 }
 
 impl I3d {
+    /// Features of a sample.
+    pub const WIDTH: usize = CLASSES;
+
     /// Reads the weights of the PyTorch port of the published network (`rgb_imagenet.pt`, also
     /// spread as `i3d_pretrained_400.pt`).
     ///
@@ -134,7 +137,7 @@ impl I3d {
 
 impl FeatureExtractor for I3d {
     fn width(&self) -> usize {
-        CLASSES
+        Self::WIDTH
     }
 
     fn frames(&self) -> RangeInclusive<usize> {

@@ -15,8 +15,6 @@ const EPSILON: f64 = 1e-3;
 /// Side of the images that the network was trained on.
 const SIZE: usize = 299;
 
-const WIDTH: usize = 2048;
-
 const KEYS: KeyMap = KeyMap::new(
     &[
         ("conv2d_1a_3x3.", "Conv2d_1a_3x3."),
@@ -66,6 +64,9 @@ pub struct InceptionV3 {
 }
 
 impl InceptionV3 {
+    /// Features of a sample.
+    pub const WIDTH: usize = 2048;
+
     /// Reads the PyTorch conversion of the published weights (`pt_inception-2015-12-05-6726825d.pth`).
     /// The classifier is not used.
     ///
@@ -137,7 +138,7 @@ impl InceptionV3 {
 
 impl FeatureExtractor for InceptionV3 {
     fn width(&self) -> usize {
-        WIDTH
+        Self::WIDTH
     }
 
     fn frames(&self) -> RangeInclusive<usize> {

@@ -25,8 +25,6 @@ const LAYERS: [(usize, usize); 4] = [(3, 64), (4, 128), (6, 256), (3, 512)];
 /// A block has this many times more channels outside than inside.
 const EXPANSION: usize = 4;
 
-const WIDTH: usize = 512 * EXPANSION;
-
 const KEYS: KeyMap = KeyMap::new(
     &[
         ("conv1.conv.", "conv1."),
@@ -58,6 +56,9 @@ pub struct ResNet3d {
 }
 
 impl ResNet3d {
+    /// Features of a sample.
+    pub const WIDTH: usize = 512 * EXPANSION;
+
     /// Reads the weights of the authors' PyTorch checkpoints (`r3d50_K_200ep.pth` and
     /// `resnet-50-kinetics.pth`). The classifier is not used.
     ///
@@ -118,7 +119,7 @@ impl ResNet3d {
 
 impl FeatureExtractor for ResNet3d {
     fn width(&self) -> usize {
-        WIDTH
+        Self::WIDTH
     }
 
     fn frames(&self) -> RangeInclusive<usize> {

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
-use ar_data::shapes::{HELD_OUT_SEED, PALETTE, ShapeKind};
+use ar_data::shapes::{HELD_OUT_SEED, LabelMode, PALETTE, ShapeKind};
 use ar_data::{
-    DataConfig, ShapesConfig, ShapesDataset, ShapesWorld, Sources, VideoFolder, VideoFolderConfig,
-    VideoItem, hold_out,
+    DataConfig, Labels, ShapesConfig, ShapesDataset, ShapesWorld, Sources, VideoFolder,
+    VideoFolderConfig, VideoItem, hold_out,
 };
 use ar_metrics::world::{Outline, World};
 use ar_model::ModelConfig;
@@ -28,7 +28,9 @@ pub struct Data {
     clips: Box<dyn Dataset<VideoItem>>,
     /// The clips, of the dataset's, that are held out.
     held_out: Vec<usize>,
-    world: Option<World>,
+    /// The world that the clips are of, if they are of shapes.
+    shapes: Option<ShapesConfig>,
+    has_labels: bool,
 }
 
 /// The part of ar-train's configuration files that says what data there are.
@@ -39,7 +41,11 @@ struct File {
 
 impl Data {
     /// Opens the data that the user names, or the world of shapes.
-    pub fn open(args: &EvaluateArgs, model: &ModelConfig) -> anyhow::Result<Self> {
+    pub fn open(
+        args: &EvaluateArgs,
+        class: Option<usize>,
+        model: &ModelConfig,
+    ) -> anyhow::Result<Self> {
         let vae = model.vae.as_ref();
         let size = vae
             .context("this model has no VAE to make videos with")?
@@ -63,7 +69,7 @@ impl Data {
         if data.moving_mnist.is_some() {
             bail!("{name}: data.moving_mnist is no data to measure against; use shapes or videos");
         }
-        let data = match (data.shapes, data.videos, data.latents) {
+        let mut data = match (data.shapes, data.videos, data.latents) {
             (Some(mut shapes), None, None) => {
                 shapes.frames = frames.or(window).unwrap_or(shapes.frames);
                 check_size(&name, shapes.size, size)?;
@@ -80,7 +86,9 @@ impl Data {
                 let folder = data.path.with_context(|| {
                     format!("{name}: [data.videos] needs data.path, a folder of videos")
                 })?;
-                Self::videos(name, &folder, videos, data.workers, held_out)?
+                let labels = data.labels.as_ref();
+                let folder = open_folder(&folder, videos, labels, data.workers)?;
+                Self::videos(name, folder, held_out)?
             }
             (None, None, Some(_)) => {
                 bail!("{name}: data.latents holds no pictures to measure against")
@@ -93,6 +101,16 @@ impl Data {
              data.held_out, if the model was not trained on them",
             path.display()
         );
+        if let Some(class) = class.filter(|_| data.has_labels) {
+            data.keep_class(class)?;
+            let found = data.held_out.len();
+            ensure!(
+                samples <= found,
+                "--samples is {samples}, and {} holds out {found} clips of class {class}: ask for \
+                 fewer, or raise data.held_out, if the model was not trained on them",
+                path.display()
+            );
+        }
         Ok(data)
     }
 
@@ -104,51 +122,88 @@ impl Data {
         first_seed: u64,
     ) -> anyhow::Result<Self> {
         let world = ShapesWorld::new(config)?;
-        let (frames, laws) = (world.config().frames, laws(world.config()));
+        let config = world.config().clone();
         let dataset = ShapesDataset::new(world, clips, first_seed);
         Ok(Self {
             name,
-            frames,
+            frames: config.frames,
+            has_labels: config.labels != LabelMode::Off,
+            shapes: Some(config),
             held_out: hold_out(clips, held_out, |index| dataset.source(index)).held_out,
             clips: Box::new(dataset),
-            world: Some(laws),
         })
     }
 
-    fn videos(
-        name: String,
-        folder: &Path,
-        config: VideoFolderConfig,
-        workers: usize,
-        held_out: usize,
-    ) -> anyhow::Result<Self> {
-        let frames = config.frames;
-        let clips = open_folder(folder, config, workers)?;
+    fn videos(name: String, clips: VideoFolder, held_out: usize) -> anyhow::Result<Self> {
         ensure!(
             held_out <= clips.len(),
             "{name}: data.held_out is {held_out}, and there are {} clips",
             clips.len()
         );
-        let held_out = hold_out(clips.len(), held_out, |index| clips.source(index)).held_out;
         Ok(Self {
             name,
-            frames,
+            frames: clips.config().frames,
+            has_labels: !clips.class_names().is_empty(),
+            held_out: hold_out(clips.len(), held_out, |index| clips.source(index)).held_out,
             clips: Box::new(clips),
-            held_out,
-            world: None,
+            shapes: None,
         })
     }
 
-    /// The laws of the data, if they are a world of shapes.
-    pub fn world(&self) -> Option<&World> {
-        self.world.as_ref()
+    /// Leaves the clips of other classes out.
+    fn keep_class(&mut self, class: usize) -> anyhow::Result<()> {
+        let mut kept = Vec::new();
+        for (clip, &index) in self.held_out.iter().enumerate() {
+            if self.label(clip)? == Some(class) {
+                kept.push(index);
+            }
+        }
+        self.held_out = kept;
+        Ok(())
+    }
+
+    /// Whether clips are of a world of shapes.
+    pub fn is_world(&self) -> bool {
+        self.shapes.is_some()
+    }
+
+    /// Whether clips have labels.
+    pub fn has_labels(&self) -> bool {
+        self.has_labels
+    }
+
+    /// The laws of the data, if they are a world of shapes: of clips of a class, where one is given
+    /// and clips have labels.
+    pub fn world(&self, class: Option<usize>) -> Option<World> {
+        let config = self.shapes.as_ref()?;
+        let mut world = laws(config);
+        match (config.labels, class) {
+            (LabelMode::Count, Some(class)) => {
+                let shapes = config.min_shapes + class;
+                world.shapes = shapes..=shapes;
+            }
+            (LabelMode::Kind, Some(class)) => {
+                let outline = world.outlines.get(class).copied();
+                world.outlines = outline.map_or(world.outlines, |outline| vec![outline]);
+            }
+            (LabelMode::Off, _) | (_, None) => {}
+        }
+        Some(world)
     }
 
     /// The frames of a held-out clip.
     pub fn clip(&self, index: usize) -> anyhow::Result<Vec<Frame>> {
+        Ok(self.item(index)?.clip.into_frames())
+    }
+
+    /// The class of a held-out clip, if it has one.
+    pub fn label(&self, index: usize) -> anyhow::Result<Option<usize>> {
+        Ok(self.item(index)?.label)
+    }
+
+    fn item(&self, index: usize) -> anyhow::Result<VideoItem> {
         let item = self.clips.get(self.held_out[index]);
-        let item = item.with_context(|| format!("clip {index} of {}", self.name))?;
-        Ok(item.clip.into_frames())
+        item.with_context(|| format!("clip {index} of {}", self.name))
     }
 }
 
@@ -156,9 +211,10 @@ impl Data {
 pub fn open_folder(
     path: &Path,
     config: VideoFolderConfig,
+    labels: Option<&Labels>,
     workers: usize,
 ) -> anyhow::Result<VideoFolder> {
-    let folder = VideoFolder::open(path, config, None, workers, |_, _| {})?;
+    let folder = VideoFolder::open(path, config, labels, workers, |_, _| {})?;
     for skipped in folder.skipped() {
         eprintln!("skipped {}: {}", skipped.path.display(), skipped.reason);
     }

@@ -1,64 +1,88 @@
-//! What can be measured of a clip. A measure is added here, in [`Metric`], [`Measures`] and
-//! [`Metric::measure`], and in the [report](super::report).
+//! What can be measured. A metric is added here, in [`Metric`], where it is computed
+//! ([clip by clip](super::measures) or [over sets of clips](super::distances)), and in the
+//! [report](super::report).
 
-use ar_metrics::world::{ClipMeasures, Truth, World, measure};
-use ar_metrics::{psnr, ssim};
-use ar_video::Frame;
+use ar_metrics::networks::{C3d, I3d, InceptionV3, ResNet3d};
 use clap::ValueEnum;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+
+use super::weights::Network;
 
 /// What the user may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Metric {
-    /// The laws of the world of shapes.
+    /// The laws of the world of shapes
     World,
-    /// Peak signal-to-noise ratio.
+    /// Peak signal-to-noise ratio
     Psnr,
-    /// Structural similarity.
+    /// Structural similarity
     Ssim,
-}
-
-/// A clip to be measured.
-#[derive(Clone, Copy)]
-pub struct Measured<'a> {
-    pub frames: &'a [Frame],
-    /// How it should be, if that is known.
-    pub truth: Option<Truth<'a>>,
-    /// The laws of the data, if they are a world of shapes.
-    pub world: Option<&'a World>,
-}
-
-/// What is measured of one clip.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Measures {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub world: Option<ClipMeasures>,
-    /// In decibels; none without error.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub psnr: Option<f64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ssim: Option<f64>,
+    /// Frechet distances of the model's own latents, of frames and of their changes
+    Latents,
+    /// Learned perceptual image patch similarity
+    Lpips,
+    /// Frechet video distance, by I3D
+    Fvd,
+    /// Frechet inception distance of frames, by Inception-v3
+    Fid,
+    /// Frechet inception distance of clips, by a 3D ResNet
+    FidVideo,
+    /// Inception score of clips, by C3D
+    Is,
 }
 
 impl Metric {
-    /// Adds this measure of a clip, where it says something of it, to `measures`.
-    pub fn measure(self, clip: Measured<'_>, measures: &mut Measures) {
-        // Frames that were given are no achievement.
-        let compared = clip
-            .truth
-            .map(|truth| (&clip.frames[truth.given..], &truth.frames[truth.given..]));
+    /// The name, as in a list.
+    pub fn name(self) -> String {
+        let value = self.to_possible_value().expect("no metric is hidden");
+        value.get_name().to_owned()
+    }
+
+    /// The published networks that it looks through.
+    pub fn networks(self) -> &'static [Network] {
         match self {
-            Self::World => {
-                measures.world = clip
-                    .world
-                    .map(|world| measure(world, clip.frames, clip.truth));
-            }
-            Self::Psnr => {
-                let psnr = compared.map(|(frames, truth)| psnr(frames, truth));
-                measures.psnr = psnr.filter(|psnr| psnr.is_finite());
-            }
-            Self::Ssim => measures.ssim = compared.map(|(frames, truth)| ssim(frames, truth)),
+            Self::World | Self::Psnr | Self::Ssim | Self::Latents => &[],
+            Self::Lpips => &[Network::Vgg16, Network::Lpips],
+            Self::Fvd => &[Network::I3d],
+            Self::Fid => &[Network::InceptionV3],
+            Self::FidVideo => &[Network::Resnet3d],
+            Self::Is => &[Network::C3d],
         }
+    }
+
+    /// Of one that compares sets of clips: the samples that a clip of `frames` frames gives and the
+    /// features of each. `latent` has the numbers of tokens and channels of the model.
+    pub fn features(self, frames: usize, latent: [usize; 2]) -> Option<Features> {
+        let [samples, width] = match self {
+            Self::World | Self::Psnr | Self::Ssim | Self::Lpips => return None,
+            Self::Latents => [frames, latent.iter().product()],
+            Self::Fvd => [1, I3d::WIDTH],
+            Self::Fid => [frames, InceptionV3::WIDTH],
+            Self::FidVideo => [1, ResNet3d::WIDTH],
+            Self::Is => [1, C3d::WIDTH],
+        };
+        Some(Features {
+            metric: self,
+            samples,
+            width,
+        })
+    }
+}
+
+/// The features of a clip by which sets of clips are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Features {
+    pub metric: Metric,
+    /// Samples of a clip.
+    pub samples: usize,
+    /// Features of a sample.
+    pub width: usize,
+}
+
+impl Features {
+    /// Features of a clip.
+    pub fn len(self) -> usize {
+        self.samples * self.width
     }
 }

@@ -5,76 +5,162 @@
 //! run that was stopped goes on where it was, and runs that share a folder share the work.
 
 mod data;
+mod distances;
+mod kept;
+mod measures;
 mod metrics;
+mod networks;
 mod page;
 mod records;
 mod report;
 mod settings;
 mod sources;
+mod weights;
 
 use std::ops::Range;
 
 use anyhow::{Context, anyhow};
 use ar_files::write_atomically;
+use ar_metrics::world::Truth;
+use ar_model::VideoModel;
+use ar_video::Frame;
+use burn::tensor::Device;
 
 use crate::cli::EvaluateArgs;
 use crate::model::{ModelSource, open_device};
 use crate::progress::Progress;
 use data::Data;
+use kept::Kept;
+use measures::{Measured, Measures};
+use networks::Networks;
 use records::Records;
 use report::Report;
 use settings::Settings;
-use sources::Sources;
+use sources::{Source, Sources};
 
 pub use metrics::Metric;
+pub use weights::WeightsFile;
 
 /// Measures what is not measured yet and writes the report when all is.
 pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
-    let source = ModelSource::new(args.model.model.as_deref());
-    let config = source.config()?;
-    let data = Data::open(args, &config)?;
-    let settings = Settings::new(args, &source, &config, &data)?;
+    let model = ModelSource::new(args.model.model.as_deref());
+    let config = model.config()?;
+    let class = args.class.as_deref();
+    let class = class.map(|class| config.conditioning.class(class));
+    let class = class.transpose()?;
+    let data = Data::open(args, class, &config)?;
+    let settings = Settings::new(args, class, &model, &config, &data)?;
     let (_, device) = open_device(&args.model.device)?;
-    let mut records = Records::open(&args.out, &settings.protocol, args.shard)?;
+    let mut records = Records::open(
+        &args.out,
+        &settings.protocol,
+        &settings.features,
+        args.shard,
+    )?;
 
-    let all = args.shard.part(settings.samples);
-    let total = all.len() * settings.sources.len();
-    let measured = |records: &Records| -> usize {
-        let done = |name: &str| all.clone().filter(|clip| records.has(name, *clip)).count();
-        let sources = settings.sources.iter();
-        sources.map(|source| done(&source.to_string())).sum()
+    let part = Part {
+        args,
+        clips: args.shard.part(settings.samples),
+        kept: Kept::new(args, settings.fps),
+        settings: &settings,
+        data: &data,
+        device: &device,
     };
-    let mut done = measured(&records);
-    if done < total {
-        let model = source.load(&device)?;
-        let videos = settings.videos.as_ref();
-        let sources = Sources::new(&model, &device, &settings, &data, videos);
-        let mut progress = Progress::new("clip", total, String::new(), args.quiet);
+    if !part.is_complete(&records) {
+        part.complete(&model.load(&device)?, &mut records)?;
+    }
+    match Report::new(&settings, &records, &device)? {
+        Some(report) => write(args, &report),
+        None => crate::print(&format!(
+            "{}: {} clips of this part are measured; the report waits for the other parts\n",
+            args.out.display(),
+            part.measured(&records)
+        )),
+    }
+}
+
+/// The part of the work that is done here.
+struct Part<'a> {
+    args: &'a EvaluateArgs,
+    settings: &'a Settings,
+    data: &'a Data,
+    device: &'a Device,
+    /// The clips of every source.
+    clips: Range<usize>,
+    kept: Kept,
+}
+
+impl Part<'_> {
+    /// Clips that are measured, over all sources.
+    fn measured(&self, records: &Records) -> usize {
+        let of_source = |source: &Source| {
+            let name = source.to_string();
+            let clips = self.clips.clone();
+            clips.filter(|clip| records.has(&name, *clip)).count()
+        };
+        self.settings.sources.iter().map(of_source).sum()
+    }
+
+    /// The clips of a source that are to be made.
+    fn missing(&self, source: &Source, records: &Records) -> Vec<usize> {
+        let name = source.to_string();
+        let is_missing =
+            |clip: &usize| !records.has(&name, *clip) || self.kept.lacks(source, *clip);
+        self.clips.clone().filter(is_missing).collect()
+    }
+
+    fn is_complete(&self, records: &Records) -> bool {
+        let mut sources = self.settings.sources.iter();
+        sources.all(|source| self.missing(source, records).is_empty())
+    }
+
+    /// Makes, keeps and measures what is missing.
+    fn complete(&self, model: &VideoModel, records: &mut Records) -> anyhow::Result<()> {
+        let Self {
+            settings,
+            data,
+            device,
+            ..
+        } = *self;
+        let networks = Networks::load(settings, model, device)?;
+        let sources = Sources::new(model, device, settings, data, settings.videos.as_ref());
+        let total = self.clips.len() * settings.sources.len();
+        let mut progress = Progress::new("clip", total, String::new(), self.args.quiet);
         for source in &settings.sources {
             let name = source.to_string();
-            let missing: Vec<usize> = all
-                .clone()
-                .filter(|clip| !records.has(&name, *clip))
-                .collect();
-            for clips in consecutive(&missing, args.batch.get()) {
-                progress.update(done, name.clone());
-                let videos = sources.videos(source, clips.clone())?;
-                for (clip, video) in clips.zip(videos) {
-                    let truth = data.clip(clip)?;
-                    let measures = settings.measure(source, &video, &truth, data.world());
-                    records.add(&name, clip, measures)?;
-                    done += 1;
+            for clips in consecutive(&self.missing(source, records), self.args.batch.get()) {
+                progress.update(self.measured(records), name.clone());
+                for (clip, video) in clips.clone().zip(sources.videos(source, clips)?) {
+                    self.kept.write(source, clip, &video)?;
+                    if !records.has(&name, clip) {
+                        let measures = self.measure(source, clip, &video, &networks)?;
+                        records.add(&name, clip, measures, &networks.features(&video)?)?;
+                    }
                 }
             }
         }
+        Ok(())
     }
 
-    match Report::new(&settings, &records) {
-        Some(report) => write(args, &report),
-        None => crate::print(&format!(
-            "{}: {done} clips of this part are measured; the report waits for the other parts\n",
-            args.out.display()
-        )),
+    fn measure(
+        &self,
+        source: &Source,
+        clip: usize,
+        frames: &[Frame],
+        networks: &Networks,
+    ) -> anyhow::Result<Measures> {
+        let protocol = &self.settings.protocol;
+        let truth = self.data.clip(clip)?;
+        let world = self.data.world(self.settings.class(clip, self.data)?);
+        let measured = Measured {
+            frames,
+            truth: source.has_truth().then_some(Truth {
+                frames: &truth,
+                given: protocol.prefix_frames,
+            }),
+            world: world.as_ref(),
+        };
+        Ok(Measures::of(measured, &protocol.metrics, networks))
     }
 }
 

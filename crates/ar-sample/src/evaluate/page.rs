@@ -97,8 +97,8 @@ pub fn html(report: &Report) -> Result<String, Box<dyn Error>> {
         (
             "sampling",
             &format!(
-                "{} steps, eta {}, guidance {}, seed {}",
-                protocol.steps, protocol.eta, protocol.guidance, protocol.seed
+                "{} steps, eta {}, guidance {}, classes: {}, seed {}",
+                protocol.steps, protocol.eta, protocol.guidance, protocol.classes, protocol.seed
             ),
         ),
     ] {

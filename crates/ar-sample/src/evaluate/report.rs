@@ -3,9 +3,11 @@
 use std::fmt::Write;
 
 use ar_metrics::world::WorldReport;
+use burn::tensor::Device;
 use serde::Serialize;
 
-use super::metrics::Measures;
+use super::distances::{Distances, distances};
+use super::measures::Measures;
 use super::records::Records;
 use super::settings::{Protocol, Settings};
 
@@ -27,6 +29,10 @@ pub struct Row {
     pub psnr: Option<f64>,
     /// Mean over clips.
     pub ssim: Option<f64>,
+    /// Mean over clips.
+    pub lpips: Option<f64>,
+    #[serde(flatten)]
+    pub distances: Distances,
 }
 
 /// A column of the table: its name, and a source's figure in words.
@@ -36,6 +42,18 @@ type Column = (&'static str, fn(&Row) -> Option<String>);
 const COLUMNS: &[Column] = &[
     ("PSNR, dB", |row| row.psnr.map(|psnr| format!("{psnr:.2}"))),
     ("SSIM", |row| row.ssim.map(|ssim| format!("{ssim:.4}"))),
+    ("LPIPS", |row| row.lpips.map(|lpips| format!("{lpips:.4}"))),
+    ("FVD", |row| distance(row.distances.fvd)),
+    ("FID", |row| distance(row.distances.fid)),
+    ("FID of clips", |row| distance(row.distances.fid_video)),
+    ("inception score", |row| {
+        let score = row.distances.inception_score?;
+        Some(format!("{:.2} ± {:.2}", score.mean, score.std))
+    }),
+    ("latents, distance", |row| distance(row.distances.latents)),
+    ("latent motion, distance", |row| {
+        distance(row.distances.latent_motion)
+    }),
     ("count right", |row| {
         share(row.world.as_ref()?.object_count.mean)
     }),
@@ -73,13 +91,24 @@ fn share(value: Option<f64>) -> Option<String> {
     value.map(|value| format!("{:.1} %", 100.0 * value))
 }
 
+fn distance(value: Option<f64>) -> Option<String> {
+    value.map(|value| format!("{value:.1}"))
+}
+
 fn degrees(value: Option<f64>) -> Option<String> {
     value.map(|value| format!("{value:.1}°"))
 }
 
 impl Report {
     /// None as long as a clip is missing.
-    pub fn new(settings: &Settings, records: &Records) -> Option<Self> {
+    ///
+    /// # Errors
+    /// If sets of clips cannot be compared.
+    pub fn new(
+        settings: &Settings,
+        records: &Records,
+        device: &Device,
+    ) -> anyhow::Result<Option<Self>> {
         let row = |source: String| -> Option<Row> {
             let measures: Vec<&Measures> = (0..settings.samples)
                 .map(|clip| records.get(&source, clip))
@@ -90,14 +119,26 @@ impl Report {
                 world: (!worlds.is_empty()).then(|| WorldReport::new(worlds)),
                 psnr: mean(measures.iter().filter_map(|m| m.psnr)),
                 ssim: mean(measures.iter().filter_map(|m| m.ssim)),
+                lpips: mean(measures.iter().filter_map(|m| m.lpips)),
+                distances: Distances::default(),
             })
         };
         let sources = settings.sources.iter();
-        Some(Self {
+        let rows: Option<Vec<Row>> = sources.map(|source| row(source.to_string())).collect();
+        let Some(mut sources) = rows else {
+            return Ok(None);
+        };
+        for (row, distances) in sources
+            .iter_mut()
+            .zip(distances(settings, records, device)?)
+        {
+            row.distances = distances;
+        }
+        Ok(Some(Self {
             protocol: settings.protocol.clone(),
             samples: settings.samples,
-            sources: sources.map(|s| row(s.to_string())).collect::<Option<_>>()?,
-        })
+            sources,
+        }))
     }
 
     /// The figures of every source: the names of the columns, then a row a source.

@@ -1,24 +1,29 @@
 //! What `evaluate` is asked to do, checked before anything is computed.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use anyhow::{bail, ensure};
 use ar_data::{DataConfig, VideoFolder, VideoFolderConfig};
 use ar_diffusion::SamplerConfig;
 use ar_metrics::SSIM_WINDOW;
-use ar_metrics::world::{Truth, World};
 use ar_model::ModelConfig;
-use ar_video::Frame;
 use burn_dataset::Dataset;
 use clap::ValueEnum;
 use serde::Serialize;
 
 use super::data::{Data, open_folder};
-use super::metrics::{Measured, Measures, Metric};
+use super::distances::SPLITS;
+use super::metrics::{Features, Metric};
 use super::sources::Source;
+use super::weights::{Network, Weights};
 use crate::cli::EvaluateArgs;
 use crate::model::ModelSource;
 use crate::settings::check_frames;
+
+/// Pixels of a side that LPIPS needs at least.
+const LPIPS_SIDE: usize = 16;
 
 /// An evaluation in which nothing is left open.
 pub struct Settings {
@@ -28,6 +33,33 @@ pub struct Settings {
     pub samples: usize,
     /// The videos to measure.
     pub videos: Option<VideoFolder>,
+    /// Frames per second of clips that are kept.
+    pub fps: f64,
+    /// What sets of clips are compared by.
+    pub features: Vec<Features>,
+    pub weights: Weights,
+}
+
+/// What class-conditional models are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Classes {
+    /// Nothing: clips of any class.
+    None,
+    /// This class alone; clips of it are what samples are measured against, where data have labels.
+    One(usize),
+    /// For every clip a sample of its class.
+    OfClips,
+}
+
+impl fmt::Display for Classes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::One(class) => write!(f, "{class}"),
+            Self::OfClips => f.write_str("those of the clips"),
+        }
+    }
 }
 
 /// What measures of clips depend on: those made with another one do not compare.
@@ -46,6 +78,9 @@ pub struct Protocol {
     /// against the truth either.
     pub prefix_frames: usize,
     pub metrics: Vec<Metric>,
+    /// Numbers that tell the weights of published networks from others.
+    pub weights: BTreeMap<Network, String>,
+    pub classes: Classes,
     pub steps: usize,
     pub eta: f64,
     pub guidance: f64,
@@ -56,6 +91,7 @@ impl Settings {
     /// Fills in the model's defaults.
     pub fn new(
         args: &EvaluateArgs,
+        class: Option<usize>,
         source: &ModelSource,
         model: &ModelConfig,
         data: &Data,
@@ -66,6 +102,12 @@ impl Settings {
             guidance.is_finite(),
             "guidance is {guidance}, but must be a finite number (1 is none)"
         );
+        let (metrics, weights) = metrics(args, model, data)?;
+        let latent = model.vae.as_ref().map_or([0; 2], |vae| vae.latents());
+        let features = metrics
+            .iter()
+            .filter_map(|metric| metric.features(data.frames, latent))
+            .collect();
         let protocol = Protocol {
             model: source.describe(),
             model_fingerprint: format!("{:016x}", source.fingerprint()?),
@@ -73,7 +115,9 @@ impl Settings {
             videos: args.videos.as_ref().map(|path| path.display().to_string()),
             frames: data.frames,
             prefix_frames: args.prefix_frames.map_or(0, usize::from),
-            metrics: metrics(args, model, data)?,
+            metrics,
+            weights: weights.fingerprints()?,
+            classes: classes(args, class, model, data),
             steps,
             eta: args.eta.unwrap_or(model.sampling.eta),
             guidance,
@@ -83,6 +127,9 @@ impl Settings {
             sources: vec![Source::Truth, Source::Reconstruction],
             samples: args.samples.get(),
             videos: None,
+            fps: model.sampling.fps,
+            features,
+            weights,
             protocol,
         };
         if let Some(path) = &args.videos {
@@ -124,6 +171,18 @@ impl Settings {
         Ok(())
     }
 
+    /// The class that the samples with the number of a clip are of.
+    ///
+    /// # Errors
+    /// If the clip cannot be read.
+    pub fn class(&self, clip: usize, data: &Data) -> anyhow::Result<Option<usize>> {
+        match self.protocol.classes {
+            Classes::None => Ok(None),
+            Classes::One(class) => Ok(Some(class)),
+            Classes::OfClips => data.label(clip),
+        }
+    }
+
     /// How to sample with a step difference.
     pub fn sampler_config(&self, ar_step: usize) -> SamplerConfig {
         SamplerConfig {
@@ -131,29 +190,6 @@ impl Settings {
             ar_step,
             eta: self.protocol.eta,
         }
-    }
-
-    /// Everything that is asked for, of one clip.
-    pub fn measure(
-        &self,
-        source: &Source,
-        frames: &[Frame],
-        truth: &[Frame],
-        world: Option<&World>,
-    ) -> Measures {
-        let clip = Measured {
-            frames,
-            truth: source.has_truth().then_some(Truth {
-                frames: truth,
-                given: self.protocol.prefix_frames,
-            }),
-            world,
-        };
-        let mut measures = Measures::default();
-        for metric in &self.protocol.metrics {
-            metric.measure(clip, &mut measures);
-        }
-        measures
     }
 }
 
@@ -169,7 +205,7 @@ fn videos(
         frames: data.frames,
         ..VideoFolderConfig::default()
     };
-    let videos = open_folder(path, config, DataConfig::default().workers)?;
+    let videos = open_folder(path, config, None, DataConfig::default().workers)?;
     ensure!(
         videos.len() >= samples,
         "--videos {}: there are {} clips of {} frames, and --samples is {samples}",
@@ -185,31 +221,70 @@ fn frame_size(model: &ModelConfig) -> usize {
     model.vae.as_ref().map_or(0, |vae| vae.image_size())
 }
 
-fn metrics(args: &EvaluateArgs, model: &ModelConfig, data: &Data) -> anyhow::Result<Vec<Metric>> {
-    if args.metrics.is_empty() {
-        let says_something = |metric: &Metric| match metric {
-            Metric::World => data.world().is_some(),
-            Metric::Psnr => true,
-            Metric::Ssim => frame_size(model) >= SSIM_WINDOW,
-        };
-        let all = Metric::value_variants().iter().copied();
-        return Ok(all.filter(says_something).collect());
-    }
+/// What to measure, and the weights that it takes.
+fn metrics(
+    args: &EvaluateArgs,
+    model: &ModelConfig,
+    data: &Data,
+) -> anyhow::Result<(Vec<Metric>, Weights)> {
+    let weights = Weights::new(&args.weights);
+    let size = frame_size(model);
     let mut metrics = Vec::new();
     for &metric in &args.metrics {
         if !metrics.contains(&metric) {
             metrics.push(metric);
         }
     }
-    if metrics.contains(&Metric::World) && data.world().is_none() {
-        bail!(
+    let check = |metric: Metric| check(metric, args.samples.get(), size, data);
+    if metrics.is_empty() {
+        let all = Metric::value_variants().iter().copied();
+        metrics = all
+            .filter(|metric| weights.suffice(*metric) && check(*metric).is_ok())
+            .collect();
+    }
+    metrics.iter().copied().try_for_each(check)?;
+    let weights = weights.for_metrics(&metrics)?;
+    Ok((metrics, weights))
+}
+
+/// Fails if a metric says nothing of the clips.
+fn check(metric: Metric, samples: usize, size: usize, data: &Data) -> anyhow::Result<()> {
+    let name = metric.name();
+    match metric {
+        Metric::World => ensure!(
+            data.is_world(),
             "--metrics: the laws of the world of shapes say nothing of {}: leave `world` out",
             data.name
-        );
+        ),
+        Metric::Psnr => {}
+        Metric::Ssim => ensure!(
+            size >= SSIM_WINDOW,
+            "--metrics: `ssim` needs frames of {SSIM_WINDOW} pixels, and these have {size}"
+        ),
+        Metric::Lpips => ensure!(
+            size >= LPIPS_SIDE,
+            "--metrics: `lpips` needs frames of {LPIPS_SIDE} pixels, and these have {size}"
+        ),
+        Metric::Latents | Metric::Fvd | Metric::Fid | Metric::FidVideo => ensure!(
+            samples > 1,
+            "--metrics: `{name}` compares sets of clips: --samples has to be at least 2"
+        ),
+        Metric::Is => ensure!(
+            samples >= 2 * SPLITS,
+            "--metrics: `{name}` is a mean over {SPLITS} parts of the clips, and that of a single \
+             clip is always 1: --samples has to be at least {}",
+            2 * SPLITS
+        ),
     }
-    let size = frame_size(model);
-    if metrics.contains(&Metric::Ssim) && size < SSIM_WINDOW {
-        bail!("--metrics: `ssim` needs frames of {SSIM_WINDOW} pixels, and these have {size}");
+    Ok(())
+}
+
+/// What classes to sample.
+fn classes(args: &EvaluateArgs, class: Option<usize>, model: &ModelConfig, data: &Data) -> Classes {
+    match class {
+        Some(class) => Classes::One(class),
+        None if args.videos.is_some() || model.conditioning.classes == 0 => Classes::None,
+        None if data.has_labels() => Classes::OfClips,
+        None => Classes::None,
     }
-    Ok(metrics)
 }

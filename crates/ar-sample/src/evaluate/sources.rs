@@ -38,6 +38,17 @@ impl Source {
             Self::Samples { prefix, .. } => *prefix > 0,
         }
     }
+
+    /// A name for a folder.
+    pub fn slug(&self) -> String {
+        match self {
+            Self::Truth => "ground-truth".into(),
+            Self::Reconstruction => "reconstruction".into(),
+            Self::Videos => "videos".into(),
+            Self::Samples { ar_step, prefix: 0 } => format!("samples-s-{ar_step}"),
+            Self::Samples { ar_step, prefix } => format!("after-{prefix}-s-{ar_step}"),
+        }
+    }
 }
 
 impl fmt::Display for Source {
@@ -123,13 +134,17 @@ impl<'a> Sources<'a> {
         let latent = [dit.tokens_per_frame, dit.in_channels];
 
         let given: Vec<Vec<Frame>> = clips
+            .clone()
             .map(|clip| {
                 let mut frames = self.data.clip(clip)?;
                 frames.truncate(prefix);
                 Ok(frames)
             })
             .collect::<anyhow::Result<_>>()?;
-        let mut context = transformer.sampling_context(None, batch, protocol.guidance)?;
+        let mut context = match self.classes(clips.clone())? {
+            Some(classes) => transformer.context_of_classes(&classes, protocol.guidance)?,
+            None => transformer.sampling_context(None, batch, protocol.guidance)?,
+        };
         let mut latents = Vec::new();
         if prefix > 0 {
             let encoded = given
@@ -160,6 +175,14 @@ impl<'a> Sources<'a> {
             }
         }
         Ok(videos)
+    }
+
+    /// The classes that samples are of.
+    fn classes(&self, clips: Range<usize>) -> anyhow::Result<Option<Vec<usize>>> {
+        let classes: Vec<Option<usize>> = clips
+            .map(|clip| self.settings.class(clip, self.data))
+            .collect::<anyhow::Result<_>>()?;
+        Ok(classes.into_iter().collect())
     }
 
     /// Frames that are decoded together: a temporal decoder gets clips of the length it was trained

@@ -306,7 +306,7 @@ mod tests {
             layers: 1,
             ..DiscriminatorConfig::default()
         };
-        let mut adversary = Adversary::new(&config, 100, &device);
+        let mut adversary = Adversary::new(&config, 100, &Workers::alone(device.clone()));
         let real = pixels([2, 1], 16, &device);
         for (step, factor) in [1.0, f32::NAN, f32::NAN, 1.0, f32::NAN]
             .into_iter()
@@ -323,7 +323,7 @@ mod tests {
 
         let folder = tempfile::tempdir().expect("a folder");
         adversary.save(folder.path()).expect("saved");
-        let mut resumed = Adversary::new(&config, 100, &device);
+        let mut resumed = Adversary::new(&config, 100, &Workers::alone(device.clone()));
         resumed.load(folder.path()).expect("loaded");
         assert_eq!(resumed.skipped(), expected);
     }

@@ -1,0 +1,53 @@
+//! Clips that are kept to be looked at.
+
+use std::path::PathBuf;
+
+use ar_video::{Clip, Frame, VideoFormat, write_clip};
+
+use super::sources::Source;
+use crate::cli::EvaluateArgs;
+
+/// Losslessly, so that what is seen is what was measured.
+const FORMAT: VideoFormat = VideoFormat::Apng;
+
+/// The first clips of every source.
+pub struct Kept {
+    folder: PathBuf,
+    clips: usize,
+    fps: f64,
+}
+
+impl Kept {
+    /// Those that the user asks for.
+    pub fn new(args: &EvaluateArgs, fps: f64) -> Self {
+        Self {
+            folder: args.out.join("clips"),
+            clips: args.keep,
+            fps,
+        }
+    }
+
+    /// Whether a clip should be there and is not.
+    pub fn lacks(&self, source: &Source, clip: usize) -> bool {
+        clip < self.clips && !self.path(source, clip).is_file()
+    }
+
+    /// Writes a clip, if it should be there and is not.
+    ///
+    /// # Errors
+    /// If that fails.
+    pub fn write(&self, source: &Source, clip: usize, frames: &[Frame]) -> anyhow::Result<()> {
+        if self.lacks(source, clip) {
+            let video = Clip::new(frames.to_vec());
+            write_clip(&self.path(source, clip), &video, FORMAT, self.fps)?;
+        }
+        Ok(())
+    }
+
+    /// `clips/samples-s-5/3.apng`
+    fn path(&self, source: &Source, clip: usize) -> PathBuf {
+        self.folder
+            .join(source.slug())
+            .join(format!("{clip}.{}", FORMAT.extension()))
+    }
+}

@@ -1,0 +1,155 @@
+//! The files with the weights of published networks, which are the user's.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::Context;
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::metrics::Metric;
+use crate::model::fingerprint;
+
+/// A published network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Network {
+    I3d,
+    InceptionV3,
+    Resnet3d,
+    C3d,
+    Vgg16,
+    Lpips,
+}
+
+impl Network {
+    /// The name, as in the option.
+    fn name(self) -> String {
+        let value = self.to_possible_value().expect("no network is hidden");
+        value.get_name().to_owned()
+    }
+
+    /// A file that holds its weights, as published.
+    fn published(self) -> &'static str {
+        match self {
+            Self::I3d => "rgb_imagenet.pt",
+            Self::InceptionV3 => "pt_inception-2015-12-05-6726825d.pth",
+            Self::Resnet3d => "r3d50_K_200ep.pth",
+            Self::C3d => "a conversion of C3D for UCF-101",
+            Self::Vgg16 => "vgg16-397923af.pth",
+            Self::Lpips => "LPIPS's weights/v0.1/vgg.pth",
+        }
+    }
+}
+
+/// `NETWORK=FILE`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WeightsFile {
+    network: Network,
+    path: PathBuf,
+}
+
+impl FromStr for WeightsFile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = text.split_once('=').and_then(|(name, path)| {
+            let network = Network::from_str(name, false).ok()?;
+            (!path.is_empty()).then(|| Self {
+                network,
+                path: path.into(),
+            })
+        });
+        parsed.ok_or_else(|| {
+            let names: Vec<String> = Network::value_variants().iter().map(|n| n.name()).collect();
+            format!(
+                "expected NETWORK=FILE, and a network is {}",
+                names.join(", ")
+            )
+        })
+    }
+}
+
+/// The files that the user gives.
+#[derive(Clone, Debug, Default)]
+pub struct Weights(BTreeMap<Network, PathBuf>);
+
+impl Weights {
+    /// Of several files for a network the last counts.
+    pub fn new(files: &[WeightsFile]) -> Self {
+        let files = files.iter().cloned();
+        Self(files.map(|file| (file.network, file.path)).collect())
+    }
+
+    /// Whether all that a metric looks through is there.
+    pub fn suffice(&self, metric: Metric) -> bool {
+        let mut networks = metric.networks().iter();
+        networks.all(|network| self.0.contains_key(network))
+    }
+
+    /// Keeps the files that `metrics` need.
+    ///
+    /// # Errors
+    /// If one is not given.
+    pub fn for_metrics(mut self, metrics: &[Metric]) -> anyhow::Result<Self> {
+        let needed = || metrics.iter().flat_map(|metric| metric.networks());
+        for metric in metrics {
+            for network in metric.networks() {
+                self.0.get(network).with_context(|| {
+                    format!(
+                        "--metrics: `{}` takes the weights of a published network: \
+                         --weights {}=FILE ({})",
+                        metric.name(),
+                        network.name(),
+                        network.published()
+                    )
+                })?;
+            }
+        }
+        self.0.retain(|network, _| needed().any(|n| n == network));
+        Ok(self)
+    }
+
+    /// The file of a network that a metric needs.
+    pub fn path(&self, network: Network) -> &Path {
+        &self.0[&network]
+    }
+
+    /// By network a number that tells its file from others.
+    pub fn fingerprints(&self) -> anyhow::Result<BTreeMap<Network, String>> {
+        let files = self.0.iter();
+        files
+            .map(|(network, path)| Ok((*network, format!("{:016x}", fingerprint([path])?))))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_a_network_and_its_file() {
+        let file: WeightsFile = "inception-v3=a=b.pth".parse().expect("a file");
+        assert_eq!(file.network, Network::InceptionV3);
+        assert_eq!(file.path, Path::new("a=b.pth"));
+        for wrong in ["i3d", "i3d=", "i4d=a.pt", "=a.pt"] {
+            let error = wrong.parse::<WeightsFile>().expect_err(wrong);
+            assert!(error.contains("i3d, inception-v3"), "{error}");
+        }
+    }
+
+    #[test]
+    fn metrics_need_their_networks() {
+        let weights =
+            Weights::new(&["lpips=l.pth", "i3d=i.pt"].map(|t| t.parse().expect("a file")));
+        assert!(weights.suffice(Metric::Fvd) && weights.suffice(Metric::Psnr));
+        assert!(!weights.suffice(Metric::Lpips));
+        let error = weights.clone().for_metrics(&[Metric::Fvd, Metric::Lpips]);
+        let message = error.expect_err("no VGG16").to_string();
+        assert!(message.contains("--weights vgg16=FILE"), "{message}");
+        let kept = weights.for_metrics(&[Metric::Fvd]).expect("all there");
+        assert_eq!(kept.0.len(), 1);
+    }
+}

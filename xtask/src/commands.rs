@@ -1,0 +1,47 @@
+//! The commands that users have, as chores call them.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::workspace::{Workspace, cargo};
+
+/// All commands: built together, they share what lies under them.
+pub const COMMANDS: [&str; 2] = ["ar-train", "ar-sample"];
+
+/// Builds the commands, with `features` of theirs.
+pub fn build(workspace: &Workspace, features: Option<&str>) -> Result<()> {
+    let mut build = cargo();
+    build.current_dir(&workspace.root);
+    build.args(["build", "--release"]);
+    for command in COMMANDS {
+        build.args(["--package", command]);
+    }
+    if let Some(features) = features {
+        build.args(["--features", features]);
+    }
+    succeed(&mut build)
+}
+
+/// Where a command lies that is built.
+pub fn built(workspace: &Workspace, name: &str) -> PathBuf {
+    workspace.target.join("release").join(executable(name))
+}
+
+/// The file name of a command.
+pub fn executable(name: &str) -> String {
+    format!("{name}{}", std::env::consts::EXE_SUFFIX)
+}
+
+/// Runs a command; the standard output is for tables.
+pub fn succeed(command: &mut Command) -> Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let status = command
+        .stdout(io::stderr())
+        .status()
+        .with_context(|| program.clone())?;
+    ensure!(status.success(), "{program} did not succeed");
+    Ok(())
+}
