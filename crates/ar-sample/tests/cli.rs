@@ -1119,7 +1119,9 @@ fn denoising_is_shown_iteration_by_iteration() {
 fn sets_of_clips_are_compared() {
     let folder = Folder::new();
     folder.tiny_model();
-    std::fs::write(folder.path("data.toml"), SMALL_WORLD).expect("a file");
+    // All are held out.
+    let data = SMALL_WORLD.replace("clips = 20", "clips = 4");
+    std::fs::write(folder.path("data.toml"), data).expect("a file");
     let world = ShapesConfig {
         size: 16,
         frames: 6,
@@ -1132,7 +1134,7 @@ fn sets_of_clips_are_compared() {
     for name in ["same", "grey"] {
         std::fs::create_dir(folder.path(name)).expect("a folder");
     }
-    for seed in 16..20 {
+    for seed in 0..4 {
         let clip = world.clip(seed).clip;
         let grey = Clip::new(vec![Frame::new(16, 16, vec![128; 16 * 16 * 3]); 6]);
         for (name, clip) in [("same", &clip), ("grey", &grey)] {

@@ -128,10 +128,6 @@ pub trait CachedAttentionOps: Backend {
     ///
     /// # Shapes
     /// - `q_gamma`, `q_beta`, `k_gamma`, `k_beta`: `[head_dim]`
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "an operation takes its tensors one by one"
-    )]
     fn attend_cached_normed(
         qkv: FloatTensor<Self>,
         past_k: FloatTensor<Self>,
