@@ -91,9 +91,7 @@ impl Attention {
         if let Some(keep) = &pass.keep {
             let new = (!keep.new.is_empty()).then(|| {
                 let qkv = qkv.narrow(1, keep.new.start, keep.new.len());
-                let rotation = pass.rotation.as_ref();
-                let rotation = rotation.map(|rotation| rotation.narrow(keep.new.clone()));
-                self.keys_values(qkv, rotation.as_ref(), 0)
+                self.keys_values(qkv, keep.rotation.as_ref(), 0)
             });
             *past = past.advance(keep.context, keep.dropped, new);
         }

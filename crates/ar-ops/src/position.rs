@@ -219,11 +219,6 @@ impl Rotation {
         self.angles.cos.len() / self.angles.pairs
     }
 
-    /// The rotation of some of its positions.
-    pub fn narrow(&self, positions: Range<usize>) -> Self {
-        Self::new(self.angles.rows(positions), &self.device)
-    }
-
     #[cfg(feature = "flex")]
     pub(crate) fn angles(&self) -> Arc<Angles> {
         Arc::clone(&self.angles)

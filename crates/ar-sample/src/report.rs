@@ -43,7 +43,8 @@ pub struct GenerateReport {
     pub first_frame_seconds: FirstFrameSeconds,
     /// Sampled frames a second, over all videos.
     pub frames_per_second: FramesPerSecond,
-    /// Calls of the network: one an iteration and batch, guided or not.
+    /// Calls of the network: one an iteration and batch, guided or not. The pieces that a prefix
+    /// longer than the window comes in count as one.
     pub network_evaluations: usize,
     /// Frames that went through the network: over iterations, videos, and both halves of guidance.
     pub frame_evaluations: usize,

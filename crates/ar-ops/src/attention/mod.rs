@@ -305,18 +305,21 @@ mod tests {
         }
     }
 
-    /// Rotations of none of the tokens, of all, and of all but the 4 of the context.
+    /// The first token that turns: none, that of the context, that of the video.
     #[cfg(feature = "flex")]
-    fn rotations(sequence: usize) -> [Option<Rotation>; 3] {
-        let turning = |tokens| FrameRotary::new(1, 8).at(3..3 + tokens, &Device::flex());
-        [None, Some(turning(sequence)), Some(turning(sequence - 4))]
+    const TURNING: [Option<usize>; 3] = [None, Some(0), Some(4)];
+
+    #[cfg(feature = "flex")]
+    fn rotation(tokens: Range<usize>) -> Rotation {
+        FrameRotary::new(1, 8).at(tokens, &Device::flex())
     }
 
     #[cfg(feature = "flex")]
     #[test]
     fn the_packed_kernel_agrees_with_plain_operations() {
         let sequence = 130;
-        for rotation in rotations(sequence) {
+        for first in TURNING {
+            let rotation = first.map(|first| rotation(first..sequence));
             for normed in [false, true] {
                 let [fused, plain] = [attend_packed, plain::attend_packed].map(|function| {
                     let rotation = rotation.clone();
@@ -354,29 +357,16 @@ mod tests {
         let visible = |query, key| key <= query + 10;
         let rest_mask = Mask::new(&[6; 12], &keys, visible, &device);
         let mask = causal(kept + new, kept + new);
-        for rotation in rotations(kept + new) {
+        for turning in TURNING {
+            let turn = |tokens: Range<usize>| turning.map(|_| rotation(tokens));
+            let plain = turning.unwrap_or(0);
+            let [of_all, of_first, of_rest] =
+                [plain..kept + new, plain..kept, kept..kept + new].map(turn);
             for norms in [None, Some([norm(), norm()])] {
                 let k_norm = norms.clone().map(|[_, k_norm]| k_norm);
-                let turning = rotation.as_ref().map(|rotation| rotation.positions() - new);
-                let of = |part: fn(usize) -> Range<usize>| {
-                    rotation
-                        .as_ref()
-                        .zip(turning)
-                        .map(|(rotation, turning)| rotation.narrow(part(turning)))
-                };
-                let (of_first, of_rest) = (
-                    of(|turning| 0..turning),
-                    of(|turning| turning..turning + 72),
-                );
-                let plain = turning.map_or(0, |turning| kept - turning);
                 let past = KeysValues::new(first.clone(), 2, k_norm, of_first.as_ref(), plain);
-                let whole = attend_packed(
-                    qkv.clone(),
-                    2,
-                    norms.clone(),
-                    rotation.as_ref(),
-                    Some(&mask),
-                );
+                let (qkv, mask) = (qkv.clone(), Some(&mask));
+                let whole = attend_packed(qkv, 2, norms.clone(), of_all.as_ref(), mask);
                 let expected = whole.narrow(1, kept, new);
                 for function in [attend_cached, plain::attend_cached] {
                     let output = function(
