@@ -16,6 +16,7 @@ const DIFFUSION_FORCING: Variant = variant(
 );
 const FULL_SEQUENCE: Variant = variant("full-sequence", &["timestep_sampler=\"full_sequence\""]);
 const FORWARD_ONLY: Variant = variant("forward-only", &["timestep_sampler=\"forward_only\""]);
+const SHORT_CLIPS: Variant = variant("short-clips", &["short_clips=0.5"]);
 const FULL_ATTENTION: Variant = variant("full-attention", &["transformer.causal_mask=\"none\""]);
 const EPS: Variant = variant("eps", &["diffusion.parameterization=\"eps\""]);
 const V: Variant = variant("v", &["diffusion.parameterization=\"v\""]);
@@ -51,6 +52,7 @@ pub fn experiments() -> Vec<Experiment> {
             title: "Timesteps in training",
             cases: trained(&[
                 ("FoPP", &BASE),
+                ("FoPP, half of the clips cut", &SHORT_CLIPS),
                 ("diffusion forcing", &DIFFUSION_FORCING),
                 ("full sequence", &FULL_SEQUENCE),
                 ("forward only", &FORWARD_ONLY),
