@@ -321,9 +321,10 @@ fn open_folder<C: StageConfig>(
             out.display()
         );
     }
-    let path = out.join("config.toml");
     let changed = match &newest {
-        Some(_) => {
+        Some(checkpoint) => {
+            // Not the run's own: a start that reached no checkpoint has overwritten that.
+            let path = checkpoint.join("config.toml");
             let before = fs::read_to_string(&path)
                 .with_context(|| format!("cannot resume: {}", path.display()))?;
             changes(&before, stage)
@@ -332,6 +333,7 @@ fn open_folder<C: StageConfig>(
         None => Vec::new(),
     };
     fs::create_dir_all(out).with_context(|| out.display().to_string())?;
+    let path = out.join("config.toml");
     write_atomically(&path, resolved.as_bytes()).with_context(|| path.display().to_string())?;
     Ok((newest, changed))
 }
@@ -450,6 +452,23 @@ mod tests {
         assert_eq!((trainer.step(), run.clips()), (3, 24));
         step(&mut run, &mut trainer, 1.0).expect("a step");
         assert_eq!(run.clips(), 30);
+    }
+
+    #[test]
+    fn changes_are_those_since_the_checkpoint() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut config = config(folder.path());
+        let mut run = open(&config, false).expect("a run");
+        step(&mut run, &mut trainer(&config), 1.0).expect("a step");
+        config.optimizer.learning_rate = 0.5;
+        // The first of these starts ends before it has a checkpoint of its own.
+        for _ in 0..2 {
+            let resolved = toml::to_string(&config).expect("TOML");
+            let checkpoints = Checkpoints::new(folder.path());
+            let (_, changed) = open_folder(&config, true, &checkpoints, &resolved).expect("open");
+            let changed: Vec<_> = changed.iter().map(Change::to_string).collect();
+            assert_eq!(changed, ["optimizer.learning_rate was 0.0002 and is 0.5"]);
+        }
     }
 
     #[test]
