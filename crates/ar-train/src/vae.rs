@@ -100,6 +100,11 @@ pub fn train(
             run.check_skipped("discriminator.optimizer", skipped.in_a_row, most)?;
         }
 
+        // Before what may fail or take long.
+        if run.checkpoint_is_due() {
+            run.checkpoint(&training)?;
+            training.model()?.save(&run.model_dir(), Precision::Full)?;
+        }
         if run.eval_is_due() && !held_out.is_empty() {
             let psnr = reconstruction_psnr(&training.trainer.ema, &held_out, config.run.batch_size);
             run.measure("held_out_psnr_db", psnr)?;
@@ -111,10 +116,6 @@ pub fn train(
                 shown,
                 &run.sample_path(report.position.step),
             )?;
-        }
-        if run.checkpoint_is_due() {
-            run.checkpoint(&training)?;
-            training.model()?.save(&run.model_dir(), Precision::Full)?;
         }
     }
     run.finish()
