@@ -76,7 +76,9 @@ pub fn train(
     if config.standardize_latents {
         model_config.latent_statistics = Some(statistics(&latents)?);
     }
+    let skipped = latents.skipped().to_vec();
     let data = Split::new(latents, &config.data)?;
+    data.leave_out(&skipped);
 
     let workers = workers.autodiff();
     let device = workers.main_device();
@@ -126,6 +128,7 @@ pub fn train(
             let path = run.sample_path(trainer.step());
             show(&model(&trainer)?, config, &path)?;
         }
+        run.restart_clock();
     }
     run.finish()
 }

@@ -203,11 +203,18 @@ impl Run {
         )
     }
 
+    /// Begins the next step: what was done since the last one does not count as time of training.
+    pub fn restart_clock(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.restart_clock();
+        }
+    }
+
     /// Ends the run where the optimizer that section `optimizer` configures has skipped more than
     /// `most` steps in a row.
     ///
     /// # Errors
-    /// If it has; the message names the last good checkpoint.
+    /// If it has, once the curves are drawn; the message names the last good checkpoint.
     pub fn check_skipped(&self, optimizer: &str, skipped: usize, most: usize) -> Result<()> {
         if skipped <= most {
             return Ok(());
@@ -216,12 +223,14 @@ impl Run {
             Some(folder) => format!("the last good checkpoint is {}", folder.display()),
             None => "there is no checkpoint yet".into(),
         };
-        bail!(
+        let message = format!(
             "step {}: the loss or the gradient was not finite for {skipped} steps in a row \
              ({optimizer}.max_skipped = {most}); {kept}. A lower {optimizer}.learning_rate, a \
              longer warm-up or a lower {optimizer}.clip_norm may help",
             self.position.step,
-        )
+        );
+        self.draw_curves().with_context(|| message.clone())?;
+        bail!(message)
     }
 
     /// Adds a measurement to the log.
@@ -294,13 +303,18 @@ impl Run {
     /// # Errors
     /// If the curves cannot be written.
     pub fn finish(self) -> Result<Ending> {
-        if let Some(log) = &self.log {
-            log.draw_curves()?;
-        }
+        self.draw_curves()?;
         Ok(match self.position.step >= self.config.steps {
             true => Ending::Finished,
             false => Ending::Interrupted,
         })
+    }
+
+    fn draw_curves(&self) -> Result<()> {
+        match &self.log {
+            Some(log) => log.draw_curves(),
+            None => Ok(()),
+        }
     }
 }
 
@@ -430,6 +444,7 @@ mod tests {
         let error = error.to_string();
         assert!(error.contains("4 steps in a row"), "{error}");
         assert!(error.contains("step-00000005"), "{error}");
+        assert!(folder.path().join("curves.svg").is_file());
         let metrics = fs::read_to_string(folder.path().join("metrics.jsonl")).expect("metrics");
         let last = metrics.lines().last().expect("a line");
         assert!(last.contains("\"skipped_steps\":7.0"), "{last}");

@@ -59,7 +59,7 @@ pub fn train(
     );
     let data = open_clips(&config.data)?.split;
     let size = config.vae.image_size();
-    let first = &data.items([0])?[0].clip;
+    let first = data.first()?.clip;
     ensure!(
         (first.width(), first.height()) == (size, size),
         "the clips are {}x{} and vae.image_size = {size}; they must be equal",
@@ -117,6 +117,7 @@ pub fn train(
                 &run.sample_path(report.position.step),
             )?;
         }
+        run.restart_clock();
     }
     run.finish()
 }
