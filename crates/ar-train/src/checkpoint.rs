@@ -11,6 +11,7 @@
 //! Schedules and random numbers are functions of seed and step, so those two are their state.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -177,7 +178,7 @@ impl Checkpoints {
             fs::write(path.join("state.toml"), toml::to_string(state)?)?;
             sync_all(path)?;
             if complete.exists() {
-                fs::remove_dir_all(&complete)?;
+                remove(&complete)?;
             }
             fs::rename(unfinished.keep(), &complete)?;
             File::open(&self.root)?.sync_all()?;
@@ -195,11 +196,14 @@ impl Checkpoints {
         let mut old = self.list()?;
         old.truncate(old.len().saturating_sub(keep));
         old.retain(|&(step, _)| every == 0 || !step.is_multiple_of(every));
+        for (_, folder) in old {
+            remove(&folder).with_context(|| folder.display().to_string())?;
+        }
         let unfinished = self
             .entries()?
             .into_iter()
             .filter(|folder| name(folder).is_some_and(|name| name.starts_with(TEMPORARY_PREFIX)));
-        for folder in old.into_iter().map(|(_, folder)| folder).chain(unfinished) {
+        for folder in unfinished {
             fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
         }
         Ok(())
@@ -213,6 +217,13 @@ impl Checkpoints {
             .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
             .with_context(|| self.root.display().to_string())
     }
+}
+
+/// Removes a checkpoint under another name, since half of it would be taken for a complete one.
+fn remove(complete: &Path) -> io::Result<()> {
+    let unfinished = temporary_folder_beside(complete)?;
+    fs::rename(complete, unfinished.path().join("removed"))?;
+    unfinished.close()
 }
 
 fn name(folder: &Path) -> Option<&str> {

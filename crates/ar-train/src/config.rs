@@ -3,6 +3,7 @@
 mod discriminator;
 mod optimizer;
 mod places;
+mod range;
 
 use std::path::PathBuf;
 
@@ -19,6 +20,7 @@ pub use crate::weights_file::WeightsFile;
 pub use discriminator::DiscriminatorConfig;
 pub use optimizer::{LearningRateSchedule, OptimizerConfig};
 pub use places::ConfigSource;
+pub(crate) use range::not_negative;
 
 /// `ar-train vae --config`: trains an AR-VAE on single frames or clips.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -244,6 +246,25 @@ impl Default for VaeLossConfig {
             sample_posterior: false,
             foreground: 0.0,
         }
+    }
+}
+
+impl VaeLossConfig {
+    /// Checks the weights.
+    ///
+    /// # Errors
+    /// Names the first key that does not fit.
+    pub fn validate(&self) -> Result<()> {
+        for (key, value) in [
+            ("loss.l1", self.l1),
+            ("loss.l2", self.l2),
+            ("loss.lpips", self.lpips),
+            ("loss.kl", self.kl),
+            ("loss.foreground", self.foreground),
+        ] {
+            not_negative(key, value)?;
+        }
+        Ok(())
     }
 }
 

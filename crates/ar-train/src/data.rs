@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::fs;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -95,6 +96,15 @@ impl<I: Send + Sync + 'static> Split<I> {
         Ok(items)
     }
 
+    /// The first item that can be read.
+    ///
+    /// # Errors
+    /// If none can be read.
+    pub fn first(&self) -> Result<I> {
+        let first = (0..self.clips()).find_map(|index| self.readable([index]).pop());
+        first.with_context(|| format!("no clip of the dataset can be read:\n{}", self.skipped))
+    }
+
     /// The items of `indices` in order, less those that cannot be read; read by all workers.
     pub fn readable(&self, indices: impl IntoIterator<Item = usize>) -> Vec<I> {
         let indices: Vec<usize> = indices.into_iter().collect();
@@ -121,10 +131,10 @@ impl<I: Send + Sync + 'static> Split<I> {
 
     /// Endless batches of training items, the clips of a step each, at `positions` of their order;
     /// read ahead on threads of their own. They depend on the seed of the run alone. What is left
-    /// out of the dataset is listed in the folder of the run.
+    /// out of the dataset is listed in the folder of the run; a run that goes on adds to its list.
     ///
     /// # Errors
-    /// If the list cannot be written.
+    /// If the list cannot be read or written.
     pub fn batches(&self, run: &RunConfig, positions: Positions) -> Result<TrainingBatches<I>> {
         let (dataset, augmentation, seed) = (self.dataset.clone(), self.augmentation, run.seed);
         let parted = self.parted.clone();
@@ -136,6 +146,9 @@ impl<I: Send + Sync + 'static> Split<I> {
             })
         };
         let skipped_file = run.out.join(skipped_file(positions.process));
+        if positions.first > 0 {
+            self.skipped.keep(&skipped_file)?;
+        }
         self.skipped.write(&skipped_file)?;
         Ok(TrainingBatches {
             batches: Batches::start(
@@ -150,6 +163,14 @@ impl<I: Send + Sync + 'static> Split<I> {
             skipped: self.skipped.clone(),
             skipped_file,
         })
+    }
+
+    /// Notes files that the dataset has left out.
+    pub fn leave_out(&self, files: &[ar_data::Skipped]) {
+        for file in files {
+            let line = format!("{}: {}", file.path.display(), file.reason);
+            self.skipped.add(line);
+        }
     }
 
     /// What was left out of the dataset until now.
@@ -201,6 +222,18 @@ impl Skipped {
 
     fn add(&self, line: String) {
         self.lines().insert(line);
+    }
+
+    /// Adds the lines of a file that an earlier process has written, if there is one.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn keep(&self, path: &Path) -> Result<()> {
+        if path.exists() {
+            let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+            self.lines().extend(text.lines().map(str::to_owned));
+        }
+        Ok(())
     }
 
     /// Writes the list to a file, if there is anything in it.
@@ -304,10 +337,7 @@ fn open_videos(data: &DataConfig) -> Result<Clips> {
     let classes = folder.class_names().to_vec();
     let skipped = folder.skipped().to_vec();
     let split = Split::new(folder, data)?;
-    for skipped in skipped {
-        let line = format!("{}: {}", skipped.path.display(), skipped.reason);
-        split.skipped.add(line);
-    }
+    split.leave_out(&skipped);
     Ok(Clips { split, classes })
 }
 
@@ -324,4 +354,58 @@ pub fn open_latents(data: &DataConfig) -> Result<LatentDataset> {
         "data.flip mirrors pictures: it goes with the vae stage, not with latents"
     );
     Ok(LatentDataset::load(path, data.labels.as_ref())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn_dataset::DatasetError;
+
+    /// Numbers of which the first cannot be read.
+    struct Numbers;
+
+    impl Dataset<usize> for Numbers {
+        fn get(&self, index: usize) -> Result<usize, DatasetError> {
+            match index {
+                0 => Err(DatasetError::new(std::io::Error::other("broken"))),
+                _ => Ok(index),
+            }
+        }
+
+        fn len(&self) -> usize {
+            3
+        }
+    }
+
+    impl Sources for Numbers {
+        fn source(&self, index: usize) -> u64 {
+            index as u64
+        }
+    }
+
+    #[test]
+    fn a_run_that_goes_on_adds_to_what_was_left_out() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let run = RunConfig {
+            out: folder.path().to_owned(),
+            ..RunConfig::default()
+        };
+        let list = folder.path().join("skipped.txt");
+        fs::write(&list, "clip 2: gone for a while\n").expect("a list");
+        let data = DataConfig {
+            held_out: 0,
+            ..DataConfig::default()
+        };
+        for (first, lines) in [
+            (8, "clip 0: broken\nclip 2: gone for a while\n"),
+            // A run from the start has a list of its own.
+            (0, "clip 0: broken\n"),
+        ] {
+            let split = Split::new(Numbers, &data).expect("a dataset");
+            assert_eq!(split.first().expect("a clip"), 1);
+            let batches = split.batches(&run, Positions::from(first));
+            batches.expect("a list that can be written");
+            assert_eq!(fs::read_to_string(&list).expect("the list"), lines);
+        }
+    }
 }

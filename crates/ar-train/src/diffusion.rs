@@ -2,6 +2,7 @@
 
 mod objective;
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
@@ -17,7 +18,7 @@ use burn_train::Interrupter;
 
 pub use objective::{Draws, Objective};
 
-use crate::config::{ComputePrecision, DiffusionRun};
+use crate::config::{ComputePrecision, DiffusionRun, not_negative};
 use crate::data::{Split, open_latents};
 use crate::latents::load_vae;
 use crate::run::{Ending, Run};
@@ -28,6 +29,9 @@ use crate::workers::Workers;
 /// Videos that are sampled to see how training is getting on, and how many of them to a row.
 const SHOWN: usize = 4;
 const SHOWN_IN_A_ROW: usize = 2;
+
+/// Frames a second that a video file can have.
+const FRAME_RATES: RangeInclusive<f64> = 0.01..=1000.0;
 
 /// Trains a transformer as `config` says, with all of `workers`, and leaves a complete model
 /// directory, VAE included, in the run's folder.
@@ -52,16 +56,7 @@ pub fn train(
         vae: None,
     };
     model_config.validate()?;
-    ensure!(
-        (0.0..=1.0).contains(&config.context_dropout),
-        "context_dropout = {} is no probability; it must be in 0..=1",
-        config.context_dropout
-    );
-    ensure!(
-        (0.0..=1.0).contains(&config.short_clips),
-        "short_clips = {} is no probability; it must be in 0..=1",
-        config.short_clips
-    );
+    validate(config)?;
     let is_supported = |device: &Device| device.supports_dtype(FloatDType::BF16);
     ensure!(
         config.precision == ComputePrecision::F32 || workers.devices.iter().all(is_supported),
@@ -81,7 +76,9 @@ pub fn train(
     if config.standardize_latents {
         model_config.latent_statistics = Some(statistics(&latents)?);
     }
+    let skipped = latents.skipped().to_vec();
     let data = Split::new(latents, &config.data)?;
+    data.leave_out(&skipped);
 
     let workers = workers.autodiff();
     let device = workers.main_device();
@@ -118,6 +115,11 @@ pub fn train(
         let report = trainer.update();
         run.step(&[("loss", loss)], report)?;
 
+        // Before what may fail or take long.
+        if run.checkpoint_is_due() {
+            run.checkpoint(&trainer)?;
+            model(&trainer)?.save(&run.model_dir(), Precision::Full)?;
+        }
         if run.eval_is_due() && !held_out.is_empty() {
             let loss = objective.held_out_loss(&trainer.ema, &held_out)?;
             run.measure("held_out_loss", loss)?;
@@ -126,12 +128,31 @@ pub fn train(
             let path = run.sample_path(trainer.step());
             show(&model(&trainer)?, config, &path)?;
         }
-        if run.checkpoint_is_due() {
-            run.checkpoint(&trainer)?;
-            model(&trainer)?.save(&run.model_dir(), Precision::Full)?;
-        }
+        run.restart_clock();
     }
     run.finish()
+}
+
+fn validate(config: &DiffusionRun) -> Result<()> {
+    for (key, value) in [
+        ("context_dropout", config.context_dropout),
+        ("short_clips", config.short_clips),
+    ] {
+        ensure!(
+            (0.0..=1.0).contains(&value),
+            "{key} = {value} is no probability; it must be in 0..=1"
+        );
+    }
+    config.optimizer.validate("optimizer")?;
+    not_negative("loss.last_frame_weight", config.loss.last_frame_weight)?;
+    let fps = config.sampling.fps;
+    ensure!(
+        FRAME_RATES.contains(&fps),
+        "sampling.fps = {fps}; it must be between {} and {}",
+        FRAME_RATES.start(),
+        FRAME_RATES.end()
+    );
+    Ok(())
 }
 
 fn complete_model(config: &ModelConfig, transformer: Transformer, vae: Vae) -> Result<VideoModel> {

@@ -56,6 +56,13 @@ pub fn encode(
     };
     open_folder(out, &index, resume || part != Shard::ALL)?;
 
+    let list = out.join(match part {
+        Shard::ALL => "skipped.txt".to_string(),
+        Shard { index, count } => format!("skipped-{index}-of-{count}.txt"),
+    });
+    split.skipped().keep(&list)?;
+    split.skipped().write(&list)?;
+
     let files = part.part(index.shards());
     let total = files.clone().map(|file| index.clips_of(file).len()).sum();
     let mut done = 0;
@@ -74,6 +81,8 @@ pub fn encode(
                 next = end;
                 progress(done + next - clips.start, total);
             }
+            // Before the shard, which is not read again once it is there.
+            split.skipped().write(&list)?;
             let dataset = encoded.into_dataset();
             let dataset = dataset.with_context(|| {
                 format!(
@@ -87,11 +96,6 @@ pub fn encode(
         done += clips.len();
         progress(done, total);
     }
-    let list = match part {
-        Shard::ALL => "skipped.txt".to_string(),
-        Shard { index, count } => format!("skipped-{index}-of-{count}.txt"),
-    };
-    split.skipped().write(&out.join(list))?;
     Ok(Ending::Finished)
 }
 

@@ -29,7 +29,12 @@ impl StageConfig for VaeRun {
         "vae",
         "run.seed",
         "data.shapes",
+        "data.moving_mnist.size",
+        "data.moving_mnist.frames",
+        "data.moving_mnist.digits",
+        "data.moving_mnist.speed",
         "data.videos",
+        "data.labels",
         "data.clips",
         "data.first_seed",
         "data.held_out",
@@ -53,6 +58,7 @@ impl StageConfig for DiffusionRun {
         "diffusion",
         "standardize_latents",
         "run.seed",
+        "data.labels",
         "data.held_out",
     ];
 
@@ -188,6 +194,26 @@ mod tests {
             message.contains("data.shapes.size was not set and is 32"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn files_may_move_and_the_clips_of_them_stay() {
+        let before = "[data.moving_mnist]\nimages = \"here\"\n";
+        let moved = config("[data.moving_mnist]\nimages = \"there\"\n");
+        assert_eq!(changes(before, &moved).expect("another place").len(), 1);
+        for (other, key) in [
+            (
+                "[data]\nlabels = \"folders\"\n[data.moving_mnist]",
+                "labels",
+            ),
+            ("[data.moving_mnist]\ndigits = 3\n", "moving_mnist.digits"),
+        ] {
+            let error = changes(before, &config(other)).expect_err("other clips");
+            assert!(
+                error.to_string().contains(&format!("data.{key} was")),
+                "{error}"
+            );
+        }
     }
 
     #[test]

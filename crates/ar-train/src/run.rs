@@ -203,11 +203,18 @@ impl Run {
         )
     }
 
+    /// Begins the next step: what was done since the last one does not count as time of training.
+    pub fn restart_clock(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.restart_clock();
+        }
+    }
+
     /// Ends the run where the optimizer that section `optimizer` configures has skipped more than
     /// `most` steps in a row.
     ///
     /// # Errors
-    /// If it has; the message names the last good checkpoint.
+    /// If it has, once the curves are drawn; the message names the last good checkpoint.
     pub fn check_skipped(&self, optimizer: &str, skipped: usize, most: usize) -> Result<()> {
         if skipped <= most {
             return Ok(());
@@ -216,12 +223,14 @@ impl Run {
             Some(folder) => format!("the last good checkpoint is {}", folder.display()),
             None => "there is no checkpoint yet".into(),
         };
-        bail!(
+        let message = format!(
             "step {}: the loss or the gradient was not finite for {skipped} steps in a row \
              ({optimizer}.max_skipped = {most}); {kept}. A lower {optimizer}.learning_rate, a \
              longer warm-up or a lower {optimizer}.clip_norm may help",
             self.position.step,
-        )
+        );
+        self.draw_curves().with_context(|| message.clone())?;
+        bail!(message)
     }
 
     /// Adds a measurement to the log.
@@ -294,13 +303,18 @@ impl Run {
     /// # Errors
     /// If the curves cannot be written.
     pub fn finish(self) -> Result<Ending> {
-        if let Some(log) = &self.log {
-            log.draw_curves()?;
-        }
+        self.draw_curves()?;
         Ok(match self.position.step >= self.config.steps {
             true => Ending::Finished,
             false => Ending::Interrupted,
         })
+    }
+
+    fn draw_curves(&self) -> Result<()> {
+        match &self.log {
+            Some(log) => log.draw_curves(),
+            None => Ok(()),
+        }
     }
 }
 
@@ -321,9 +335,10 @@ fn open_folder<C: StageConfig>(
             out.display()
         );
     }
-    let path = out.join("config.toml");
     let changed = match &newest {
-        Some(_) => {
+        Some(checkpoint) => {
+            // Not the run's own: a start that reached no checkpoint has overwritten that.
+            let path = checkpoint.join("config.toml");
             let before = fs::read_to_string(&path)
                 .with_context(|| format!("cannot resume: {}", path.display()))?;
             changes(&before, stage)
@@ -332,6 +347,7 @@ fn open_folder<C: StageConfig>(
         None => Vec::new(),
     };
     fs::create_dir_all(out).with_context(|| out.display().to_string())?;
+    let path = out.join("config.toml");
     write_atomically(&path, resolved.as_bytes()).with_context(|| path.display().to_string())?;
     Ok((newest, changed))
 }
@@ -428,6 +444,7 @@ mod tests {
         let error = error.to_string();
         assert!(error.contains("4 steps in a row"), "{error}");
         assert!(error.contains("step-00000005"), "{error}");
+        assert!(folder.path().join("curves.svg").is_file());
         let metrics = fs::read_to_string(folder.path().join("metrics.jsonl")).expect("metrics");
         let last = metrics.lines().last().expect("a line");
         assert!(last.contains("\"skipped_steps\":7.0"), "{last}");
@@ -450,6 +467,23 @@ mod tests {
         assert_eq!((trainer.step(), run.clips()), (3, 24));
         step(&mut run, &mut trainer, 1.0).expect("a step");
         assert_eq!(run.clips(), 30);
+    }
+
+    #[test]
+    fn changes_are_those_since_the_checkpoint() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut config = config(folder.path());
+        let mut run = open(&config, false).expect("a run");
+        step(&mut run, &mut trainer(&config), 1.0).expect("a step");
+        config.optimizer.learning_rate = 0.5;
+        // The first of these starts ends before it has a checkpoint of its own.
+        for _ in 0..2 {
+            let resolved = toml::to_string(&config).expect("TOML");
+            let checkpoints = Checkpoints::new(folder.path());
+            let (_, changed) = open_folder(&config, true, &checkpoints, &resolved).expect("open");
+            let changed: Vec<_> = changed.iter().map(Change::to_string).collect();
+            assert_eq!(changed, ["optimizer.learning_rate was 0.0002 and is 0.5"]);
+        }
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub fn train(
     );
     let data = open_clips(&config.data)?.split;
     let size = config.vae.image_size();
-    let first = &data.items([0])?[0].clip;
+    let first = data.first()?.clip;
     ensure!(
         (first.width(), first.height()) == (size, size),
         "the clips are {}x{} and vae.image_size = {size}; they must be equal",
@@ -100,6 +100,11 @@ pub fn train(
             run.check_skipped("discriminator.optimizer", skipped.in_a_row, most)?;
         }
 
+        // Before what may fail or take long.
+        if run.checkpoint_is_due() {
+            run.checkpoint(&training)?;
+            training.model()?.save(&run.model_dir(), Precision::Full)?;
+        }
         if run.eval_is_due() && !held_out.is_empty() {
             let psnr = reconstruction_psnr(&training.trainer.ema, &held_out, config.run.batch_size);
             run.measure("held_out_psnr_db", psnr)?;
@@ -112,10 +117,7 @@ pub fn train(
                 &run.sample_path(report.position.step),
             )?;
         }
-        if run.checkpoint_is_due() {
-            run.checkpoint(&training)?;
-            training.model()?.save(&run.model_dir(), Precision::Full)?;
-        }
+        run.restart_clock();
     }
     run.finish()
 }

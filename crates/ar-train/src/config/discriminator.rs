@@ -1,7 +1,7 @@
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::OptimizerConfig;
+use super::{OptimizerConfig, not_negative};
 
 /// The adversarial loss of the VAE's image stage, and the network behind it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,7 +32,7 @@ impl Default for DiscriminatorConfig {
 }
 
 impl DiscriminatorConfig {
-    /// Checks the sizes, for frames of `image_size` pixels a side.
+    /// Checks the sizes and numbers, for frames of `image_size` pixels a side.
     ///
     /// # Errors
     /// Names the first key that does not fit.
@@ -48,6 +48,7 @@ impl DiscriminatorConfig {
              must be left: use fewer layers",
             self.layers
         );
-        Ok(())
+        not_negative("discriminator.weight", self.weight)?;
+        self.optimizer.validate("discriminator.optimizer")
     }
 }

@@ -1,4 +1,7 @@
+use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
+
+use super::not_negative;
 
 /// AdamW, learning-rate schedule, clipping and averaging. Defaults are the published ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,6 +70,40 @@ pub enum LearningRateSchedule {
 }
 
 impl OptimizerConfig {
+    /// Checks the numbers of the section that is called `section`, `optimizer` or
+    /// `discriminator.optimizer`.
+    ///
+    /// # Errors
+    /// Names the first key that does not fit.
+    pub fn validate(&self, section: &str) -> Result<()> {
+        for (key, value) in [
+            ("learning_rate", self.learning_rate),
+            ("final_learning_rate", self.final_learning_rate),
+            ("power", self.power),
+            ("clip_norm", self.clip_norm),
+        ] {
+            not_negative(&format!("{section}.{key}"), value)?;
+        }
+        not_negative(&format!("{section}.weight_decay"), self.weight_decay)?;
+        for (key, value) in [("beta_1", self.beta_1), ("beta_2", self.beta_2)] {
+            ensure!(
+                (0.0..1.0).contains(&value),
+                "{section}.{key} = {value}; it must be at least 0 and below 1"
+            );
+        }
+        ensure!(
+            self.epsilon.is_finite() && self.epsilon > 0.0,
+            "{section}.epsilon = {}; it must be above 0, as a 32-bit float",
+            self.epsilon
+        );
+        ensure!(
+            (0.0..=1.0).contains(&self.ema_decay),
+            "{section}.ema_decay = {}; it must be in 0..=1",
+            self.ema_decay
+        );
+        Ok(())
+    }
+
     /// The learning rate of `step` (from 0) of a run of `steps` steps.
     pub fn learning_rate_at(&self, step: usize, steps: usize) -> f64 {
         if step < self.warmup_steps {
@@ -93,6 +130,29 @@ impl OptimizerConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_that_break_training_are_refused() {
+        OptimizerConfig::default()
+            .validate("optimizer")
+            .expect("the published ones");
+        for (set, named) in [
+            ("learning_rate = -1e-4", "learning_rate = -0.0001;"),
+            ("final_learning_rate = nan", "final_learning_rate = NaN;"),
+            ("power = -1.0", "power = -1;"),
+            ("weight_decay = inf", "weight_decay = inf;"),
+            ("beta_1 = -0.1", "beta_1 = -0.1;"),
+            ("beta_2 = 1.0", "beta_2 = 1;"),
+            ("epsilon = 1e-50", "epsilon = 0;"),
+            ("clip_norm = -1.0", "clip_norm = -1;"),
+            ("ema_decay = 1.5", "ema_decay = 1.5;"),
+        ] {
+            let config: OptimizerConfig = toml::from_str(set).expect("a configuration");
+            let error = config.validate("discriminator.optimizer").expect_err(set);
+            let start = format!("discriminator.optimizer.{named}");
+            assert!(error.to_string().starts_with(&start), "{error}");
+        }
+    }
 
     #[test]
     fn the_learning_rate_warms_up_and_falls() {

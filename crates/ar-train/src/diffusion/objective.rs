@@ -242,17 +242,20 @@ impl<'a> Objective<'a> {
         })
     }
 
-    /// The mean loss over held-out clips, at the same timesteps and noise every time.
+    /// The mean loss over held-out clips, at the same timesteps and noise every time, however the
+    /// clips are put into batches.
     ///
     /// # Errors
     /// If a label is out of range.
     pub fn held_out_loss(&self, transformer: &Transformer, items: &[LatentItem]) -> Result<f64> {
         let device = &transformer.devices()[0];
-        let mut sum = 0.0;
-        for items in items.chunks(self.config.run.batch_size) {
-            let draws = self.draws_of(HELD_OUT, [items.len(), items[0].shape[0]], 0.0);
-            let loss = self.loss(transformer, items, draws, device)?;
-            sum += f64::from(loss.into_scalar::<f32>()) * items.len() as f64;
+        let draws = self.draws_of(HELD_OUT, [items.len(), items[0].shape[0]], 0.0);
+        let (mut sum, mut done) = (0.0, 0);
+        for batch in items.chunks(self.config.run.batch_size) {
+            let draws = draws.part(done, batch.len());
+            let loss = self.loss(transformer, batch, draws, device)?;
+            sum += f64::from(loss.into_scalar::<f32>()) * batch.len() as f64;
+            done += batch.len();
         }
         Ok(sum / items.len() as f64)
     }
@@ -324,6 +327,23 @@ mod tests {
             let error = (dropped as f64 - clips * probability).abs();
             assert!(error <= tolerance, "{dropped} of {clips} at {probability}");
         }
+    }
+
+    #[test]
+    fn the_held_out_loss_is_that_of_any_batches() {
+        let device = Device::flex();
+        device.seed(5);
+        let mut config = config();
+        let transformer = network(&config, &device);
+        let items = items(5);
+        let [whole, parts] = [5, 2].map(|batch_size| {
+            config.run.batch_size = batch_size;
+            let objective = Objective::new(&config, None).expect("an objective");
+            let loss = objective.held_out_loss(&transformer, &items);
+            loss.expect("labels in range")
+        });
+        // Sums of 120 numbers in another order.
+        assert!((whole - parts).abs() < 1e-5 * whole, "{whole} {parts}");
     }
 
     #[test]

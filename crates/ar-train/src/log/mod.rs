@@ -11,7 +11,7 @@ mod metrics;
 mod tensorboard;
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -34,7 +34,10 @@ pub struct Log {
 
 /// Losses and time since the last line of metrics.
 struct Window {
+    /// When the step in progress began.
     start: Instant,
+    /// What the steps before it took.
+    time: Duration,
     steps: usize,
     /// Named losses, summed over the steps that were not skipped.
     losses: Vec<(&'static str, f64)>,
@@ -46,6 +49,7 @@ impl Window {
     fn new() -> Self {
         Self {
             start: Instant::now(),
+            time: Duration::ZERO,
             steps: 0,
             losses: Vec::new(),
             counted: 0,
@@ -53,6 +57,8 @@ impl Window {
     }
 
     fn add(&mut self, losses: &[(&'static str, f64)], skipped: bool) {
+        self.time += self.start.elapsed();
+        self.start = Instant::now();
         self.steps += 1;
         if skipped {
             return;
@@ -131,12 +137,17 @@ impl Log {
         }
     }
 
+    /// Leaves the time since the last step out of `clips_per_second`.
+    pub fn restart_clock(&mut self) {
+        self.window.start = Instant::now();
+    }
+
     /// Writes the means since the last call to all sinks.
     ///
     /// # Errors
     /// If a file cannot be written.
     pub fn flush(&mut self, report: &StepReport) -> Result<()> {
-        let seconds = self.window.start.elapsed().as_secs_f64();
+        let seconds = self.window.time.as_secs_f64();
         let clips = (self.window.steps * self.clips_per_step) as f64;
         let mut values: Vec<(String, f64)> = self
             .window

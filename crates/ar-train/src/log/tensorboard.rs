@@ -1,8 +1,8 @@
 //! Event files that TensorBoard reads: records in TensorFlow's framing, each an `Event` message of
 //! protocol buffers. The few fields that scalars need are encoded here.
 
-use std::fs::File;
-use std::io::Write;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,6 +10,8 @@ use anyhow::{Context, Result};
 
 use super::Scalars;
 
+/// What the names of event files begin with.
+const FILE_PREFIX: &str = "events.out.tfevents.";
 /// The version that the first record of a file has to name.
 const FILE_VERSION: &str = "brain.Event:2";
 /// `SessionLog.SessionStatus.START`
@@ -22,12 +24,13 @@ pub(super) struct EventWriter {
 }
 
 impl EventWriter {
-    /// A new event file in `folder`, of a run that stands at `step`. Where that is not the start,
-    /// TensorBoard is told to forget what earlier files have of later steps.
+    /// A new event file in `folder`, of a run that stands at `step`. Where there are earlier files,
+    /// TensorBoard is told to forget what they have of later steps.
     pub fn create(folder: &Path, step: usize) -> Result<Self> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+        let has_earlier = has_event_file(folder).with_context(|| folder.display().to_string())?;
         let name = format!(
-            "events.out.tfevents.{}.{:09}.{}",
+            "{FILE_PREFIX}{}.{:09}.{}",
             now.as_secs(),
             now.subsec_nanos(),
             std::process::id()
@@ -37,7 +40,7 @@ impl EventWriter {
         let mut writer = Self { path, file };
         let time = now.as_secs_f64();
         writer.append(&event(time, 0, Content::FileVersion(FILE_VERSION)))?;
-        if step > 0 {
+        if has_earlier {
             // Events of this step stay: it is not done again.
             writer.append(&event(time, step + 1, Content::SessionStart))?;
         }
@@ -59,6 +62,16 @@ impl EventWriter {
             .write_all(&record(event))
             .with_context(|| self.path.display().to_string())
     }
+}
+
+fn has_event_file(folder: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        if name.to_string_lossy().starts_with(FILE_PREFIX) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// A record: length, its checksum, the bytes, their checksum.
@@ -188,6 +201,18 @@ mod tests {
             ),
         ] {
             assert_eq!(hex(&record(&event)), expected);
+        }
+    }
+
+    #[test]
+    fn later_files_start_a_session_even_at_the_start() {
+        let folder = tempfile::tempdir().expect("a folder");
+        // Step 1 and `SessionLog { status: START }`, as in the record above.
+        let session = "10013a020801";
+        for (run, starts) in [false, true].into_iter().enumerate() {
+            let writer = EventWriter::create(folder.path(), 0).expect("a file");
+            let text = hex(&fs::read(&writer.path).expect("the file"));
+            assert_eq!(text.contains(session), starts, "file {run}: {text}");
         }
     }
 }

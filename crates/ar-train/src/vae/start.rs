@@ -24,6 +24,8 @@ const SMALLEST_OF_LPIPS: usize = 16;
 /// Names what does not fit.
 pub fn validate(config: &VaeRun) -> Result<()> {
     config.vae.validate()?;
+    config.optimizer.validate("optimizer")?;
+    config.loss.validate()?;
     if config.loss.lpips > 0.0 && config.loss.lpips_weights.is_some() {
         ensure!(
             config.vae.image_size() >= SMALLEST_OF_LPIPS,

@@ -142,6 +142,21 @@ fn errors_name_the_line() {
         ),
         (
             "diffusion",
+            "[optimizer]\nepsilon = 0.0\n",
+            "a.toml, line 2 (optimizer.epsilon): optimizer.epsilon = 0;",
+        ),
+        (
+            "diffusion",
+            "[loss]\nlast_frame_weight = -1.0\n",
+            "a.toml, line 2 (loss.last_frame_weight): loss.last_frame_weight = -1;",
+        ),
+        (
+            "diffusion",
+            "[sampling]\nfps = 0.0\n",
+            "a.toml, line 2 (sampling.fps): sampling.fps = 0; it must be between 0.01 and 1000",
+        ),
+        (
+            "diffusion",
             "\n[transformer]\nhidden_size = 30\n",
             "a.toml, line 3 (transformer.hidden_size): transformer: num_heads = 16",
         ),
@@ -196,6 +211,14 @@ fn bad_input_is_an_error() {
         (format!("{vae} --set run.step=3"), "unknown field `step`"),
         (format!("{vae} --set run.steps"), "KEY=VALUE"),
         (format!("{vae} --set run.steps=0"), "run.steps is 0"),
+        (
+            format!("{vae} --set discriminator.optimizer.beta_2=1"),
+            "--set discriminator.optimizer.beta_2=1: discriminator.optimizer.beta_2 = 1;",
+        ),
+        (
+            format!("{vae} --set loss.kl=-1"),
+            "--set loss.kl=-1: loss.kl = -1;",
+        ),
         (format!("{vae} --set vae.patch_size=5"), "a multiple of 10"),
         (
             format!("{vae} --set precision=bf16"),
