@@ -29,6 +29,7 @@ macro_rules! presets {
 /// All presets.
 pub const PRESETS: &[Preset] = presets![
     "vae", "vae", "reference/vae.toml", "every key of the stage, with its default";
+    "vae-temporal", "vae", "reference/vae-temporal.toml", "the temporal stage, after the one of single frames";
     "latents", "latents", "reference/latents.toml", "every key of the stage, with its default";
     "diffusion", "diffusion", "reference/diffusion.toml", "every key of the stage, with its default";
     "shapes-vae", "vae", "shapes/vae.toml", "bouncing shapes at 64 x 64: the tokenizer";
@@ -37,6 +38,25 @@ pub const PRESETS: &[Preset] = presets![
     "videos-vae", "vae", "videos/vae.toml", "your videos at 64 x 64: the tokenizer";
     "videos-latents", "latents", "videos/latents.toml", "your videos at 64 x 64: 16-frame clips";
     "videos-diffusion", "diffusion", "videos/diffusion.toml", "your videos at 64 x 64: the transformer";
+    "moving-mnist-vae", "vae", "moving-mnist/vae.toml", "moving digits at 64 x 64: the tokenizer";
+    "moving-mnist-latents", "latents", "moving-mnist/latents.toml", "moving digits at 64 x 64: 16-frame clips";
+    "moving-mnist-diffusion", "diffusion", "moving-mnist/diffusion.toml", "moving digits at 64 x 64: the transformer";
+    "ucf101-vae", "vae", "ucf101/vae.toml", "UCF-101 at 256 x 256: the tokenizer";
+    "ucf101-vae-temporal", "vae", "ucf101/vae-temporal.toml", "UCF-101 at 256 x 256: the tokenizer's temporal blocks";
+    "ucf101-latents", "latents", "ucf101/latents.toml", "UCF-101 at 256 x 256: 16-frame clips";
+    "ucf101-diffusion", "diffusion", "ucf101/diffusion.toml", "UCF-101 at 256 x 256: the published transformer";
+    "sky-timelapse-vae", "vae", "sky-timelapse/vae.toml", "Sky-Timelapse at 256 x 256: the tokenizer";
+    "sky-timelapse-vae-temporal", "vae", "sky-timelapse/vae-temporal.toml", "Sky-Timelapse at 256 x 256: the tokenizer's temporal blocks";
+    "sky-timelapse-latents", "latents", "sky-timelapse/latents.toml", "Sky-Timelapse at 256 x 256: 16-frame clips";
+    "sky-timelapse-diffusion", "diffusion", "sky-timelapse/diffusion.toml", "Sky-Timelapse at 256 x 256: the published transformer";
+    "taichi-hd-vae", "vae", "taichi-hd/vae.toml", "Taichi-HD at 256 x 256: the tokenizer";
+    "taichi-hd-vae-temporal", "vae", "taichi-hd/vae-temporal.toml", "Taichi-HD at 256 x 256: the tokenizer's temporal blocks";
+    "taichi-hd-latents", "latents", "taichi-hd/latents.toml", "Taichi-HD at 256 x 256: 16-frame clips";
+    "taichi-hd-diffusion", "diffusion", "taichi-hd/diffusion.toml", "Taichi-HD at 256 x 256: the published transformer";
+    "faceforensics-vae", "vae", "faceforensics/vae.toml", "FaceForensics at 256 x 256: the tokenizer";
+    "faceforensics-vae-temporal", "vae", "faceforensics/vae-temporal.toml", "FaceForensics at 256 x 256: the tokenizer's temporal blocks";
+    "faceforensics-latents", "latents", "faceforensics/latents.toml", "FaceForensics at 256 x 256: 16-frame clips";
+    "faceforensics-diffusion", "diffusion", "faceforensics/diffusion.toml", "FaceForensics at 256 x 256: the published transformer";
 ];
 
 /// The preset called `name`.
@@ -56,8 +76,17 @@ pub fn preset(name: &str) -> Result<&'static Preset> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use ar_data::{DataConfig, Labels, ShapesConfig, VideoFolderConfig};
+    use ar_vae::VaeConfig;
+
     use super::*;
-    use crate::config::{DiffusionRun, LatentsRun, VaeRun, read_config};
+    use crate::config::{
+        DiffusionRun, LatentsRun, LpipsWeights, VaeRun, VaeStage, WeightsFile, read_config,
+    };
+
+    const DATA_OF_CLIPS: [&str; 3] = ["data.clips", "data.first_seed", "data.flip"];
 
     #[test]
     fn every_preset_is_a_configuration_of_its_stage() {
@@ -78,48 +107,122 @@ mod tests {
         let text = preset("vae").expect("a preset").text;
         let mut vae: VaeRun = read_config(text, &[]).expect("a configuration");
         assert_eq!(vae.discriminator.take(), Some(Default::default()));
-        assert!(vae.data.shapes.take().is_some());
+        let shapes = ShapesConfig {
+            size: vae.vae.image_size(),
+            frames: 1,
+            ..Default::default()
+        };
+        assert_eq!(vae.data.shapes.take(), Some(shapes));
         assert_eq!(vae, VaeRun::default());
         let text = preset("latents").expect("a preset").text;
         let mut latents: LatentsRun = read_config(text, &[]).expect("a configuration");
-        assert!(latents.data.videos.take().is_some());
+        let videos = VideoFolderConfig {
+            size: vae.vae.image_size(),
+            ..Default::default()
+        };
+        assert_eq!(latents.data.videos.take(), Some(videos));
         assert_eq!(latents, LatentsRun::default());
         let text = preset("diffusion").expect("a preset").text;
         let diffusion: DiffusionRun = read_config(text, &[]).expect("a configuration");
         assert_eq!(diffusion, DiffusionRun::default());
     }
 
-    /// Every key of a stage stands in its reference; some as comments, for they have no default.
     #[test]
-    fn the_references_have_every_key() {
-        fn keys(table: &toml::Table, found: &mut Vec<String>) {
-            for (key, value) in table {
-                found.push(key.clone());
-                if let toml::Value::Table(table) = value {
-                    keys(table, found);
-                }
+    fn the_temporal_reference_goes_on_from_the_reference() {
+        let read = |name| read_config::<VaeRun>(preset(name).expect("a preset").text, &[]);
+        let image = read("vae").expect("a configuration");
+        let temporal = read("vae-temporal").expect("a configuration");
+        assert_eq!(temporal.stage, VaeStage::Temporal);
+        assert_eq!(temporal.start_from, Some(image.run.out.join("model")));
+        assert_eq!(temporal.discriminator, None);
+        assert_eq!(temporal.loss, image.loss);
+        let (VaeConfig::Transformer(mut image), VaeConfig::Transformer(temporal)) =
+            (image.vae, temporal.vae)
+        else {
+            panic!("transformers");
+        };
+        image.temporal = true;
+        assert_eq!(temporal, image);
+    }
+
+    /// Commented keys and sections, too: those without a default, and those that exclude others.
+    fn uncommented(text: &str) -> String {
+        let is_toml = |line: &str| {
+            let is_key = |key: &str| key.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+            line.starts_with('[') || line.split_once(" = ").is_some_and(|(key, _)| is_key(key))
+        };
+        let line = |line| match str::strip_prefix(line, "# ") {
+            Some(toml) if is_toml(toml) => toml,
+            _ => line,
+        };
+        text.lines().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    fn keys(table: &toml::Table) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        for (key, value) in table {
+            found.insert(key.clone());
+            if let toml::Value::Table(table) = value {
+                found.extend(keys(table).iter().map(|sub| format!("{key}.{sub}")));
             }
         }
-        let vae = toml::Table::try_from(VaeRun::default()).expect("a table");
-        let latents = toml::Table::try_from(LatentsRun::default()).expect("a table");
-        let diffusion = toml::Table::try_from(DiffusionRun::default()).expect("a table");
+        found
+    }
+
+    #[test]
+    fn the_references_have_every_key() {
+        let clips = DataConfig {
+            labels: Some(Labels::Folders),
+            path: Some("FOLDER".into()),
+            shapes: Some(Default::default()),
+            moving_mnist: Some(Default::default()),
+            videos: Some(VideoFolderConfig {
+                skip: Some(1),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let mut vae = VaeRun {
+            start_from: Some("FOLDER".into()),
+            data: clips.clone(),
+            discriminator: Some(Default::default()),
+            ..Default::default()
+        };
+        vae.loss.lpips_weights = Some(LpipsWeights {
+            vgg: WeightsFile::Local("FILE".into()),
+            linear: WeightsFile::Local("FILE".into()),
+        });
+        let latents = LatentsRun {
+            data: clips,
+            ..Default::default()
+        };
+        let mut diffusion = DiffusionRun::default();
+        diffusion.data.latents = Some("FOLDER".into());
+        diffusion.data.labels = Some(Labels::Folders);
+
+        let vae = toml::Table::try_from(vae).expect("a table");
+        let latents = toml::Table::try_from(latents).expect("a table");
+        let diffusion = toml::Table::try_from(diffusion).expect("a table");
         for (name, config) in [("vae", vae), ("latents", latents), ("diffusion", diffusion)] {
-            let text = preset(name).expect("a preset").text;
-            let mut found = Vec::new();
-            for (section, value) in config {
-                // Which data a stage takes differs.
-                if let toml::Value::Table(table) = &value
-                    && section != "data"
-                {
-                    keys(table, &mut found);
-                }
-                found.push(section);
+            let text = uncommented(preset(name).expect("a preset").text);
+            let reference: toml::Table = text.parse().unwrap_or_else(|error| {
+                panic!("{name}: {error}");
+            });
+            let mut missing = &keys(&config) - &keys(&reference);
+            // The keys of [optimizer], which the reference says.
+            missing.retain(|key| !key.starts_with("discriminator.optimizer."));
+            // Clips are drawn, cut and mirrored before they are latents.
+            if name == "diffusion" {
+                missing.retain(|key| !DATA_OF_CLIPS.contains(&key.as_str()));
             }
-            for key in found {
-                let stands =
-                    text.contains(&format!("{key} = ")) || text.contains(&format!("{key}]"));
-                assert!(stands, "{name}: {key}");
-            }
+            assert!(missing.is_empty(), "{name}: {missing:?}");
+            // What is commented is a key, too.
+            let unknown = match name {
+                "vae" => read_config::<VaeRun>(&text, &[]).err(),
+                "latents" => read_config::<LatentsRun>(&text, &[]).err(),
+                _ => read_config::<DiffusionRun>(&text, &[]).err(),
+            };
+            assert!(unknown.is_none(), "{name}: {unknown:?}");
         }
     }
 }

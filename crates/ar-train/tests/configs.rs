@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ar_model::ModelConfig;
-use ar_train::config::{DiffusionRun, LatentsRun, VaeRun, read_config};
+use ar_model::{ConditioningConfig, ModelConfig};
+use ar_train::config::{DiffusionRun, LatentsRun, VaeRun, VaeStage, read_config};
+use ar_vae::VaeConfig;
 use serde::de::DeserializeOwned;
 
 fn root() -> PathBuf {
@@ -66,7 +67,12 @@ fn the_stages_of_a_dataset_fit_together() {
             .validate()
             .unwrap_or_else(|error| panic!("{name}: {error}"));
 
-        assert_eq!(vae.run.out.join("model"), latents.vae, "{name}");
+        let temporal = path.join("vae-temporal.toml");
+        let last_vae = match temporal.is_file() {
+            true => after_the_image_stage(&vae, &read(&temporal), &latents),
+            false => vae.run.out.clone(),
+        };
+        assert_eq!(last_vae.join("model"), latents.vae, "{name}");
         assert_eq!(latents.vae, diffusion.vae, "{name}");
         assert_eq!(
             Some(&latents.out),
@@ -98,6 +104,29 @@ fn the_stages_of_a_dataset_fit_together() {
             "videos"
         ]
     );
+}
+
+/// The folder of the temporal stage, which goes on from the image stage, on the clips of the latents.
+fn after_the_image_stage(image: &VaeRun, temporal: &VaeRun, latents: &LatentsRun) -> PathBuf {
+    let name = &image.name;
+    assert_eq!(temporal.name, *name);
+    assert_eq!(temporal.stage, VaeStage::Temporal, "{name}");
+    assert_eq!(temporal.discriminator, None, "{name}");
+    assert_eq!(
+        temporal.start_from,
+        Some(image.run.out.join("model")),
+        "{name}"
+    );
+    assert_eq!(temporal.loss, image.loss, "{name}");
+    assert_eq!(temporal.data.videos, latents.data.videos, "{name}");
+    let (VaeConfig::Transformer(mut expected), VaeConfig::Transformer(found)) =
+        (image.vae.clone(), temporal.vae.clone())
+    else {
+        panic!("{name}: not transformers");
+    };
+    expected.temporal = true;
+    assert_eq!(found, expected, "{name}");
+    temporal.run.out.clone()
 }
 
 #[test]
@@ -140,14 +169,43 @@ fn the_published_networks_are_those_of_the_published_datasets() {
         ("taichi-hd", 64, 2e-4, 1.0),
         ("faceforensics", 16, 1e-4, 0.1),
     ] {
-        let (_, latents, diffusion) = stages(&root().join(name));
+        let (vae, latents, diffusion) = stages(&root().join(name));
+        let frames = diffusion.transformer.num_frames;
         assert_eq!(latents.data.videos.expect(name).skip, Some(skip), "{name}");
+        // A video has at most so many frames for each of its clips.
+        let held_out = diffusion.data.held_out * (skip + frames - 1);
+        assert!(vae.data.held_out >= held_out, "{name}");
+
+        assert_eq!((vae.run.batch_size, vae.run.accumulate), (16, 2), "{name}");
+        assert_eq!(vae.run.steps, 500_000, "{name}");
+        assert_eq!(vae.optimizer.learning_rate, 1e-4, "{name}");
+        assert_eq!(vae.optimizer.clip_norm, 1.0, "{name}");
+        let loss = &vae.loss;
+        assert_eq!((loss.l1, loss.l2), (1.0, 0.0), "{name}");
+        assert_eq!((loss.lpips, loss.kl), (1.0, 0.0), "{name}");
+        let discriminator = vae.discriminator.expect(name);
+        assert_eq!(discriminator.start_step, 50_000, "{name}");
+        assert_eq!((discriminator.filters, discriminator.layers), (64, 3));
+        let temporal: VaeRun = read(&root().join(name).join("vae-temporal.toml"));
+        assert_eq!(temporal.optimizer.learning_rate, 1e-6, "{name}");
+        assert_eq!(temporal.data.held_out, diffusion.data.held_out, "{name}");
+        assert_eq!(Some(temporal.vae), published.vae, "{name}");
+
+        assert_eq!(diffusion.run.steps, 100_000, "{name}");
+        let batches = (diffusion.run.batch_size, diffusion.run.accumulate);
+        assert_eq!(batches, (16, 6), "{name}");
+        assert_eq!(diffusion.optimizer.ema_decay, 0.9999, "{name}");
+        assert_eq!(diffusion.optimizer.weight_decay, 1e-4, "{name}");
         assert_eq!(diffusion.optimizer.learning_rate, learning_rate, "{name}");
         assert_eq!(diffusion.optimizer.clip_norm, clip_norm, "{name}");
         assert_eq!(Some(diffusion.transformer), published.transformer, "{name}");
         assert_eq!(diffusion.diffusion, published.diffusion, "{name}");
         let classes = if name == "ucf101" { 101 } else { 0 };
-        assert_eq!(diffusion.conditioning.classes, classes, "{name}");
+        let conditioning = ConditioningConfig {
+            classes,
+            ..published.conditioning.clone()
+        };
+        assert_eq!(diffusion.conditioning, conditioning, "{name}");
         assert_eq!(latents.data.labels.is_some(), classes > 0, "{name}");
     }
 }
