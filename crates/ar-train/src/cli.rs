@@ -205,7 +205,7 @@ pub fn run() -> Result<ExitCode> {
         }
         Command::Presets => {
             for preset in PRESETS {
-                println!("{:18} {:10} {}", preset.name, preset.stage, preset.about);
+                println!("{:26} {:10} {}", preset.name, preset.stage, preset.about);
             }
             Ok(ExitCode::SUCCESS)
         }

@@ -175,7 +175,7 @@ pub struct RunConfig {
     pub seed: u64,
     /// Steps between lines of `metrics.jsonl`.
     pub log_every: usize,
-    /// Steps between measurements on held-out data; 0 is never.
+    /// Steps between measurements on held-out data; 0 is at the end only.
     pub eval_every: usize,
     /// Steps between samples of the averaged weights, in the run's folder; 0 is never.
     pub sample_every: usize,
