@@ -9,11 +9,12 @@ fn forward(criterion: &mut Criterion) {
     let device = ar_benches::device();
     let published_block = DitConfig {
         depth: 1,
-        ..DitConfig::default()
+        ..DitConfig::published()
     };
     let networks = [
         ("small", small_diffusion().transformer),
         ("published_one_block", published_block),
+        ("published", DitConfig::published()),
     ];
     let mut group = criterion.benchmark_group("transformer_forward");
     for (name, config) in networks {

@@ -131,6 +131,7 @@ def main(folder):
     time_training_step(small, seconds)
     time_forward("transformer_forward/small", Config(**small["transformer"]), seconds)
     time_forward("transformer_forward/published_one_block", Config(depth=1), seconds)
+    time_forward("transformer_forward/published", Config(), seconds)
     errors = compare_sampling(folder, seconds)
     # Not by the largest: no comparison with NaN holds.
     if not errors or not all(error <= TOLERANCE for error in errors):
