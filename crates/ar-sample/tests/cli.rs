@@ -585,6 +585,47 @@ fn a_closed_pipe_is_no_error() {
     assert!(output.status.success());
 }
 
+/// Presses Ctrl-C and waits for the end.
+#[cfg(unix)]
+fn interrupt(process: std::process::Child) -> std::process::Output {
+    let interrupt = Command::new("kill")
+        .args(["-INT", &process.id().to_string()])
+        .status();
+    assert!(interrupt.expect("kill").success());
+    let output = process.wait_with_output().expect("an end");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{errors}");
+    output
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_video_plays() {
+    let folder = Folder::new();
+    folder.tiny_model();
+    let process = folder.start(&format!("{TINY} --frames 100000 --out kept.gif --json"));
+    let written = || {
+        let files = folder.list().into_iter();
+        let unfinished = files.filter(|path| path.to_string_lossy().contains(".unfinished-"));
+        unfinished
+            .filter_map(|path| std::fs::metadata(path).ok())
+            .map(|file| file.len())
+            .sum::<u64>()
+    };
+    let patience = Instant::now() + Duration::from_secs(120);
+    while written() < 4096 {
+        assert!(Instant::now() < patience, "nothing written");
+        thread::sleep(Duration::from_millis(10));
+    }
+    let output = interrupt(process);
+    let report = last_line_json(&String::from_utf8(output.stdout).expect("text"));
+    assert_eq!(report["frames_sampled"], folder.frames("kept.gif").len());
+    assert_eq!(
+        folder.list(),
+        [folder.path("kept.gif"), folder.path("tiny")]
+    );
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupt_keeps_the_finished_frames() {
@@ -607,13 +648,7 @@ fn an_interrupt_keeps_the_finished_frames() {
         assert!(Instant::now() < patience, "no frames");
         thread::sleep(Duration::from_millis(10));
     }
-    let interrupt = Command::new("kill")
-        .args(["-INT", &process.id().to_string()])
-        .status();
-    assert!(interrupt.expect("kill").success());
-    let output = process.wait_with_output().expect("an end");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(130), "{errors}");
+    let output = interrupt(process);
 
     let kept = folder.frames("kept").len();
     assert!((3..100_000).contains(&kept));
