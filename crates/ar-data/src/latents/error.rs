@@ -1,0 +1,160 @@
+//! What can be wrong with latents.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{Dtype, SafeTensorError};
+
+use crate::labels::LabelsError;
+use crate::skipped::{Skipped, list};
+
+/// Latents that make no dataset, or a file of them that does not read or
+/// write.
+#[derive(Debug, thiserror::Error)]
+pub enum LatentError {
+    /// The file could not be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file could not be written.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: SafeTensorError,
+    },
+    /// The file is something else or damaged.
+    #[error("{path} is not a safetensors file, or is damaged: {source}")]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: SafeTensorError,
+    },
+    /// The file is in order, but its content is not.
+    #[error("{path}: {source}")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: Box<LatentError>,
+    },
+    /// A file without latents.
+    #[error("there is no tensor `latents`; the file has {0}")]
+    Missing(String),
+    /// A tensor that has no place in a file of latents.
+    #[error(
+        "the tensor `{0}` has no place in a file of latents; it has `latents` and maybe `labels` and \
+         `sources`"
+    )]
+    Unexpected(String),
+    /// A tensor of another type.
+    #[error("`{tensor}` has the type {actual}, but has to be {expected}")]
+    Type {
+        /// The tensor.
+        tensor: &'static str,
+        /// Its type.
+        actual: Dtype,
+        /// The type that it has to have.
+        expected: Dtype,
+    },
+    /// A tensor of another shape.
+    #[error("`{tensor}` has the shape {actual:?}, but has to be {expected}")]
+    Shape {
+        /// The tensor.
+        tensor: &'static str,
+        /// Its shape.
+        actual: Vec<usize>,
+        /// The shape that it has to have.
+        expected: String,
+    },
+    /// The index of a folder says nonsense.
+    #[error("{path}: {message}")]
+    Index {
+        /// The index.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// Not all shards have been written.
+    #[error(
+        "{missing} of the {shards} shards of {folder} are missing, the first is {first}; \
+         `ar-train latents --resume` writes them"
+    )]
+    Incomplete {
+        /// The folder.
+        folder: PathBuf,
+        /// Shards that are missing.
+        missing: usize,
+        /// Shards in all.
+        shards: usize,
+        /// Name of the first one that is missing.
+        first: String,
+    },
+    /// A file does not go with those before it.
+    #[error("{path} {what} and the files before it {others}; those of a dataset are alike")]
+    Unlike {
+        /// The file.
+        path: PathBuf,
+        /// What it has.
+        what: String,
+        /// What the others have.
+        others: String,
+    },
+    /// A folder without latents.
+    #[error(
+        "there are no latents in {0}: neither an index.json, as `ar-train latents` writes it, nor \
+         .npy files, as the reference implementation does"
+    )]
+    Nothing(PathBuf),
+    /// No `.npy` file of a folder reads.
+    #[error("no .npy file in {root} has latents:{}", list(skipped))]
+    NothingUsable {
+        /// Where files were looked for.
+        root: PathBuf,
+        /// All of them.
+        skipped: Vec<Skipped>,
+    },
+    /// The classes of `.npy` files cannot be told.
+    #[error(transparent)]
+    Labels(#[from] LabelsError),
+    /// Labels are given for latents that bring their own.
+    #[error("{0}: labels are for folders of .npy files; these latents were encoded with theirs")]
+    OwnLabels(PathBuf),
+    /// Fewer or more values than the shape says.
+    #[error("{actual} values do not fill latents of the shape {shape:?}")]
+    Values {
+        /// Number of values.
+        actual: usize,
+        /// `[clips, frames, tokens, channels]`.
+        shape: [usize; 4],
+    },
+    /// NaN or infinity.
+    #[error("the latents of clip {clip} contain {value}; encode it again")]
+    NotFinite {
+        /// The first clip of that kind.
+        clip: usize,
+        /// The value.
+        value: f32,
+    },
+    /// A class below zero.
+    #[error("clip {clip} has the label {label}; labels count from 0")]
+    Label {
+        /// The first clip of that kind.
+        clip: usize,
+        /// Its label.
+        label: i64,
+    },
+}
+
+impl LatentError {
+    pub(super) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        |source| Self::Read { path, source }
+    }
+}

@@ -1,0 +1,340 @@
+//! Latents as `ar-train latents` keeps them: shards in safetensors, and folders of them.
+
+use std::fs;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+use super::{LatentDataset, LatentError, LatentIndex};
+
+impl LatentDataset {
+    /// Writes a shard; one that was there is replaced at the end.
+    ///
+    /// # Errors
+    /// If the folder cannot be made or written to.
+    pub fn save(&self, path: &Path) -> Result<(), LatentError> {
+        let error = |source| LatentError::Write {
+            path: path.to_path_buf(),
+            source,
+        };
+        let latents: Vec<u8> = self.latents.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let labels: Option<Vec<u8>> = self.labels.as_ref().map(|labels| {
+            labels
+                .iter()
+                .flat_map(|&x| (x as i64).to_le_bytes())
+                .collect()
+        });
+
+        let sources: Option<Vec<u8>> = self
+            .sources
+            .as_ref()
+            .map(|sources| sources.iter().flat_map(|&x| x.to_le_bytes()).collect());
+
+        let view = |dtype, shape: &[usize], bytes| TensorView::new(dtype, shape.to_vec(), bytes);
+        let mut tensors = vec![(
+            "latents",
+            view(Dtype::F32, &self.shape, &latents).map_err(error)?,
+        )];
+        if let Some(labels) = &labels {
+            tensors.push((
+                "labels",
+                view(Dtype::I64, &self.shape[..1], labels).map_err(error)?,
+            ));
+        }
+        if let Some(sources) = &sources {
+            tensors.push((
+                "sources",
+                view(Dtype::U64, &self.shape[..1], sources).map_err(error)?,
+            ));
+        }
+        let file = safetensors::serialize(tensors, None).map_err(error)?;
+        ar_files::write_atomically(path, &file).map_err(|e| error(e.into()))
+    }
+
+    pub(super) fn load_shards(folder: &Path, index: LatentIndex) -> Result<Self, LatentError> {
+        let shards: Vec<_> = (0..index.shards())
+            .map(|shard| index.shard_path(folder, shard))
+            .collect();
+        let missing: Vec<_> = shards.iter().filter(|path| !path.is_file()).collect();
+        if let Some(first) = missing.first() {
+            let name = first.file_name().unwrap_or_default();
+            return Err(LatentError::Incomplete {
+                folder: folder.to_path_buf(),
+                missing: missing.len(),
+                shards: shards.len(),
+                first: name.to_string_lossy().into_owned(),
+            });
+        }
+        let mut all: Option<Self> = None;
+        for path in shards {
+            let shard = Self::load_shard(&path)?;
+            match &mut all {
+                Some(all) => all.append(shard, &path)?,
+                None => all = Some(shard),
+            }
+        }
+        let all = all.expect("an index has at least one shard");
+        Ok(Self {
+            classes: index.classes,
+            ..all
+        })
+    }
+
+    pub(super) fn load_shard(path: &Path) -> Result<Self, LatentError> {
+        let path_buf = || path.to_path_buf();
+        let bytes = fs::read(path).map_err(LatentError::read(path))?;
+        let tensors = SafeTensors::deserialize(&bytes).map_err(|source| LatentError::Format {
+            path: path_buf(),
+            source,
+        })?;
+        Self::from_tensors(&tensors).map_err(|source| LatentError::Content {
+            path: path_buf(),
+            source: Box::new(source),
+        })
+    }
+
+    fn from_tensors(tensors: &SafeTensors<'_>) -> Result<Self, LatentError> {
+        let mut names = tensors.names();
+        names.sort_unstable();
+        let Ok(latents) = tensors.tensor("latents") else {
+            let list = if names.is_empty() {
+                "none".to_string()
+            } else {
+                names.join(", ")
+            };
+            return Err(LatentError::Missing(list));
+        };
+        if let Some(other) = names
+            .iter()
+            .find(|name| !["latents", "labels", "sources"].contains(name))
+        {
+            return Err(LatentError::Unexpected(other.to_string()));
+        }
+
+        expect_type("latents", &latents, Dtype::F32)?;
+        let shape = latents.shape().try_into().map_err(|_| LatentError::Shape {
+            tensor: "latents",
+            actual: latents.shape().to_vec(),
+            expected: "[clips, frames, tokens, channels]".to_string(),
+        })?;
+        let values = latents
+            .data()
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|b| f32::from_le_bytes(*b));
+
+        let labels = match tensors.tensor("labels") {
+            Ok(labels) => Some(read_labels(&labels, shape)?),
+            Err(_) => None,
+        };
+        let dataset = Self::new(values.collect(), shape, labels)?;
+        match tensors.tensor("sources") {
+            Ok(sources) => {
+                expect_type("sources", &sources, Dtype::U64)?;
+                let values = sources.data().as_chunks::<8>().0.iter();
+                dataset.with_sources(values.map(|b| u64::from_le_bytes(*b)).collect())
+            }
+            Err(_) => Ok(dataset),
+        }
+    }
+}
+
+fn read_labels(labels: &TensorView<'_>, shape: [usize; 4]) -> Result<Vec<usize>, LatentError> {
+    expect_type("labels", labels, Dtype::I64)?;
+    if labels.shape() != &shape[..1] {
+        return Err(LatentError::Shape {
+            tensor: "labels",
+            actual: labels.shape().to_vec(),
+            expected: format!("[{}], one for each clip", shape[0]),
+        });
+    }
+    let values = labels
+        .data()
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .map(|b| i64::from_le_bytes(*b));
+    values
+        .enumerate()
+        .map(|(clip, label)| usize::try_from(label).map_err(|_| LatentError::Label { clip, label }))
+        .collect()
+}
+
+fn expect_type(
+    tensor: &'static str,
+    view: &TensorView<'_>,
+    expected: Dtype,
+) -> Result<(), LatentError> {
+    if view.dtype() == expected {
+        return Ok(());
+    }
+    Err(LatentError::Type {
+        tensor,
+        actual: view.dtype(),
+        expected,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use burn_dataset::Dataset;
+
+    use super::super::tests::dataset;
+    use super::*;
+    use crate::held_out::Sources;
+
+    #[test]
+    fn a_saved_dataset_loads_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("latents.safetensors");
+        for labels in [None, Some(vec![7, 0])] {
+            let dataset = dataset(labels);
+            dataset.save(&path).unwrap();
+            assert_eq!(LatentDataset::load(&path, None).unwrap(), dataset);
+            let dataset = dataset.with_sources(vec![u64::MAX, 3]).unwrap();
+            dataset.save(&path).unwrap();
+            let loaded = LatentDataset::load(&path, None).unwrap();
+            assert_eq!(loaded, dataset);
+            assert_eq!([loaded.source(0), loaded.source(1)], [u64::MAX, 3]);
+        }
+    }
+
+    /// Writes a folder of shards of one clip each.
+    fn write_shards(folder: &Path, shards: &[LatentDataset]) -> LatentIndex {
+        let index = LatentIndex {
+            clips: shards.len() * 2,
+            clips_per_shard: 2,
+            classes: vec!["run".to_string(), "walk".to_string()],
+            source: Vec::new(),
+        };
+        index.save(folder).unwrap();
+        for (number, shard) in shards.iter().enumerate() {
+            shard.save(&index.shard_path(folder, number)).unwrap();
+        }
+        index
+    }
+
+    #[test]
+    fn shards_are_one_dataset() {
+        let folder = tempfile::tempdir().unwrap();
+        let shards = [dataset(Some(vec![1, 0])), dataset(Some(vec![0, 0]))]
+            .map(|shard| shard.with_sources(vec![8, 9]).unwrap());
+        let index = write_shards(folder.path(), &shards);
+        let all = LatentDataset::load(folder.path(), None).unwrap();
+        assert_eq!(all.shape(), [4, 3, 4, 5]);
+        assert_eq!(all.class_names(), ["run", "walk"]);
+        for clip in 0..4 {
+            let expected = shards[clip / 2].get(clip % 2).unwrap();
+            assert_eq!(all.get(clip).unwrap(), expected);
+            assert_eq!(all.source(clip), 8 + clip as u64 % 2);
+        }
+
+        let second = index.shard_path(folder.path(), 1);
+        let error = || {
+            let error = LatentDataset::load(folder.path(), None).unwrap_err();
+            error.to_string()
+        };
+        dataset(None).save(&second).unwrap();
+        assert!(
+            error().contains("has no labels and the files before it"),
+            "{}",
+            error()
+        );
+        fs::remove_file(&second).unwrap();
+        assert!(
+            error().contains("the first is shard-00001-of-00002.safetensors"),
+            "{}",
+            error()
+        );
+    }
+
+    /// Loads a file of the given tensors and returns the message without the
+    /// path.
+    fn load_error(tensors: &[(&str, Dtype, &[usize], Vec<u8>)]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
+            (
+                *name,
+                TensorView::new(*dtype, shape.to_vec(), bytes).unwrap(),
+            )
+        });
+        safetensors::serialize_to_file(views, None, &path).unwrap();
+        let message = LatentDataset::load(&path, None).unwrap_err().to_string();
+        message
+            .strip_prefix(&format!("{}: ", path.display()))
+            .unwrap()
+            .to_string()
+    }
+
+    #[test]
+    fn load_refuses_other_tensors() {
+        let good = ("latents", Dtype::F32, &[1, 1, 2, 1][..], vec![0; 8]);
+        assert_eq!(
+            load_error(&[
+                ("a", Dtype::F32, &[1], vec![0; 4]),
+                ("b", Dtype::F32, &[1], vec![0; 4])
+            ]),
+            "there is no tensor `latents`; the file has a, b"
+        );
+        assert_eq!(
+            load_error(&[good.clone(), ("mean", Dtype::F32, &[1], vec![0; 4])]),
+            "the tensor `mean` has no place in a file of latents; \
+             it has `latents` and maybe `labels` and \
+             `sources`"
+        );
+        assert_eq!(
+            load_error(&[("latents", Dtype::F16, &[1, 1, 2, 1], vec![0; 4])]),
+            "`latents` has the type F16, but has to be F32"
+        );
+        assert_eq!(
+            load_error(&[("latents", Dtype::F32, &[1, 2, 1], vec![0; 8])]),
+            "`latents` has the shape [1, 2, 1], but has to be [clips, frames, tokens, channels]"
+        );
+        assert_eq!(
+            load_error(&[good.clone(), ("labels", Dtype::I64, &[2], vec![0; 16])]),
+            "`labels` has the shape [2], but has to be [1], one for each clip"
+        );
+        assert_eq!(
+            load_error(&[good.clone(), ("labels", Dtype::F32, &[1], vec![0; 4])]),
+            "`labels` has the type F32, but has to be I64"
+        );
+        assert_eq!(
+            load_error(&[good.clone(), ("sources", Dtype::U64, &[2], vec![0; 16])]),
+            "`sources` has the shape [2], but has to be [1], one for each clip"
+        );
+        assert_eq!(
+            load_error(&[good, ("labels", Dtype::I64, &[1], vec![255; 8])]),
+            "clip 0 has the label -1; labels count from 0"
+        );
+        let infinite = f32::NEG_INFINITY.to_le_bytes().to_vec();
+        assert_eq!(
+            load_error(&[("latents", Dtype::F32, &[1, 1, 1, 1], infinite)]),
+            "the latents of clip 0 contain -inf; encode it again"
+        );
+    }
+
+    #[test]
+    fn damaged_files_are_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("latents.safetensors");
+        let error = || LatentDataset::load(&path, None).unwrap_err().to_string();
+        assert!(error().starts_with("cannot read "), "{}", error());
+
+        dataset(Some(vec![1, 2])).save(&path).unwrap();
+        let whole = fs::read(&path).unwrap();
+        for end in (0..whole.len()).step_by(7) {
+            fs::write(&path, &whole[..end]).unwrap();
+            assert!(
+                error().contains("is not a safetensors file, or is damaged"),
+                "{}",
+                error()
+            );
+        }
+
+        let below_a_file = path.join("latents.safetensors");
+        let error = dataset(None).save(&below_a_file).unwrap_err().to_string();
+        assert!(error.starts_with("cannot write "), "{error}");
+    }
+}

@@ -1,0 +1,128 @@
+//! What users get wrong: one line each, and nothing is lost.
+
+use super::Folder;
+
+#[test]
+fn bad_options_are_one_line() {
+    let folder = Folder::new();
+    folder.golden_model();
+    std::fs::write(folder.path("file"), "text").expect("a file");
+    for (arguments, what) in [
+        ("--frames 0", "frames is 0"),
+        ("--steps 0", "steps"),
+        ("--steps 1000", "steps must be in 1..=999"),
+        ("--ar-step 51 --steps 50", "ar_step 51 is larger"),
+        (
+            "--model golden --save-latents l --frames 9 --steps 50 --ar-step 1",
+            "use ar_step >= 13",
+        ),
+        ("--guidance nan", "guidance is NaN"),
+        ("--eta -1", "eta is -1"),
+        ("--eta nan", "eta is NaN"),
+        ("--model golden --save-latents l --class 3", "no classes"),
+        ("--fps 0", "frame rate of 0"),
+        ("--fps nan", "frame rate of NaN"),
+        ("--device abacus", "device 'abacus' is not available"),
+        ("--out new/a.mp4 --device abacus", "device 'abacus'"),
+        ("reconstruct file --out new/a.mp4", "file: "),
+        ("--out a.webm", "no format has this extension"),
+        ("--out a.mp4 --format gif", "--format is gif"),
+        ("--out file/a.mp4", "file"),
+        (
+            "--save-latents file/a.safetensors",
+            "file/a.safetensors: cannot write",
+        ),
+        ("--save-latents golden", "this is a folder"),
+        ("--model nowhere", "nowhere: not a model directory"),
+        ("--model golden", "no VAE"),
+        (
+            "--model golden --save-latents l --out a.mp4",
+            "--out is given",
+        ),
+        ("--noise nowhere", "nowhere: No such file"),
+        ("plan --frames 0", "frames is 0"),
+        ("plan --frames 20 --window 4", "use ar_step >= 13"),
+        ("plan --picture plan.jpg", "only .svg and .png"),
+        ("reconstruct file --model golden", "no VAE"),
+        ("--out - --count 2", "--out - is one video"),
+        ("--out - --format gif", "--out - takes mp4 or raw"),
+        ("--out - --format apng", "and not apng"),
+        ("--out - --format png", "and not png"),
+        ("--prefix nowhere.mp4", "nowhere.mp4: no such file"),
+        ("--prefix file", "file: "),
+        (
+            "--model golden --save-latents l --prefix file",
+            "no VAE to encode",
+        ),
+    ] {
+        folder.fails(arguments, what);
+    }
+    // What clap finds takes more lines, with the usage.
+    assert_eq!(folder.run("--count 0").status.code(), Some(2));
+    assert_eq!(folder.run("--frame 3").status.code(), Some(2));
+}
+
+#[test]
+fn bad_noise_is_one_line() {
+    let folder = Folder::new();
+    folder.golden_model();
+    let noise = |values: &[f32], shape: &[usize]| {
+        folder.write_tensor("noise.safetensors", "x_T", values, shape);
+    };
+    let fails = |arguments: &str, what: &str| {
+        let common = "--model golden --noise noise.safetensors --save-latents l.safetensors";
+        folder.fails(&format!("{common} {arguments}"), what);
+    };
+    noise(&[0.5; 72], &[1, 3, 6, 4]);
+    fails("--frames 4", "--frames 4 contradicts noise.safetensors");
+    fails("--count 2", "--count 2 contradicts noise.safetensors");
+    noise(&[0.5; 72], &[1, 3, 4, 6]);
+    fails("", "`x_T` has 4 tokens of 6 channels");
+    noise(&[0.5; 72], &[3, 6, 4]);
+    fails("", "should have [batch, frames, tokens, channels]");
+    noise(&[], &[0, 3, 6, 4]);
+    fails("", "holds no noise");
+    let mut values = [0.5; 144];
+    values[100] = f32::NAN;
+    noise(&values, &[2, 3, 6, 4]);
+    fails("", "`x_T` holds NaN in frame 1 of video 1");
+    folder.write_tensor("noise.safetensors", "x_0", &[0.5; 72], &[1, 3, 6, 4]);
+    fails("", "no tensor `x_T`; the file has x_0");
+    for bytes in [&b""[..], b"not a safetensors file"] {
+        std::fs::write(folder.path("noise.safetensors"), bytes).expect("a file");
+        fails("", "not a readable safetensors file");
+    }
+    // Noise that is finite but far too large ends as NaN, after the start and without output.
+    noise(&[3e38; 72], &[1, 3, 6, 4]);
+    fails("", "came out of sampling as NaN or infinity");
+}
+
+#[test]
+fn bad_models_are_one_line() {
+    let folder = Folder::new();
+    folder.golden_model();
+    let config = folder.path("golden/config.toml");
+    let text = std::fs::read_to_string(&config).expect("a configuration");
+    let arguments = "--model golden --save-latents l.safetensors";
+
+    std::fs::write(&config, format!("shape = 3\n{text}")).expect("a file");
+    folder.fails(arguments, "unknown field `shape`");
+    std::fs::write(&config, text.replace("depth = 3", "depth = 4")).expect("a file");
+    folder.fails(arguments, "missing: diffusion_model.model.blocks.3.");
+    std::fs::write(&config, &text).expect("a file");
+    let weights = folder.path("golden/transformer.safetensors");
+    let whole = std::fs::read(&weights).expect("weights");
+    std::fs::write(&weights, &whole[..whole.len() / 2]).expect("a file");
+    folder.fails(arguments, "not a readable safetensors file");
+    std::fs::remove_file(&weights).expect("removed");
+    folder.fails(arguments, "transformer.safetensors: No such file");
+}
+
+#[test]
+fn an_existing_video_survives_an_error() {
+    let folder = Folder::new();
+    folder.ok("--frames 2 --steps 2 --ar-step 1 --out a.gif");
+    let video = folder.read("a.gif");
+    folder.fails("--frames 0 --out a.gif", "frames is 0");
+    assert_eq!(folder.read("a.gif"), video);
+}
