@@ -172,7 +172,7 @@ impl Block {
         let output = self.attn.forward_video(input.flatten(1, 2), past, pass);
         let video = gated_residual(residual, msa.gate, output.reshape(shape));
         let (residual, input) = self.enter_video(video, &mlp);
-        gated_residual(residual, mlp.gate, self.mlp.forward(input))
+        self.mlp.forward_gated(residual, mlp.gate, input)
     }
 
     /// How frames are modulated, which depends on their timesteps alone.

@@ -1,6 +1,6 @@
 use ar_ops::{
-    activation::gelu_tanh,
-    linear::{apply, linear},
+    linear::linear,
+    mlp::{gated_mlp, mlp},
 };
 use burn::module::Module;
 use burn::nn::{Initializer, Linear};
@@ -26,6 +26,16 @@ impl Mlp {
     /// # Shapes
     /// - `x` and output: `[.., width]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        apply(&self.fc2, gelu_tanh(apply(&self.fc1, x)))
+        mlp(x, [&self.fc1, &self.fc2])
+    }
+
+    /// `residual + gate * self.forward(x)`, for sampling; see [`gated_mlp`].
+    pub(crate) fn forward_gated(
+        &self,
+        residual: Tensor<4>,
+        gate: Tensor<4>,
+        x: Tensor<4>,
+    ) -> Tensor<4> {
+        gated_mlp(residual, gate, x, [&self.fc1, &self.fc2])
     }
 }

@@ -18,6 +18,7 @@ pub(crate) mod gate;
 pub(crate) mod gelu;
 mod gemm;
 pub(crate) mod linear;
+pub(crate) mod mlp;
 pub(crate) mod norm;
 mod record;
 mod rows;
