@@ -1,7 +1,7 @@
 use ar_ops::{
     attention::{KeysValues, Mask},
     linear::{apply, linear},
-    norm::{gated_residual, layer_norm, layer_norm_modulate, modulate},
+    norm::{Gated, gated_residual, layer_norm, layer_norm_modulate, modulate},
     position::Rotation,
 };
 use burn::module::Module;
@@ -167,12 +167,15 @@ impl Block {
         pass: &Pass,
     ) -> Tensor<4> {
         let Modulation([msa, mlp]) = modulation;
-        let shape = video.dims();
-        let (residual, input) = self.enter_video(video, &msa);
-        let output = self.attn.forward_video(input.flatten(1, 2), past, pass);
-        let video = gated_residual(residual, msa.gate, output.reshape(shape));
-        let (residual, input) = self.enter_video(video, &mlp);
-        self.mlp.forward_gated(residual, mlp.gate, input)
+        let enter = |video, half: Half| {
+            let (residual, input) = self.enter_video(video, &half);
+            let gate = half.gate;
+            (Gated { residual, gate }, input)
+        };
+        let (gated, input) = enter(video, msa);
+        let video = self.attn.forward_video(gated, input, past, pass);
+        let (gated, input) = enter(video, mlp);
+        self.mlp.forward_gated(gated, input)
     }
 
     /// How frames are modulated, which depends on their timesteps alone.

@@ -45,15 +45,16 @@ pub(crate) struct Pass {
     pub keep: Option<Keep>,
 }
 
-/// Which keys of `[context, kept frames, new frames]` are kept, in tokens.
+/// Which keys of `[context, kept frames, new frames]` are kept.
 #[derive(Clone, Debug)]
 pub(crate) struct Keep {
+    /// Tokens of the context.
     pub context: usize,
-    /// Of the kept frames, those that no frame to come will see.
+    /// Tokens of kept frames that no frame to come will see.
     pub dropped: usize,
-    /// Of the new frames.
+    /// New frames.
     pub new: Range<usize>,
-    /// How those turn.
+    /// How their tokens turn.
     pub rotation: Option<Rotation>,
 }
 
@@ -154,8 +155,8 @@ impl<'a> CausalDit<'a> {
             keep: (finished > 0).then(|| Keep {
                 context: config.context_tokens,
                 dropped: (cache.frames + new.len() - kept) * tokens,
-                new: new.start * tokens..new.end * tokens,
                 rotation: rotation(cache.next + new.start..cache.next + new.end),
+                new,
             }),
         };
         let mut video = dit.positions.add(apply(&dit.x_embedder, x), numbers);

@@ -1,6 +1,7 @@
 use ar_ops::{
     linear::linear,
     mlp::{gated_mlp, mlp},
+    norm::Gated,
 };
 use burn::module::Module;
 use burn::nn::{Initializer, Linear};
@@ -29,13 +30,8 @@ impl Mlp {
         mlp(x, [&self.fc1, &self.fc2])
     }
 
-    /// `residual + gate * self.forward(x)`, for sampling; see [`gated_mlp`].
-    pub(crate) fn forward_gated(
-        &self,
-        residual: Tensor<4>,
-        gate: Tensor<4>,
-        x: Tensor<4>,
-    ) -> Tensor<4> {
-        gated_mlp(residual, gate, x, [&self.fc1, &self.fc2])
+    /// A block's half; see [`gated_mlp`].
+    pub(crate) fn forward_gated(&self, gated: Gated, x: Tensor<4>) -> Tensor<4> {
+        gated_mlp(gated, x, [&self.fc1, &self.fc2])
     }
 }

@@ -60,6 +60,15 @@ pub fn layer_norm_modulate(
     modulate_plain(layer_norm_plain(x, epsilon), shift, scale)
 }
 
+/// What half of a block adds its output to, and the gates of the output, one a frame.
+#[derive(Clone, Debug)]
+pub struct Gated {
+    /// `[batch, frames, tokens, width]`
+    pub residual: Tensor<4>,
+    /// `[batch, frames, 1, width]`, or `[batch, 1, 1, width]` for all frames
+    pub gate: Tensor<4>,
+}
+
 /// `residual + gate * x` with one gate a frame.
 ///
 /// # Shapes

@@ -4,7 +4,8 @@ mod mask;
 mod plain;
 
 #[cfg(feature = "flex")]
-use burn::backend::Dispatch;
+use burn::backend::{Dispatch, flex::FlexTensor};
+use burn::nn::Linear;
 use burn::tensor::{Tensor, module::layer_norm};
 
 pub use mask::Mask;
@@ -12,8 +13,10 @@ pub use mask::Mask;
 #[cfg(feature = "flex")]
 use crate::fused::{
     self,
-    attention::{AttentionOps, CachedAttentionOps, Setting, Turn},
+    attention::{AttentionOps, GatedAttention, Setting, Turn, forward_packed},
 };
+use crate::linear::apply;
+use crate::norm::{Gated, gated_residual};
 use crate::position::Rotation;
 
 /// `[batch, sequence, width]` to `[batch, heads, sequence, width / heads]`.
@@ -74,7 +77,8 @@ pub fn attend_packed(
         let qkv = qkv.into_dispatch();
         return Tensor::from_dispatch(match norms.map(HeadNorm::parameters) {
             None => Dispatch::attend_packed(qkv, setting),
-            Some([q_gamma, q_beta, k_gamma, k_beta]) => {
+            Some(parameters) => {
+                let [q_gamma, q_beta, k_gamma, k_beta] = parameters.map(Tensor::into_dispatch);
                 Dispatch::attend_packed_normed(qkv, q_gamma, q_beta, k_gamma, k_beta, setting)
             }
         });
@@ -82,41 +86,71 @@ pub fn attend_packed(
     plain::attend_packed(qkv, heads, norms, rotation, mask)
 }
 
-/// Attention of new tokens to kept keys and values and to one another; as [`attend_packed`] over
-/// the whole sequence, of which `qkv` are the last tokens. With a `rotation` all new tokens turn.
+/// A block's half: `residual + gate * projection(attention)`, where new tokens attend to kept keys
+/// and values and to one another; as [`attend_packed`] over the whole sequence, whose last tokens
+/// are the new ones. With a `rotation` all of them turn.
+///
+/// # Shapes
+/// - `x` and output: `[batch, frames, tokens, width]`
+/// - `qkv`: `width -> 3 * width`; `projection`: `width -> width`
+/// - `mask`: over new tokens and `[kept, new tokens]`
+pub fn gated_attention(
+    gated: Gated,
+    x: Tensor<4>,
+    [qkv, projection]: [&Linear; 2],
+    past: &KeysValues,
+    norms: Option<[HeadNorm; 2]>,
+    rotation: Option<&Rotation>,
+    mask: Option<&Mask>,
+) -> Tensor<4> {
+    let shape = x.dims();
+    let [_, frames, tokens, width] = shape;
+    #[cfg(feature = "flex")]
+    if fused::cover_untracked(&x)
+        && GatedAttention::covers(frames * tokens, width, past.heads())
+        && let [Some(qkv), Some(projection)] = [qkv, projection].map(fused::layer)
+    {
+        let half = GatedAttention {
+            residual: fused::primitive(gated.residual),
+            gate: fused::primitive(gated.gate),
+            x: fused::primitive(x),
+            qkv,
+            projection,
+            past: past.primitives(),
+            norms: norms.map(HeadNorm::primitives),
+            setting: setting_cached(past, rotation, mask),
+        };
+        return fused::wrap(half.forward());
+    }
+    let qkv = apply(qkv, x.flatten(1, 2));
+    let output = attend_cached(qkv, past, norms, rotation, mask);
+    let output = apply(projection, output).reshape(shape);
+    gated_residual(gated.residual, gated.gate, output)
+}
+
+/// The attention of [`gated_attention`].
 ///
 /// # Shapes
 /// - `qkv`: `[batch, new tokens, 3 * heads * head_dim]`
-/// - `mask`: over new tokens and `[kept, new tokens]`
 /// - output: `[batch, new tokens, heads * head_dim]`
-pub fn attend_cached(
+fn attend_cached(
     qkv: Tensor<3>,
     past: &KeysValues,
     norms: Option<[HeadNorm; 2]>,
     rotation: Option<&Rotation>,
     mask: Option<&Mask>,
 ) -> Tensor<3> {
-    // The kernel has no backward pass.
     #[cfg(feature = "flex")]
-    if fused::cover(&qkv) && !qkv.device().is_autodiff() {
-        let turn = rotation.map(|rotation| Turn {
-            angles: rotation.angles(),
-            plain_keys: past.plain,
-        });
-        let setting = setting(past.heads(), turn, mask);
-        let qkv = qkv.into_dispatch();
-        let [k, v] = [&past.keys, &past.values].map(|past| past.clone().into_dispatch());
-        return Tensor::from_dispatch(match norms.map(HeadNorm::parameters) {
-            None => Dispatch::attend_cached(qkv, k, v, setting),
-            Some([q_gamma, q_beta, k_gamma, k_beta]) => {
-                Dispatch::attend_cached_normed(qkv, k, v, q_gamma, q_beta, k_gamma, k_beta, setting)
-            }
-        });
+    if fused::cover_untracked(&qkv) {
+        let setting = setting_cached(past, rotation, mask);
+        let norms = norms.map(HeadNorm::primitives);
+        let (qkv, past) = (fused::primitive(qkv), past.primitives());
+        return fused::wrap(forward_packed(qkv, Some(past), norms, &setting));
     }
     plain::attend_cached(qkv, past, norms, rotation, mask)
 }
 
-/// Kept keys and values, for [`attend_cached`].
+/// Kept keys and values, for [`gated_attention`].
 #[derive(Clone, Debug)]
 pub struct KeysValues {
     /// `[batch, heads, sequence, head_dim]`, as queries meet them: normed and turned.
@@ -159,6 +193,11 @@ impl KeysValues {
 
     fn heads(&self) -> usize {
         self.keys.dims()[1]
+    }
+
+    #[cfg(feature = "flex")]
+    fn primitives(&self) -> [FlexTensor; 2] {
+        [&self.keys, &self.values].map(|kept| fused::primitive(kept.clone()))
     }
 
     /// The first `first` tokens kept, those after the `dropped` next ones, and new ones.
@@ -211,9 +250,13 @@ impl HeadNorm {
     }
 
     /// Gamma and beta of queries, then of keys.
+    fn parameters([q, k]: [Self; 2]) -> [Tensor<1>; 4] {
+        [q.gamma, q.beta, k.gamma, k.beta]
+    }
+
     #[cfg(feature = "flex")]
-    fn parameters([q, k]: [Self; 2]) -> [burn::backend::DispatchTensor; 4] {
-        [q.gamma, q.beta, k.gamma, k.beta].map(Tensor::into_dispatch)
+    fn primitives(norms: [Self; 2]) -> [FlexTensor; 4] {
+        Self::parameters(norms).map(fused::primitive)
     }
 }
 
@@ -225,6 +268,15 @@ fn setting(heads: usize, turn: Option<Turn>, mask: Option<&Mask>) -> Setting {
         hidden: mask.map(Mask::rows),
         epsilon: HeadNorm::EPSILON,
     }
+}
+
+#[cfg(feature = "flex")]
+fn setting_cached(past: &KeysValues, rotation: Option<&Rotation>, mask: Option<&Mask>) -> Setting {
+    let turn = rotation.map(|rotation| Turn {
+        angles: rotation.angles(),
+        plain_keys: past.plain,
+    });
+    setting(past.heads(), turn, mask)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::buffer::{contiguous, dims, tensor, values};
 use super::record::{parents, record, register};
-use super::rows::{fill_chunks, vectorized};
+use super::rows::{fill, fill_chunks, vectorized};
 
 #[backend_extension(Flex, Autodiff)]
 pub trait GateOps: Backend {
@@ -43,6 +43,45 @@ impl GateOps for Flex {
         });
         tensor(output, frames.shape)
     }
+}
+
+/// `residual + gate * (bias + Σ parts)`.
+///
+/// # Shapes
+/// - `residual` and output: `[batch, frames, tokens, width]`
+/// - `gate`: `[batch, frames or 1, 1, width]`; `bias`: `[width]`
+/// - `parts`: any number of the residual's size
+pub fn add_parts(
+    residual: &FlexTensor,
+    gate: &FlexTensor,
+    parts: &[f32],
+    bias: &[f32],
+) -> FlexTensor {
+    let frames = Frames::of(residual, gate);
+    let [residual, gate] = [residual, gate].map(values);
+    let (width, tokens) = (frames.width, frames.len / frames.width);
+    let mut output = vec![0.0; residual.len()];
+    fill(&mut output, width, |first, output| {
+        vectorized(
+            #[inline(always)]
+            || {
+                for (row, output) in (first..).zip(output.chunks_exact_mut(width)) {
+                    let at = row * width..(row + 1) * width;
+                    output.copy_from_slice(bias);
+                    for part in parts.chunks_exact(residual.len()) {
+                        let part = part[at.clone()].iter();
+                        output.iter_mut().zip(part).for_each(|(y, part)| *y += part);
+                    }
+                    let gate = frames.vector(gate, row / tokens);
+                    let residual = residual[at].iter();
+                    for ((y, gate), residual) in output.iter_mut().zip(gate).zip(residual) {
+                        *y = residual + gate * *y;
+                    }
+                }
+            },
+        );
+    });
+    tensor(output, frames.shape)
 }
 
 impl<C: CheckpointStrategy> GateOps for Autodiff<Flex, C> {

@@ -5,15 +5,13 @@
 //! what they add to every output, and the cores meet once for the whole half.
 
 use burn::backend::flex::FlexTensor;
-use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Flex, backend_extension};
 use rayon::prelude::*;
 
-use super::buffer::{contiguous, dims, tensor, values};
-use super::gate::Frames;
+use super::buffer::{contiguous, dims, values};
+use super::gate::add_parts;
 use super::gelu;
 use super::gemm::{ColumnsMut, Matrix, multiply};
-use super::rows::{fill, vectorized};
+use super::rows::vectorized;
 
 /// Rows of a task.
 const TILE: usize = 64;
@@ -21,42 +19,26 @@ const TILE: usize = 64;
 /// of cores, and so neither does the order of additions.
 const PARTS: usize = 4;
 
-/// Without a backward pass.
-#[backend_extension(Flex)]
-pub trait MlpOps: Backend {
-    /// `residual + gate * (gelu(x weight_1 + bias_1) weight_2 + bias_2)`.
-    ///
-    /// # Shapes
-    /// - `residual`, `x` and output: `[batch, frames, tokens, width]`
-    /// - `gate`: `[batch, frames or 1, 1, width]`
-    /// - `weight_1`: `[width, hidden]`; `bias_1`: `[hidden]`
-    /// - `weight_2`: `[hidden, width]`; `bias_2`: `[width]`
-    fn gated_mlp(
-        residual: FloatTensor<Self>,
-        gate: FloatTensor<Self>,
-        x: FloatTensor<Self>,
-        weight_1: FloatTensor<Self>,
-        bias_1: FloatTensor<Self>,
-        weight_2: FloatTensor<Self>,
-        bias_2: FloatTensor<Self>,
-    ) -> FloatTensor<Self>;
+/// `residual + gate * (gelu(x w1 + b1) w2 + b2)`, without a backward pass.
+pub struct GatedMlp {
+    /// `[batch, frames, tokens, width]`
+    pub residual: FlexTensor,
+    /// `[batch, frames or 1, 1, width]`
+    pub gate: FlexTensor,
+    /// `[batch, frames, tokens, width]`
+    pub x: FlexTensor,
+    /// Weights and biases: `[width, hidden]`, `[hidden]`, `[hidden, width]`, `[width]`.
+    pub layers: [[FlexTensor; 2]; 2],
 }
 
-impl MlpOps for Flex {
-    fn gated_mlp(
-        residual: FlexTensor,
-        gate: FlexTensor,
-        x: FlexTensor,
-        weight_1: FlexTensor,
-        bias_1: FlexTensor,
-        weight_2: FlexTensor,
-        bias_2: FlexTensor,
-    ) -> FlexTensor {
-        let [residual, gate, x] = [residual, gate, x].map(contiguous);
-        let layers = [weight_1, bias_1, weight_2, bias_2].map(contiguous);
-        let [width, hidden] = dims(&layers[0]);
-        let frames = Frames::of(&x, &gate);
-        let [weight_1, bias_1, weight_2, bias_2] = layers.each_ref().map(values);
+impl GatedMlp {
+    /// `[batch, frames, tokens, width]`
+    pub fn forward(self) -> FlexTensor {
+        let [residual, gate, x] = [self.residual, self.gate, self.x].map(contiguous);
+        let layers = self.layers.map(|layer| layer.map(contiguous));
+        let [[weight_1, bias_1], [weight_2, bias_2]] =
+            layers.each_ref().map(|layer| layer.each_ref().map(values));
+        let [width, hidden] = dims(&layers[0][0]);
         let input = values(&x);
         let rows = input.len() / width;
         let tiles = rows.div_ceil(TILE);
@@ -74,7 +56,11 @@ impl MlpOps for Flex {
             })
             .collect();
         tasks.into_par_iter().for_each(|(part, input, sums)| {
-            let some = part * channels..hidden.min((part + 1) * channels);
+            let [start, end] = [part, part + 1].map(|part| hidden.min(part * channels));
+            if start == end {
+                return;
+            }
+            let some = start..end;
             let mut activations = bias_1[some.clone()].repeat(input.len() / width);
             let shape = [width, some.len()];
             let weight = Matrix::strided(&weight_1[some.start..], shape, hidden);
@@ -89,32 +75,6 @@ impl MlpOps for Flex {
             multiply(activations, weight, ColumnsMut::all(sums, width), false);
         });
 
-        let [residual, gate] = [&residual, &gate].map(values);
-        let mut output = vec![0.0; input.len()];
-        let tokens = frames.len / width;
-        fill(&mut output, width, |first, output| {
-            for (row, output) in (first..).zip(output.chunks_exact_mut(width)) {
-                let at = row * width..(row + 1) * width;
-                let gate = frames.vector(gate, row / tokens);
-                vectorized(
-                    #[inline(always)]
-                    || {
-                        output.copy_from_slice(bias_2);
-                        for sums in sums.chunks_exact(input.len()) {
-                            for (output, sum) in output.iter_mut().zip(&sums[at.clone()]) {
-                                *output += sum;
-                            }
-                        }
-                        let residual = &residual[at.clone()];
-                        for ((output, gate), residual) in
-                            output.iter_mut().zip(gate).zip(residual)
-                        {
-                            *output = residual + gate * *output;
-                        }
-                    },
-                );
-            }
-        });
-        tensor(output, frames.shape)
+        add_parts(&residual, &gate, &sums, bias_2)
     }
 }

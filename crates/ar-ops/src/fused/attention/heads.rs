@@ -14,7 +14,7 @@ use crate::position::Angles;
 #[derive(Clone, Copy)]
 pub struct Heads<'a> {
     values: &'a [f32],
-    heads: usize,
+    pub heads: usize,
     pub rows: usize,
     pub head_dim: usize,
     /// Distances of samples, heads and rows.
