@@ -2,6 +2,7 @@
 
 mod adversary;
 mod discriminator;
+mod held_out;
 mod loss;
 mod perceptual;
 mod start;
@@ -21,6 +22,7 @@ use burn_train::Interrupter;
 
 pub use adversary::{Adversary, Balance, SkippedSteps};
 pub use discriminator::PatchGan;
+pub use held_out::{held_out_loss, reconstruction_psnr};
 pub use loss::{Draw, Reconstruction, loss, pixel_loss};
 pub use perceptual::Perceptual;
 
@@ -108,6 +110,7 @@ pub fn train(
         if run.eval_is_due() && !held_out.is_empty() {
             let psnr = reconstruction_psnr(&training.trainer.ema, &held_out, config.run.batch_size);
             run.measure("held_out_psnr_db", psnr)?;
+            run.measure("held_out_loss", training.held_out_loss(&held_out))?;
         }
         if run.samples_are_due() && !held_out.is_empty() {
             let shown = &held_out[..held_out.len().min(SHOWN)];
@@ -171,6 +174,13 @@ impl<'a> Training<'a> {
                 (losses, report)
             }
         }
+    }
+
+    /// The mean loss of the averaged VAE over the clips `items`, but for the adversarial part.
+    fn held_out_loss(&self, items: &[VideoItem]) -> f64 {
+        let perceptual = self.perceptual.as_ref().map(Perceptual::valid);
+        let (config, seed) = (&self.config.loss, self.config.run.seed);
+        held_out_loss(&self.trainer.ema, items, config, seed, perceptual.as_ref())
     }
 
     /// What the discriminator has skipped and may skip in a row, if its last step was skipped.
@@ -302,18 +312,4 @@ fn show(vae: &Vae, items: &[VideoItem], path: &Path) -> Result<()> {
     let frames = to_frames(both.flatten(0, 1));
     let clips: Vec<_> = frames.chunks_exact(length).collect();
     samples::write(path, &clips, items.len(), SamplingConfig::default().fps)
-}
-
-/// Mean squared error of the reconstruction of `items` as PSNR in dB.
-fn reconstruction_psnr(vae: &Vae, items: &[VideoItem], batch_size: usize) -> f64 {
-    let device = &vae.devices()[0];
-    let (mut error, mut count) = (0.0, 0);
-    for items in items.chunks(batch_size) {
-        let pixels = VideoBatch::new(items, device).pixels;
-        let output = vae.decode(vae.encode(pixels.clone()).mean());
-        let difference = output.clamp(0.0, 1.0) - pixels;
-        count += difference.shape().num_elements();
-        error += f64::from(difference.square().sum().into_scalar::<f32>());
-    }
-    -10.0 * (error / count as f64).log10()
 }

@@ -10,10 +10,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::config::DiffusionRun;
 use crate::learner::Part;
-use crate::trainer::Trainer;
-
-/// The number under which held-out data is measured; training steps stay far below.
-const HELD_OUT: u64 = u64::MAX;
+use crate::trainer::{HELD_OUT_STEP, Trainer};
 
 /// The diffusion loss of a configuration (method section 2).
 pub struct Objective<'a> {
@@ -249,7 +246,7 @@ impl<'a> Objective<'a> {
     /// If a label is out of range.
     pub fn held_out_loss(&self, transformer: &Transformer, items: &[LatentItem]) -> Result<f64> {
         let device = &transformer.devices()[0];
-        let draws = self.draws_of(HELD_OUT, [items.len(), items[0].shape[0]], 0.0);
+        let draws = self.draws_of(HELD_OUT_STEP, [items.len(), items[0].shape[0]], 0.0);
         let (mut sum, mut done) = (0.0, 0);
         for batch in items.chunks(self.config.run.batch_size) {
             let draws = draws.part(done, batch.len());

@@ -36,8 +36,13 @@ fn the_stages_make_a_model_and_resume_exactly() {
     let pixels = model.decode(latents).expect("a VAE");
     assert_eq!(pixels.dims(), [1, 3, 3, 32, 32]);
 
-    let curves = String::from_utf8(folder.read("parts/curves.svg")).expect("text");
-    assert!(curves.contains("held_out_loss"));
+    for run in ["vae", "parts"] {
+        let text = |name| String::from_utf8(folder.read(&format!("{run}/{name}"))).expect("text");
+        assert!(text("curves.svg").contains("held_out_loss"), "{run}");
+        let last = text("metrics.jsonl");
+        let last = last.lines().last().expect("a line");
+        assert!(last.contains("\"held_out_loss\""), "{run}: {last}");
+    }
 
     folder.ok("export --model whole/model --out half --half");
     let size = |name: &str| {
