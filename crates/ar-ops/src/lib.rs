@@ -18,6 +18,7 @@
 
 pub mod activation;
 pub mod attention;
+pub mod blocks;
 pub mod conv;
 #[cfg(feature = "flex")]
 mod fused;

@@ -1,5 +1,6 @@
 //! The VAE stages: frames in, frames out.
 
+mod accumulate;
 mod adversary;
 mod discriminator;
 mod held_out;
@@ -9,7 +10,6 @@ mod start;
 #[cfg(test)]
 mod testing;
 
-use std::convert::Infallible;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
@@ -17,19 +17,19 @@ use ar_data::{VideoBatch, VideoItem, to_frames};
 use ar_model::{ModelConfig, Precision, SamplingConfig, VideoModel};
 use ar_vae::Vae;
 use burn::module::Module;
-use burn::tensor::{Gradients, Tensor};
+use burn::tensor::Tensor;
 use burn_train::Interrupter;
 
+use accumulate::{accumulate, accumulate_against};
 pub use adversary::{Adversary, Balance, SkippedSteps};
 pub use discriminator::PatchGan;
 pub use held_out::{held_out_loss, reconstruction_psnr};
-pub use loss::{Draw, Reconstruction, loss, pixel_loss};
+pub use loss::{Draw, Reconstruction, loss, loss_through, pixel_loss};
 pub use perceptual::Perceptual;
 
 use crate::checkpoint::Checkpointed;
 use crate::config::VaeRun;
 use crate::data::open_clips;
-use crate::learner::Part;
 use crate::losses::Losses;
 use crate::run::{Ending, Run};
 use crate::samples;
@@ -51,6 +51,7 @@ pub fn train(
     interrupter: Interrupter,
 ) -> Result<Ending> {
     start::validate(config)?;
+    workers.check(config.precision)?;
     // Burn moves running statistics of a batch norm that is copied to another device away from the
     // original.
     ensure!(
@@ -144,7 +145,9 @@ impl<'a> Training<'a> {
         let discriminator = config.discriminator.as_ref();
         Self {
             config,
-            trainer: Trainer::new(vae, &config.optimizer, steps).with_workers(workers),
+            trainer: Trainer::new(vae, &config.optimizer, steps)
+                .with_precision(config.precision)
+                .with_workers(workers),
             perceptual,
             adversary: discriminator.map(|config| Adversary::new(config, steps, workers)),
         }
@@ -227,80 +230,6 @@ impl Checkpointed for Training<'_> {
             None => Ok(()),
         }
     }
-}
-
-/// Adds the gradient of the loss over the clips `items` to the next step, batch by batch.
-fn accumulate(
-    config: &VaeRun,
-    trainer: &mut Trainer<Vae>,
-    perceptual: Option<&Perceptual>,
-    items: &[VideoItem],
-    draw: Draw,
-) -> Losses {
-    let backward = |part: Part<'_, Vae>, collect: &mut dyn FnMut(Gradients)| {
-        let draw = draw.from_clip(part.clips.start);
-        let pixels = VideoBatch::new(&items[part.clips], part.device).pixels;
-        let perceptual = perceptual.map(|perceptual| perceptual.on(part.device));
-        let loss = loss(
-            part.network,
-            pixels,
-            &config.loss,
-            draw,
-            perceptual.as_ref(),
-        );
-        let loss = loss * part.share;
-        collect(loss.clone().backward());
-        Ok::<_, Infallible>(loss)
-    };
-    let learner = &mut trainer.learner;
-    let Ok(loss) = learner.accumulate_parts(items.len(), config.run.batch_size, backward);
-    let mut losses = Losses::default();
-    losses.add("loss", loss, 1.0);
-    losses
-}
-
-/// The same against a discriminator, which learns from the same clips.
-fn accumulate_against(
-    config: &VaeRun,
-    adversary: &mut Adversary,
-    trainer: &mut Trainer<Vae>,
-    perceptual: Option<&Perceptual>,
-    items: &[VideoItem],
-    draw: Draw,
-) -> Losses {
-    let mut losses = Losses::default();
-    let batch_size = config.run.batch_size;
-    for (part, batch) in items.chunks(batch_size).enumerate() {
-        let share = batch.len() as f64 / items.len() as f64;
-        let vae = trainer.model();
-        let pixels = VideoBatch::new(batch, &vae.devices()[0]).pixels;
-        let draw = draw.from_clip(part * batch_size);
-        let reconstruction = Reconstruction::new(vae, pixels.clone(), &config.loss, draw);
-        let divergence = reconstruction.divergence(&config.loss);
-        let Reconstruction {
-            features, output, ..
-        } = reconstruction;
-        let balance = adversary.balance(vae, features, output.clone(), |output| {
-            pixel_loss(output, pixels.clone(), &config.loss, perceptual)
-        });
-        let mut loss = balance.reconstruction;
-        let mut surrogate = balance.surrogate;
-        if let Some(divergence) = divergence {
-            loss += f64::from(divergence.clone().into_scalar::<f32>());
-            surrogate = surrogate + divergence;
-        }
-        trainer.accumulate(surrogate, share);
-        let discriminator = adversary.accumulate(pixels, output, share);
-        for (name, value) in [
-            ("loss", loss),
-            ("adversarial_loss", balance.adversarial),
-            ("adversarial_weight", balance.weight),
-            ("discriminator_loss", discriminator),
-        ] {
-            losses.add(name, value, share);
-        }
-    }
-    losses
 }
 
 /// Clips above their reconstructions: a picture of single frames, else a video.

@@ -1,4 +1,4 @@
-use ar_ops::norm::l2_normalize;
+use ar_ops::{blocks::Blocks, norm::l2_normalize};
 use burn::tensor::Tensor;
 
 /// The Gaussian over the latents of a video.
@@ -32,6 +32,16 @@ impl Posterior {
             mean,
             logvar: logvar.clamp(-30.0, 20.0),
             space,
+        }
+    }
+
+    /// The same to be read more than once: the decoder reads it, and the divergence.
+    pub(crate) fn held(self, blocks: &mut Blocks) -> Self {
+        let (mean, logvar) = blocks.hold((self.mean, self.logvar));
+        Self {
+            mean,
+            logvar,
+            ..self
         }
     }
 

@@ -1,7 +1,8 @@
 use anyhow::Result;
 use ar_data::{LatentBatch, LatentItem};
-use ar_diffusion::{Denoiser, Diffusion};
+use ar_diffusion::Diffusion;
 use ar_model::{LatentStatistics, Transformer};
+use ar_ops::blocks::Blocks;
 use ar_ops::noise::{FrameNoise, NoiseStream};
 use burn::module::Module;
 use burn::tensor::{Device, FloatDType, Gradients, Int, Tensor, TensorData};
@@ -154,15 +155,25 @@ impl<'a> Objective<'a> {
         draws: Draws,
         device: &Device,
     ) -> Result<Tensor<1>> {
-        let task = self.task(transformer, items, draws, device)?;
-        let prediction = transformer.predict(task.noisy, task.timesteps, task.context);
-        Ok(self.distance(prediction, task.target))
+        let mut blocks = Blocks::new(false);
+        self.loss_through(&mut blocks, transformer, items, draws, device)
     }
 
-    /// In 32-bit floats, whatever the network has computed in.
-    fn distance(&self, prediction: Tensor<4>, target: Tensor<4>) -> Tensor<1> {
+    /// [`Objective::loss`] for a backward pass by [`Blocks::backward`].
+    fn loss_through(
+        &self,
+        blocks: &mut Blocks,
+        transformer: &Transformer,
+        items: &[LatentItem],
+        draws: Draws,
+        device: &Device,
+    ) -> Result<Tensor<1>> {
+        let task = self.task(transformer, items, draws, device)?;
+        let dit = transformer.dit();
+        let prediction = dit.forward_through(blocks, task.noisy, task.timesteps, task.context);
+        // In 32-bit floats, whatever the network has computed in.
         let prediction = prediction.cast(FloatDType::F32);
-        self.config.loss.loss(prediction, target)
+        Ok(self.config.loss.loss(prediction, task.target))
     }
 
     /// Adds the gradient of the mean [`Objective::loss`] over the clips `items` to the next step of
@@ -180,20 +191,10 @@ impl<'a> Objective<'a> {
             let (share, device) = (part.share, part.device);
             let draws = draws.part(part.clips.start, part.clips.len());
             let items = &items[part.clips];
-            if !self.config.recompute_blocks {
-                let loss = self.loss(part.network, items, draws, device)? * share;
-                collect(loss.clone().backward());
-                return anyhow::Ok(loss);
-            }
-            let task = self.task(part.network, items, draws, device)?;
-            let loss = |prediction| self.distance(prediction, task.target) * share;
-            Ok(part.network.backward_by_block(
-                task.noisy,
-                task.timesteps,
-                task.context,
-                loss,
-                collect,
-            ))
+            let mut blocks = Blocks::new(self.config.recompute_blocks);
+            let loss = self.loss_through(&mut blocks, part.network, items, draws, device)? * share;
+            blocks.backward(&loss, collect);
+            anyhow::Ok(loss)
         };
         let batch_size = self.config.run.batch_size;
         let learner = &mut trainer.learner;

@@ -49,27 +49,11 @@ pub fn reconstruction_psnr(vae: &Vae, items: &[VideoItem], batch_size: usize) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ar_video::{Clip, Frame};
     use burn::tensor::Device;
 
     use crate::config::OptimizerConfig;
     use crate::trainer::Trainer;
-    use crate::vae::testing::small_conv;
-
-    /// Frames of 16 x 16 pixels, each of them another.
-    fn items(count: usize) -> Vec<VideoItem> {
-        let item = |clip: usize| {
-            let value = |i: usize| ((i * (clip + 3)) % 251) as u8;
-            let rgb = (0..16 * 16 * 3).map(value).collect();
-            let frame = Frame::new(16, 16, rgb);
-            VideoItem {
-                clip: Clip::new(vec![frame]),
-                label: None,
-                source: clip as u64,
-            }
-        };
-        (0..count).map(item).collect()
-    }
+    use crate::vae::testing::{items, small_conv};
 
     #[test]
     fn it_is_the_mean_error_over_the_clips() {

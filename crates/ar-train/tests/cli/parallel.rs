@@ -55,6 +55,10 @@ fn devices_share_the_clips_of_a_step() {
             &vae,
             "--set loss.sample_posterior=true --set loss.foreground=0",
         ),
+        (
+            &vae,
+            "--set loss.foreground=0 --set recompute_blocks=true --set precision=bf16",
+        ),
     ] {
         for (run, device) in [("one", "cpu"), ("three", "cpu,cpu,cpu")] {
             folder.ok(&format!(

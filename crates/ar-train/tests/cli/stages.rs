@@ -226,12 +226,8 @@ fn bad_input_is_an_error() {
         ),
         (format!("{vae} --set vae.patch_size=5"), "a multiple of 10"),
         (
-            format!("{vae} --set precision=bf16"),
-            "unknown field `precision`",
-        ),
-        (
-            format!("{vae} --set recompute_blocks=true"),
-            "unknown field `recompute_blocks`",
+            format!("{vae} --set precision=bf8"),
+            "unknown variant `bf8`",
         ),
         (format!("{vae} --set vae.image_size=64"), "32x32"),
         (
