@@ -88,7 +88,8 @@ pub struct DiffusionRun {
     /// models do not. FoPP seldom gives the first frames of a clip much noise, so that a short
     /// training leaves beginnings weak: a shorter clip has more of them.
     pub short_clips: f64,
-    /// Probability of training a clip on the null context in place of its own.
+    /// Probability of training a clip on the null class in place of its own; 0 for a model without
+    /// classes.
     pub context_dropout: f64,
     /// Whether the backward pass computes blocks again in place of keeping what they computed: the
     /// memory of one block, for one more forward pass.

@@ -139,6 +139,14 @@ fn validate(config: &DiffusionRun) -> Result<()> {
             "{key} = {value} is no probability; it must be in 0..=1"
         );
     }
+    // Zeros, through layer norms: gradients grow a thousandfold in every block.
+    ensure!(
+        config.context_dropout == 0.0 || config.conditioning.classes > 0,
+        "context_dropout = {} and conditioning.classes = 0: an unconditional model has no class to \
+         drop; set context_dropout to 0, or conditioning.classes to the number of classes of labelled \
+         latents",
+        config.context_dropout
+    );
     config.optimizer.validate("optimizer")?;
     not_negative("loss.last_frame_weight", config.loss.last_frame_weight)?;
     let fps = config.sampling.fps;

@@ -328,6 +328,32 @@ mod tests {
     }
 
     #[test]
+    fn training_is_steady_with_classes_that_are_dropped() {
+        let device = Device::flex().autodiff();
+        let mut config = config();
+        config.transformer.depth = 4;
+        config.optimizer.learning_rate = 1e-3;
+        device.seed(6);
+        let network = network(&config, &device);
+        let [without, with] = [0.0, 0.5].map(|context_dropout| {
+            config.context_dropout = context_dropout;
+            let objective = Objective::new(&config, None).expect("an objective");
+            let mut trainer = Trainer::new(network.clone(), &config.optimizer, 60);
+            let step = |step| {
+                let draws = objective.draws(step, [8, 3]);
+                let loss = objective.accumulate(&mut trainer, &items(8), &draws);
+                (loss.expect("a loss"), trainer.update().gradient_norm)
+            };
+            let (losses, norms): (Vec<f64>, Vec<f64>) = (0..60).map(step).unzip();
+            assert_eq!(trainer.position.skipped, 0);
+            let half = losses[30..].iter().sum::<f64>() / 30.0;
+            assert!(half < 0.9 * losses[0], "{losses:?}");
+            norms.into_iter().fold(0.0, f64::max)
+        });
+        assert!(with < 2.0 * without, "{with} {without}");
+    }
+
+    #[test]
     fn the_held_out_loss_is_that_of_any_batches() {
         let device = Device::flex();
         device.seed(5);

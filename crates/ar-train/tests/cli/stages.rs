@@ -152,6 +152,12 @@ fn errors_name_the_line() {
         ),
         (
             "diffusion",
+            "context_dropout = 0.1\n[conditioning]\nclasses = 0\n",
+            "a.toml, line 1 (context_dropout), a.toml, line 3 (conditioning.classes): \
+             context_dropout = 0.1 and conditioning.classes = 0: an unconditional model",
+        ),
+        (
+            "diffusion",
             "[loss]\nlast_frame_weight = -1.0\n",
             "a.toml, line 2 (loss.last_frame_weight): loss.last_frame_weight = -1;",
         ),
