@@ -201,14 +201,12 @@ impl ConvVae {
     /// # Shapes
     /// - `pixels`: `[batch, frames, 3, height, width]` in `[0, 1]`
     pub fn encode(&self, pixels: Tensor<5>) -> Posterior {
-        let moments = self.moments(&mut Blocks::new(false), pixels);
-        Posterior::new(moments, LatentSpace::Plane)
+        self.encode_through(&mut Blocks::new(false), pixels)
     }
 
     /// # Shapes
     /// - `pixels`: `[batch, frames, 3, height, width]` in `[0, 1]`
-    /// - output: `[batch, frames, tokens, 2 * channels]`
-    pub(crate) fn moments(&self, blocks: &mut Blocks, pixels: Tensor<5>) -> Tensor<4> {
+    pub(crate) fn encode_through(&self, blocks: &mut Blocks, pixels: Tensor<5>) -> Posterior {
         let size = self.config.image_size;
         assert_shape!(pixels, [_, _, 3, size, size]);
         let [batch, frames, ..] = pixels.dims();
@@ -218,9 +216,10 @@ impl ConvVae {
         }
         let moments = self.moments.forward(forward(blocks, &self.encoder_out, x));
         let [_, channels, rows, columns] = moments.dims();
-        moments
+        let moments = moments
             .reshape([batch, frames, channels, rows * columns])
-            .swap_dims(2, 3)
+            .swap_dims(2, 3);
+        Posterior::new(moments, LatentSpace::Plane)
     }
 
     /// # Shapes

@@ -72,14 +72,12 @@ impl ArVae {
     /// # Shapes
     /// - `pixels`: `[batch, frames, 3, height, width]` in `[0, 1]`
     pub fn encode(&self, pixels: Tensor<5>) -> Posterior {
-        let moments = self.moments(&mut Blocks::new(false), pixels);
-        Posterior::new(moments, LatentSpace::Sphere)
+        self.encode_through(&mut Blocks::new(false), pixels)
     }
 
     /// # Shapes
     /// - `pixels`: `[batch, frames, 3, height, width]` in `[0, 1]`
-    /// - output: `[batch, frames, tokens, 2 * channels]`
-    pub(crate) fn moments(&self, blocks: &mut Blocks, pixels: Tensor<5>) -> Tensor<4> {
+    pub(crate) fn encode_through(&self, blocks: &mut Blocks, pixels: Tensor<5>) -> Posterior {
         let size = self.config.image_size;
         assert_shape!(pixels, [_, _, 3, size, size]);
         let [batch, frames, ..] = pixels.dims();
@@ -87,9 +85,10 @@ impl ArVae {
             .encoder
             .forward(blocks, pixels.flatten(0, 1), self.latent_tokens.val());
         let [_, channels, tokens] = moments.dims();
-        moments
+        let moments = moments
             .swap_dims(1, 2)
-            .reshape([batch, frames, tokens, channels])
+            .reshape([batch, frames, tokens, channels]);
+        Posterior::new(moments, LatentSpace::Sphere)
     }
 
     /// # Shapes

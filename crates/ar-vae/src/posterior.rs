@@ -1,5 +1,5 @@
 use ar_ops::{blocks::Blocks, norm::l2_normalize};
-use burn::tensor::Tensor;
+use burn::tensor::{FloatDType, Tensor};
 
 /// The Gaussian over the latents of a video.
 #[derive(Clone, Debug)]
@@ -32,6 +32,15 @@ impl Posterior {
             mean,
             logvar: logvar.clamp(-30.0, 20.0),
             space,
+        }
+    }
+
+    /// The same in 32-bit floats.
+    pub(crate) fn widened(self) -> Self {
+        Self {
+            mean: self.mean.cast(FloatDType::F32),
+            logvar: self.logvar.cast(FloatDType::F32),
+            ..self
         }
     }
 

@@ -4,7 +4,6 @@ use burn::nn::conv::Conv2d;
 use burn::tensor::{DType, Device, FloatDType, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::posterior::LatentSpace;
 use crate::{ArVae, ArVaeConfig, ConvVae, ConvVaeConfig, Posterior, VaeConfigError};
 
 /// A VAE of either kind: all that other crates need to know of one. It computes in the floats of its
@@ -114,12 +113,11 @@ impl Vae {
     /// Those of [`Vae::encode`].
     pub fn encode_through(&self, blocks: &mut Blocks, pixels: Tensor<5>) -> Posterior {
         let pixels = pixels.cast(self.dtype());
-        let (moments, space) = match self {
-            Self::Transformer(vae) => (vae.moments(blocks, pixels), LatentSpace::Sphere),
-            Self::Conv(vae) => (vae.moments(blocks, pixels), LatentSpace::Plane),
+        let posterior = match self {
+            Self::Transformer(vae) => vae.encode_through(blocks, pixels),
+            Self::Conv(vae) => vae.encode_through(blocks, pixels),
         };
-        let moments = moments.cast(FloatDType::F32);
-        Posterior::new(moments, space).held(blocks)
+        posterior.widened().held(blocks)
     }
 
     /// # Shapes

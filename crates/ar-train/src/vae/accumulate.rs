@@ -78,7 +78,7 @@ pub fn accumulate_against(
                 loss += f64::from(divergence.clone().into_scalar::<f32>());
                 surrogate = surrogate + divergence;
             }
-            let discriminator = adversary.accumulate(pixels, output.detach(), share);
+            let discriminator = adversary.accumulate(pixels, output, share);
             for (name, value) in [
                 ("loss", loss),
                 ("adversarial_loss", balance.adversarial),
