@@ -72,7 +72,7 @@ fn data(criterion: &mut Criterion) {
     };
 
     let mut group = criterion.benchmark_group(format!("data_batch_{BATCH}_of_{FRAMES}_frames"));
-    group.throughput(Throughput::Elements((BATCH * FRAMES) as u64));
+    group.throughput(Throughput::Elements(BATCH as u64));
     batches(&mut group, "shapes", ShapesDataset::new(world, 1000, 0));
     batches(&mut group, "videos_in_memory", open("png", 1024));
     batches(&mut group, "png_folders", open("png", 0));

@@ -1,7 +1,7 @@
 //! What the benches share: the device, the small preset, inputs, and how long to measure.
 //!
 //! The small preset is that of `configs/shapes`, read from there: its sizes are written nowhere
-//! else. Throughput counts frames in every bench.
+//! else. Throughput counts frames, in the bench of data clips.
 //!
 //! `cargo xtask bench` runs the benches and prints their tables. The device is that of the
 //! environment variable `AR_DEVICE`, a name of `ar-sample devices`, or else the preferred one.

@@ -33,7 +33,6 @@
 mod attention;
 mod block;
 mod causal;
-mod checkpointing;
 mod config;
 mod mask;
 mod mlp;

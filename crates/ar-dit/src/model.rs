@@ -1,4 +1,5 @@
 use ar_ops::{
+    blocks::Blocks,
     linear::{apply, linear},
     norm::layer_norm,
 };
@@ -77,13 +78,29 @@ impl Dit {
         timesteps: Tensor<2, Int>,
         context: Tensor<3>,
     ) -> Tensor<4> {
-        self.forward_from(0, x, timesteps, context)
+        self.forward_through(&mut Blocks::new(false), x, timesteps, context)
     }
 
-    /// [`Dit::forward`] with positions that count from `first`, the number of the first frame.
+    /// [`Dit::forward`] for a backward pass by [`Blocks::backward`].
+    ///
+    /// # Shapes
+    /// Those of [`Dit::forward`].
+    pub fn forward_through(
+        &self,
+        blocks: &mut Blocks,
+        x: Tensor<4>,
+        timesteps: Tensor<2, Int>,
+        context: Tensor<3>,
+    ) -> Tensor<4> {
+        self.forward_from(0, blocks, x, timesteps, context)
+    }
+
+    /// [`Dit::forward_through`] with positions that count from `first`, the number of the first
+    /// frame.
     fn forward_from(
         &self,
         first: usize,
+        blocks: &mut Blocks,
         x: Tensor<4>,
         timesteps: Tensor<2, Int>,
         context: Tensor<3>,
@@ -106,11 +123,10 @@ impl Dit {
         let numbers = first..first + frames;
         let rotation = self.positions.of_sequence(config, numbers.clone(), &device);
         let video = apply(&self.x_embedder, x); // [batch, frames, tokens, width]
-        let mut stream = Tokens {
-            context: apply(&self.c_embedder, context),
-            video: self.positions.add(video, numbers),
-        };
+        let mut context = apply(&self.c_embedder, context);
+        let mut video = self.positions.add(video, numbers);
         let conditioning = silu(self.t_embedder.forward(timesteps)); // [batch, frames, width]
+        let conditioning = blocks.hold(conditioning);
         let mask = config.causal_mask.hidden(
             config.context_tokens,
             frames,
@@ -119,22 +135,31 @@ impl Dit {
             &device,
         );
         for block in &self.blocks {
-            stream = block.forward(
-                stream,
-                conditioning.clone(),
-                mask.as_ref(),
-                rotation.as_ref(),
+            let (mask, rotation) = (mask.clone(), rotation.clone());
+            let input = ((context, video), conditioning.clone());
+            (context, video) = blocks.run(
+                block,
+                input,
+                move |block, ((context, video), conditioning)| {
+                    let tokens = Tokens { context, video };
+                    let tokens =
+                        block.forward(tokens, conditioning, mask.as_ref(), rotation.as_ref());
+                    (tokens.context, tokens.video)
+                },
             );
         }
-        apply(&self.final_layer, layer_norm(stream.video, 1e-6))
+        apply(&self.final_layer, layer_norm(video, 1e-6))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use burn::module::{ModuleVisitor, Param};
+    use burn::optim::{GradientsAccumulator, GradientsParams};
+
     use super::*;
-    use crate::CausalMask;
     use crate::testing::{Inputs, frame_rotary, largest_differences, random_network};
+    use crate::{CausalMask, MergeMode};
 
     #[test]
     fn frame_rotary_outputs_do_not_depend_on_the_absolute_frame() {
@@ -146,7 +171,8 @@ mod tests {
                 timesteps,
                 context,
             } = inputs.clone();
-            dit.forward_from(first, x, timesteps, context)
+            let mut blocks = Blocks::new(false);
+            dit.forward_from(first, &mut blocks, x, timesteps, context)
         };
         for first in [1, 50, 123_456] {
             for difference in largest_differences(from(first), from(0)) {
@@ -181,5 +207,83 @@ mod tests {
         assert!(mask.contains("causal_mask = \"temporal_causal\""), "{mask}");
         let heads = refused(|config| config.hidden_size = 36);
         assert!(heads.contains("multiple of 4"), "{heads}");
+    }
+
+    struct Values<'a>(&'a GradientsParams, Vec<f32>);
+
+    impl ModuleVisitor for Values<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let gradient = self.0.get::<D>(param.id).expect("a gradient");
+            self.1.extend(gradient.into_data().iter::<f32>());
+        }
+    }
+
+    fn values(network: &Dit, gradients: &GradientsParams) -> Vec<f32> {
+        let mut values = Values(gradients, Vec::new());
+        network.visit(&mut values);
+        values.1
+    }
+
+    fn relative_error(actual: &[f32], expected: &[f32]) -> f32 {
+        let norm =
+            |values: &mut dyn Iterator<Item = f32>| values.map(|v| v * v).sum::<f32>().sqrt();
+        let mut difference = actual.iter().zip(expected).map(|(a, b)| a - b);
+        norm(&mut difference) / norm(&mut expected.iter().copied())
+    }
+
+    fn check(config: &DitConfig) {
+        let device = Device::flex().autodiff();
+        let network = random_network(config).train();
+        let Inputs {
+            x,
+            timesteps,
+            context,
+        } = Inputs::new(config, config.num_frames);
+        let x = Tensor::from_inner(x);
+        let timesteps = Tensor::from_data(timesteps.into_data(), &device);
+        let run = |recompute| {
+            // A leaf, as a table of contexts that trains.
+            let context = Tensor::from_inner(context.clone()).require_grad();
+            let mut blocks = Blocks::new(recompute);
+            let prediction =
+                network.forward_through(&mut blocks, x.clone(), timesteps.clone(), context.clone());
+            let loss = prediction.square().mean();
+            let mut accumulator = GradientsAccumulator::new();
+            let mut of_context = None;
+            blocks.backward(&loss, |mut gradients| {
+                of_context = of_context.take().or(context.grad_remove(&mut gradients));
+                let gradients = GradientsParams::from_grads(gradients, &network);
+                accumulator.accumulate(&network, gradients);
+            });
+            let of_context = of_context.expect("the context matters").into_data();
+            let of_context: Vec<f32> = of_context.iter::<f32>().collect();
+            let gradients = values(&network, &accumulator.grads());
+            (loss.into_scalar::<f32>(), gradients, of_context)
+        };
+        let (loss, gradients, of_context) = run(false);
+        let (loss_again, gradients_again, of_context_again) = run(true);
+        assert!((loss - loss_again).abs() < 1e-6 * loss, "{config:?}");
+        let error = relative_error(&gradients_again, &gradients);
+        assert!(error < 1e-5, "{error} for {config:?}");
+        let error = relative_error(&of_context_again, &of_context);
+        assert!(error < 1e-5, "{error} over the context for {config:?}");
+    }
+
+    #[test]
+    fn gradients_of_blocks_that_are_computed_again_are_those_of_the_whole() {
+        check(&frame_rotary());
+        for (merge_mode, causal_mask) in [
+            (MergeMode::ShareNorm, CausalMask::VideoTemporalCausal),
+            (MergeMode::SeparateNorm, CausalMask::TemporalCausal),
+            (MergeMode::ShareNormShiftFirstT, CausalMask::None),
+            (MergeMode::Reproduce, CausalMask::None),
+        ] {
+            check(&DitConfig {
+                positions: Positions::SinCos,
+                merge_mode,
+                causal_mask,
+                ..frame_rotary()
+            });
+        }
     }
 }

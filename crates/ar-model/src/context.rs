@@ -73,8 +73,8 @@ impl ContextEmbedding {
         Ok(self.rows(&vec![class_row(class); batch]))
     }
 
-    /// The contexts of a training batch: by label where there are labels, the null context where
-    /// `dropped`.
+    /// The contexts of a training batch: by label where there are labels, and there the null class
+    /// where `dropped`. An unconditional context is never dropped.
     ///
     /// # Shapes
     /// - output: `[batch, context_tokens, context_dim]`
@@ -86,18 +86,8 @@ impl ContextEmbedding {
         labels: Option<&[usize]>,
         dropped: &[bool],
     ) -> Result<Tensor<3>, ModelError> {
-        let batch = dropped.len();
         let Some(labels) = labels else {
-            let keep: Vec<f32> = dropped.iter().map(|&drop| f32::from(!drop)).collect();
-            let context = self.unconditional(batch);
-            let keep = Tensor::<1>::from_floats(keep.as_slice(), &context.device());
-            // In the floats that the network computes in.
-            let keep = keep.cast(context.dtype());
-            return Ok(match self.classes() {
-                // The null context of an unconditional model is zero.
-                0 => context * keep.reshape([batch, 1, 1]),
-                _ => context,
-            });
+            return Ok(self.unconditional(dropped.len()));
         };
         labels.iter().try_for_each(|&label| self.check(label))?;
         let rows: Vec<i64> = labels

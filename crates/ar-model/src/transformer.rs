@@ -1,7 +1,7 @@
 use ar_diffusion::{Context, Denoiser};
 use ar_dit::Dit;
 use burn::module::Module;
-use burn::tensor::{Device, Gradients, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 
 use crate::{ConditioningConfig, ContextEmbedding, ModelError};
 
@@ -37,20 +37,6 @@ impl Transformer {
     /// The context vectors.
     pub fn context(&self) -> &ContextEmbedding {
         &self.context
-    }
-
-    /// Forward and backward pass that keep what one block computes at a time: see
-    /// [`Dit::backward_by_block`].
-    pub fn backward_by_block(
-        &self,
-        x: Tensor<4>,
-        timesteps: Tensor<2, Int>,
-        context: Tensor<3>,
-        loss: impl FnOnce(Tensor<4>) -> Tensor<1>,
-        collect: impl FnMut(Gradients),
-    ) -> Tensor<1> {
-        self.dit
-            .backward_by_block(x, timesteps, context, loss, collect)
     }
 
     /// What a batch of samples is conditioned on: one class for all, or none.

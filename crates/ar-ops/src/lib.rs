@@ -1,7 +1,7 @@
 //! Tensor operations that the AR-Diffusion networks share and Burn does not have.
 //!
-//! Everything here is a free function or a small table over [`burn`] tensors; no network, no
-//! configuration file, no I/O. Shapes are written in the order
+//! Everything here is a free function or a small table over [`burn`] tensors, or [`blocks`], the way
+//! through a network; no network, no configuration file, no I/O. Shapes are written in the order
 //! `[batch, frames, tokens, channels]` throughout the workspace.
 //!
 //! ```
@@ -18,6 +18,7 @@
 
 pub mod activation;
 pub mod attention;
+pub mod blocks;
 pub mod conv;
 #[cfg(feature = "flex")]
 mod fused;

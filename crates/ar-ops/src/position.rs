@@ -181,13 +181,13 @@ impl Angles {
     }
 }
 
-/// The rotary rotation of one sequence. Cheap to clone.
+/// The rotary rotation of one sequence, with autodiff or without. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Rotation {
     angles: Arc<Angles>,
     device: Device,
     /// `cos | cos` and `-sin | sin` of each pair, `[1, 1, sequence, head_dim]` each, once they are
-    /// needed.
+    /// needed; without autodiff.
     tables: Arc<OnceLock<[Tensor<4>; 2]>>,
 }
 
@@ -195,7 +195,7 @@ impl Rotation {
     fn new(angles: Angles, device: &Device) -> Self {
         Self {
             angles: Arc::new(angles),
-            device: device.clone(),
+            device: device.clone().without_autodiff(),
             tables: Arc::default(),
         }
     }
@@ -233,10 +233,13 @@ impl Rotation {
         // Whole rows against tables are several times faster than each half of the pairs by itself.
         let pairs = x.clone().reshape([batch, heads, sequence, head_dim / 2, 2]);
         let swapped = pairs.flip([4]).reshape([batch, heads, sequence, head_dim]);
-        let [cos, sin] = self
-            .tables()
-            .each_ref()
-            .map(|table| table.clone().cast(x.dtype()));
+        let [cos, sin] = self.tables().each_ref().map(|table| {
+            let table = table.clone().cast(x.dtype());
+            match x.is_autodiff() {
+                true => table.autodiff(),
+                false => table,
+            }
+        });
         x * cos + swapped * sin
     }
 }

@@ -33,6 +33,12 @@ pub struct VaeRun {
     /// Model directory whose weights training starts from; fresh ones if it is not given. The
     /// temporal stage starts from the model of an image stage.
     pub start_from: Option<PathBuf>,
+    /// Whether the backward pass computes blocks again in place of keeping what they computed: layers
+    /// of the transformers, residual blocks and doublings of resolution.
+    pub recompute_blocks: bool,
+    /// Floats that the network computes in. Weights, their average and the optimizer's state are
+    /// 32-bit floats always, and so are LPIPS, the discriminator, the losses and the sum of gradients.
+    pub precision: ComputePrecision,
     /// How long, and where to.
     pub run: RunConfig,
     /// What to train on.
@@ -82,7 +88,8 @@ pub struct DiffusionRun {
     /// models do not. FoPP seldom gives the first frames of a clip much noise, so that a short
     /// training leaves beginnings weak: a shorter clip has more of them.
     pub short_clips: f64,
-    /// Probability of training a clip on the null context in place of its own.
+    /// Probability of training a clip on the null class in place of its own; 0 for a model without
+    /// classes.
     pub context_dropout: f64,
     /// Whether the backward pass computes blocks again in place of keeping what they computed: the
     /// memory of one block, for one more forward pass.

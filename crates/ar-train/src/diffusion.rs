@@ -12,13 +12,13 @@ use ar_dit::Positions;
 use ar_model::{LatentStatistics, ModelConfig, Precision, Transformer, VideoModel};
 use ar_vae::Vae;
 use burn::module::Module;
-use burn::tensor::{Device, FloatDType, Tensor};
+use burn::tensor::Tensor;
 use burn_dataset::Dataset;
 use burn_train::Interrupter;
 
 pub use objective::{Draws, Objective};
 
-use crate::config::{ComputePrecision, DiffusionRun, not_negative};
+use crate::config::{DiffusionRun, not_negative};
 use crate::data::{Split, open_latents};
 use crate::latents::load_vae;
 use crate::run::{Ending, Run};
@@ -57,11 +57,7 @@ pub fn train(
     };
     model_config.validate()?;
     validate(config)?;
-    let is_supported = |device: &Device| device.supports_dtype(FloatDType::BF16);
-    ensure!(
-        config.precision == ComputePrecision::F32 || workers.devices.iter().all(is_supported),
-        "precision = \"bf16\": this device cannot compute in it; use \"f32\""
-    );
+    workers.check(config.precision)?;
     let vae = load_vae(&config.vae, device)?;
     let latents = open_latents(&config.data)?;
     check_latents(&latents, config)?;
@@ -143,6 +139,14 @@ fn validate(config: &DiffusionRun) -> Result<()> {
             "{key} = {value} is no probability; it must be in 0..=1"
         );
     }
+    // Zeros, through layer norms: gradients grow a thousandfold in every block.
+    ensure!(
+        config.context_dropout == 0.0 || config.conditioning.classes > 0,
+        "context_dropout = {} and conditioning.classes = 0: an unconditional model has no class to \
+         drop; set context_dropout to 0, or conditioning.classes to the number of classes of labelled \
+         latents",
+        config.context_dropout
+    );
     config.optimizer.validate("optimizer")?;
     not_negative("loss.last_frame_weight", config.loss.last_frame_weight)?;
     let fps = config.sampling.fps;

@@ -52,6 +52,13 @@ impl ModuleMapper for Narrow {
     }
 }
 
+fn computing_in<M: Module>(precision: ComputePrecision, network: M) -> M {
+    match precision {
+        ComputePrecision::F32 => network,
+        ComputePrecision::Bf16 => network.map(&mut Narrow(FloatDType::BF16)),
+    }
+}
+
 /// What one update did.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Update {
@@ -80,8 +87,8 @@ impl<M: Module> Learner<M> {
         }
     }
 
-    /// Computes in `precision` from now on, where gradients come from [`Learner::accumulate_parts`];
-    /// weights and optimizer stay 32-bit floats.
+    /// Computes in `precision` from now on, where gradients come from [`Learner::accumulate_parts`]
+    /// or [`Learner::accumulate_pieces`]; weights and optimizer stay 32-bit floats.
     pub fn with_precision(mut self, precision: ComputePrecision) -> Self {
         self.precision = precision;
         self
@@ -108,6 +115,22 @@ impl<M: Module> Learner<M> {
         loss
     }
 
+    /// Adds the gradients that `backward` hands on, in one or several pieces, to the gradient of the
+    /// next update. `backward` is given the network, in the precision that it computes in, and
+    /// returns the loss.
+    pub fn accumulate_pieces(
+        &mut self,
+        backward: impl FnOnce(&M, &mut dyn FnMut(Gradients)) -> Tensor<1>,
+    ) {
+        let network = computing_in(self.precision, self.model.clone());
+        let loss = backward(&network, &mut |gradients| {
+            let mut gradients = GradientsParams::from_grads(gradients, &network);
+            widen(&network, &mut gradients);
+            self.gradients.accumulate(&self.model, gradients);
+        });
+        self.losses_are_finite &= loss.into_scalar::<f32>().is_finite();
+    }
+
     /// Adds the gradient of the mean loss over `clips` clips to the gradient of the next update, and
     /// returns that loss. The devices share the clips out and pass them through the network in
     /// batches of `batch_size`, a batch of all devices together. `backward` does so with one part:
@@ -129,10 +152,7 @@ impl<M: Module> Learner<M> {
         let batch_size = batch_size.div_ceil(devices.len());
         let precision = self.precision;
         let compute = |network: M, device: &Device, own: Range<usize>| {
-            let network = match precision {
-                ComputePrecision::F32 => network,
-                ComputePrecision::Bf16 => network.map(&mut Narrow(FloatDType::BF16)),
-            };
+            let network = computing_in(precision, network);
             let mut sum = GradientsAccumulator::new();
             let mut loss = 0.0;
             for start in own.clone().step_by(batch_size) {

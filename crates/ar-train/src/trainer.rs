@@ -10,6 +10,9 @@ use crate::ema::average;
 use crate::learner::Learner;
 use crate::workers::Workers;
 
+/// The number under which held-out clips draw; training steps stay far below.
+pub const HELD_OUT_STEP: u64 = u64::MAX;
+
 /// A network in training.
 pub struct Trainer<M> {
     /// The raw weights and the optimizer.

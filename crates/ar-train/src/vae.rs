@@ -1,14 +1,15 @@
 //! The VAE stages: frames in, frames out.
 
+mod accumulate;
 mod adversary;
 mod discriminator;
+mod held_out;
 mod loss;
 mod perceptual;
 mod start;
 #[cfg(test)]
 mod testing;
 
-use std::convert::Infallible;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
@@ -16,18 +17,19 @@ use ar_data::{VideoBatch, VideoItem, to_frames};
 use ar_model::{ModelConfig, Precision, SamplingConfig, VideoModel};
 use ar_vae::Vae;
 use burn::module::Module;
-use burn::tensor::{Gradients, Tensor};
+use burn::tensor::Tensor;
 use burn_train::Interrupter;
 
+use accumulate::{accumulate, accumulate_against};
 pub use adversary::{Adversary, Balance, SkippedSteps};
 pub use discriminator::PatchGan;
-pub use loss::{Draw, Reconstruction, loss, pixel_loss};
+pub use held_out::{held_out_loss, reconstruction_psnr};
+pub use loss::{Draw, Reconstruction, loss, loss_through, pixel_loss};
 pub use perceptual::Perceptual;
 
 use crate::checkpoint::Checkpointed;
 use crate::config::VaeRun;
 use crate::data::open_clips;
-use crate::learner::Part;
 use crate::losses::Losses;
 use crate::run::{Ending, Run};
 use crate::samples;
@@ -49,6 +51,7 @@ pub fn train(
     interrupter: Interrupter,
 ) -> Result<Ending> {
     start::validate(config)?;
+    workers.check(config.precision)?;
     // Burn moves running statistics of a batch norm that is copied to another device away from the
     // original.
     ensure!(
@@ -108,6 +111,7 @@ pub fn train(
         if run.eval_is_due() && !held_out.is_empty() {
             let psnr = reconstruction_psnr(&training.trainer.ema, &held_out, config.run.batch_size);
             run.measure("held_out_psnr_db", psnr)?;
+            run.measure("held_out_loss", training.held_out_loss(&held_out))?;
         }
         if run.samples_are_due() && !held_out.is_empty() {
             let shown = &held_out[..held_out.len().min(SHOWN)];
@@ -141,7 +145,9 @@ impl<'a> Training<'a> {
         let discriminator = config.discriminator.as_ref();
         Self {
             config,
-            trainer: Trainer::new(vae, &config.optimizer, steps).with_workers(workers),
+            trainer: Trainer::new(vae, &config.optimizer, steps)
+                .with_precision(config.precision)
+                .with_workers(workers),
             perceptual,
             adversary: discriminator.map(|config| Adversary::new(config, steps, workers)),
         }
@@ -171,6 +177,13 @@ impl<'a> Training<'a> {
                 (losses, report)
             }
         }
+    }
+
+    /// The mean loss of the averaged VAE over the clips `items`, but for the adversarial part.
+    fn held_out_loss(&self, items: &[VideoItem]) -> f64 {
+        let perceptual = self.perceptual.as_ref().map(Perceptual::valid);
+        let (config, seed) = (&self.config.loss, self.config.run.seed);
+        held_out_loss(&self.trainer.ema, items, config, seed, perceptual.as_ref())
     }
 
     /// What the discriminator has skipped and may skip in a row, if its last step was skipped.
@@ -219,80 +232,6 @@ impl Checkpointed for Training<'_> {
     }
 }
 
-/// Adds the gradient of the loss over the clips `items` to the next step, batch by batch.
-fn accumulate(
-    config: &VaeRun,
-    trainer: &mut Trainer<Vae>,
-    perceptual: Option<&Perceptual>,
-    items: &[VideoItem],
-    draw: Draw,
-) -> Losses {
-    let backward = |part: Part<'_, Vae>, collect: &mut dyn FnMut(Gradients)| {
-        let draw = draw.from_clip(part.clips.start);
-        let pixels = VideoBatch::new(&items[part.clips], part.device).pixels;
-        let perceptual = perceptual.map(|perceptual| perceptual.on(part.device));
-        let loss = loss(
-            part.network,
-            pixels,
-            &config.loss,
-            draw,
-            perceptual.as_ref(),
-        );
-        let loss = loss * part.share;
-        collect(loss.clone().backward());
-        Ok::<_, Infallible>(loss)
-    };
-    let learner = &mut trainer.learner;
-    let Ok(loss) = learner.accumulate_parts(items.len(), config.run.batch_size, backward);
-    let mut losses = Losses::default();
-    losses.add("loss", loss, 1.0);
-    losses
-}
-
-/// The same against a discriminator, which learns from the same clips.
-fn accumulate_against(
-    config: &VaeRun,
-    adversary: &mut Adversary,
-    trainer: &mut Trainer<Vae>,
-    perceptual: Option<&Perceptual>,
-    items: &[VideoItem],
-    draw: Draw,
-) -> Losses {
-    let mut losses = Losses::default();
-    let batch_size = config.run.batch_size;
-    for (part, batch) in items.chunks(batch_size).enumerate() {
-        let share = batch.len() as f64 / items.len() as f64;
-        let vae = trainer.model();
-        let pixels = VideoBatch::new(batch, &vae.devices()[0]).pixels;
-        let draw = draw.from_clip(part * batch_size);
-        let reconstruction = Reconstruction::new(vae, pixels.clone(), &config.loss, draw);
-        let divergence = reconstruction.divergence(&config.loss);
-        let Reconstruction {
-            features, output, ..
-        } = reconstruction;
-        let balance = adversary.balance(vae, features, output.clone(), |output| {
-            pixel_loss(output, pixels.clone(), &config.loss, perceptual)
-        });
-        let mut loss = balance.reconstruction;
-        let mut surrogate = balance.surrogate;
-        if let Some(divergence) = divergence {
-            loss += f64::from(divergence.clone().into_scalar::<f32>());
-            surrogate = surrogate + divergence;
-        }
-        trainer.accumulate(surrogate, share);
-        let discriminator = adversary.accumulate(pixels, output, share);
-        for (name, value) in [
-            ("loss", loss),
-            ("adversarial_loss", balance.adversarial),
-            ("adversarial_weight", balance.weight),
-            ("discriminator_loss", discriminator),
-        ] {
-            losses.add(name, value, share);
-        }
-    }
-    losses
-}
-
 /// Clips above their reconstructions: a picture of single frames, else a video.
 fn show(vae: &Vae, items: &[VideoItem], path: &Path) -> Result<()> {
     let pixels = VideoBatch::new(items, &vae.devices()[0]).pixels;
@@ -302,18 +241,4 @@ fn show(vae: &Vae, items: &[VideoItem], path: &Path) -> Result<()> {
     let frames = to_frames(both.flatten(0, 1));
     let clips: Vec<_> = frames.chunks_exact(length).collect();
     samples::write(path, &clips, items.len(), SamplingConfig::default().fps)
-}
-
-/// Mean squared error of the reconstruction of `items` as PSNR in dB.
-fn reconstruction_psnr(vae: &Vae, items: &[VideoItem], batch_size: usize) -> f64 {
-    let device = &vae.devices()[0];
-    let (mut error, mut count) = (0.0, 0);
-    for items in items.chunks(batch_size) {
-        let pixels = VideoBatch::new(items, device).pixels;
-        let output = vae.decode(vae.encode(pixels.clone()).mean());
-        let difference = output.clamp(0.0, 1.0) - pixels;
-        count += difference.shape().num_elements();
-        error += f64::from(difference.square().sum().into_scalar::<f32>());
-    }
-    -10.0 * (error / count as f64).log10()
 }

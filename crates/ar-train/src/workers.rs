@@ -3,8 +3,10 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use burn::tensor::Device;
+use anyhow::{Result, ensure};
+use burn::tensor::{Device, FloatDType};
 
+use crate::config::ComputePrecision;
 use crate::group::{Alone, Group};
 
 /// The devices of this process and the group that it is in. Each process computes as many clips of a
@@ -32,6 +34,19 @@ impl Workers {
             devices: self.devices.iter().cloned().map(Device::autodiff).collect(),
             group: self.group.clone(),
         }
+    }
+
+    /// Checks that all devices compute in `precision`.
+    ///
+    /// # Errors
+    /// If one does not.
+    pub fn check(&self, precision: ComputePrecision) -> Result<()> {
+        let is_supported = |device: &Device| device.supports_dtype(FloatDType::BF16);
+        ensure!(
+            precision == ComputePrecision::F32 || self.devices.iter().all(is_supported),
+            "precision = \"bf16\": this device cannot compute in it; use \"f32\""
+        );
+        Ok(())
     }
 
     /// The device that holds the weights and the optimizer.

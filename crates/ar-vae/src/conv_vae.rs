@@ -1,4 +1,7 @@
-use ar_ops::conv::{depth_to_space, same_conv2d};
+use ar_ops::{
+    blocks::Blocks,
+    conv::{depth_to_space, same_conv2d},
+};
 use burn::module::{Initializer, Module};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{Device, Tensor, activation::relu, assert_shape};
@@ -153,8 +156,9 @@ impl ResBlock {
     }
 }
 
-fn forward(blocks: &[ResBlock], x: Tensor<4>) -> Tensor<4> {
-    blocks.iter().fold(x, |x, block| block.forward(x))
+fn forward(blocks: &mut Blocks, res: &[ResBlock], x: Tensor<4>) -> Tensor<4> {
+    res.iter()
+        .fold(x, |x, block| blocks.run(block, x, ResBlock::forward))
 }
 
 #[derive(Module, Debug)]
@@ -197,14 +201,20 @@ impl ConvVae {
     /// # Shapes
     /// - `pixels`: `[batch, frames, 3, height, width]` in `[0, 1]`
     pub fn encode(&self, pixels: Tensor<5>) -> Posterior {
+        self.encode_through(&mut Blocks::new(false), pixels)
+    }
+
+    /// # Shapes
+    /// - `pixels`: `[batch, frames, 3, height, width]` in `[0, 1]`
+    pub(crate) fn encode_through(&self, blocks: &mut Blocks, pixels: Tensor<5>) -> Posterior {
         let size = self.config.image_size;
         assert_shape!(pixels, [_, _, 3, size, size]);
         let [batch, frames, ..] = pixels.dims();
         let mut x = self.patch_embed.forward(pixels.flatten(0, 1));
         for level in &self.encoder {
-            x = level.down.forward(forward(&level.res, x));
+            x = level.down.forward(forward(blocks, &level.res, x));
         }
-        let moments = self.moments.forward(forward(&self.encoder_out, x));
+        let moments = self.moments.forward(forward(blocks, &self.encoder_out, x));
         let [_, channels, rows, columns] = moments.dims();
         let moments = moments
             .reshape([batch, frames, channels, rows * columns])
@@ -217,7 +227,8 @@ impl ConvVae {
     /// - output: `[batch, frames, 3, height, width]`, not clamped
     pub fn decode(&self, latents: Tensor<4>) -> Tensor<5> {
         let [batch, frames, ..] = latents.dims();
-        self.paint(self.decode_features(latents), [batch, frames])
+        let features = self.decode_features(&mut Blocks::new(false), latents);
+        self.paint(features, [batch, frames])
     }
 
     /// What the decoder's last layer reads.
@@ -225,15 +236,15 @@ impl ConvVae {
     /// # Shapes
     /// - `latents`: `[batch, frames, tokens, channels]`
     /// - output: `[batch * frames, channels, rows, columns]`
-    pub(crate) fn decode_features(&self, latents: Tensor<4>) -> Tensor<4> {
+    pub(crate) fn decode_features(&self, blocks: &mut Blocks, latents: Tensor<4>) -> Tensor<4> {
         let [batch, frames, _, channels] = latents.dims();
         let grid = self.config.grid();
         let latents = latents
             .swap_dims(2, 3)
             .reshape([batch * frames, channels, grid, grid]);
-        let mut x = forward(&self.decoder_in, self.latent_embed.forward(latents));
+        let mut x = forward(blocks, &self.decoder_in, self.latent_embed.forward(latents));
         for level in &self.decoder {
-            x = forward(&level.res, depth_to_space(level.up.forward(x), 2));
+            x = forward(blocks, &level.res, depth_to_space(level.up.forward(x), 2));
         }
         x
     }

@@ -1,4 +1,4 @@
-use ar_ops::{activation::tanh, linear::linear, norm::l2_normalize};
+use ar_ops::{activation::tanh, blocks::Blocks, linear::linear, norm::l2_normalize};
 use burn::module::{Module, Param};
 use burn::nn::{
     Initializer, LayerNorm, LayerNormConfig, Linear,
@@ -82,7 +82,7 @@ impl Decoder {
     /// # Shapes
     /// - `latents`: `[batch, frames, tokens, channels]`, of any length: only their direction counts
     /// - output: `[batch * frames, codebook_channels, grid, grid]`, summing to one over channels
-    pub fn forward(&self, latents: Tensor<4>) -> Tensor<4> {
+    pub fn forward(&self, blocks: &mut Blocks, latents: Tensor<4>) -> Tensor<4> {
         let [batch, frames, tokens, _] = latents.dims();
         let images = batch * frames;
         let patches = self.grid * self.grid;
@@ -104,20 +104,23 @@ impl Decoder {
                 self.fine_temporal_blocks.get(layer),
                 self.coarse_temporal_blocks.get(layer),
             ) {
-                // The class token skips both.
-                let class = x.clone().narrow(1, 0, 1);
-                let video = x.narrow(1, 1, patches + tokens).reshape([
-                    batch,
-                    frames,
-                    patches + tokens,
-                    width,
-                ]);
-                let image = fine.forward(video.clone().narrow(2, 0, patches));
-                let video = Tensor::cat(vec![image, video.narrow(2, patches, tokens)], 2);
-                let video = coarse.forward(video, tokens).flatten::<3>(0, 1);
-                x = Tensor::cat(vec![class, video], 1);
+                let pair = (fine.clone(), coarse.clone());
+                x = blocks.run(&pair, x, move |(fine, coarse), x| {
+                    // The class token skips both.
+                    let class = x.clone().narrow(1, 0, 1);
+                    let video = x.narrow(1, 1, patches + tokens).reshape([
+                        batch,
+                        frames,
+                        patches + tokens,
+                        width,
+                    ]);
+                    let image = fine.forward(video.clone().narrow(2, 0, patches));
+                    let video = Tensor::cat(vec![image, video.narrow(2, patches, tokens)], 2);
+                    let video = coarse.forward(video, tokens).flatten::<3>(0, 1);
+                    Tensor::cat(vec![class, video], 1)
+                });
             }
-            x = block.forward(x);
+            x = blocks.run(block, x, ResidualAttentionBlock::forward);
         }
         let image = self
             .ln_post

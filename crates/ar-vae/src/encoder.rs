@@ -1,3 +1,4 @@
+use ar_ops::blocks::Blocks;
 use burn::module::{Module, Param};
 use burn::nn::{
     Initializer, LayerNorm, LayerNormConfig,
@@ -55,7 +56,12 @@ impl Encoder {
     /// - `pixels`: `[images, 3, height, width]` in `[0, 1]`
     /// - `latent_tokens`: `[latent_tokens, width]`, learned, shared with nothing else
     /// - output: moments, `[images, 2 * latent_channels, latent_tokens]`
-    pub fn forward(&self, pixels: Tensor<4>, latent_tokens: Tensor<2>) -> Tensor<3> {
+    pub fn forward(
+        &self,
+        blocks: &mut Blocks,
+        pixels: Tensor<4>,
+        latent_tokens: Tensor<2>,
+    ) -> Tensor<3> {
         let patches = self.patch_embed.forward(pixels); // [images, width, grid, grid]
         let [images, width, grid, _] = patches.dims();
         let patches = patches
@@ -75,7 +81,7 @@ impl Encoder {
 
         let mut x = self.ln_pre.forward(Tensor::cat(vec![image, latents], 1));
         for block in &self.transformer {
-            x = block.forward(x);
+            x = blocks.run(block, x, ResidualAttentionBlock::forward);
         }
         let latents = self.ln_post.forward(x.narrow(1, 1 + grid * grid, tokens));
         // The published networks reinterpret [tokens, width] as [width, tokens] without a

@@ -1,3 +1,4 @@
+use ar_ops::blocks::Blocks;
 use burn::module::{Module, Param};
 use burn::nn::{
     Initializer,
@@ -71,12 +72,18 @@ impl ArVae {
     /// # Shapes
     /// - `pixels`: `[batch, frames, 3, height, width]` in `[0, 1]`
     pub fn encode(&self, pixels: Tensor<5>) -> Posterior {
+        self.encode_through(&mut Blocks::new(false), pixels)
+    }
+
+    /// # Shapes
+    /// - `pixels`: `[batch, frames, 3, height, width]` in `[0, 1]`
+    pub(crate) fn encode_through(&self, blocks: &mut Blocks, pixels: Tensor<5>) -> Posterior {
         let size = self.config.image_size;
         assert_shape!(pixels, [_, _, 3, size, size]);
         let [batch, frames, ..] = pixels.dims();
         let moments = self
             .encoder
-            .forward(pixels.flatten(0, 1), self.latent_tokens.val());
+            .forward(blocks, pixels.flatten(0, 1), self.latent_tokens.val());
         let [_, channels, tokens] = moments.dims();
         let moments = moments
             .swap_dims(1, 2)
@@ -89,7 +96,8 @@ impl ArVae {
     /// - output: `[batch, frames, 3, height, width]`, not clamped
     pub fn decode(&self, latents: Tensor<4>) -> Tensor<5> {
         let [batch, frames, ..] = latents.dims();
-        self.paint(self.decode_features(latents), [batch, frames])
+        let features = self.decode_features(&mut Blocks::new(false), latents);
+        self.paint(features, [batch, frames])
     }
 
     /// What the decoder's last layer reads.
@@ -97,11 +105,11 @@ impl ArVae {
     /// # Shapes
     /// - `latents`: `[batch, frames, tokens, channels]`
     /// - output: `[batch * frames, hidden_channels, height, width]`
-    pub(crate) fn decode_features(&self, latents: Tensor<4>) -> Tensor<4> {
+    pub(crate) fn decode_features(&self, blocks: &mut Blocks, latents: Tensor<4>) -> Tensor<4> {
         let codes = self
             .pixel_quantize_conv
-            .forward(self.decoder.forward(latents));
-        self.pixel_decoder.features(codes)
+            .forward(self.decoder.forward(blocks, latents));
+        self.pixel_decoder.features(blocks, codes)
     }
 
     /// # Shapes

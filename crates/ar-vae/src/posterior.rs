@@ -1,5 +1,5 @@
-use ar_ops::norm::l2_normalize;
-use burn::tensor::Tensor;
+use ar_ops::{blocks::Blocks, norm::l2_normalize};
+use burn::tensor::{FloatDType, Tensor};
 
 /// The Gaussian over the latents of a video.
 #[derive(Clone, Debug)]
@@ -32,6 +32,25 @@ impl Posterior {
             mean,
             logvar: logvar.clamp(-30.0, 20.0),
             space,
+        }
+    }
+
+    /// The same in 32-bit floats.
+    pub(crate) fn widened(self) -> Self {
+        Self {
+            mean: self.mean.cast(FloatDType::F32),
+            logvar: self.logvar.cast(FloatDType::F32),
+            ..self
+        }
+    }
+
+    /// The same to be read more than once: the decoder reads it, and the divergence.
+    pub(crate) fn held(self, blocks: &mut Blocks) -> Self {
+        let (mean, logvar) = blocks.hold((self.mean, self.logvar));
+        Self {
+            mean,
+            logvar,
+            ..self
         }
     }
 

@@ -1,11 +1,13 @@
+use ar_ops::blocks::Blocks;
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, FloatDType, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::{ArVae, ArVaeConfig, ConvVae, ConvVaeConfig, Posterior, VaeConfigError};
 
-/// A VAE of either kind: all that other crates need to know of one.
+/// A VAE of either kind: all that other crates need to know of one. It computes in the floats of its
+/// weights; what it takes and returns are 32-bit floats.
 #[derive(Module, Debug)]
 #[expect(
     clippy::large_enum_variant,
@@ -102,31 +104,42 @@ impl Vae {
     /// # Shapes
     /// - `pixels`: `[batch, frames, 3, height, width]` in `[0, 1]`
     pub fn encode(&self, pixels: Tensor<5>) -> Posterior {
-        match self {
-            Self::Transformer(vae) => vae.encode(pixels),
-            Self::Conv(vae) => vae.encode(pixels),
-        }
+        self.encode_through(&mut Blocks::new(false), pixels)
+    }
+
+    /// [`Vae::encode`] for a backward pass by [`Blocks::backward`].
+    ///
+    /// # Shapes
+    /// Those of [`Vae::encode`].
+    pub fn encode_through(&self, blocks: &mut Blocks, pixels: Tensor<5>) -> Posterior {
+        let pixels = pixels.cast(self.dtype());
+        let posterior = match self {
+            Self::Transformer(vae) => vae.encode_through(blocks, pixels),
+            Self::Conv(vae) => vae.encode_through(blocks, pixels),
+        };
+        posterior.widened().held(blocks)
     }
 
     /// # Shapes
     /// - `latents`: `[batch, frames, tokens, channels]`
     /// - output: `[batch, frames, 3, height, width]`, not clamped
     pub fn decode(&self, latents: Tensor<4>) -> Tensor<5> {
-        match self {
-            Self::Transformer(vae) => vae.decode(latents),
-            Self::Conv(vae) => vae.decode(latents),
-        }
+        let [batch, frames, ..] = latents.dims();
+        let features = self.decode_features(&mut Blocks::new(false), latents);
+        self.paint(features, [batch, frames])
     }
 
-    /// [`Vae::decode`] up to the input of its [last layer](Vae::last_layer).
+    /// [`Vae::decode`] up to the input of its [last layer](Vae::last_layer), for a backward pass by
+    /// [`Blocks::backward`].
     ///
     /// # Shapes
     /// - `latents`: `[batch, frames, tokens, channels]`
     /// - output: `[batch * frames, features, rows, columns]`
-    pub fn decode_features(&self, latents: Tensor<4>) -> Tensor<4> {
+    pub fn decode_features(&self, blocks: &mut Blocks, latents: Tensor<4>) -> Tensor<4> {
+        let latents = latents.cast(self.dtype());
         match self {
-            Self::Transformer(vae) => vae.decode_features(latents),
-            Self::Conv(vae) => vae.decode_features(latents),
+            Self::Transformer(vae) => vae.decode_features(blocks, latents),
+            Self::Conv(vae) => vae.decode_features(blocks, latents),
         }
     }
 
@@ -136,10 +149,15 @@ impl Vae {
     /// - `features`: `[batch * frames, features, rows, columns]`
     /// - output: `[batch, frames, 3, height, width]`, not clamped
     pub fn paint(&self, features: Tensor<4>, batch_and_frames: [usize; 2]) -> Tensor<5> {
-        match self {
+        let pixels = match self {
             Self::Transformer(vae) => vae.paint(features, batch_and_frames),
             Self::Conv(vae) => vae.paint(features, batch_and_frames),
-        }
+        };
+        pixels.cast(FloatDType::F32)
+    }
+
+    fn dtype(&self) -> DType {
+        self.last_layer().weight.val().dtype()
     }
 
     /// The last layer of the decoder, where losses are weighed against each other.

@@ -18,8 +18,18 @@ pub struct Row {
     pub median: f64,
     low: f64,
     high: f64,
-    /// Frames that one iteration works through.
-    frames: f64,
+    /// Frames that one iteration works through, or clips.
+    elements: f64,
+}
+
+impl Row {
+    /// What the bench counts: reading data is by clips, all else by frames.
+    fn unit(&self) -> &'static str {
+        match self.name.starts_with("data_") {
+            true => "clips",
+            false => "frames",
+        }
+    }
 }
 
 /// The results below `folder` that are not older than `start`, in the order of measurement.
@@ -74,8 +84,7 @@ fn row(benchmark: &Value, estimates: &Value, measured: SystemTime) -> Result<Row
         median: seconds(&median["point_estimate"])?,
         low: seconds(&interval["lower_bound"])?,
         high: seconds(&interval["upper_bound"])?,
-        // The benches count frames (see ar-benches).
-        frames: number(&benchmark["throughput"]["Elements"], "throughput")?,
+        elements: number(&benchmark["throughput"]["Elements"], "throughput")?,
     })
 }
 
@@ -90,7 +99,7 @@ pub fn section(rows: &[Row]) -> String {
                 duration(row.median),
                 duration(row.low),
                 duration(row.high),
-                format!("{} frames/s", rate(row.frames / row.median)),
+                format!("{} {}/s", rate(row.elements / row.median), row.unit()),
             ]
         })
         .collect();
@@ -104,18 +113,27 @@ mod tests {
 
     #[test]
     fn estimates_become_a_row() -> Result<()> {
-        let benchmark = r#"{"full_id": "fopp/16_frames", "throughput": {"Elements": 16}}"#;
         let estimates = r#"{"median": {"point_estimate": 800.0,
             "confidence_interval": {"lower_bound": 790.4, "upper_bound": 1234.5}}}"#;
-        let row = row(
-            &serde_json::from_str(benchmark)?,
-            &serde_json::from_str(estimates)?,
-            UNIX_EPOCH,
-        )?;
-        assert_eq!(
-            section(&[row]).lines().last(),
-            Some("| fopp/16_frames | 800 ns | 790 ns | 1.23 µs | 20.0 M frames/s |")
-        );
+        for (name, count, expected) in [
+            (
+                "fopp/16_frames",
+                16,
+                "| fopp/16_frames | 800 ns | 790 ns | 1.23 µs | 20.0 M frames/s |",
+            ),
+            (
+                "data_batch/gif",
+                8,
+                "| data_batch/gif | 800 ns | 790 ns | 1.23 µs | 10.0 M clips/s |",
+            ),
+        ] {
+            let benchmark = serde_json::json!({
+                "full_id": name,
+                "throughput": {"Elements": count},
+            });
+            let row = row(&benchmark, &serde_json::from_str(estimates)?, UNIX_EPOCH)?;
+            assert_eq!(section(&[row]).lines().last(), Some(expected));
+        }
         Ok(())
     }
 }

@@ -6,10 +6,11 @@ use burn::tensor::{Bool, Device, Tensor, TensorData};
 #[cfg(feature = "flex")]
 use crate::fused::attention::Hidden;
 
-/// Which keys are hidden from which queries, in every sample and head. Cheap to clone.
+/// Which keys are hidden from which queries, in every sample and head, with autodiff or without.
+/// Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Mask {
-    /// `[1, 1, queries, keys]`, `true` where hidden.
+    /// `[1, 1, queries, keys]`, `true` where hidden; without autodiff.
     hidden: Tensor<4, Bool>,
     /// The same on the host.
     #[cfg(feature = "flex")]
@@ -39,11 +40,14 @@ impl Mask {
         Self {
             #[cfg(feature = "flex")]
             rows: Arc::new(Hidden::new(hidden.clone(), columns)),
-            hidden: Tensor::from_data(TensorData::new(hidden, [1, 1, rows, columns]), device),
+            hidden: Tensor::from_data(
+                TensorData::new(hidden, [1, 1, rows, columns]),
+                &device.clone().without_autodiff(),
+            ),
         }
     }
 
-    /// `true` where a key is hidden, `[1, 1, queries, keys]`.
+    /// `true` where a key is hidden, `[1, 1, queries, keys]`; without autodiff.
     pub fn hidden(&self) -> Tensor<4, Bool> {
         self.hidden.clone()
     }

@@ -10,7 +10,13 @@ use crate::position::Rotation;
 pub fn attend(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: Option<&Mask>) -> Tensor<4> {
     let [batch, heads, queries, _] = q.dims();
     let keys = k.dims()[2];
-    let mask = mask.map(|mask| mask.hidden().expand([batch, heads, queries, keys]));
+    let mask = mask.map(|mask| {
+        let hidden = mask.hidden().expand([batch, heads, queries, keys]);
+        match q.is_autodiff() {
+            true => hidden.autodiff(),
+            false => hidden,
+        }
+    });
     attention(q, k, v, mask, None, AttentionModuleOptions::default())
 }
 

@@ -1,7 +1,8 @@
 use anyhow::Result;
 use ar_data::{LatentBatch, LatentItem};
-use ar_diffusion::{Denoiser, Diffusion};
+use ar_diffusion::Diffusion;
 use ar_model::{LatentStatistics, Transformer};
+use ar_ops::blocks::Blocks;
 use ar_ops::noise::{FrameNoise, NoiseStream};
 use burn::module::Module;
 use burn::tensor::{Device, FloatDType, Gradients, Int, Tensor, TensorData};
@@ -10,10 +11,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::config::DiffusionRun;
 use crate::learner::Part;
-use crate::trainer::Trainer;
-
-/// The number under which held-out data is measured; training steps stay far below.
-const HELD_OUT: u64 = u64::MAX;
+use crate::trainer::{HELD_OUT_STEP, Trainer};
 
 /// The diffusion loss of a configuration (method section 2).
 pub struct Objective<'a> {
@@ -157,15 +155,25 @@ impl<'a> Objective<'a> {
         draws: Draws,
         device: &Device,
     ) -> Result<Tensor<1>> {
-        let task = self.task(transformer, items, draws, device)?;
-        let prediction = transformer.predict(task.noisy, task.timesteps, task.context);
-        Ok(self.distance(prediction, task.target))
+        let mut blocks = Blocks::new(false);
+        self.loss_through(&mut blocks, transformer, items, draws, device)
     }
 
-    /// In 32-bit floats, whatever the network has computed in.
-    fn distance(&self, prediction: Tensor<4>, target: Tensor<4>) -> Tensor<1> {
+    /// [`Objective::loss`] for a backward pass by [`Blocks::backward`].
+    fn loss_through(
+        &self,
+        blocks: &mut Blocks,
+        transformer: &Transformer,
+        items: &[LatentItem],
+        draws: Draws,
+        device: &Device,
+    ) -> Result<Tensor<1>> {
+        let task = self.task(transformer, items, draws, device)?;
+        let dit = transformer.dit();
+        let prediction = dit.forward_through(blocks, task.noisy, task.timesteps, task.context);
+        // In 32-bit floats, whatever the network has computed in.
         let prediction = prediction.cast(FloatDType::F32);
-        self.config.loss.loss(prediction, target)
+        Ok(self.config.loss.loss(prediction, task.target))
     }
 
     /// Adds the gradient of the mean [`Objective::loss`] over the clips `items` to the next step of
@@ -183,20 +191,10 @@ impl<'a> Objective<'a> {
             let (share, device) = (part.share, part.device);
             let draws = draws.part(part.clips.start, part.clips.len());
             let items = &items[part.clips];
-            if !self.config.recompute_blocks {
-                let loss = self.loss(part.network, items, draws, device)? * share;
-                collect(loss.clone().backward());
-                return anyhow::Ok(loss);
-            }
-            let task = self.task(part.network, items, draws, device)?;
-            let loss = |prediction| self.distance(prediction, task.target) * share;
-            Ok(part.network.backward_by_block(
-                task.noisy,
-                task.timesteps,
-                task.context,
-                loss,
-                collect,
-            ))
+            let mut blocks = Blocks::new(self.config.recompute_blocks);
+            let loss = self.loss_through(&mut blocks, part.network, items, draws, device)? * share;
+            blocks.backward(&loss, collect);
+            anyhow::Ok(loss)
         };
         let batch_size = self.config.run.batch_size;
         let learner = &mut trainer.learner;
@@ -249,7 +247,7 @@ impl<'a> Objective<'a> {
     /// If a label is out of range.
     pub fn held_out_loss(&self, transformer: &Transformer, items: &[LatentItem]) -> Result<f64> {
         let device = &transformer.devices()[0];
-        let draws = self.draws_of(HELD_OUT, [items.len(), items[0].shape[0]], 0.0);
+        let draws = self.draws_of(HELD_OUT_STEP, [items.len(), items[0].shape[0]], 0.0);
         let (mut sum, mut done) = (0.0, 0);
         for batch in items.chunks(self.config.run.batch_size) {
             let draws = draws.part(done, batch.len());
@@ -327,6 +325,32 @@ mod tests {
             let error = (dropped as f64 - clips * probability).abs();
             assert!(error <= tolerance, "{dropped} of {clips} at {probability}");
         }
+    }
+
+    #[test]
+    fn training_is_steady_with_classes_that_are_dropped() {
+        let device = Device::flex().autodiff();
+        let mut config = config();
+        config.transformer.depth = 4;
+        config.optimizer.learning_rate = 1e-3;
+        device.seed(6);
+        let network = network(&config, &device);
+        let [without, with] = [0.0, 0.5].map(|context_dropout| {
+            config.context_dropout = context_dropout;
+            let objective = Objective::new(&config, None).expect("an objective");
+            let mut trainer = Trainer::new(network.clone(), &config.optimizer, 60);
+            let step = |step| {
+                let draws = objective.draws(step, [8, 3]);
+                let loss = objective.accumulate(&mut trainer, &items(8), &draws);
+                (loss.expect("a loss"), trainer.update().gradient_norm)
+            };
+            let (losses, norms): (Vec<f64>, Vec<f64>) = (0..60).map(step).unzip();
+            assert_eq!(trainer.position.skipped, 0);
+            let half = losses[30..].iter().sum::<f64>() / 30.0;
+            assert!(half < 0.9 * losses[0], "{losses:?}");
+            norms.into_iter().fold(0.0, f64::max)
+        });
+        assert!(with < 2.0 * without, "{with} {without}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use ar_vae::Vae;
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Tensor, activation::relu};
+use burn::tensor::{FloatDType, Tensor, activation::relu};
 use serde::{Deserialize, Serialize};
 
 use super::discriminator::PatchGan;
@@ -205,6 +205,7 @@ fn last_layer_norm(vae: &Vae, features: Tensor<4>, gradient: Tensor<5>) -> f64 {
     let gradients = (output * gradient).sum().backward();
     let weights = vae.last_layer().weight.val();
     let gradient = weights.grad(&gradients).expect("the last layer trains");
+    let gradient = gradient.cast(FloatDType::F32);
     f64::from(gradient.square().sum().into_scalar::<f32>()).sqrt()
 }
 
@@ -212,6 +213,7 @@ fn last_layer_norm(vae: &Vae, features: Tensor<4>, gradient: Tensor<5>) -> f64 {
 mod tests {
     use super::*;
     use crate::vae::testing::{pixels, small_conv, small_transformer};
+    use ar_ops::blocks::Blocks;
     use ar_vae::VaeConfig;
     use burn::optim::GradientsParams;
     use burn::tensor::Device;
@@ -249,7 +251,7 @@ mod tests {
         let reconstruction = |output: Tensor<5>| (output - target.clone()).abs().mean();
         let run = || {
             let latents = vae.encode(target.clone()).mean();
-            let features = vae.decode_features(latents);
+            let features = vae.decode_features(&mut Blocks::new(false), latents);
             (features.clone(), vae.paint(features, [2, 1]))
         };
         let adversarial =
@@ -343,7 +345,8 @@ mod tests {
         let real = pixels([4, 1], 16, &device);
         let fake = pixels([4, 1], 16, &device) * 0.5;
         let vae = small_conv().init(&device).expect("a network");
-        let features = vae.decode_features(vae.encode(real.clone()).mean());
+        let latents = vae.encode(real.clone()).mean();
+        let features = vae.decode_features(&mut Blocks::new(false), latents);
         let output = vae.paint(features.clone(), [4, 1]);
         adversary.balance(&vae, features, output, |output| output.mean());
         let mut losses = Vec::new();

@@ -1,5 +1,6 @@
 //! The reconstruction loss of the VAE.
 
+use ar_ops::blocks::Blocks;
 use ar_ops::noise::{FrameNoise, NoiseStream};
 use ar_vae::{Posterior, Vae};
 use burn::tensor::{Tensor, TensorData};
@@ -57,16 +58,24 @@ pub struct Reconstruction {
 }
 
 impl Reconstruction {
+    /// For a backward pass by [`Blocks::backward`].
+    ///
     /// # Shapes
     /// - `pixels`: `[batch, frames, 3, height, width]`
-    pub fn new(vae: &Vae, pixels: Tensor<5>, config: &VaeLossConfig, draw: Draw) -> Self {
+    pub fn new(
+        blocks: &mut Blocks,
+        vae: &Vae,
+        pixels: Tensor<5>,
+        config: &VaeLossConfig,
+        draw: Draw,
+    ) -> Self {
         let [batch, frames, ..] = pixels.dims();
-        let posterior = vae.encode(pixels);
+        let posterior = vae.encode_through(blocks, pixels);
         let latents = match config.sample_posterior {
             true => draw.sample(&posterior),
             false => posterior.mean(),
         };
-        let features = vae.decode_features(latents);
+        let features = vae.decode_features(blocks, latents);
         Self {
             posterior,
             features: features.clone(),
@@ -123,7 +132,23 @@ pub fn loss(
     draw: Draw,
     perceptual: Option<&Perceptual>,
 ) -> Tensor<1> {
-    let reconstruction = Reconstruction::new(vae, pixels.clone(), config, draw);
+    let mut blocks = Blocks::new(false);
+    loss_through(&mut blocks, vae, pixels, config, draw, perceptual)
+}
+
+/// [`loss`] for a backward pass by [`Blocks::backward`].
+///
+/// # Shapes
+/// Those of [`loss`].
+pub fn loss_through(
+    blocks: &mut Blocks,
+    vae: &Vae,
+    pixels: Tensor<5>,
+    config: &VaeLossConfig,
+    draw: Draw,
+    perceptual: Option<&Perceptual>,
+) -> Tensor<1> {
+    let reconstruction = Reconstruction::new(blocks, vae, pixels.clone(), config, draw);
     let divergence = reconstruction.divergence(config);
     let loss = pixel_loss(reconstruction.output, pixels, config, perceptual);
     match divergence {

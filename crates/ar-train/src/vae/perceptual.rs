@@ -46,6 +46,14 @@ impl Perceptual {
         }
     }
 
+    /// The same without autodiff.
+    pub fn valid(&self) -> Self {
+        Self {
+            network: self.network.valid(),
+            weight: self.weight,
+        }
+    }
+
     /// The weighted distance, averaged over the frames.
     ///
     /// # Shapes
@@ -156,6 +164,15 @@ mod tests {
             "{with} {expected}"
         );
         assert_eq!(scalar(perceptual.loss(a.clone(), a.clone())), 0.0);
+        let [whole, valid] = [
+            scalar(perceptual.loss(a.clone(), b.clone())),
+            scalar(
+                perceptual
+                    .valid()
+                    .loss(a.clone().inner(), b.clone().inner()),
+            ),
+        ];
+        assert!((whole - valid).abs() < 1e-5 * whole, "{whole} {valid}");
 
         // LPIPS alone moves the VAE, and nothing moves LPIPS.
         let config = VaeLossConfig { l1: 0.0, ..config };

@@ -1,6 +1,8 @@
 //! Networks and frames that tests of the VAE stages share.
 
+use ar_data::VideoItem;
 use ar_vae::{ArVaeConfig, ConvVaeConfig, PixelDecoderConfig, VaeConfig};
+use ar_video::{Clip, Frame};
 use burn::tensor::{Device, Distribution, Tensor};
 
 /// A convolutional tokenizer of 16 x 16 frames.
@@ -40,4 +42,19 @@ pub fn small_transformer(temporal: bool) -> VaeConfig {
 pub fn pixels([batch, frames]: [usize; 2], size: usize, device: &Device) -> Tensor<5> {
     let shape = [batch, frames, 3, size, size];
     Tensor::random(shape, Distribution::Uniform(0.0, 1.0), device)
+}
+
+/// Clips of a frame of 16 x 16 pixels, each of them another.
+pub fn items(count: usize) -> Vec<VideoItem> {
+    let item = |clip: usize| {
+        let value = |i: usize| ((i * (clip + 3)) % 251) as u8;
+        let rgb = (0..16 * 16 * 3).map(value).collect();
+        let frame = Frame::new(16, 16, rgb);
+        VideoItem {
+            clip: Clip::new(vec![frame]),
+            label: None,
+            source: clip as u64,
+        }
+    };
+    (0..count).map(item).collect()
 }

@@ -18,6 +18,7 @@ const SMALL_VAE: &str = "--set vae.image_size=32 --set vae.patch_size=8 --set va
     --set run.batch_size=2 --set run.log_every=1 --set optimizer.schedule=constant \
     --set run.out=vae";
 const SMALL_LATENTS: &str = "--set vae=vae/model --set data.clips=6 --set data.shapes.size=32 \
+    --set data.shapes.labels=kind \
     --set data.shapes.frames=3 --set out=latents --set clips_per_shard=4";
 const SMALL_DIFFUSION: &str = "--set vae=vae/model --set data.latents=latents \
     --set data.held_out=2 --set transformer.num_frames=3 --set transformer.tokens_per_frame=4 --set transformer.in_channels=4 \

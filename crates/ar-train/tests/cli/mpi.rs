@@ -48,7 +48,7 @@ fn two_processes_train_like_one_with_twice_the_batch() {
     }
     let folder = latents();
     let stage = format!(
-        "diffusion {} {SMALL_DIFFUSION} --set context_dropout=0.3 --set short_clips=0.3 \
+        "diffusion {} {SMALL_DIFFUSION} --set conditioning.classes=3 --set context_dropout=0.3 --set short_clips=0.3 \
          --set run.accumulate=2 --set run.eval_every=3 --set run.checkpoint_every=2",
         config("diffusion")
     );

@@ -46,7 +46,10 @@ fn devices_share_the_clips_of_a_step() {
     let diffusion = format!("diffusion {} {SMALL_DIFFUSION}", config("diffusion"));
     let vae = format!("vae {} {SMALL_VAE}", config("vae"));
     for (stage, settings) in [
-        (&diffusion, "--set context_dropout=0.3"),
+        (
+            &diffusion,
+            "--set conditioning.classes=3 --set context_dropout=0.3",
+        ),
         (
             &diffusion,
             "--set recompute_blocks=true --set precision=bf16",
@@ -54,6 +57,10 @@ fn devices_share_the_clips_of_a_step() {
         (
             &vae,
             "--set loss.sample_posterior=true --set loss.foreground=0",
+        ),
+        (
+            &vae,
+            "--set loss.foreground=0 --set recompute_blocks=true --set precision=bf16",
         ),
     ] {
         for (run, device) in [("one", "cpu"), ("three", "cpu,cpu,cpu")] {

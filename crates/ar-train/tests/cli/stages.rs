@@ -36,8 +36,13 @@ fn the_stages_make_a_model_and_resume_exactly() {
     let pixels = model.decode(latents).expect("a VAE");
     assert_eq!(pixels.dims(), [1, 3, 3, 32, 32]);
 
-    let curves = String::from_utf8(folder.read("parts/curves.svg")).expect("text");
-    assert!(curves.contains("held_out_loss"));
+    for run in ["vae", "parts"] {
+        let text = |name| String::from_utf8(folder.read(&format!("{run}/{name}"))).expect("text");
+        assert!(text("curves.svg").contains("held_out_loss"), "{run}");
+        let last = text("metrics.jsonl");
+        let last = last.lines().last().expect("a line");
+        assert!(last.contains("\"held_out_loss\""), "{run}: {last}");
+    }
 
     folder.ok("export --model whole/model --out half --half");
     let size = |name: &str| {
@@ -147,6 +152,12 @@ fn errors_name_the_line() {
         ),
         (
             "diffusion",
+            "context_dropout = 0.1\n[conditioning]\nclasses = 0\n",
+            "a.toml, line 1 (context_dropout), a.toml, line 3 (conditioning.classes): \
+             context_dropout = 0.1 and conditioning.classes = 0: an unconditional model",
+        ),
+        (
+            "diffusion",
             "[loss]\nlast_frame_weight = -1.0\n",
             "a.toml, line 2 (loss.last_frame_weight): loss.last_frame_weight = -1;",
         ),
@@ -221,12 +232,8 @@ fn bad_input_is_an_error() {
         ),
         (format!("{vae} --set vae.patch_size=5"), "a multiple of 10"),
         (
-            format!("{vae} --set precision=bf16"),
-            "unknown field `precision`",
-        ),
-        (
-            format!("{vae} --set recompute_blocks=true"),
-            "unknown field `recompute_blocks`",
+            format!("{vae} --set precision=bf8"),
+            "unknown variant `bf8`",
         ),
         (format!("{vae} --set vae.image_size=64"), "32x32"),
         (

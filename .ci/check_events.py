@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+"""Checks that TensorBoard's own reader finds in a run's event files what its metrics.jsonl says.
+
+    check_events.py RUN
+
+Needs the package `tensorboard`. Exit code 1, and what differs, if they do not agree.
+"""
+
+import json
+import math
+import pathlib
+import sys
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+# Events hold 32-bit floats.
+TOLERANCE = 1e-6
+
+
+def logged(run):
+    """(step, value) of every quantity of metrics.jsonl, by name, in order."""
+    series = {}
+    for line in (run / "metrics.jsonl").read_text().splitlines():
+        scalars = json.loads(line)
+        step = scalars.pop("step")
+        for name, value in scalars.items():
+            if value is not None:
+                series.setdefault(name, []).append((step, value))
+    return series
+
+
+def read(run):
+    """The same, as TensorBoard reads the event files."""
+    events = EventAccumulator(str(run), size_guidance={"scalars": 0})
+    events.Reload()
+    tags = events.Tags()["scalars"]
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
+
+
+def agree(ours, theirs):
+    return len(ours) == len(theirs) and all(
+        step == other_step and math.isclose(value, other, rel_tol=TOLERANCE)
+        for (step, value), (other_step, other) in zip(ours, theirs)
+    )
+
+
+def main():
+    run = pathlib.Path(sys.argv[1])
+    ours, theirs = logged(run), read(run)
+    if not ours:
+        sys.exit(f"{run}: metrics.jsonl has no line")
+    wrong = [name for name in sorted(ours.keys() | theirs.keys())
+             if not agree(ours.get(name, []), theirs.get(name, []))]
+    for name in wrong:
+        print(f"{name}: {ours.get(name)} in metrics.jsonl, {theirs.get(name)} in TensorBoard")
+    if wrong:
+        sys.exit(1)
+    for name, series in ours.items():
+        print(f"{name}: {len(series)} values, the last {series[-1][1]} at step {series[-1][0]}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,332 @@
+//! Forward and backward passes block by block: what blocks compute is kept for the backward pass,
+//! or computed again when their gradients are due (Chen et al., "Training Deep Nets with Sublinear
+//! Memory Cost").
+//!
+//! A network runs its blocks through [`Blocks`], which decides; [`Blocks::backward`] ends the pass.
+//! Gradients are the same either way, up to rounding.
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Gradients, Tensor};
+
+/// One forward pass through the blocks of a network, and its backward pass.
+pub struct Blocks {
+    /// Those that are computed again, in order; None if all are kept.
+    again: Option<Vec<Box<dyn Again>>>,
+}
+
+impl Blocks {
+    /// A pass that keeps what blocks compute, or their inputs alone if `recompute`.
+    pub fn new(recompute: bool) -> Self {
+        Self {
+            again: recompute.then(Vec::new),
+        }
+    }
+
+    /// What `forward` makes of a block and its input.
+    ///
+    /// What lies between two blocks is kept. A tensor that is computed there must be read once, by
+    /// a block, by the loss or by what leads to one of them; if it is read more often,
+    /// [`Blocks::hold`] it.
+    pub fn run<M, X, Y>(&mut self, block: &M, input: X, forward: impl Fn(&M, X) -> Y + 'static) -> Y
+    where
+        M: Module + 'static,
+        X: Values + 'static,
+        Y: Values + 'static,
+    {
+        let Some(again) = &mut self.again else {
+            return forward(block, input);
+        };
+        // Without autodiff: a graph that is built is kept.
+        let output = forward(&block.valid(), input.clone().inner());
+        if !input.is_tracked() && !trains(block) {
+            return output.constant();
+        }
+        let output = output.leaf();
+        let block = block.clone();
+        again.push(Box::new(Recomputed {
+            compute: move || forward(&block, input),
+            output: output.clone(),
+            gradient: Y::Gradient::default(),
+        }));
+        output
+    }
+
+    /// `value`, which may be read more than once from here on.
+    pub fn hold<X: Values + 'static>(&mut self, value: X) -> X {
+        let Some(again) = self.again.as_mut().filter(|_| value.is_tracked()) else {
+            return value;
+        };
+        let held = value.clone().inner().leaf();
+        again.push(Box::new(Recomputed {
+            compute: move || value,
+            output: held.clone(),
+            gradient: X::Gradient::default(),
+        }));
+        held
+    }
+
+    /// Hands the gradients of `loss` to `collect`, in one part or in several that add up.
+    ///
+    /// # Shapes
+    /// - `loss`: `[1]`
+    ///
+    /// # Panics
+    /// If nothing that `loss` was computed from trains.
+    pub fn backward(self, loss: &Tensor<1>, mut collect: impl FnMut(Gradients)) {
+        let mut rest = self.again.unwrap_or_default();
+        let mut part = Some(loss.backward());
+        loop {
+            if let Some(mut gradients) = part.take() {
+                for block in &mut rest {
+                    block.take(&mut gradients);
+                }
+                collect(gradients);
+            }
+            let Some(last) = rest.pop() else { return };
+            part = last.backward();
+        }
+    }
+}
+
+/// Tensors that a block reads or makes.
+pub trait Values: Clone {
+    /// The gradients over them, of those that have one.
+    type Gradient: Default;
+
+    /// Without autodiff.
+    fn inner(self) -> Self;
+
+    /// Values without autodiff as constants of a graph.
+    fn constant(self) -> Self;
+
+    /// Values without autodiff as what gradients are wanted of, computed from nothing.
+    fn leaf(self) -> Self;
+
+    /// Whether anything that trains is behind them.
+    fn is_tracked(&self) -> bool;
+
+    /// Adds the gradients over them in `from` to `sum`, and removes them there.
+    fn take(&self, from: &mut Gradients, sum: &mut Self::Gradient);
+
+    /// A scalar whose gradient over them is `gradient`; None if that is none.
+    ///
+    /// # Shapes
+    /// - output: `[1]`
+    fn product(self, gradient: Self::Gradient) -> Option<Tensor<1>>;
+}
+
+impl<const D: usize> Values for Tensor<D> {
+    type Gradient = Option<Tensor<D>>;
+
+    fn inner(self) -> Self {
+        Tensor::inner(self)
+    }
+
+    fn constant(self) -> Self {
+        Tensor::from_inner(self)
+    }
+
+    fn leaf(self) -> Self {
+        self.constant().require_grad()
+    }
+
+    fn is_tracked(&self) -> bool {
+        Tensor::is_tracked(self)
+    }
+
+    fn take(&self, from: &mut Gradients, sum: &mut Self::Gradient) {
+        let parts = [sum.take(), self.grad_remove(from)];
+        *sum = parts.into_iter().flatten().reduce(|sum, part| sum + part);
+    }
+
+    fn product(self, gradient: Self::Gradient) -> Option<Tensor<1>> {
+        let gradient = gradient.filter(|_| Tensor::is_tracked(&self))?;
+        Some((self * gradient.constant()).sum())
+    }
+}
+
+impl<A: Values, B: Values> Values for (A, B) {
+    type Gradient = (A::Gradient, B::Gradient);
+
+    fn inner(self) -> Self {
+        (self.0.inner(), self.1.inner())
+    }
+
+    fn constant(self) -> Self {
+        (self.0.constant(), self.1.constant())
+    }
+
+    fn leaf(self) -> Self {
+        (self.0.leaf(), self.1.leaf())
+    }
+
+    fn is_tracked(&self) -> bool {
+        self.0.is_tracked() || self.1.is_tracked()
+    }
+
+    fn take(&self, from: &mut Gradients, sum: &mut Self::Gradient) {
+        self.0.take(from, &mut sum.0);
+        self.1.take(from, &mut sum.1);
+    }
+
+    fn product(self, gradient: Self::Gradient) -> Option<Tensor<1>> {
+        let parts = [self.0.product(gradient.0), self.1.product(gradient.1)];
+        parts.into_iter().flatten().reduce(|sum, part| sum + part)
+    }
+}
+
+/// A piece of a graph that is built when its gradients are due.
+struct Recomputed<F, Y: Values> {
+    compute: F,
+    output: Y,
+    /// Over the output.
+    gradient: Y::Gradient,
+}
+
+trait Again {
+    /// Takes the gradients over the output.
+    fn take(&mut self, gradients: &mut Gradients);
+
+    /// The gradients over what the output was computed from; None if the loss does not depend on it.
+    fn backward(self: Box<Self>) -> Option<Gradients>;
+}
+
+impl<Y: Values, F: FnOnce() -> Y> Again for Recomputed<F, Y> {
+    fn take(&mut self, gradients: &mut Gradients) {
+        self.output.take(gradients, &mut self.gradient);
+    }
+
+    fn backward(self: Box<Self>) -> Option<Gradients> {
+        let Self {
+            compute,
+            output,
+            gradient,
+        } = *self;
+        // Computing takes memory.
+        drop(output);
+        let scalar = compute().product(gradient)?;
+        Some(scalar.backward())
+    }
+}
+
+/// Whether any parameter of `block` trains.
+fn trains(block: &impl Module) -> bool {
+    struct Any(bool);
+    impl ModuleVisitor for Any {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0 |= param.val().is_require_grad();
+        }
+    }
+    let mut any = Any(false);
+    block.visit(&mut any);
+    any.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::nn::{Linear, LinearConfig};
+    use burn::optim::{GradientsAccumulator, GradientsParams};
+    use burn::tensor::{Device, Distribution};
+
+    const WIDTH: usize = 6;
+
+    #[derive(Module, Debug)]
+    struct Network {
+        before: Linear,
+        blocks: Vec<Linear>,
+        after: Linear,
+    }
+
+    impl Network {
+        fn new(device: &Device) -> Self {
+            let linear = || LinearConfig::new(WIDTH, WIDTH).init(device);
+            Self {
+                before: linear(),
+                blocks: (0..3).map(|_| linear()).collect(),
+                after: linear(),
+            }
+        }
+
+        /// Blocks with two inputs, of which all read the same second one, and with two outputs, of
+        /// which the last block's second one is not read; layers between blocks, and a loss that
+        /// reads more than the last block has made.
+        fn loss(&self, blocks: &mut Blocks, x: Tensor<2>) -> Tensor<1> {
+            let condition = blocks.hold(self.after.forward(x.clone()).tanh());
+            let mut x = self.before.forward(x);
+            let mut side = condition.clone();
+            for block in &self.blocks {
+                let input = ((x, side), condition.clone());
+                (x, side) = blocks.run(block, input, |block, ((x, side), condition)| {
+                    let output = (block.forward(x.clone()) + side * condition).tanh();
+                    (output.clone(), output - x)
+                });
+                x = blocks.hold(self.after.forward(x));
+            }
+            x.clone().square().mean() + (x * condition).mean()
+        }
+    }
+
+    /// The loss, and the gradients over all parameters that have one.
+    fn run(network: &Network, x: &Tensor<2>, recompute: bool) -> (f32, Vec<f32>) {
+        struct Collect<'a>(&'a GradientsParams, Vec<f32>);
+        impl ModuleVisitor for Collect<'_> {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                if let Some(gradient) = self.0.get::<D>(param.id) {
+                    self.1.extend(gradient.into_data().iter::<f32>());
+                }
+            }
+        }
+        let mut blocks = Blocks::new(recompute);
+        let loss = network.loss(&mut blocks, x.clone());
+        let mut sum = GradientsAccumulator::new();
+        let mut parts = 0;
+        blocks.backward(&loss, |gradients| {
+            sum.accumulate(network, GradientsParams::from_grads(gradients, network));
+            parts += 1;
+        });
+        assert_eq!(parts > 1, recompute);
+        let gradients = sum.grads();
+        let mut collect = Collect(&gradients, Vec::new());
+        network.visit(&mut collect);
+        (loss.into_scalar(), collect.1)
+    }
+
+    #[track_caller]
+    fn check(network: &Network, gradients: usize) {
+        let device = Device::flex().autodiff();
+        let x = Tensor::random([4, WIDTH], Distribution::Normal(0.0, 1.0), &device);
+        let (kept_loss, kept) = run(network, &x, false);
+        let (loss, again) = run(network, &x, true);
+        assert!((loss / kept_loss - 1.0).abs() < 1e-6, "{loss} {kept_loss}");
+        assert_eq!([kept.len(), again.len()], [gradients; 2]);
+        let largest = kept.iter().fold(0.0_f32, |largest, g| largest.max(g.abs()));
+        for (kept, again) in kept.iter().zip(&again) {
+            assert!((kept - again).abs() < 1e-6 * largest, "{kept} {again}");
+        }
+    }
+
+    #[test]
+    fn gradients_are_those_of_what_is_kept() {
+        let network = Network::new(&Device::flex().autodiff());
+        check(&network, 5 * (WIDTH * WIDTH + WIDTH));
+    }
+
+    #[test]
+    fn gradients_pass_through_blocks_that_do_not_train() {
+        let mut network = Network::new(&Device::flex().autodiff());
+        network.blocks = network.blocks.into_iter().map(Module::no_grad).collect();
+        check(&network, 2 * (WIDTH * WIDTH + WIDTH));
+    }
+
+    #[test]
+    fn what_nothing_before_trains_is_not_computed_again() {
+        let device = Device::flex().autodiff();
+        let block = LinearConfig::new(WIDTH, WIDTH).init(&device).no_grad();
+        let mut blocks = Blocks::new(true);
+        let input = Tensor::<2>::ones([1, WIDTH], &device);
+        let output = blocks.run(&block, input, Linear::forward);
+        assert!(output.is_autodiff() && !output.is_tracked());
+        assert!(blocks.again.is_some_and(|again| again.is_empty()));
+    }
+}

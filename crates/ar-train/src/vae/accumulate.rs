@@ -1,0 +1,259 @@
+//! The gradients of a step of a VAE stage.
+
+use std::convert::Infallible;
+
+use ar_data::{VideoBatch, VideoItem};
+use ar_ops::blocks::Blocks;
+use ar_vae::Vae;
+use burn::module::Module;
+use burn::tensor::Gradients;
+
+use super::{Adversary, Draw, Perceptual, Reconstruction, loss_through, pixel_loss};
+use crate::config::VaeRun;
+use crate::learner::Part;
+use crate::losses::Losses;
+use crate::trainer::Trainer;
+
+/// Adds the gradient of the loss over the clips `items` to the next step, batch by batch.
+pub fn accumulate(
+    config: &VaeRun,
+    trainer: &mut Trainer<Vae>,
+    perceptual: Option<&Perceptual>,
+    items: &[VideoItem],
+    draw: Draw,
+) -> Losses {
+    let backward = |part: Part<'_, Vae>, collect: &mut dyn FnMut(Gradients)| {
+        let draw = draw.from_clip(part.clips.start);
+        let pixels = VideoBatch::new(&items[part.clips], part.device).pixels;
+        let perceptual = perceptual.map(|perceptual| perceptual.on(part.device));
+        let mut blocks = Blocks::new(config.recompute_blocks);
+        let loss = loss_through(
+            &mut blocks,
+            part.network,
+            pixels,
+            &config.loss,
+            draw,
+            perceptual.as_ref(),
+        );
+        let loss = loss * part.share;
+        blocks.backward(&loss, collect);
+        Ok::<_, Infallible>(loss)
+    };
+    let learner = &mut trainer.learner;
+    let Ok(loss) = learner.accumulate_parts(items.len(), config.run.batch_size, backward);
+    let mut losses = Losses::default();
+    losses.add("loss", loss, 1.0);
+    losses
+}
+
+/// The same against a discriminator, which learns from the same clips.
+pub fn accumulate_against(
+    config: &VaeRun,
+    adversary: &mut Adversary,
+    trainer: &mut Trainer<Vae>,
+    perceptual: Option<&Perceptual>,
+    items: &[VideoItem],
+    draw: Draw,
+) -> Losses {
+    let mut losses = Losses::default();
+    let batch_size = config.run.batch_size;
+    for (part, batch) in items.chunks(batch_size).enumerate() {
+        let share = batch.len() as f64 / items.len() as f64;
+        let pixels = VideoBatch::new(batch, &trainer.model().devices()[0]).pixels;
+        let draw = draw.from_clip(part * batch_size);
+        trainer.learner.accumulate_pieces(|vae, collect| {
+            let mut blocks = Blocks::new(config.recompute_blocks);
+            let reconstruction =
+                Reconstruction::new(&mut blocks, vae, pixels.clone(), &config.loss, draw);
+            let divergence = reconstruction.divergence(&config.loss);
+            let Reconstruction {
+                features, output, ..
+            } = reconstruction;
+            let balance = adversary.balance(vae, features, output.clone(), |output| {
+                pixel_loss(output, pixels.clone(), &config.loss, perceptual)
+            });
+            let mut loss = balance.reconstruction;
+            let mut surrogate = balance.surrogate;
+            if let Some(divergence) = divergence {
+                loss += f64::from(divergence.clone().into_scalar::<f32>());
+                surrogate = surrogate + divergence;
+            }
+            let discriminator = adversary.accumulate(pixels, output, share);
+            for (name, value) in [
+                ("loss", loss),
+                ("adversarial_loss", balance.adversarial),
+                ("adversarial_weight", balance.weight),
+                ("discriminator_loss", discriminator),
+            ] {
+                losses.add(name, value, share);
+            }
+            let surrogate = surrogate * share;
+            blocks.backward(&surrogate, collect);
+            surrogate
+        });
+    }
+    losses
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ar_vae::VaeConfig;
+    use burn::module::{ModuleVisitor, Param, ParamGroup};
+    use burn::optim::{GradientsAccumulator, GradientsParams};
+    use burn::tensor::{DType, Device, Tensor};
+
+    use crate::config::{ComputePrecision, DiscriminatorConfig, VaeLossConfig};
+    use crate::vae::testing::{items, pixels, small_conv, small_transformer};
+    use crate::workers::Workers;
+
+    const DRAW: Draw = Draw {
+        seed: 3,
+        step: 0,
+        first_clip: 0,
+    };
+
+    /// All parts of the loss but LPIPS.
+    fn config(vae: VaeConfig) -> VaeRun {
+        VaeRun {
+            loss: VaeLossConfig {
+                l2: 0.5,
+                kl: 1e-3,
+                sample_posterior: true,
+                foreground: 2.0,
+                ..VaeLossConfig::default()
+            },
+            vae,
+            ..VaeRun::default()
+        }
+    }
+
+    /// The loss, and the gradients over all parameters that have one.
+    fn gradients(vae: &Vae, pixels: &Tensor<5>, recompute: bool) -> (f32, Vec<f32>) {
+        struct Values<'a>(&'a GradientsParams, Vec<f32>);
+        impl ModuleVisitor for Values<'_> {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                if let Some(gradient) = self.0.get::<D>(param.id) {
+                    self.1.extend(gradient.into_data().iter::<f32>());
+                }
+            }
+        }
+        let config = config(vae.config());
+        let mut blocks = Blocks::new(recompute);
+        let loss = loss_through(&mut blocks, vae, pixels.clone(), &config.loss, DRAW, None);
+        let mut sum = GradientsAccumulator::new();
+        blocks.backward(&loss, |gradients| {
+            sum.accumulate(vae, GradientsParams::from_grads(gradients, vae));
+        });
+        let gradients = sum.grads();
+        let mut values = Values(&gradients, Vec::new());
+        vae.visit(&mut values);
+        (loss.into_scalar(), values.1)
+    }
+
+    #[track_caller]
+    fn check_gradients(vae: &Vae, frames: usize) {
+        let pixels = pixels([2, frames], 16, &Device::flex().autodiff());
+        let (kept_loss, kept) = gradients(vae, &pixels, false);
+        let (loss, again) = gradients(vae, &pixels, true);
+        assert!((loss / kept_loss - 1.0).abs() < 1e-6, "{loss} {kept_loss}");
+        assert_eq!(kept.len(), again.len());
+        let square = |values: &mut dyn Iterator<Item = f32>| values.map(|v| v * v).sum::<f32>();
+        let norm = square(&mut kept.iter().copied()).sqrt();
+        let error = square(&mut kept.iter().zip(&again).map(|(a, b)| a - b)).sqrt();
+        assert!(norm > 0.0 && error < 1e-5 * norm, "{error} of {norm}");
+    }
+
+    #[test]
+    fn blocks_that_are_computed_again_have_the_same_gradients() {
+        let device = Device::flex().autodiff();
+        for config in [
+            small_conv(),
+            small_transformer(false),
+            small_transformer(true),
+        ] {
+            let vae = config.init(&device).expect("a network");
+            check_gradients(&vae, 2);
+        }
+        let vae = small_transformer(true).init(&device).expect("a network");
+        let temporal = ParamGroup::from_predicate("temporal");
+        check_gradients(&vae.no_grad().set_require_grad_group(temporal, true), 3);
+    }
+
+    /// The losses of a step with a discriminator or without, and the norm of its gradient.
+    fn step(network: &Vae, config: &VaeRun, against: bool) -> Vec<f64> {
+        let mut trainer =
+            Trainer::new(network.clone(), &config.optimizer, 10).with_precision(config.precision);
+        let items = items(3);
+        let losses = match against {
+            true => {
+                let discriminator = DiscriminatorConfig {
+                    filters: 4,
+                    layers: 1,
+                    ..DiscriminatorConfig::default()
+                };
+                let device = Device::flex().autodiff();
+                device.seed(8);
+                let workers = Workers::alone(device);
+                let mut adversary = Adversary::new(&discriminator, 10, &workers);
+                accumulate_against(config, &mut adversary, &mut trainer, None, &items, DRAW)
+            }
+            false => accumulate(config, &mut trainer, None, &items, DRAW),
+        };
+        let norm = trainer.update().gradient_norm;
+        assert_eq!(network.last_layer().weight.val().dtype(), DType::F32);
+        assert_eq!(trainer.ema.last_layer().weight.val().dtype(), DType::F32);
+        let losses = losses.means().iter().map(|&(_, value)| value);
+        losses.chain([norm]).collect()
+    }
+
+    #[test]
+    fn steps_are_the_same_with_blocks_that_are_computed_again() {
+        let device = Device::flex().autodiff();
+        for vae in [small_conv(), small_transformer(false)] {
+            let mut config = config(vae);
+            config.run.batch_size = 2;
+            let network = config.vae.init(&device).expect("a network");
+            for against in [false, true] {
+                let [kept, again] = [false, true].map(|recompute_blocks| {
+                    let config = VaeRun {
+                        recompute_blocks,
+                        ..config.clone()
+                    };
+                    step(&network, &config, against)
+                });
+                assert_eq!(kept.len(), if against { 5 } else { 2 });
+                for (kept, again) in kept.iter().zip(again) {
+                    assert!((again / kept - 1.0).abs() < 1e-4, "{kept} {again}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sixteen_bits_train_weights_of_thirty_two() {
+        let device = Device::flex().autodiff();
+        device.seed(9);
+        for vae in [small_conv(), small_transformer(true)] {
+            let config = config(vae);
+            let network = config.vae.init(&device).expect("a network");
+            for (recompute_blocks, against) in [(false, false), (true, false), (true, true)] {
+                let [full, half] =
+                    [ComputePrecision::F32, ComputePrecision::Bf16].map(|precision| {
+                        let config = VaeRun {
+                            recompute_blocks,
+                            precision,
+                            ..config.clone()
+                        };
+                        step(&network, &config, against)
+                    });
+                assert!(full != half, "{full:?}");
+                // bf16 has 8 bits of precision; gradients of a fresh network lose some of them.
+                for (place, (full, half)) in full.iter().zip(&half).enumerate() {
+                    let tolerance = if place == 0 { 0.02 } else { 0.15 };
+                    assert!((half / full - 1.0).abs() < tolerance, "{full} and {half}");
+                }
+            }
+        }
+    }
+}
