@@ -34,9 +34,10 @@ impl KeyValueCache {
     }
 }
 
-/// How every block modulates a frame, by timestep: all frames take the same steps, and with few
-/// tokens a frame, the weights of the modulation would be a third of what is read from memory.
-type Modulations = HashMap<usize, Vec<Modulation>>;
+/// How the blocks modulate a frame, one after the other, by timestep: all frames take the same
+/// steps, and with few tokens a frame, the weights of the modulation would be a third of what is
+/// read from memory. `[1, 1, blocks * 6 * width]` each.
+type Modulations = HashMap<usize, Tensor<3>>;
 
 /// What the blocks share in one pass over new frames.
 pub(crate) struct Pass {
@@ -161,11 +162,12 @@ impl<'a> CausalDit<'a> {
         };
         let mut video = dit.positions.add(apply(&dit.x_embedder, x), numbers);
         self.modulate(timesteps, &mut cache.modulations, &device);
-        let modulations: Vec<_> = timesteps.iter().map(|t| &cache.modulations[t]).collect();
+        let modulations = timesteps.iter().map(|t| cache.modulations[t].clone());
+        let modulations = Tensor::cat(modulations.collect(), 1);
+        let chunks = 6 * config.hidden_size;
         for (index, (block, past)) in dit.blocks.iter().zip(&mut cache.blocks).enumerate() {
-            let frames: Vec<_> = modulations.iter().map(|blocks| &blocks[index]).collect();
-            let modulation = Modulation::join(&frames, batch);
-            video = block.forward_video(video, modulation, past, &pass);
+            let chunks = modulations.clone().narrow(2, index * chunks, chunks);
+            video = block.forward_video(video, Modulation::of_chunks(chunks), past, &pass);
         }
         cache.next += finished;
         cache.frames = kept;
@@ -184,13 +186,9 @@ impl<'a> CausalDit<'a> {
         let values = Tensor::from_data(TensorData::new(values, [1, new.len()]), device);
         let conditioning = silu(self.0.t_embedder.forward(values)); // [1, timesteps, width]
         let blocks = self.0.blocks.iter();
-        let mut rows: Vec<_> = blocks
-            .map(|block| block.modulation(conditioning.clone()).frames().into_iter())
-            .collect();
-        for timestep in new {
-            let of_blocks = rows.iter_mut().map(|rows| rows.next().expect("a row each"));
-            modulations.insert(timestep, of_blocks.collect());
-        }
+        let chunks = blocks.map(|block| block.modulation_chunks(conditioning.clone()));
+        let rows = Tensor::cat(chunks.collect(), 2).split(1, 1);
+        modulations.extend(new.into_iter().zip(rows));
     }
 
     /// What the new frames do not see of `[context, kept frames, new frames]`; `None` where they

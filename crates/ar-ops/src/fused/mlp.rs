@@ -7,7 +7,7 @@
 use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
 
-use super::buffer::{contiguous, dims, values};
+use super::buffer::{contiguous, dims, unit_stride, values};
 use super::gate::add_parts;
 use super::gelu;
 use super::gemm::{ColumnsMut, Matrix, multiply};
@@ -23,7 +23,7 @@ const PARTS: usize = 4;
 pub struct GatedMlp {
     /// `[batch, frames, tokens, width]`
     pub residual: FlexTensor,
-    /// `[batch, frames or 1, 1, width]`
+    /// `[batch or 1, frames or 1, 1, width]`
     pub gate: FlexTensor,
     /// `[batch, frames, tokens, width]`
     pub x: FlexTensor,
@@ -34,7 +34,8 @@ pub struct GatedMlp {
 impl GatedMlp {
     /// `[batch, frames, tokens, width]`
     pub fn forward(self) -> FlexTensor {
-        let [residual, gate, x] = [self.residual, self.gate, self.x].map(contiguous);
+        let [residual, x] = [self.residual, self.x].map(contiguous);
+        let gate = unit_stride(self.gate);
         let layers = self.layers.map(|layer| layer.map(contiguous));
         let [[weight_1, bias_1], [weight_2, bias_2]] =
             layers.each_ref().map(|layer| layer.each_ref().map(values));

@@ -8,17 +8,17 @@
 use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
 
-use super::super::buffer::{contiguous, dims, values};
+use super::super::buffer::{contiguous, dims, unit_stride, values};
 use super::super::gate::add_parts;
 use super::super::gemm::{ColumnsMut, Matrix, multiply};
+use super::Setting;
 use super::problem::{Problem, Rows, Scratch, Sizes};
-use super::{Setting, unit_stride};
 
 /// `residual + gate * projection(attention(x))`, without a backward pass.
 pub struct GatedAttention {
     /// `[batch, frames, tokens, width]`
     pub residual: FlexTensor,
-    /// `[batch, frames or 1, 1, width]`
+    /// `[batch or 1, frames or 1, 1, width]`
     pub gate: FlexTensor,
     /// `[batch, frames, tokens, width]`
     pub x: FlexTensor,
@@ -42,7 +42,8 @@ impl GatedAttention {
 
     /// `[batch, frames, tokens, width]`
     pub fn forward(self) -> FlexTensor {
-        let [residual, gate, x] = [self.residual, self.gate, self.x].map(contiguous);
+        let [residual, x] = [self.residual, self.x].map(contiguous);
+        let gate = unit_stride(self.gate);
         let [qkv, projection] = [self.qkv, self.projection].map(|layer| layer.map(contiguous));
         let past = self.past.map(unit_stride);
         let norms = self.norms.map(|norms| norms.map(contiguous));
@@ -66,7 +67,12 @@ impl GatedAttention {
             |(scratch, output), (task, part)| {
                 let (head, sample) = (task / batch, task % batch);
                 let input = &values(&x)[sample * rows * width..][..rows * width];
-                project(&qkv, Matrix::new(input, width), head * dim, &mut scratch.rows);
+                project(
+                    &qkv,
+                    Matrix::new(input, width),
+                    head * dim,
+                    &mut scratch.rows,
+                );
                 problem.forward_head(sample * heads + head, scratch, output);
                 let weight = &values(&projection[0])[head * dim * width..][..dim * width];
                 let part = ColumnsMut::all(part, width);
@@ -87,7 +93,10 @@ fn project(qkv: &[FlexTensor; 2], x: Matrix, channel: usize, rows: &mut Rows) {
     let [weight, bias] = qkv.each_ref().map(values);
     let packed = bias.len();
     let width = packed / 3;
-    for (part, to) in [&mut rows.q, &mut rows.k, &mut rows.v].into_iter().enumerate() {
+    for (part, to) in [&mut rows.q, &mut rows.k, &mut rows.v]
+        .into_iter()
+        .enumerate()
+    {
         let dim = to.len() / x.rows();
         let first = part * width + channel;
         for row in to.chunks_exact_mut(dim) {

@@ -20,7 +20,7 @@ use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 
 use self::heads::{Heads, merge};
 use self::problem::{Problem, Sizes};
-use super::buffer::{contiguous, dims, tensor};
+use super::buffer::{contiguous, dims, tensor, unit_stride};
 use super::record::{parents, record, register};
 use crate::position::Angles;
 
@@ -287,14 +287,5 @@ impl Backward<Flex, 5> for PackedBackward {
         let [q_gamma, q_beta, k_gamma, k_beta] = d_norms;
         let values = [d_qkv, q_gamma, q_beta, k_gamma, k_beta];
         register(gradients, parents, values);
-    }
-}
-
-/// The tensor, or a copy of it where its last axis is strided.
-fn unit_stride(tensor: FlexTensor) -> FlexTensor {
-    let strides = tensor.layout().strides();
-    match strides.last() == Some(&1) && strides.iter().all(|&stride| stride >= 0) {
-        true => tensor,
-        false => tensor.to_contiguous(),
     }
 }

@@ -175,7 +175,11 @@ impl<'a> Problem<'a> {
                     }
                     _ => {
                         let new = keys.start - kept..keys.end - kept;
-                        let Sizes { head_dim, value_dim, .. } = self.sizes;
+                        let Sizes {
+                            head_dim,
+                            value_dim,
+                            ..
+                        } = self.sizes;
                         [(&rows.k, head_dim), (&rows.v, value_dim)]
                             .map(|(rows, dim)| rows_of(rows, dim, new.clone()))
                     }
@@ -263,11 +267,7 @@ impl<'a> Problem<'a> {
 
     /// Gradients of queries, keys and values, in their shapes, and of the norms' gamma and beta,
     /// queries before keys. Nothing may be kept.
-    pub fn backward(
-        &self,
-        inputs: &[Heads; 3],
-        d_output: Heads,
-    ) -> ([Vec<f32>; 3], [Vec<f32>; 4]) {
+    pub fn backward(&self, inputs: &[Heads; 3], d_output: Heads) -> ([Vec<f32>; 3], [Vec<f32>; 4]) {
         assert!(self.past.is_none(), "gradients of kept keys and values");
         let (dim, count) = (self.sizes.head_dim, self.sizes.count);
         let [q, k, v] = inputs.map(|heads| heads.rows * heads.head_dim);
@@ -299,11 +299,10 @@ impl<'a> Problem<'a> {
         [q, k, _]: &[Heads; 3],
         index: usize,
         BackwardScratch {
-            forward:
-                Scratch {
-                    rows,
-                    tile: scratch,
-                },
+            forward: Scratch {
+                rows,
+                tile: scratch,
+            },
             d_output,
             d_plain_q,
             d_weights,
