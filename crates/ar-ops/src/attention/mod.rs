@@ -153,7 +153,8 @@ fn attend_cached(
 /// Kept keys and values, for [`gated_attention`].
 #[derive(Clone, Debug)]
 pub struct KeysValues {
-    /// `[batch, heads, sequence, head_dim]`, as queries meet them: normed and turned.
+    /// `[batch, heads, head_dim, sequence]`, as queries meet them: normed and turned. A product
+    /// with queries reads a channel of all keys at once.
     keys: Tensor<4>,
     /// `[batch, heads, sequence, head_dim]`
     values: Tensor<4>,
@@ -180,7 +181,7 @@ impl KeysValues {
             None => keys,
         };
         Self {
-            keys: plain::turned(keys, rotation),
+            keys: plain::turned(keys, rotation).swap_dims(2, 3),
             values,
             plain,
         }
@@ -188,7 +189,7 @@ impl KeysValues {
 
     /// How many tokens are kept.
     pub fn tokens(&self) -> usize {
-        self.keys.dims()[2]
+        self.values.dims()[2]
     }
 
     fn heads(&self) -> usize {
@@ -203,18 +204,18 @@ impl KeysValues {
     /// The first `first` tokens kept, those after the `dropped` next ones, and new ones.
     pub fn advance(&self, first: usize, dropped: usize, new: Option<Self>) -> Self {
         let rest = self.tokens() - first - dropped;
-        let join = |kept: &Tensor<4>, new: Option<Tensor<4>>| {
-            let mut parts = vec![kept.clone().narrow(2, 0, first)];
+        let join = |kept: &Tensor<4>, new: Option<Tensor<4>>, axis: usize| {
+            let mut parts = vec![kept.clone().narrow(axis, 0, first)];
             if rest > 0 {
-                parts.push(kept.clone().narrow(2, first + dropped, rest));
+                parts.push(kept.clone().narrow(axis, first + dropped, rest));
             }
             parts.extend(new);
-            Tensor::cat(parts, 2)
+            Tensor::cat(parts, axis)
         };
         let (keys, values) = new.map(|new| (new.keys, new.values)).unzip();
         Self {
-            keys: join(&self.keys, keys),
-            values: join(&self.values, values),
+            keys: join(&self.keys, keys, 3),
+            values: join(&self.values, values, 2),
             plain: self.plain,
         }
     }

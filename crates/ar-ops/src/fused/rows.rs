@@ -65,6 +65,25 @@ pub fn sum_pairs(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
     fold(lanes, |a, b| a + b) + rest
 }
 
+/// Replaces every element of a row by `f` of it; returns what these add up to.
+#[inline(always)]
+pub fn replace_and_sum(row: &mut [f32], f: impl Fn(f32) -> f32) -> f32 {
+    let mut lanes = [0.0; LANES];
+    let mut chunks = row.chunks_exact_mut(LANES);
+    for chunk in &mut chunks {
+        for lane in 0..LANES {
+            chunk[lane] = f(chunk[lane]);
+            lanes[lane] += chunk[lane];
+        }
+    }
+    let mut rest = 0.0;
+    for x in chunks.into_remainder() {
+        *x = f(*x);
+        rest += *x;
+    }
+    fold(lanes, |a, b| a + b) + rest
+}
+
 /// All lanes in one: in halves, so that few operations wait for one another.
 #[inline(always)]
 fn fold(mut lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {

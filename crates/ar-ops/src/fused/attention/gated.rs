@@ -26,7 +26,7 @@ pub struct GatedAttention {
     pub qkv: [FlexTensor; 2],
     /// Weight `[width, width]` and bias `[width]` of the output.
     pub projection: [FlexTensor; 2],
-    /// Keys and values, `[batch, heads, kept, head_dim]`.
+    /// Keys, `[batch, heads, head_dim, kept]`, and values, `[batch, heads, kept, head_dim]`.
     pub past: [FlexTensor; 2],
     /// Gamma and beta of queries, then of keys, `[head_dim]`.
     pub norms: Option<[FlexTensor; 4]>,

@@ -187,7 +187,7 @@ impl<C: CheckpointStrategy> AttentionOps for Autodiff<Flex, C> {
 ///
 /// # Shapes
 /// - `qkv`: `[batch, new, 3 * heads * head_dim]`
-/// - `past`: keys and values, `[batch, heads, kept, head_dim]`
+/// - `past`: keys, `[batch, heads, head_dim, kept]`, and values, `[batch, heads, kept, head_dim]`
 /// - `norms`: gamma and beta of queries, then of keys, `[head_dim]`
 /// - output: `[batch, new, heads * head_dim]`
 pub fn forward_packed(

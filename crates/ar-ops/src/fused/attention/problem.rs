@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::super::buffer::values;
 use super::super::exp::exp;
 use super::super::gemm::{ColumnsMut, Matrix, multiply, worth_all_cores};
-use super::super::rows::{max, sum, sum_pairs, vectorized};
+use super::super::rows::{max, replace_and_sum, sum_pairs, vectorized};
 use super::heads::{HeadNorm, Heads, turn};
 use super::{Hidden, Setting, Turn};
 
@@ -18,7 +18,7 @@ const TILE: usize = 64;
 /// Attention of all heads of all samples.
 pub struct Problem<'a> {
     pub sizes: Sizes,
-    /// Keys and values before the new ones, normed and turned.
+    /// Before the new ones: keys, normed and turned, a channel a row, and values.
     pub past: Option<[Heads<'a>; 2]>,
     /// Of queries and of keys.
     pub norms: Option<[HeadNorm<'a>; 2]>,
@@ -96,7 +96,7 @@ impl<'a> Problem<'a> {
 
     /// How many keys are kept.
     fn kept(&self) -> usize {
-        self.past.as_ref().map_or(0, |[k, _]| k.rows)
+        self.past.as_ref().map_or(0, |[_, v]| v.rows)
     }
 
     fn keys(&self) -> usize {
@@ -170,9 +170,10 @@ impl<'a> Problem<'a> {
             .filter(|keys| !keys.is_empty())
             .map(move |keys| {
                 let [k, v] = match &self.past {
-                    Some(past) if keys.end <= kept => {
-                        past.each_ref().map(|past| past.matrix(index, keys.clone()))
-                    }
+                    Some([k, v]) if keys.end <= kept => [
+                        k.matrix(index, 0..k.rows, keys.clone()),
+                        v.matrix(index, keys.clone(), 0..v.head_dim),
+                    ],
                     _ => {
                         let new = keys.start - kept..keys.end - kept;
                         let Sizes {
@@ -180,8 +181,10 @@ impl<'a> Problem<'a> {
                             value_dim,
                             ..
                         } = self.sizes;
-                        [(&rows.k, head_dim), (&rows.v, value_dim)]
-                            .map(|(rows, dim)| rows_of(rows, dim, new.clone()))
+                        [
+                            rows_of(&rows.k, head_dim, new.clone()).transposed(),
+                            rows_of(&rows.v, value_dim, new),
+                        ]
                     }
                 };
                 Stretch {
@@ -200,7 +203,7 @@ impl<'a> Problem<'a> {
         for Stretch { keys, plain, k, .. } in self.stretches(index, rows, reach) {
             let q = rows_of(rows.queries(plain), dim, tile.clone());
             let scores = ColumnsMut::some(weights, reach, keys);
-            multiply(q, k.transposed(), scores, false);
+            multiply(q, k, scores, false);
         }
         let sums = &mut out.sums;
         vectorized(
@@ -346,7 +349,7 @@ impl<'a> Problem<'a> {
                     &mut d_q[..]
                 };
                 let d_q = &mut d_q[tile.start * dim..tile.end * dim];
-                multiply(d_scores, k, ColumnsMut::all(d_q, dim), true);
+                multiply(d_scores, k.transposed(), ColumnsMut::all(d_q, dim), true);
             }
         }
         let scale = self.scale();
@@ -378,7 +381,9 @@ struct Stretch<'a> {
     keys: Range<usize>,
     /// Whether they meet queries that have not turned.
     plain: bool,
+    /// `[head_dim, keys]`
     k: Matrix<'a>,
+    /// `[keys, value_dim]`
     v: Matrix<'a>,
 }
 
@@ -485,13 +490,10 @@ fn exponentials(scores: &mut [f32], hidden: Option<&[bool]>) -> f32 {
         }
     }
     let largest = max(scores);
-    for score in scores.iter_mut() {
-        *score = exp(*score - largest);
-    }
-    sum(
+    replace_and_sum(
         scores,
         #[inline(always)]
-        |x| x,
+        |score| exp(score - largest),
     )
 }
 
