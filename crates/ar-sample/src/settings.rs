@@ -82,7 +82,8 @@ impl Settings {
         check_frames(config, frames, prefix.len(), model)?;
         let sampler = model.sampler(config, frames - prefix.len())?;
 
-        let guidance = guidance(asked.guidance, model)?;
+        let guidance = asked.guidance.unwrap_or(model.sampling.guidance);
+        check_guidance(guidance, model)?;
         let class = asked.class.as_deref();
         let class = class.map(|class| model.conditioning.class(class));
         let video = video_target(args, model)?;
@@ -210,13 +211,9 @@ pub fn check_frames(
     Ok(())
 }
 
-/// The guidance that is asked for, or else the model's.
-///
-/// # Errors
-/// If it is no number, or there are no classes to guide to: without them nothing is trained that
-/// could be guided away from.
-pub fn guidance(asked: Option<f64>, model: &ModelConfig) -> anyhow::Result<f64> {
-    let guidance = asked.unwrap_or(model.sampling.guidance);
+/// Fails if guidance is no number, or there are no classes to guide to: without them nothing is trained
+/// that could be guided away from.
+pub fn check_guidance(guidance: f64, model: &ModelConfig) -> anyhow::Result<()> {
     ensure!(
         guidance.is_finite(),
         "guidance is {guidance}, but must be a finite number (1 is none)"
@@ -226,7 +223,7 @@ pub fn guidance(asked: Option<f64>, model: &ModelConfig) -> anyhow::Result<f64> 
         "guidance is {guidance}, and this model has no classes to guide it to: only --guidance 1, \
          which is none, fits"
     );
-    Ok(guidance)
+    Ok(())
 }
 
 /// Fails if two outputs are one file.

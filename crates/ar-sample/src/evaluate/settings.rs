@@ -21,7 +21,7 @@ use super::sources::Source;
 use super::weights::{Network, Weights};
 use crate::cli::EvaluateArgs;
 use crate::model::ModelSource;
-use crate::settings::{check_frames, guidance};
+use crate::settings::{check_frames, check_guidance};
 
 /// Pixels of a side that LPIPS needs at least.
 const LPIPS_SIDE: usize = 16;
@@ -105,7 +105,6 @@ impl Settings {
         data: &Data,
     ) -> anyhow::Result<Self> {
         let steps = args.steps.unwrap_or(model.sampling.steps);
-        let guidance = guidance(args.guidance, model)?;
         let (metrics, weights) = metrics(args, model, data)?;
         let latent = model.vae.as_ref().map_or([0; 2], |vae| vae.latents());
         let features = metrics
@@ -127,7 +126,7 @@ impl Settings {
             classes: classes(args, class, model, data),
             steps,
             eta: args.eta.unwrap_or(model.sampling.eta),
-            guidance,
+            guidance: args.guidance.unwrap_or(model.sampling.guidance),
             seed: args.seed,
         };
         let mut settings = Self {
@@ -160,6 +159,7 @@ impl Settings {
             steps,
             ..
         } = self.protocol;
+        check_guidance(self.protocol.guidance, model)?;
         let mut ar_steps = args.ar_step.clone();
         if ar_steps.is_empty() {
             // The model's step difference is for the model's steps.
