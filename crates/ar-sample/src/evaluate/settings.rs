@@ -82,8 +82,8 @@ pub struct Protocol {
     pub videos_fingerprint: Option<String>,
     /// Frames of a clip.
     pub frames: usize,
-    /// Frames that are given where clips are continued; in reconstructions they are not measured
-    /// against the truth either.
+    /// Frames that are given where clips are continued; of the truth and its reconstruction they are
+    /// not measured either.
     pub prefix_frames: usize,
     pub metrics: Vec<Metric>,
     /// Numbers that tell the weights of published networks from others.
