@@ -9,8 +9,8 @@ use ar_ops::{
 };
 use burn::tensor::{Device, Tensor, TensorData, activation::silu, assert_shape};
 
+use crate::Dit;
 use crate::block::Modulation;
-use crate::{Dit, Positions};
 
 /// Keys and values that frames to come will attend to: those of the context and of finished
 /// frames, block by block. They belong to one batch of videos under one context.
@@ -28,7 +28,8 @@ pub struct KeyValueCache {
 }
 
 impl KeyValueCache {
-    /// How many frames are kept; with [`Positions::FrameRotary`] at most `num_frames - 1`.
+    /// How many frames are kept; with [`Positions::FrameRotary`](crate::Positions::FrameRotary) at
+    /// most `num_frames - 1`.
     pub fn frames(&self) -> usize {
         self.frames
     }
@@ -72,11 +73,11 @@ impl<'a> CausalDit<'a> {
         Self(dit)
     }
 
-    /// Whether frames may follow one another without end: with [`Positions::FrameRotary`], frames
-    /// that no later one sees are dropped from the cache. Otherwise positions count from the first
-    /// frame in the cache, and no more than `num_frames` frames fit.
+    /// Whether frames [may follow one another without end](crate::DitConfig::is_unbounded): frames
+    /// that no later one sees are then dropped from the cache. Otherwise positions count from the
+    /// first frame in the cache, and no more than `num_frames` frames fit.
     pub fn is_unbounded(&self) -> bool {
-        self.0.config().positions == Positions::FrameRotary
+        self.0.config().is_unbounded()
     }
 
     /// A cache without frames.
@@ -214,7 +215,7 @@ impl<'a> CausalDit<'a> {
 mod tests {
     use super::*;
     use crate::testing::{Inputs, frame_rotary, largest_differences, random_network};
-    use crate::{DitConfig, MergeMode};
+    use crate::{DitConfig, MergeMode, Positions};
 
     /// The frames of [`Inputs`] in passes of the given lengths, all of them finished.
     fn in_passes(dit: &Dit, inputs: &Inputs, passes: &[usize]) -> (Tensor<4>, KeyValueCache) {
