@@ -37,3 +37,36 @@ pub fn gated_mlp(gated: Gated, x: Tensor<4>, layers: [&Linear; 2]) -> Tensor<4> 
     }
     gated_residual(gated.residual, gated.gate, mlp(x, layers))
 }
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use burn::module::Param;
+    use burn::tensor::{Device, Distribution};
+
+    #[test]
+    fn the_kernel_of_the_half_agrees_with_plain_operations() {
+        let device = Device::flex();
+        let normal = |len| Tensor::<1>::random([len], Distribution::Normal(0.0, 1.0), &device);
+        let layer = |[inputs, outputs]: [usize; 2]| Linear {
+            weight: Param::from_tensor(normal(inputs * outputs).reshape([inputs, outputs])),
+            bias: Some(Param::from_tensor(normal(outputs))),
+        };
+        // Hidden channels that parts share evenly, unevenly, and not all; one tile, some, many.
+        for hidden in [32, 30, 5, 1] {
+            let (fc1, fc2) = (layer([8, hidden]), layer([hidden, 8]));
+            for tokens in [1, 50, 100] {
+                let shape = [2, 3, tokens, 8];
+                let values = || normal(shape.iter().product()).reshape(shape);
+                let (residual, x) = (values(), values());
+                let gate = normal(3 * 8).reshape([1, 3, 1, 8]);
+                let hidden = gelu_tanh(fc1.forward(x.clone()));
+                let expected = residual.clone() + fc2.forward(hidden) * gate.clone();
+                let output = gated_mlp(Gated { residual, gate }, x, [&fc1, &fc2]);
+                let size: f32 = expected.clone().abs().max().into_scalar();
+                let error: f32 = (output - expected).abs().max().into_scalar();
+                assert!(error < 1e-5 * size, "{error:e} of {size}");
+            }
+        }
+    }
+}

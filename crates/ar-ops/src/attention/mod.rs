@@ -104,10 +104,9 @@ pub fn gated_attention(
     mask: Option<&Mask>,
 ) -> Tensor<4> {
     let shape = x.dims();
-    let [_, frames, tokens, width] = shape;
     #[cfg(feature = "flex")]
     if fused::cover_untracked(&x)
-        && GatedAttention::covers(frames * tokens, width, past.heads())
+        && GatedAttention::covers(shape.iter().product(), past.heads())
         && let [Some(qkv), Some(projection)] = [qkv, projection].map(fused::layer)
     {
         let half = GatedAttention {
@@ -288,6 +287,8 @@ mod tests {
 
     #[cfg(feature = "flex")]
     use crate::{fused::check::agree, position::FrameRotary};
+    #[cfg(feature = "flex")]
+    use burn::module::Param;
     use burn::tensor::{Device, Distribution};
 
     #[test]
@@ -432,6 +433,49 @@ mod tests {
                     let error: f32 = (output - expected.clone()).abs().max().into_scalar();
                     assert!(error < 1e-5, "{error:e}");
                 }
+            }
+        }
+    }
+
+    #[cfg(feature = "flex")]
+    #[test]
+    fn the_kernel_of_the_half_agrees_with_plain_operations() {
+        let device = Device::flex();
+        let normal = |len| Tensor::<1>::random([len], Distribution::Normal(0.0, 1.0), &device);
+        let layer = |outputs: usize| Linear {
+            weight: Param::from_tensor(normal(16 * outputs).reshape([16, outputs])),
+            bias: Some(Param::from_tensor(normal(outputs))),
+        };
+        let (qkv, projection) = (layer(48), layer(16));
+        // Four tokens of context and a frame of six are kept; two frames are new.
+        let mask = Mask::new(&[6; 2], &[4, 6, 6, 6], |q, k| k <= q + 2, &device);
+        for turning in TURNING {
+            let turn = |tokens: Range<usize>| turning.map(|_| rotation(tokens));
+            let plain = turning.unwrap_or(0);
+            let [of_kept, of_new] = [plain..10, 10..22].map(turn);
+            let norm = || HeadNorm {
+                gamma: normal(8),
+                beta: normal(8),
+            };
+            for norms in [None, Some([norm(), norm()])] {
+                let k_norm = norms.clone().map(|[_, k_norm]| k_norm);
+                let kept = normal(2 * 10 * 48).reshape([2, 10, 48]);
+                let past = KeysValues::new(kept, 2, k_norm, of_kept.as_ref(), plain);
+                let gated = Gated {
+                    residual: normal(2 * 12 * 16).reshape([2, 2, 6, 16]),
+                    gate: normal(2 * 16).reshape([1, 2, 1, 16]),
+                };
+                let x = normal(2 * 12 * 16).reshape([2, 2, 6, 16]);
+                let packed = qkv.forward(x.clone().flatten::<3>(1, 2));
+                let (of_new, mask) = (of_new.as_ref(), Some(&mask));
+                let attended = plain::attend_cached(packed, &past, norms.clone(), of_new, mask);
+                let output = projection.forward(attended).reshape([2, 2, 6, 16]);
+                let expected = gated.residual.clone() + output * gated.gate.clone();
+                let layers = [&qkv, &projection];
+                let output = gated_attention(gated, x, layers, &past, norms, of_new, mask);
+                let size: f32 = expected.clone().abs().max().into_scalar();
+                let error: f32 = (output - expected).abs().max().into_scalar();
+                assert!(error < 1e-5 * size, "{error:e} of {size}");
             }
         }
     }

@@ -34,10 +34,10 @@ pub struct GatedAttention {
 }
 
 impl GatedAttention {
-    /// Whether the parts that tasks compute fit into caches: the sum of many, each as large as the
-    /// output, would cost more than their tasks gain.
-    pub fn covers(rows: usize, width: usize, heads: usize) -> bool {
-        rows * width * heads <= 1 << 20
+    /// Whether the parts that tasks compute fit into caches, each of so many values: to add up
+    /// larger ones would cost more than the tasks gain.
+    pub fn covers(len: usize, heads: usize) -> bool {
+        len * heads <= 1 << 20
     }
 
     /// `[batch, frames, tokens, width]`
@@ -67,21 +67,12 @@ impl GatedAttention {
             |(scratch, output), (task, part)| {
                 let (head, sample) = (task / batch, task % batch);
                 let input = &values(&x)[sample * rows * width..][..rows * width];
-                project(
-                    &qkv,
-                    Matrix::new(input, width),
-                    head * dim,
-                    &mut scratch.rows,
-                );
+                let input = Matrix::new(input, width);
+                project(&qkv, input, head * dim, &mut scratch.rows);
                 problem.forward_head(sample * heads + head, scratch, output);
                 let weight = &values(&projection[0])[head * dim * width..][..dim * width];
-                let part = ColumnsMut::all(part, width);
-                multiply(
-                    Matrix::new(output, dim),
-                    Matrix::new(weight, width),
-                    part,
-                    false,
-                );
+                let (output, weight) = (Matrix::new(output, dim), Matrix::new(weight, width));
+                multiply(output, weight, ColumnsMut::all(part, width), false);
             },
         );
         add_parts(&residual, &gate, &parts, values(&projection[1]))
