@@ -1,25 +1,25 @@
 //! A whole sampling run, from noise to the latents of a clip: by full windows and by active
 //! frames, and how soon each has the first frame; `vae` measures their decoding.
 //!
-//! The two take turns, so that a busy machine is busy for both. Beside the results lie the models,
-//! the noise and the latents, which `benches/pytorch` reads.
+//! The two take turns, after a run of each that does not count, so that a busy machine is busy for
+//! both. Beside the results lie the models, the noise and the latents, which `benches/pytorch` reads.
 
 use std::time::{Duration, Instant};
 
-use ar_benches::{Results, noise, seconds, small_diffusion};
+use ar_benches::{Results, perturbed_model, seconds, small_model};
 use ar_diffusion::{HostNoise, NoiseSource, Sampler, SamplerConfig, Sampling};
 use ar_dit::{CausalMask, DitConfig};
 use ar_model::{ModelConfig, Precision, Transformer, VideoModel};
-use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor};
 use serde::Serialize;
 
 const STEPS: usize = 50;
 const AR_STEPS: [usize; 6] = [0, 1, 5, 10, 25, STEPS];
 
-/// Runs of each sampler at each step difference: so many, or fewer if they take longer than this
-/// together.
-const RUNS: usize = 5;
+/// Runs of each sampler at each step difference: the most, or fewer down to the least if they take
+/// longer than this together.
+const MOST_RUNS: usize = 5;
+const LEAST_RUNS: usize = 3;
 const TIME: Duration = Duration::from_secs(20);
 
 /// What was found at one step difference of one network.
@@ -58,9 +58,7 @@ fn bench() {
     let results = Results::new(env!("CARGO_TARGET_TMPDIR"), "sampling");
     let mut rows = Vec::new();
     for (name, config) in networks() {
-        let mut model = VideoModel::init(config, &device).expect("a model");
-        let transformer = model.transformer().expect("a transformer").clone();
-        model.set_transformer(transformer.map(&mut Perturb));
+        let model = perturbed_model(config, &device);
         model
             .save(&results.path(name), Precision::Full)
             .expect("the target folder can be written");
@@ -72,7 +70,6 @@ fn bench() {
 /// The small preset, and the published network with its blocks of a fifth of the width and number,
 /// under the mask that lets nothing flow back in time.
 fn networks() -> [(&'static str, ModelConfig); 2] {
-    let small = small_diffusion();
     let larger = DitConfig {
         hidden_size: 256,
         depth: 6,
@@ -80,30 +77,11 @@ fn networks() -> [(&'static str, ModelConfig); 2] {
         causal_mask: CausalMask::TemporalCausal,
         ..DitConfig::published()
     };
-    let small = ModelConfig {
-        diffusion: small.diffusion,
-        conditioning: small.conditioning,
-        transformer: Some(small.transformer),
-        ..ModelConfig::default()
-    };
     let larger = ModelConfig {
         transformer: Some(larger),
         ..ModelConfig::default()
     };
-    [("small", small), ("larger", larger)]
-}
-
-/// Adds a little noise to all weights: fresh modulation and final layers are zero, and nothing
-/// would depend on the rest.
-struct Perturb;
-
-impl ModuleMapper for Perturb {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        param.map(|weight| {
-            let difference = noise(weight.dims(), &weight.device());
-            weight + difference * 0.02
-        })
-    }
+    [("small", small_model()), ("larger", larger)]
 }
 
 /// Every step difference; the noise and the last latents of both samplers go to files.
@@ -113,24 +91,29 @@ fn measure(name: &'static str, model: &VideoModel, device: &Device, results: &Re
     let frames = dit.num_frames;
     let noise = HostNoise::new(0, [1, dit.tokens_per_frame, dit.in_channels], device);
     let start = (0..frames).map(|frame| noise.start(frame)).collect();
-    let start = Tensor::cat(start, 1);
-    results.write_tensors(
-        &format!("{name}/noise.safetensors"),
-        vec![("noise".into(), start)],
-    );
+    let start = Tensor::cat(start, 1).into_data();
+    results.write_tensors(&format!("{name}/noise.safetensors"), &[("noise", start)]);
 
-    let mut latents = Vec::new();
-    let rows = AR_STEPS.map(|ar_step| {
+    let samplers = AR_STEPS.map(|ar_step| {
         let config = SamplerConfig {
             steps: STEPS,
             ar_step,
             eta: 0.0,
         };
         let sampler = model.diffusion().sampler(config, frames, frames);
-        let sampler = sampler.expect("a sampler");
+        (ar_step, sampler.expect("a sampler"))
+    });
+    for method in [full, active] {
+        run(method, &samplers[0].1, transformer, &noise, device);
+    }
+
+    let mut latents = Vec::new();
+    let rows = samplers.map(|(ar_step, sampler)| {
         let (mut full_window, mut active_frames) = (Vec::new(), Vec::new());
         let begin = Instant::now();
-        while full_window.len() < RUNS && (full_window.is_empty() || begin.elapsed() < TIME) {
+        while full_window.len() < LEAST_RUNS
+            || (full_window.len() < MOST_RUNS && begin.elapsed() < TIME)
+        {
             full_window.push(run(full, &sampler, transformer, &noise, device));
             active_frames.push(run(active, &sampler, transformer, &noise, device));
         }
@@ -139,7 +122,8 @@ fn measure(name: &'static str, model: &VideoModel, device: &Device, results: &Re
             ("active_frames", &active_frames),
         ] {
             let last = &runs[runs.len() - 1];
-            latents.push((format!("{method}/ar_step_{ar_step}"), last.latents.clone()));
+            let values = last.latents.to_data();
+            latents.push((format!("{method}/ar_step_{ar_step}"), values));
         }
         let row = Row {
             network: name,
@@ -154,7 +138,7 @@ fn measure(name: &'static str, model: &VideoModel, device: &Device, results: &Re
         );
         row
     });
-    results.write_tensors(&format!("{name}/latents.safetensors"), latents);
+    results.write_tensors(&format!("{name}/latents.safetensors"), &latents);
     rows.into()
 }
 

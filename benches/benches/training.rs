@@ -1,9 +1,14 @@
 //! One training step of each network of the small preset: forward pass, backward pass, clipping,
 //! AdamW, and the moving average of the weights. Drawing the data is not part of it.
+//!
+//! The transformer that the first steps start from is left with what they train on, their losses and
+//! their gradients' norms, which `benches/pytorch` reads.
 
-use ar_benches::{noise, pixels, small_diffusion, small_vae, wait};
+use ar_benches::{
+    Results, noise, perturbed_model, pixels, small_diffusion, small_model, small_vae, wait,
+};
 use ar_diffusion::Denoiser;
-use ar_model::Transformer;
+use ar_model::{Precision, Transformer, VideoModel};
 use ar_train::trainer::Trainer;
 use ar_train::vae;
 use burn::tensor::{Int, Tensor, TensorData};
@@ -12,17 +17,28 @@ use criterion::{Criterion, Throughput, criterion_group};
 /// Steps of the run that the measured ones are the first of.
 const STEPS: usize = 1_000_000;
 
+/// How many of the transformer's are compared.
+const COMPARED_STEPS: usize = 10;
+
 fn transformer(criterion: &mut Criterion) {
-    let device = ar_benches::device().autodiff();
+    let device = ar_benches::device();
+    let results = Results::new(env!("CARGO_TARGET_TMPDIR"), "training");
+    let folder = results.path("small");
+    perturbed_model(small_model(), &device)
+        .save(&folder, Precision::Full)
+        .expect("the target folder can be written");
+    let device = device.autodiff();
+    let model = VideoModel::load(&folder, &device).expect("what was saved");
+    let network = model.transformer().expect("a transformer").clone();
+
     let run = small_diffusion();
     let (batch, frames) = (run.run.batch_size, run.transformer.num_frames);
     let (tokens, channels) = (
         run.transformer.tokens_per_frame,
         run.transformer.in_channels,
     );
-    let network = Transformer::new(&run.transformer, &run.conditioning, &device);
-    let mut trainer = Trainer::new(network.expect("a transformer"), &run.optimizer, STEPS);
-    let diffusion = run.diffusion.init().expect("a diffusion process");
+    let mut trainer = Trainer::new(network, &run.optimizer, STEPS);
+    let diffusion = model.diffusion();
 
     let x0 = noise([batch, frames, tokens, channels], &device);
     let eps = noise(x0.dims(), &device);
@@ -33,21 +49,34 @@ fn transformer(criterion: &mut Criterion) {
         .collect();
     let t: Vec<i64> = timesteps.iter().map(|&t| t as i64).collect();
     let t = Tensor::<2, Int>::from_data(TensorData::new(t, [batch, frames]), &device);
+    let step = |trainer: &mut Trainer<Transformer>| {
+        let noisy = diffusion.corrupt(x0.clone(), eps.clone(), &timesteps);
+        let target = diffusion.target(x0.clone(), eps.clone(), &timesteps);
+        let context = trainer.model().context().unconditional(batch);
+        let prediction = trainer.model().predict(noisy, t.clone(), context);
+        let loss = trainer.accumulate(run.loss.loss(prediction, target), 1.0);
+        let report = trainer.update();
+        wait(&device);
+        [loss, report.gradient_norm]
+    };
+
+    let compared: Vec<f64> = (0..COMPARED_STEPS)
+        .flat_map(|_| step(&mut trainer))
+        .collect();
+    let tensors = [
+        ("x0", x0.to_data()),
+        ("eps", eps.to_data()),
+        ("timesteps", t.to_data()),
+        // A row of loss and norm of the gradient for each.
+        ("steps", TensorData::new(compared, [COMPARED_STEPS, 2])),
+    ];
+    results.write_tensors("small/steps.safetensors", &tensors);
 
     let mut group = criterion.benchmark_group("training_step");
     group.throughput(Throughput::Elements((batch * frames) as u64));
     let name = format!("transformer_small_batch_{batch}_of_{frames}_frames");
     group.bench_function(name, |bencher| {
-        bencher.iter(|| {
-            let noisy = diffusion.corrupt(x0.clone(), eps.clone(), &timesteps);
-            let target = diffusion.target(x0.clone(), eps.clone(), &timesteps);
-            let context = trainer.model().context().unconditional(batch);
-            let prediction = trainer.model().predict(noisy, t.clone(), context);
-            trainer.accumulate(run.loss.loss(prediction, target), 1.0);
-            let report = trainer.update();
-            wait(&device);
-            report
-        });
+        bencher.iter(|| step(&mut trainer));
     });
 }
 

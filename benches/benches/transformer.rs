@@ -1,35 +1,61 @@
 //! One forward pass of the transformer over a clip.
+//!
+//! The models are left with an input and its output, which `benches/pytorch` reads; but not all
+//! blocks of the published size, 2.7 GB.
 
-use ar_benches::{noise, small_diffusion, wait};
+use ar_benches::{Results, noise, perturbed_model, small_model, wait};
+use ar_diffusion::Denoiser;
 use ar_dit::DitConfig;
-use burn::tensor::Tensor;
+use ar_model::{ModelConfig, Precision, VideoModel};
+use burn::tensor::{Int, Tensor};
 use criterion::{Criterion, Throughput, criterion_group};
 
 fn forward(criterion: &mut Criterion) {
     let device = ar_benches::device();
-    let published_block = DitConfig {
-        depth: 1,
-        ..DitConfig::published()
+    let results = Results::new(env!("CARGO_TARGET_TMPDIR"), "transformer");
+    let published = |depth| ModelConfig {
+        transformer: Some(DitConfig {
+            depth,
+            ..DitConfig::published()
+        }),
+        ..ModelConfig::default()
     };
     let networks = [
-        ("small", small_diffusion().transformer),
-        ("published_one_block", published_block),
-        ("published", DitConfig::published()),
+        ("small", small_model(), true),
+        ("published_one_block", published(1), true),
+        ("published", published(DitConfig::published().depth), false),
     ];
     let mut group = criterion.benchmark_group("transformer_forward");
-    for (name, config) in networks {
-        let frames = config.num_frames;
-        let dit = config.init(&device).expect("a transformer");
-        let x = noise(
-            [1, frames, config.tokens_per_frame, config.in_channels],
-            &device,
-        );
-        let timesteps = Tensor::full([1, frames], 500, &device);
-        let context = noise([1, config.context_tokens, config.context_dim], &device);
+    for (name, config, written) in networks {
+        let model = match written {
+            true => perturbed_model(config, &device),
+            false => VideoModel::init(config, &device).expect("a model"),
+        };
+        let transformer = model.transformer().expect("a transformer");
+        let dit = transformer.dit().config();
+        let frames = dit.num_frames;
+        let x = noise([1, frames, dit.tokens_per_frame, dit.in_channels], &device);
+        let total = model.diffusion().schedule().timesteps();
+        let timesteps = Tensor::<1, Int>::arange(0..frames as i64, &device);
+        let timesteps = (timesteps * total as i64 / frames as i64).unsqueeze::<2>();
+        let context = transformer.context().unconditional(1);
+        let forward = || transformer.predict(x.clone(), timesteps.clone(), context.clone());
+
+        if written {
+            let folder = results.path(name);
+            let saved = model.save(&folder, Precision::Full);
+            saved.expect("the target folder can be written");
+            let tensors = [
+                ("x", x.to_data()),
+                ("timesteps", timesteps.to_data()),
+                ("output", forward().into_data()),
+            ];
+            results.write_tensors(&format!("{name}/forward.safetensors"), &tensors);
+        }
         group.throughput(Throughput::Elements(frames as u64));
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                let output = dit.forward(x.clone(), timesteps.clone(), context.clone());
+                let output = forward();
                 wait(&device);
                 output
             });

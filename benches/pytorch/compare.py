@@ -1,10 +1,11 @@
-"""Runs the networks of the benches in PyTorch: that the latents are the same, and the times.
+"""Runs the networks of the benches in PyTorch: that they compute the same, and the times.
 
-    python3 benches/pytorch/compare.py FOLDER
+    python3 benches/pytorch/compare.py FOLDER BENCH...
 
-FOLDER is what the bench `sampling` left: models, noise and latents. `cargo xtask bench --pytorch`
-runs both. Prints JSON: medians in seconds by the names of the benches. Exit code 1 if the latents
-differ.
+BENCH is `transformer`, `training` or `sampling`; each has left its models, what went in and what
+came out in a folder of its name in FOLDER. `cargo xtask bench --pytorch` runs both. Prints JSON:
+medians in seconds by the names of the benches, and the largest relative differences by what was
+compared. Exit code 1 if one is too large.
 """
 
 import json
@@ -18,16 +19,17 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from diffusion import alphas_cumprod, per_frame, sample
+from diffusion import alphas_cumprod, sample
 from network import Config, Transformer
 
 STEPS = 50
-# Rounding of up to 800 forward passes, each of which reads what the one before has written.
+# Rounding of up to 800 forward passes or ten training steps, each of which reads what the one
+# before has written.
 TOLERANCE = 1e-4
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
-def measure(run, least=1, most=5, budget=20.0):
+def measure(run, least=3, most=5, budget=20.0):
     """The median of the times of `run`, which goes on while there is time; and its result."""
     times = []
     begin = time.perf_counter()
@@ -42,8 +44,12 @@ def log(name, seconds, remark=""):
     print(f"{name}: PyTorch {seconds:.4f} s{remark}", file=sys.stderr)
 
 
+def difference(ours, theirs):
+    return ((ours - theirs).norm() / ours.norm()).item()
+
+
 def load(folder):
-    """The network of a model folder, its context and its configuration."""
+    """The network of a model folder, its context and its parameterization."""
     config = tomllib.loads((folder / "config.toml").read_text())
     weights = load_file(folder / "transformer.safetensors")
     context = weights.pop("context_emb")[None]
@@ -54,96 +60,126 @@ def load(folder):
 
 
 def compare_sampling(folder, seconds):
-    """Samples what the bench has sampled; returns the relative errors."""
-    errors = []
+    """Samples what the bench has sampled."""
+    differences = []
     for model in sorted(path.parent for path in folder.glob("*/config.toml")):
         network, context, parameterization = load(model)
         noise = load_file(model / "noise.safetensors")["noise"]
-        expected = load_file(model / "latents.safetensors")
-        for key in [key for key in expected if key.startswith("full_window/")]:
+        theirs = load_file(model / "latents.safetensors")
+        run = lambda ar_step: sample(network, parameterization, noise, context, STEPS, ar_step)
+        run(0)
+        for key in [key for key in theirs if key.startswith("full_window/")]:
             case = key.removeprefix("full_window/")
             ar_step = int(case.removeprefix("ar_step_"))
             name = f"sampling/{model.name}/{case}"
-            seconds[name], latents = measure(
-                lambda: sample(network, parameterization, noise, context, STEPS, ar_step)
-            )
+            seconds[name], latents = measure(lambda: run(ar_step))
             for method in ["full_window", "active_frames"]:
-                theirs = expected[f"{method}/{case}"]
-                error = ((theirs - latents).norm() / latents.norm()).item()
-                errors.append(error)
-                log(name, seconds[name], f", relative error of {method} {error:.1e}")
-    return errors
+                differences.append(difference(latents, theirs[f"{method}/{case}"]))
+                log(name, seconds[name], f", {method} differs by {differences[-1]:.1e}")
+    return {"latents": differences}
 
 
-def time_forward(name, config, seconds):
-    network = Transformer(config)
+def compare_forward(folder, seconds):
+    """Forward passes over the clips of the bench."""
+    differences = []
+    for model in sorted(path.parent for path in folder.glob("*/config.toml")):
+        network, context, _ = load(model)
+        theirs = load_file(model / "forward.safetensors")
+        output = time_forward(
+            model.name, network, theirs["x"], theirs["timesteps"], context, seconds
+        )
+        differences.append(difference(output, theirs["output"]))
+    # The bench does not write this one, which is large.
+    config = Config()
     x = torch.randn(1, config.num_frames, config.tokens_per_frame, config.in_channels)
     timesteps = torch.full([1, config.num_frames], 500)
     context = torch.randn(1, config.context_tokens, config.context_dim)
-    with torch.inference_mode():
-        network(x, timesteps, context)
-        seconds[name], _ = measure(
-            lambda: network(x, timesteps, context), least=10, most=100, budget=2.0
-        )
+    time_forward("published", Transformer(config), x, timesteps, context, seconds)
+    return {"outputs of the network": differences}
+
+
+@torch.inference_mode()
+def time_forward(name, network, x, timesteps, context, seconds):
+    run = lambda: network(x, timesteps, context)
+    run()
+    name = f"transformer_forward/{name}"
+    seconds[name], output = measure(run, least=10, most=100, budget=2.0)
     log(name, seconds[name])
+    return output
 
 
-def time_training_step(run, seconds):
-    """Forward and backward pass, clipping, AdamW and the average of the weights."""
-    config, settings = Config(**run["transformer"]), run["optimizer"]
-    batch, frames = run["run"]["batch_size"], config.num_frames
-    assert run["diffusion"]["parameterization"] == "v"
-    network = Transformer(config)
-    average = [parameter.detach().clone() for parameter in network.parameters()]
+def compare_training(folder, seconds):
+    """Forward and backward pass, clipping, AdamW and the average of the weights: the steps that the
+    bench has written, then more of them for the time."""
+    run = tomllib.loads((CONFIGS / "shapes/diffusion.toml").read_text())
+    settings = run["optimizer"]
+    network, context, parameterization = load(folder / "small")
+    assert parameterization == "v"
+    context = torch.nn.Parameter(context)
+    parameters = [*network.parameters(), context]
+    average = [parameter.detach().clone() for parameter in parameters]
     optimizer = torch.optim.AdamW(
-        network.parameters(), lr=settings["learning_rate"], weight_decay=1e-4, fused=True
+        parameters, betas=(0.9, settings["beta_2"]), weight_decay=1e-4, fused=True
     )
-    x0 = torch.randn(batch, frames, config.tokens_per_frame, config.in_channels)
-    eps = torch.randn_like(x0)
-    context = torch.randn(batch, config.context_tokens, config.context_dim)
-    alphas = alphas_cumprod()
-    timesteps = torch.arange(frames) * len(alphas) // frames
-    alpha = per_frame(alphas[timesteps])
+    data = load_file(folder / "small/steps.safetensors")
+    x0, eps, timesteps = data["x0"], data["eps"], data["timesteps"]
+    batch, frames = timesteps.shape
+    alpha = alphas_cumprod()[timesteps.long()].float()[:, :, None, None]
+    steps = 0
 
     def step():
+        nonlocal steps
+        steps += 1
         noisy = alpha.sqrt() * x0 + (1 - alpha).sqrt() * eps
         target = alpha.sqrt() * eps - (1 - alpha).sqrt() * x0
-        prediction = network(noisy, timesteps.expand(batch, frames), context)
+        prediction = network(noisy, timesteps, context.expand(batch, -1, -1))
         optimizer.zero_grad()
-        torch.nn.functional.mse_loss(prediction, target).backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        loss = torch.nn.functional.mse_loss(prediction, target)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        warm = min(1, steps / settings["warmup_steps"])
+        optimizer.param_groups[0]["lr"] = settings["learning_rate"] * warm
         optimizer.step()
+        decay = min(settings["ema_decay"], (1 + steps) / (10 + steps))
         with torch.no_grad():
-            torch._foreach_lerp_(average, list(network.parameters()), 1 - settings["ema_decay"])
+            torch._foreach_lerp_(average, parameters, 1 - decay)
+        return loss.item(), norm.item()
 
-    step()
+    ours = torch.tensor([step() for _ in data["steps"]])
+    # Each loss and each norm by itself.
+    differences = (ours / data["steps"] - 1).abs().flatten().tolist()
     name = f"training_step/transformer_small_batch_{batch}_of_{frames}_frames"
     seconds[name], _ = measure(step, least=10, most=100, budget=5.0)
-    log(name, seconds[name])
+    log(name, seconds[name], f", losses and norms differ by {max(differences):.1e}")
+    return {"losses and gradient norms": differences}
 
 
-def main(folder):
+BENCHES = {
+    "transformer": compare_forward,
+    "training": compare_training,
+    "sampling": compare_sampling,
+}
+
+
+def main(folder, benches):
     threads = os.cpu_count()
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    seconds = {}
-    small = tomllib.loads((CONFIGS / "shapes/diffusion.toml").read_text())
-    time_training_step(small, seconds)
-    time_forward("transformer_forward/small", Config(**small["transformer"]), seconds)
-    time_forward("transformer_forward/published_one_block", Config(depth=1), seconds)
-    time_forward("transformer_forward/published", Config(), seconds)
-    errors = compare_sampling(folder, seconds)
+    seconds, differences = {}, {}
+    for bench in benches:
+        differences |= BENCHES[bench](folder / bench, seconds)
     # Not by the largest: no comparison with NaN holds.
-    if not errors or not all(error <= TOLERANCE for error in errors):
-        sys.exit(f"the latents differ by {errors}, and by more than {TOLERANCE:.0e}")
+    for what, values in differences.items():
+        if not values or not all(value <= TOLERANCE for value in values):
+            sys.exit(f"{what} differ by {values}, and by more than {TOLERANCE:.0e}")
     report = {
         "torch": torch.__version__,
         "threads": threads,
-        "relative_error": max(errors),
+        "differences": {what: max(values) for what, values in differences.items()},
         "seconds": seconds,
     }
     print(json.dumps(report))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])

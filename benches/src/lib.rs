@@ -8,9 +8,12 @@
 //!
 //! Criterion measures what takes a moment. `sampling`, `long_stream` and `training_cost`, which
 //! take seconds to minutes a run, measure themselves and leave `results.json` in a folder of their name.
+//! `sampling`, `transformer` and `training` leave networks there too, with what went in and came out:
+//! `benches/pytorch` checks that it computes the same.
 #![warn(missing_docs)]
 
 mod fopp_tables;
+mod models;
 mod results;
 
 use std::time::Duration;
@@ -20,6 +23,7 @@ use burn::tensor::{Device, Distribution, Tensor};
 use criterion::Criterion;
 
 pub use fopp_tables::FoppTables;
+pub use models::{perturbed_model, small_model};
 pub use results::{Results, seconds};
 
 /// The device to measure on.

@@ -2,13 +2,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, TensorData};
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 use serde::Serialize;
 
 use crate::wait;
 
-/// The folder in which a bench that criterion does not run leaves what it found.
+/// The folder in which a bench leaves what criterion does not keep.
 pub struct Results {
     folder: PathBuf,
 }
@@ -36,20 +36,15 @@ impl Results {
         fs::write(self.path("results.json"), json).expect("the target folder can be written");
     }
 
-    /// Writes tensors by name to a safetensors file.
-    pub fn write_tensors(&self, file: &str, tensors: Vec<(String, Tensor<4>)>) {
-        let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
-            .into_iter()
-            .map(|(name, tensor)| {
-                let shape = tensor.dims().to_vec();
-                let values = tensor.into_data();
-                let bytes = values.iter::<f32>().flat_map(f32::to_le_bytes).collect();
-                (name, shape, bytes)
-            })
+    /// Writes tensors by name to a safetensors file, as 32-bit floats.
+    pub fn write_tensors(&self, file: &str, tensors: &[(impl AsRef<str>, TensorData)]) {
+        let bytes: Vec<Vec<u8>> = tensors
+            .iter()
+            .map(|(_, values)| values.iter::<f32>().flat_map(f32::to_le_bytes).collect())
             .collect();
-        let views = tensors.iter().map(|(name, shape, bytes)| {
-            let view = TensorView::new(Dtype::F32, shape.clone(), bytes);
-            (name, view.expect("bytes of the shape"))
+        let views = tensors.iter().zip(&bytes).map(|((name, values), bytes)| {
+            let view = TensorView::new(Dtype::F32, values.shape().to_vec(), bytes);
+            (name.as_ref(), view.expect("bytes of the shape"))
         });
         serialize_to_file(views, None, &self.path(file)).expect("the target folder can be written");
     }

@@ -33,16 +33,18 @@ pub struct Options {
     #[arg(long, value_name = "FEATURES")]
     features: Option<String>,
     /// Runs the same networks in PyTorch on the CPU, where it is installed, and checks that they
-    /// sample the same
+    /// compute the same
     #[arg(long)]
     pytorch: bool,
 }
 
 pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
-    let samples = options.names.is_empty() || options.names.iter().any(|name| name == "sampling");
+    let mut compared = pytorch::BENCHES.to_vec();
+    compared.retain(|bench| options.names.is_empty() || options.names.iter().any(|n| n == bench));
     ensure!(
-        samples || !options.pytorch,
-        "--pytorch samples what the bench sampling has sampled: name it too, or name none"
+        !compared.is_empty() || !options.pytorch,
+        "--pytorch compares what {} have computed: name one of them, or name none",
+        pytorch::BENCHES.join(", ")
     );
     let (start, commit) = (SystemTime::now(), workspace.commit()?);
     run_benches(workspace, options)?;
@@ -71,8 +73,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
     if let Some(results) = left(&results.join("training_cost"), start)? {
         sections.push(training::section(&results)?);
     }
-    let folder = results.join("sampling");
-    if let Some(results) = left(&folder, start)? {
+    if let Some(results) = left(&results.join("sampling"), start)? {
         let rows = Sampling::read(&results)?;
         sections.push(Sampling::section(&rows));
         for row in &rows {
@@ -88,7 +89,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
     }
     print!("{}", sections.join("\n"));
     if options.pytorch {
-        let section = pytorch::section(&workspace.root, &folder, &measured)?;
+        let section = pytorch::section(&workspace.root, &results, &compared, &measured)?;
         print!("\n{section}");
     }
     Ok(ExitCode::SUCCESS)

@@ -1,6 +1,7 @@
 use ar_ops::{
-    attention::{HeadNorm, KeysValues, Mask, attend_cached, attend_packed},
+    attention::{HeadNorm, KeysValues, Mask, attend_packed, gated_attention},
     linear::{apply, linear},
+    norm::Gated,
     position::Rotation,
 };
 use burn::module::Module;
@@ -74,28 +75,31 @@ impl Attention {
         (apply(&self.proj, output), keys_values)
     }
 
-    /// Video tokens attending to what is kept and to one another; their own keys and values are
-    /// kept as `pass` says.
+    /// A block's half, in which video tokens attend to what is kept and to one another; see
+    /// [`gated_attention`]. Their own keys and values are kept as `pass` says.
     ///
     /// # Shapes
-    /// - `x` and output: `[batch, new tokens, width]`
+    /// - `x` and output: `[batch, frames, tokens, width]`
     pub(crate) fn forward_video(
         &self,
-        x: Tensor<3>,
+        gated: Gated,
+        x: Tensor<4>,
         past: &mut KeysValues,
         pass: &Pass,
-    ) -> Tensor<3> {
-        let qkv = apply(&self.qkv, x);
+    ) -> Tensor<4> {
         let (rotation, mask) = (pass.rotation.as_ref(), pass.mask.as_ref());
-        let output = attend_cached(qkv.clone(), past, self.head_norms(), rotation, mask);
+        let norms = self.head_norms();
+        let layers = [&self.qkv, &self.proj];
+        let output = gated_attention(gated, x.clone(), layers, past, norms, rotation, mask);
         if let Some(keep) = &pass.keep {
             let new = (!keep.new.is_empty()).then(|| {
-                let qkv = qkv.narrow(1, keep.new.start, keep.new.len());
+                let frames = x.narrow(1, keep.new.start, keep.new.len()).flatten(1, 2);
+                let qkv = apply(&self.qkv, frames);
                 self.keys_values(qkv, keep.rotation.as_ref(), 0)
             });
             *past = past.advance(keep.context, keep.dropped, new);
         }
-        apply(&self.proj, output)
+        output
     }
 
     fn keys_values(&self, qkv: Tensor<3>, rotation: Option<&Rotation>, plain: usize) -> KeysValues {

@@ -1,7 +1,7 @@
 use ar_ops::{
     attention::{KeysValues, Mask},
     linear::{apply, linear},
-    norm::{gated_residual, layer_norm, layer_norm_modulate, modulate},
+    norm::{Gated, gated_residual, layer_norm, layer_norm_modulate, modulate},
     position::Rotation,
 };
 use burn::module::Module;
@@ -53,43 +53,16 @@ struct Half {
 pub(crate) struct Modulation([Half; 2]);
 
 impl Modulation {
-    fn map(&self, f: impl Fn(&Tensor<4>) -> Tensor<4>) -> Self {
-        Self(self.0.each_ref().map(|half| Half {
-            shift: f(&half.shift),
-            scale: f(&half.scale),
-            gate: f(&half.gate),
+    /// # Shapes
+    /// - `chunks`: `[batch, frames, 6 * width]`, in the order of the checkpoint
+    pub fn of_chunks(chunks: Tensor<3>) -> Self {
+        let mut chunks = chunks.unsqueeze_dim::<4>(2).chunk(6, 3).into_iter();
+        let mut next = || chunks.next().expect("six chunks");
+        Self([(); 2].map(|()| Half {
+            shift: next(),
+            scale: next(),
+            gate: next(),
         }))
-    }
-
-    /// The modulation of every frame, taken apart.
-    pub fn frames(self) -> Vec<Self> {
-        let frames = self.0[0].shift.dims()[1];
-        (0..frames)
-            .map(|frame| self.map(|tensor| tensor.clone().narrow(1, frame, 1)))
-            .collect()
-    }
-
-    /// The modulation of frames that follow one another, from those of one sample for all of the
-    /// batch.
-    pub fn join(frames: &[&Self], batch: usize) -> Self {
-        let joined = match frames {
-            [frame] => (*frame).clone(),
-            _ => {
-                let join = |half: usize, part: fn(&Half) -> &Tensor<4>| {
-                    let parts = frames.iter().map(|frame| part(&frame.0[half]).clone());
-                    Tensor::cat(parts.collect(), 1)
-                };
-                Self([0, 1].map(|half| Half {
-                    shift: join(half, |half| &half.shift),
-                    scale: join(half, |half| &half.scale),
-                    gate: join(half, |half| &half.gate),
-                }))
-            }
-        };
-        match batch {
-            1 => joined,
-            _ => joined.map(|tensor| tensor.clone().repeat_dim(0, batch)),
-        }
     }
 }
 
@@ -167,41 +140,44 @@ impl Block {
         pass: &Pass,
     ) -> Tensor<4> {
         let Modulation([msa, mlp]) = modulation;
-        let shape = video.dims();
-        let (residual, input) = self.enter_video(video, &msa);
-        let output = self.attn.forward_video(input.flatten(1, 2), past, pass);
-        let video = gated_residual(residual, msa.gate, output.reshape(shape));
-        let (residual, input) = self.enter_video(video, &mlp);
-        gated_residual(residual, mlp.gate, self.mlp.forward(input))
+        let enter = |video, half: Half| {
+            let (residual, input) = self.enter_video(video, &half);
+            let gate = half.gate;
+            (Gated { residual, gate }, input)
+        };
+        let (gated, input) = enter(video, msa);
+        let video = self.attn.forward_video(gated, input, past, pass);
+        let (gated, input) = enter(video, mlp);
+        self.mlp.forward_gated(gated, input)
     }
 
     /// How frames are modulated, which depends on their timesteps alone.
     ///
     /// # Shapes
     /// - `conditioning`: `[batch, frames, width]`, SiLU of the timestep embeddings
-    pub(crate) fn modulation(&self, conditioning: Tensor<3>) -> Modulation {
+    fn modulation(&self, conditioning: Tensor<3>) -> Modulation {
         let conditioning = match self.merge_mode {
             // One timestep for all frames; the frame axis of length 1 broadcasts.
             MergeMode::Reproduce => conditioning.narrow(1, 0, 1),
             _ => conditioning,
         };
-        // In the order of the checkpoint's chunks.
-        let mut chunks = apply(&self.ada_ln_modulation, conditioning)
-            .unsqueeze_dim::<4>(2)
-            .chunk(6, 3)
-            .into_iter();
-        let mut next = || chunks.next().expect("six chunks");
-        let [msa, mut mlp] = [(); 2].map(|()| Half {
-            shift: next(),
-            scale: next(),
-            gate: next(),
-        });
+        let Modulation([msa, mut mlp]) =
+            Modulation::of_chunks(self.modulation_chunks(conditioning));
         if self.merge_mode == MergeMode::ShareNormShiftFirstT {
             // The reference never reads the MLP's own shift and scale in this mode.
             mlp.shift = msa.shift.clone();
             mlp.scale = msa.scale.clone();
         }
         Modulation([msa, mlp])
+    }
+
+    /// Shifts, scales and gates of both halves, side by side.
+    ///
+    /// # Shapes
+    /// - `conditioning`: `[batch, frames, width]`, SiLU of the timestep embeddings
+    /// - output: `[batch, frames, 6 * width]`
+    pub(crate) fn modulation_chunks(&self, conditioning: Tensor<3>) -> Tensor<3> {
+        apply(&self.ada_ln_modulation, conditioning)
     }
 
     /// What a half adds its output to, and what it reads.

@@ -9,8 +9,8 @@ use ar_ops::{
 };
 use burn::tensor::{Device, Tensor, TensorData, activation::silu, assert_shape};
 
+use crate::Dit;
 use crate::block::Modulation;
-use crate::{Dit, Positions};
 
 /// Keys and values that frames to come will attend to: those of the context and of finished
 /// frames, block by block. They belong to one batch of videos under one context.
@@ -28,15 +28,17 @@ pub struct KeyValueCache {
 }
 
 impl KeyValueCache {
-    /// How many frames are kept; with [`Positions::FrameRotary`] at most `num_frames - 1`.
+    /// How many frames are kept; with [`Positions::FrameRotary`](crate::Positions::FrameRotary) at
+    /// most `num_frames - 1`.
     pub fn frames(&self) -> usize {
         self.frames
     }
 }
 
-/// How every block modulates a frame, by timestep: all frames take the same steps, and with few
-/// tokens a frame, the weights of the modulation would be a third of what is read from memory.
-type Modulations = HashMap<usize, Vec<Modulation>>;
+/// How the blocks modulate a frame, one after the other, by timestep: all frames take the same
+/// steps, and with few tokens a frame, the weights of the modulation would be a third of what is
+/// read from memory. `[1, 1, blocks * 6 * width]` each.
+type Modulations = HashMap<usize, Tensor<3>>;
 
 /// What the blocks share in one pass over new frames.
 pub(crate) struct Pass {
@@ -45,15 +47,16 @@ pub(crate) struct Pass {
     pub keep: Option<Keep>,
 }
 
-/// Which keys of `[context, kept frames, new frames]` are kept, in tokens.
+/// Which keys of `[context, kept frames, new frames]` are kept.
 #[derive(Clone, Debug)]
 pub(crate) struct Keep {
+    /// Tokens of the context.
     pub context: usize,
-    /// Of the kept frames, those that no frame to come will see.
+    /// Tokens of kept frames that no frame to come will see.
     pub dropped: usize,
-    /// Of the new frames.
+    /// New frames.
     pub new: Range<usize>,
-    /// How those turn.
+    /// How their tokens turn.
     pub rotation: Option<Rotation>,
 }
 
@@ -70,11 +73,11 @@ impl<'a> CausalDit<'a> {
         Self(dit)
     }
 
-    /// Whether frames may follow one another without end: with [`Positions::FrameRotary`], frames
-    /// that no later one sees are dropped from the cache. Otherwise positions count from the first
-    /// frame in the cache, and no more than `num_frames` frames fit.
+    /// Whether frames [may follow one another without end](crate::DitConfig::is_unbounded): frames
+    /// that no later one sees are then dropped from the cache. Otherwise positions count from the
+    /// first frame in the cache, and no more than `num_frames` frames fit.
     pub fn is_unbounded(&self) -> bool {
-        self.0.config().positions == Positions::FrameRotary
+        self.0.config().is_unbounded()
     }
 
     /// A cache without frames.
@@ -154,17 +157,18 @@ impl<'a> CausalDit<'a> {
             keep: (finished > 0).then(|| Keep {
                 context: config.context_tokens,
                 dropped: (cache.frames + new.len() - kept) * tokens,
-                new: new.start * tokens..new.end * tokens,
                 rotation: rotation(cache.next + new.start..cache.next + new.end),
+                new,
             }),
         };
         let mut video = dit.positions.add(apply(&dit.x_embedder, x), numbers);
         self.modulate(timesteps, &mut cache.modulations, &device);
-        let modulations: Vec<_> = timesteps.iter().map(|t| &cache.modulations[t]).collect();
+        let modulations = timesteps.iter().map(|t| cache.modulations[t].clone());
+        let modulations = Tensor::cat(modulations.collect(), 1);
+        let chunks = 6 * config.hidden_size;
         for (index, (block, past)) in dit.blocks.iter().zip(&mut cache.blocks).enumerate() {
-            let frames: Vec<_> = modulations.iter().map(|blocks| &blocks[index]).collect();
-            let modulation = Modulation::join(&frames, batch);
-            video = block.forward_video(video, modulation, past, &pass);
+            let chunks = modulations.clone().narrow(2, index * chunks, chunks);
+            video = block.forward_video(video, Modulation::of_chunks(chunks), past, &pass);
         }
         cache.next += finished;
         cache.frames = kept;
@@ -183,13 +187,9 @@ impl<'a> CausalDit<'a> {
         let values = Tensor::from_data(TensorData::new(values, [1, new.len()]), device);
         let conditioning = silu(self.0.t_embedder.forward(values)); // [1, timesteps, width]
         let blocks = self.0.blocks.iter();
-        let mut rows: Vec<_> = blocks
-            .map(|block| block.modulation(conditioning.clone()).frames().into_iter())
-            .collect();
-        for timestep in new {
-            let of_blocks = rows.iter_mut().map(|rows| rows.next().expect("a row each"));
-            modulations.insert(timestep, of_blocks.collect());
-        }
+        let chunks = blocks.map(|block| block.modulation_chunks(conditioning.clone()));
+        let rows = Tensor::cat(chunks.collect(), 2).split(1, 1);
+        modulations.extend(new.into_iter().zip(rows));
     }
 
     /// What the new frames do not see of `[context, kept frames, new frames]`; `None` where they
@@ -215,7 +215,7 @@ impl<'a> CausalDit<'a> {
 mod tests {
     use super::*;
     use crate::testing::{Inputs, frame_rotary, largest_differences, random_network};
-    use crate::{DitConfig, MergeMode};
+    use crate::{DitConfig, MergeMode, Positions};
 
     /// The frames of [`Inputs`] in passes of the given lengths, all of them finished.
     fn in_passes(dit: &Dit, inputs: &Inputs, passes: &[usize]) -> (Tensor<4>, KeyValueCache) {

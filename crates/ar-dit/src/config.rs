@@ -134,6 +134,12 @@ impl DitConfig {
         self.causal_mask == CausalMask::TemporalCausal && context_is_constant
     }
 
+    /// Whether every frame has a window of its own, that of the frames before it, so that videos have
+    /// no end: a network that [is causal](Self::is_causal) with [`Positions::FrameRotary`].
+    pub fn is_unbounded(&self) -> bool {
+        self.is_causal() && self.positions == Positions::FrameRotary
+    }
+
     /// Checks that the sizes fit each other.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 use ar_ops::{
-    activation::gelu_tanh,
-    linear::{apply, linear},
+    linear::linear,
+    mlp::{gated_mlp, mlp},
+    norm::Gated,
 };
 use burn::module::Module;
 use burn::nn::{Initializer, Linear};
@@ -26,6 +27,11 @@ impl Mlp {
     /// # Shapes
     /// - `x` and output: `[.., width]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        apply(&self.fc2, gelu_tanh(apply(&self.fc1, x)))
+        mlp(x, [&self.fc1, &self.fc2])
+    }
+
+    /// A block's half; see [`gated_mlp`].
+    pub(crate) fn forward_gated(&self, gated: Gated, x: Tensor<4>) -> Tensor<4> {
+        gated_mlp(gated, x, [&self.fc1, &self.fc2])
     }
 }

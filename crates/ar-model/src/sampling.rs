@@ -1,7 +1,7 @@
 use ar_diffusion::{
     CausalDenoiser, Context, NoiseSource, Sampler, SamplerConfig, SamplerError, Sampling,
 };
-use ar_dit::{CausalDit, DitConfig, KeyValueCache, Positions};
+use ar_dit::{CausalDit, DitConfig, KeyValueCache};
 use ar_schedulers::PlanError;
 use burn::tensor::Tensor;
 use serde::Serialize;
@@ -47,16 +47,11 @@ impl ModelConfig {
         let diffusion = self.diffusion.init()?;
         let window = plan_window(transformer, config);
         let sampler = diffusion.sampler(config, frames, window);
-        Ok(sampler.map_err(|error| match window_follows(transformer) {
+        Ok(sampler.map_err(|error| match transformer.is_unbounded() {
             true => advise_step_difference_1(error),
             false => error,
         })?)
     }
-}
-
-/// Whether every frame has a window of its own.
-fn window_follows(transformer: &DitConfig) -> bool {
-    transformer.is_causal() && transformer.positions == Positions::FrameRotary
 }
 
 /// The window of the plan: that of the network, or long enough for all frames that are active
@@ -66,7 +61,7 @@ fn plan_window(
     SamplerConfig { steps, ar_step, .. }: SamplerConfig,
 ) -> usize {
     let window = transformer.num_frames;
-    if window_follows(transformer) && ar_step > 0 {
+    if transformer.is_unbounded() && ar_step > 0 {
         window.max(steps.div_ceil(ar_step))
     } else {
         window

@@ -23,6 +23,7 @@ pub mod conv;
 #[cfg(feature = "flex")]
 mod fused;
 pub mod linear;
+pub mod mlp;
 pub mod noise;
 pub mod norm;
 pub mod position;

@@ -27,7 +27,7 @@ fn layer_norm_plain<const D: usize>(x: Tensor<D>, epsilon: f64) -> Tensor<D> {
 ///
 /// # Shapes
 /// - `x` and output: `[batch, frames, tokens, width]`
-/// - `shift`, `scale`: `[batch, frames, 1, width]`, or `[batch, 1, 1, width]` for all frames
+/// - `shift`, `scale`: `[batch, frames, 1, width]`; a 1 in place of `batch` or `frames` is for all
 pub fn modulate(x: Tensor<4>, shift: Tensor<4>, scale: Tensor<4>) -> Tensor<4> {
     #[cfg(feature = "flex")]
     if fused::cover(&x) {
@@ -60,11 +60,20 @@ pub fn layer_norm_modulate(
     modulate_plain(layer_norm_plain(x, epsilon), shift, scale)
 }
 
+/// What half of a block adds its output to, and the gates of the output, one a frame.
+#[derive(Clone, Debug)]
+pub struct Gated {
+    /// `[batch, frames, tokens, width]`
+    pub residual: Tensor<4>,
+    /// `[batch, frames, 1, width]`; a 1 in place of `batch` or `frames` is for all
+    pub gate: Tensor<4>,
+}
+
 /// `residual + gate * x` with one gate a frame.
 ///
 /// # Shapes
 /// - `residual`, `x` and output: `[batch, frames, tokens, width]`
-/// - `gate`: `[batch, frames, 1, width]`, or `[batch, 1, 1, width]` for all frames
+/// - `gate`: `[batch, frames, 1, width]`; a 1 in place of `batch` or `frames` is for all
 pub fn gated_residual(residual: Tensor<4>, gate: Tensor<4>, x: Tensor<4>) -> Tensor<4> {
     #[cfg(feature = "flex")]
     if fused::cover(&x) {
@@ -92,15 +101,12 @@ mod tests {
     const EPSILON: f64 = 1e-6;
     const SHAPE: [usize; 4] = [2, 3, 5, 20];
 
-    /// Inputs of a modulation: values, and two vectors for each of `frames` frames.
-    fn lengths(frames: usize) -> [usize; 3] {
-        [600, 2 * frames * 20, 2 * frames * 20]
-    }
+    /// A vector for each frame, for all frames of a sample, for a frame of all samples, for all.
+    const VECTORS: [[usize; 2]; 4] = [[2, 3], [2, 1], [1, 3], [1, 1]];
 
-    fn shaped([x, a, b]: [Tensor<1>; 3]) -> [Tensor<4>; 3] {
-        let frames = a.dims()[0] / 40;
-        let vectors = |vectors: Tensor<1>| vectors.reshape([2, frames, 1, 20]);
-        [x.reshape(SHAPE), vectors(a), vectors(b)]
+    /// Every other vector of so many: they do not lie side by side.
+    fn vectors(values: Tensor<1>, [batch, frames]: [usize; 2]) -> Tensor<4> {
+        values.reshape([batch, frames, 1, 40]).narrow(3, 0, 20)
     }
 
     #[test]
@@ -122,31 +128,30 @@ mod tests {
                 |x, shift, scale| modulate_plain(layer_norm_plain(x, EPSILON), shift, scale),
             ],
         ];
-        // One vector a frame, and one for all frames.
-        for frames in [3, 1] {
+        for shape in VECTORS {
+            let len = shape[0] * shape[1] * 40;
             for functions in pairs {
                 let [fused, plain] = functions.map(|function| {
-                    move |inputs| {
-                        let [x, shift, scale] = shaped(inputs);
-                        function(x, shift, scale).flatten(0, 3)
+                    move |[x, shift, scale]: [Tensor<1>; 3]| {
+                        let [shift, scale] = [shift, scale].map(|v| vectors(v, shape));
+                        function(x.reshape(SHAPE), shift, scale).flatten(0, 3)
                     }
                 });
-                agree(lengths(frames), fused, plain);
+                agree([600, len, len], fused, plain);
             }
         }
     }
 
     #[test]
     fn gated_residual_agrees_with_plain_operations() {
-        for frames in [3, 1] {
-            let [_, vectors, _] = lengths(frames);
+        for shape in VECTORS {
             let [fused, plain] = [gated_residual, gated_residual_plain].map(|function| {
                 move |[residual, gate, x]: [Tensor<1>; 3]| {
-                    let gate = gate.reshape([2, frames, 1, 20]);
+                    let gate = vectors(gate, shape);
                     function(residual.reshape(SHAPE), gate, x.reshape(SHAPE)).flatten(0, 3)
                 }
             });
-            agree([600, vectors, 600], fused, plain);
+            agree([600, shape[0] * shape[1] * 40, 600], fused, plain);
         }
     }
 }

@@ -43,6 +43,7 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
         denoising: args
             .denoising
             .as_ref()
+            .filter(|_| outcome.denoising)
             .map(|path| path.display().to_string()),
         frames: settings.frames,
         prefix_frames: settings.prefix.len(),

@@ -3,8 +3,6 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
-use ar_diffusion::SampledFrame;
 use ar_model::VideoModel;
 use burn::tensor::{Device, Tensor};
 use burn_train::Interrupter;
@@ -15,6 +13,7 @@ use crate::noise::{noise_source, save_latents};
 use crate::progress::Progress;
 use crate::reconstruct::CHUNK;
 use crate::report::timed;
+use crate::sampled::{check_finite, to_values, values};
 use crate::settings::Settings;
 use crate::sink::{VideoSink, Videos, Written};
 
@@ -35,6 +34,8 @@ pub struct Outcome {
     pub frame_evaluations: usize,
     /// Frames sampled of each video that was begun.
     pub sampled: Vec<usize>,
+    /// Whether how frames are denoised is written.
+    pub denoising: bool,
     /// Whether frames are missing.
     pub interrupted: bool,
 }
@@ -175,6 +176,7 @@ impl<'a> Generation<'a> {
         }
         if let Some(denoising) = denoising {
             denoising.finish()?;
+            self.outcome.denoising = true;
         }
         if let Some(sink) = sink {
             self.add(sink.finish()?);
@@ -215,12 +217,7 @@ impl<'a> Generation<'a> {
 
     /// Takes note of a finished frame of `videos`.
     fn keep(&mut self, videos: Range<usize>, index: usize, latent: &[f32]) -> anyhow::Result<()> {
-        if latent.iter().any(|value| !value.is_finite()) {
-            bail!(
-                "frame {index} came out of sampling as NaN or infinity; a lower --guidance or \
-                 --eta may help, or the model is broken"
-            );
-        }
+        check_finite(index, latent)?;
         self.outcome
             .first_latent
             .get_or_insert_with(|| self.start.elapsed());
@@ -264,14 +261,4 @@ fn encode_prefix(
         .map(|frames| encode(model, frames, device))
         .collect::<anyhow::Result<_>>()?;
     Ok((!latents.is_empty()).then(|| Tensor::cat(latents, 1)))
-}
-
-/// A frame's place in the video and its latent.
-fn values(frame: &SampledFrame) -> (usize, Vec<f32>) {
-    (frame.index, to_values(frame.latent.clone()))
-}
-
-fn to_values(latents: Tensor<4>) -> Vec<f32> {
-    let data = latents.into_data();
-    data.try_into_vec().expect("latents are 32-bit floats")
 }

@@ -4,6 +4,7 @@ mod cli;
 mod denoising;
 mod devices;
 mod evaluate;
+mod fingerprint;
 mod generate;
 mod generation;
 mod model;
@@ -15,6 +16,7 @@ mod prefix;
 mod progress;
 mod reconstruct;
 mod report;
+mod sampled;
 mod settings;
 mod sink;
 
@@ -95,13 +97,18 @@ fn without_excerpts(message: &str) -> String {
         line.split_once('|')
             .is_some_and(|(number, _)| number.chars().all(|c| c == ' ' || c.is_ascii_digit()))
     };
-    let lines: Vec<&str> = message
-        .lines()
-        .filter(|line| !is_excerpt(line))
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect();
-    lines.join(": ")
+    let mut joined = String::new();
+    for line in message.lines().filter(|line| !is_excerpt(line)) {
+        let line = line.trim();
+        joined += match joined.as_str() {
+            "" => "",
+            _ if line.is_empty() => "",
+            before if before.ends_with(':') => " ",
+            _ => ": ",
+        };
+        joined += line;
+    }
+    joined
 }
 
 #[cfg(test)]
@@ -125,6 +132,10 @@ mod tests {
         assert_eq!(
             without_excerpts(message),
             "TOML parse error at line 2, column 1: unknown field"
+        );
+        assert_eq!(
+            without_excerpts("no clip:\n  a.gif: damaged\n\n  and 3 more\n"),
+            "no clip: a.gif: damaged: and 3 more"
         );
     }
 }

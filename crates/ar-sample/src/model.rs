@@ -8,6 +8,8 @@ use ar_model::{ModelConfig, ModelError, ModelFiles, VideoModel};
 use ar_video::{Clip, Frame};
 use burn::tensor::{Device, Tensor};
 
+use crate::fingerprint::Fingerprint;
+
 /// The model that is built in.
 const CONFIG: &str = include_str!("../model/config.toml");
 const TRANSFORMER: &[u8] = include_bytes!("../model/transformer.safetensors");
@@ -52,11 +54,13 @@ impl ModelSource {
     }
 
     /// A number that tells the model's files from others, for models may have the same name.
-    pub fn fingerprint(&self) -> anyhow::Result<u64> {
+    pub fn fingerprint(&self) -> anyhow::Result<Fingerprint> {
         let path = match self {
             Self::BuiltIn => {
                 let files = [CONFIG.as_bytes(), TRANSFORMER, VAE];
-                return Ok(files.into_iter().fold(FNV_START, fnv));
+                return Ok(files
+                    .into_iter()
+                    .fold(Fingerprint::NOTHING, Fingerprint::and));
             }
             Self::Directory(path) => path,
         };
@@ -66,7 +70,8 @@ impl ModelSource {
             vae,
         } = ModelFiles::new(path);
         let files = [config, transformer, vae];
-        fingerprint(files.iter().filter(|file| file.is_file()))
+        let mut files = files.iter().filter(|file| file.is_file());
+        files.try_fold(Fingerprint::NOTHING, |all, file| all.and_file(file))
     }
 
     /// What to call the model in reports.
@@ -76,26 +81,6 @@ impl ModelSource {
             Self::Directory(path) => path.display().to_string(),
         }
     }
-}
-
-/// The hash of nothing.
-const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
-
-/// 64-bit FNV-1a of more bytes.
-fn fnv(hash: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(hash, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
-/// A number that depends on every byte of `files`.
-pub fn fingerprint(files: impl IntoIterator<Item = impl AsRef<Path>>) -> anyhow::Result<u64> {
-    files.into_iter().try_fold(FNV_START, |hash, file| {
-        let file = file.as_ref();
-        let bytes =
-            std::fs::read(file).with_context(|| format!("{}: cannot read", file.display()))?;
-        Ok(fnv(hash, &bytes))
-    })
 }
 
 /// Opens a device by name, and says which one `auto` is.

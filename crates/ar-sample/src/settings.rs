@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use ar_data::Shard;
 use ar_diffusion::{Sampler, SamplerConfig};
 use ar_model::{ModelConfig, SamplingMethod};
@@ -79,13 +79,11 @@ impl Settings {
             noise.check_number("--count", asked.count.map(usize::from), noise.count())?;
             (count, frames) = (noise.count(), noise.frames());
         }
-        check_frames(config, frames, prefix.len(), window)?;
+        check_frames(config, frames, prefix.len(), model)?;
         let sampler = model.sampler(config, frames - prefix.len())?;
 
         let guidance = asked.guidance.unwrap_or(model.sampling.guidance);
-        if !guidance.is_finite() {
-            bail!("guidance is {guidance}, but must be a finite number (1 is none)");
-        }
+        check_guidance(guidance, model)?;
         let class = asked.class.as_deref();
         let class = class.map(|class| model.conditioning.class(class));
         let video = video_target(args, model)?;
@@ -104,6 +102,12 @@ impl Settings {
         if count > 1 && denoising.is_some() {
             bail!("--denoising shows one video, and there are {count} to generate");
         }
+        let latents = args.save_latents.as_deref();
+        check_distinct([
+            ("--out", video.as_ref().map(|video| video.path.as_path())),
+            ("--denoising", args.denoising.as_deref()),
+            ("--save-latents", latents),
+        ])?;
         Ok(Self {
             config,
             sampler,
@@ -123,10 +127,7 @@ impl Settings {
             window,
             latent,
             video,
-            latents: args
-                .save_latents
-                .as_deref()
-                .map(|path| path_of_part(path, args.shard)),
+            latents: latents.map(|path| path_of_part(path, args.shard)),
             denoising,
         })
     }
@@ -188,23 +189,53 @@ pub fn check_frames(
     config: SamplerConfig,
     frames: usize,
     prefix: usize,
-    window: usize,
+    model: &ModelConfig,
 ) -> anyhow::Result<()> {
-    if prefix == 0 {
+    let Some(transformer) = model.transformer.as_ref().filter(|_| prefix > 0) else {
         return Ok(());
-    }
+    };
     if frames <= prefix {
         bail!(
             "--frames is {frames} with the {prefix} of the prefix: it has to be larger, or \
              --prefix-frames smaller"
         );
     }
-    let sampled = frames - prefix;
-    if config.ar_step == 0 && sampled >= window {
+    let (sampled, window) = (frames - prefix, transformer.num_frames);
+    // One window for all, which then has no room for the prefix.
+    if config.ar_step == 0 && sampled >= window && !transformer.is_unbounded() {
         bail!(
             "--ar-step 0 denoises all {sampled} new frames together, which see {window} frames and \
              nothing of the prefix: ask for fewer --frames or a larger --ar-step"
         );
+    }
+    Ok(())
+}
+
+/// Fails if guidance is no number, or there are no classes to guide to: without them nothing is trained
+/// that could be guided away from.
+pub fn check_guidance(guidance: f64, model: &ModelConfig) -> anyhow::Result<()> {
+    ensure!(
+        guidance.is_finite(),
+        "guidance is {guidance}, but must be a finite number (1 is none)"
+    );
+    ensure!(
+        guidance == 1.0 || model.conditioning.classes > 0,
+        "guidance is {guidance}, and this model has no classes to guide it to: only --guidance 1, \
+         which is none, fits"
+    );
+    Ok(())
+}
+
+/// Fails if two outputs are one file.
+fn check_distinct<const N: usize>(outputs: [(&str, Option<&Path>); N]) -> anyhow::Result<()> {
+    let mut seen: Vec<(&str, PathBuf)> = Vec::new();
+    for (option, path) in outputs {
+        let Some(path) = path else { continue };
+        let absolute = std::path::absolute(path).with_context(|| path.display().to_string())?;
+        if let Some((other, _)) = seen.iter().find(|(_, seen)| *seen == absolute) {
+            bail!("{other} and {option} are both {}", path.display());
+        }
+        seen.push((option, absolute));
     }
     Ok(())
 }

@@ -19,9 +19,14 @@ pub(super) struct Bounces {
 }
 
 impl Bounces {
-    /// All bounces that lie between free intervals. The direction of a velocity below `least_speed`
-    /// is not measured.
-    pub fn new(tracks: &Tracks, intervals: &[Vec<Interval>], least_speed: f64) -> Self {
+    /// All bounces that lie between free intervals, where the velocity after them is of interval
+    /// `first` or later ones. The direction of a velocity below `least_speed` is not measured.
+    pub fn new(
+        tracks: &Tracks,
+        intervals: &[Vec<Interval>],
+        least_speed: f64,
+        first: usize,
+    ) -> Self {
         let contacts: Vec<Vec<Contact>> = tracks
             .tracks
             .iter()
@@ -30,7 +35,7 @@ impl Bounces {
             .collect();
         let mut bounces = Self::default();
         for (i, track) in tracks.tracks.iter().enumerate() {
-            for contact in &contacts[i] {
+            for contact in contacts[i].iter().filter(|c| c.range.end >= first) {
                 match contact.touch {
                     Touch::Wall => {
                         let expected = contact.reflected(track.radius);

@@ -22,7 +22,7 @@ const FIRST_ENERGIES: usize = 3;
 pub struct Truth<'a> {
     /// All its frames, in the size of the measured ones.
     pub frames: &'a [Frame],
-    /// Frames at the beginning that were given; trajectory errors begin after them.
+    /// Frames at the beginning that were given: they are no achievement and not measured.
     pub given: usize,
 }
 
@@ -54,6 +54,9 @@ pub struct ClipMeasures {
 
 /// Measures a clip by the laws of `world` and, if it is known how the clip should be, by that.
 ///
+/// Frames that were given ([`Truth::given`]) say how many shapes there are and what they are like, and
+/// are not measured themselves. A velocity is measured where the frame that it leads to is.
+///
 /// # Panics
 /// If there is no frame, frames are not square or of several sizes, the truth differs in length or
 /// size, or the world has no colour, outline or shape.
@@ -68,34 +71,47 @@ pub fn measure(world: &World, frames: &[Frame], truth: Option<Truth<'_>>) -> Cli
         crate::assert_comparable(frames, truth.frames);
         (Tracks::new(world, truth.frames), truth.given)
     });
+    let given = truth.as_ref().map_or(0, |(_, given)| *given);
+    // The interval after frame `t` leads to frame `t + 1`.
+    let first_interval = given.saturating_sub(1);
     let intervals = intervals(&tracks, world.collide, side);
     let still = STILL * world.min_speed;
-    let bounces = Bounces::new(&tracks, &intervals, still);
+    let bounces = Bounces::new(&tracks, &intervals, still, first_interval);
 
     let first = truth.as_ref().map_or(&tracks, |(truth, _)| truth).counts[0];
     let expected = first.clamp(*world.shapes.start(), *world.shapes.end());
     let counts = &tracks.counts;
+    let object_count = counts
+        .iter()
+        .map(|count| Some(f64::from(u8::from(*count == expected))))
+        .collect();
+    let velocity_error = velocity_error(&intervals, frames.len(), world.min_speed);
+    let made = || counts.iter().skip(given);
     ClipMeasures {
-        object_count: counts
-            .iter()
-            .map(|count| Some(f64::from(u8::from(*count == expected))))
-            .collect(),
-        radius_drift: radius_drift(&tracks),
-        velocity_error: velocity_error(&intervals, frames.len(), world.min_speed),
-        energy_drift: energy_drift(&tracks, &intervals, frames.len()),
+        object_count: from(given, object_count),
+        radius_drift: from(given, radius_drift(&tracks)),
+        velocity_error: from(first_interval, velocity_error),
+        energy_drift: from(given, energy_drift(&tracks, &intervals, frames.len())),
         trajectory_error: truth
-            .map(|(truth, given)| trajectory_error(&tracks, &truth, given))
+            .map(|(truth, given)| from(given, trajectory_error(&tracks, &truth)))
             .unwrap_or_default(),
         reflection_errors: bounces.reflections,
         collision_errors: bounces.collisions,
-        stillness: is_still(&intervals, still),
-        duplication: persists(counts.iter().map(|count| *count > expected)),
-        disappearance: persists(counts.iter().map(|count| *count < expected))
+        stillness: is_still(&intervals, first_interval, still),
+        duplication: persists(made().map(|count| *count > expected)),
+        disappearance: persists(made().map(|count| *count < expected))
             || tracks.tracks.iter().any(|track| {
                 let missing = |sighting: &Sighting| *sighting == Sighting::Missing;
-                persists(track.sightings.iter().map(missing))
+                persists(track.sightings.iter().skip(given).map(missing))
             }),
     }
+}
+
+/// Without the values before `first`.
+fn from(first: usize, mut values: Vec<Option<f64>>) -> Vec<Option<f64>> {
+    let before = first.min(values.len());
+    values[..before].fill(None);
+    values
 }
 
 fn persists(found: impl Iterator<Item = bool>) -> bool {
@@ -162,8 +178,9 @@ fn energy_drift(tracks: &Tracks, intervals: &[Vec<Interval>], frames: usize) -> 
         .collect()
 }
 
-/// Shapes are those of the truth with the same colour, the nearest first.
-fn trajectory_error(tracks: &Tracks, truth: &Tracks, given: usize) -> Vec<Option<f64>> {
+/// A shape of the truth is followed by the nearest one of its colour. In a world that draws every shape
+/// in a colour of its own, as `ar-data`'s does, no two shapes of the truth are followed by the same.
+fn trajectory_error(tracks: &Tracks, truth: &Tracks) -> Vec<Option<f64>> {
     let partner = |track: &super::tracks::Track| {
         let apart = |other: &&super::tracks::Track| {
             let positions = (track.sightings[0].object(), other.sightings[0].object());
@@ -191,18 +208,16 @@ fn trajectory_error(tracks: &Tracks, truth: &Tracks, given: usize) -> Vec<Option
             )))
         }))
     };
-    (0..tracks.counts.len())
-        .map(|frame| if frame < given { None } else { error(frame) })
-        .collect()
+    (0..tracks.counts.len()).map(error).collect()
 }
 
-fn is_still(intervals: &[Vec<Interval>], still: f64) -> bool {
+fn is_still(intervals: &[Vec<Interval>], first: usize, still: f64) -> bool {
     let count = intervals.first().map_or(0, Vec::len);
     let fastest = |at: usize| {
         let moves = intervals.iter().filter_map(|intervals| intervals[at].moved);
         moves.map(length).reduce(f64::max)
     };
-    let speeds: Vec<f64> = (0..count).filter_map(fastest).collect();
+    let speeds: Vec<f64> = (first..count).filter_map(fastest).collect();
     let at_rest = speeds.iter().filter(|speed| **speed < still).count();
     !speeds.is_empty() && at_rest as f64 >= STILLNESS * speeds.len() as f64
 }

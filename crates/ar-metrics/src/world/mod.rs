@@ -44,6 +44,11 @@
 //! the one that an elastic reflection makes of the velocity before it: by a wall, or by another shape
 //! of mass `radius²`. Both velocities are means over up to three intervals.
 //!
+//! Of a video that goes on from given frames ([`Truth::given`]) only what it adds is measured: the
+//! frames after those, the velocities that lead to such a frame (that of the first one included), and
+//! the bounces after which the shape moves so. Radii and energies are still compared with those of the
+//! first frames, which are then given ones.
+//!
 //! A video fails by
 //!
 //! - *stillness*, if in half of its intervals or more no shape moves a quarter of the least speed;

@@ -369,12 +369,79 @@ fn the_truth_says_how_many_there_are() {
     let frames = clip(|t| undisturbed(t).split_off(1));
     let truth = Truth {
         frames: &truth,
-        given: 1,
+        given: 0,
     };
     let measures = measure(&world(), &frames, Some(truth));
     assert_eq!(measures.object_count, [Some(0.0); FRAMES]);
     assert!(measures.disappearance);
     assert!(!measure(&world(), &frames, None).disappearance);
+}
+
+/// Measures of a clip whose first frames were given.
+fn after(given: usize, frames: &[Frame]) -> ClipMeasures {
+    measure(&world(), frames, Some(Truth { frames, given }))
+}
+
+#[test]
+fn given_frames_are_not_measured() {
+    // A disc that grows, turns where frame 7 is, and is faster after it.
+    let frames = clip(|t| {
+        let time = t as f64 - 7.0;
+        let velocity = if t < 7 { [0.03, 0.0] } else { [0.0, 0.036] };
+        let radius = 0.1 * (1.0 + 0.01 * t as f64);
+        vec![Shape::disc(RED, radius, line([0.5, 0.4], velocity, time))]
+    });
+    let all = after(0, &frames);
+    assert_eq!(
+        measure(&world(), &frames, None).energy_drift,
+        all.energy_drift
+    );
+    for given in [4, 8, 9] {
+        let measures = after(given, &frames);
+        let kept = |values: &[Option<f64>], all: &[Option<f64>], first: usize| {
+            assert!(values[..first].iter().all(Option::is_none), "{values:?}");
+            assert_eq!(values[first..], all[first..]);
+            assert!(values.iter().any(Option::is_some));
+        };
+        kept(&measures.object_count, &all.object_count, given);
+        kept(&measures.trajectory_error, &all.trajectory_error, given);
+        // Against the first frame and the first velocities, which are given.
+        kept(&measures.radius_drift, &all.radius_drift, given);
+        kept(&measures.energy_drift, &all.energy_drift, given);
+        // The turn is the fault of whoever made frame 8.
+        kept(&measures.velocity_error, &all.velocity_error, given - 1);
+        let turn = measures.velocity_error[7];
+        assert_eq!(turn.is_some_and(|error| error > 1.0), given <= 8);
+    }
+
+    // It meets the wall at time 6.5.
+    let frames = clip(|t| bouncing(20.0, t));
+    for (given, reflections) in [(0, 1), (5, 1), (12, 0)] {
+        assert_eq!(after(given, &frames).reflection_errors.len(), reflections);
+    }
+    // At rest from frame 11 on.
+    let frames = clip(|t| undisturbed(t.min(11)));
+    assert!(!after(0, &frames).stillness && after(9, &frames).stillness);
+    // Another one in frames 3 and 4, and one too few in frames 10 and 11.
+    let frames = clip(|t| {
+        let mut shapes = undisturbed(t);
+        match t {
+            3 | 4 => shapes.push(Shape::disc(GREEN, 0.12, [0.2, 0.8])),
+            10 | 11 => drop(shapes.pop()),
+            _ => {}
+        }
+        shapes
+    });
+    for (given, duplication, disappearance) in [
+        (0, true, true),
+        (3, true, true),
+        (4, false, true),
+        (11, false, false),
+    ] {
+        let measures = after(given, &frames);
+        assert_eq!(measures.duplication, duplication, "{given}");
+        assert_eq!(measures.disappearance, disappearance, "{given}");
+    }
 }
 
 /// A disc that passes behind a larger one is hidden, not lost; where shapes bounce it is lost.

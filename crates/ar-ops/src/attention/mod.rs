@@ -4,7 +4,8 @@ mod mask;
 mod plain;
 
 #[cfg(feature = "flex")]
-use burn::backend::Dispatch;
+use burn::backend::{Dispatch, flex::FlexTensor};
+use burn::nn::Linear;
 use burn::tensor::{Tensor, module::layer_norm};
 
 pub use mask::Mask;
@@ -12,8 +13,10 @@ pub use mask::Mask;
 #[cfg(feature = "flex")]
 use crate::fused::{
     self,
-    attention::{AttentionOps, CachedAttentionOps, Setting, Turn},
+    attention::{AttentionOps, GatedAttention, Setting, Turn, forward_packed},
 };
+use crate::linear::apply;
+use crate::norm::{Gated, gated_residual};
 use crate::position::Rotation;
 
 /// `[batch, sequence, width]` to `[batch, heads, sequence, width / heads]`.
@@ -74,7 +77,8 @@ pub fn attend_packed(
         let qkv = qkv.into_dispatch();
         return Tensor::from_dispatch(match norms.map(HeadNorm::parameters) {
             None => Dispatch::attend_packed(qkv, setting),
-            Some([q_gamma, q_beta, k_gamma, k_beta]) => {
+            Some(parameters) => {
+                let [q_gamma, q_beta, k_gamma, k_beta] = parameters.map(Tensor::into_dispatch);
                 Dispatch::attend_packed_normed(qkv, q_gamma, q_beta, k_gamma, k_beta, setting)
             }
         });
@@ -82,44 +86,74 @@ pub fn attend_packed(
     plain::attend_packed(qkv, heads, norms, rotation, mask)
 }
 
-/// Attention of new tokens to kept keys and values and to one another; as [`attend_packed`] over
-/// the whole sequence, of which `qkv` are the last tokens. With a `rotation` all new tokens turn.
+/// A block's half: `residual + gate * projection(attention)`, where new tokens attend to kept keys
+/// and values and to one another; as [`attend_packed`] over the whole sequence, whose last tokens
+/// are the new ones. With a `rotation` all of them turn.
+///
+/// # Shapes
+/// - `x` and output: `[batch, frames, tokens, width]`
+/// - `qkv`: `width -> 3 * width`; `projection`: `width -> width`
+/// - `mask`: over new tokens and `[kept, new tokens]`
+pub fn gated_attention(
+    gated: Gated,
+    x: Tensor<4>,
+    [qkv, projection]: [&Linear; 2],
+    past: &KeysValues,
+    norms: Option<[HeadNorm; 2]>,
+    rotation: Option<&Rotation>,
+    mask: Option<&Mask>,
+) -> Tensor<4> {
+    let shape = x.dims();
+    #[cfg(feature = "flex")]
+    if fused::cover_untracked(&x)
+        && GatedAttention::covers(shape.iter().product(), past.heads())
+        && let [Some(qkv), Some(projection)] = [qkv, projection].map(fused::layer)
+    {
+        let half = GatedAttention {
+            residual: fused::primitive(gated.residual),
+            gate: fused::primitive(gated.gate),
+            x: fused::primitive(x),
+            qkv,
+            projection,
+            past: past.primitives(),
+            norms: norms.map(HeadNorm::primitives),
+            setting: setting_cached(past, rotation, mask),
+        };
+        return fused::wrap(half.forward());
+    }
+    let qkv = apply(qkv, x.flatten(1, 2));
+    let output = attend_cached(qkv, past, norms, rotation, mask);
+    let output = apply(projection, output).reshape(shape);
+    gated_residual(gated.residual, gated.gate, output)
+}
+
+/// The attention of [`gated_attention`].
 ///
 /// # Shapes
 /// - `qkv`: `[batch, new tokens, 3 * heads * head_dim]`
-/// - `mask`: over new tokens and `[kept, new tokens]`
 /// - output: `[batch, new tokens, heads * head_dim]`
-pub fn attend_cached(
+fn attend_cached(
     qkv: Tensor<3>,
     past: &KeysValues,
     norms: Option<[HeadNorm; 2]>,
     rotation: Option<&Rotation>,
     mask: Option<&Mask>,
 ) -> Tensor<3> {
-    // The kernel has no backward pass.
     #[cfg(feature = "flex")]
-    if fused::cover(&qkv) && !qkv.device().is_autodiff() {
-        let turn = rotation.map(|rotation| Turn {
-            angles: rotation.angles(),
-            plain_keys: past.plain,
-        });
-        let setting = setting(past.heads(), turn, mask);
-        let qkv = qkv.into_dispatch();
-        let [k, v] = [&past.keys, &past.values].map(|past| past.clone().into_dispatch());
-        return Tensor::from_dispatch(match norms.map(HeadNorm::parameters) {
-            None => Dispatch::attend_cached(qkv, k, v, setting),
-            Some([q_gamma, q_beta, k_gamma, k_beta]) => {
-                Dispatch::attend_cached_normed(qkv, k, v, q_gamma, q_beta, k_gamma, k_beta, setting)
-            }
-        });
+    if fused::cover_untracked(&qkv) {
+        let setting = setting_cached(past, rotation, mask);
+        let norms = norms.map(HeadNorm::primitives);
+        let (qkv, past) = (fused::primitive(qkv), past.primitives());
+        return fused::wrap(forward_packed(qkv, Some(past), norms, &setting));
     }
     plain::attend_cached(qkv, past, norms, rotation, mask)
 }
 
-/// Kept keys and values, for [`attend_cached`].
+/// Kept keys and values, for [`gated_attention`].
 #[derive(Clone, Debug)]
 pub struct KeysValues {
-    /// `[batch, heads, sequence, head_dim]`, as queries meet them: normed and turned.
+    /// `[batch, heads, head_dim, sequence]`, as queries meet them: normed and turned. A product
+    /// with queries reads a channel of all keys at once.
     keys: Tensor<4>,
     /// `[batch, heads, sequence, head_dim]`
     values: Tensor<4>,
@@ -146,7 +180,7 @@ impl KeysValues {
             None => keys,
         };
         Self {
-            keys: plain::turned(keys, rotation),
+            keys: plain::turned(keys, rotation).swap_dims(2, 3),
             values,
             plain,
         }
@@ -154,28 +188,33 @@ impl KeysValues {
 
     /// How many tokens are kept.
     pub fn tokens(&self) -> usize {
-        self.keys.dims()[2]
+        self.values.dims()[2]
     }
 
     fn heads(&self) -> usize {
         self.keys.dims()[1]
     }
 
+    #[cfg(feature = "flex")]
+    fn primitives(&self) -> [FlexTensor; 2] {
+        [&self.keys, &self.values].map(|kept| fused::primitive(kept.clone()))
+    }
+
     /// The first `first` tokens kept, those after the `dropped` next ones, and new ones.
     pub fn advance(&self, first: usize, dropped: usize, new: Option<Self>) -> Self {
         let rest = self.tokens() - first - dropped;
-        let join = |kept: &Tensor<4>, new: Option<Tensor<4>>| {
-            let mut parts = vec![kept.clone().narrow(2, 0, first)];
+        let join = |kept: &Tensor<4>, new: Option<Tensor<4>>, axis: usize| {
+            let mut parts = vec![kept.clone().narrow(axis, 0, first)];
             if rest > 0 {
-                parts.push(kept.clone().narrow(2, first + dropped, rest));
+                parts.push(kept.clone().narrow(axis, first + dropped, rest));
             }
             parts.extend(new);
-            Tensor::cat(parts, 2)
+            Tensor::cat(parts, axis)
         };
         let (keys, values) = new.map(|new| (new.keys, new.values)).unzip();
         Self {
-            keys: join(&self.keys, keys),
-            values: join(&self.values, values),
+            keys: join(&self.keys, keys, 3),
+            values: join(&self.values, values, 2),
             plain: self.plain,
         }
     }
@@ -211,9 +250,13 @@ impl HeadNorm {
     }
 
     /// Gamma and beta of queries, then of keys.
+    fn parameters([q, k]: [Self; 2]) -> [Tensor<1>; 4] {
+        [q.gamma, q.beta, k.gamma, k.beta]
+    }
+
     #[cfg(feature = "flex")]
-    fn parameters([q, k]: [Self; 2]) -> [burn::backend::DispatchTensor; 4] {
-        [q.gamma, q.beta, k.gamma, k.beta].map(Tensor::into_dispatch)
+    fn primitives(norms: [Self; 2]) -> [FlexTensor; 4] {
+        Self::parameters(norms).map(fused::primitive)
     }
 }
 
@@ -227,6 +270,15 @@ fn setting(heads: usize, turn: Option<Turn>, mask: Option<&Mask>) -> Setting {
     }
 }
 
+#[cfg(feature = "flex")]
+fn setting_cached(past: &KeysValues, rotation: Option<&Rotation>, mask: Option<&Mask>) -> Setting {
+    let turn = rotation.map(|rotation| Turn {
+        angles: rotation.angles(),
+        plain_keys: past.plain,
+    });
+    setting(past.heads(), turn, mask)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,6 +287,8 @@ mod tests {
 
     #[cfg(feature = "flex")]
     use crate::{fused::check::agree, position::FrameRotary};
+    #[cfg(feature = "flex")]
+    use burn::module::Param;
     use burn::tensor::{Device, Distribution};
 
     #[test]
@@ -379,6 +433,49 @@ mod tests {
                     let error: f32 = (output - expected.clone()).abs().max().into_scalar();
                     assert!(error < 1e-5, "{error:e}");
                 }
+            }
+        }
+    }
+
+    #[cfg(feature = "flex")]
+    #[test]
+    fn the_kernel_of_the_half_agrees_with_plain_operations() {
+        let device = Device::flex();
+        let normal = |len| Tensor::<1>::random([len], Distribution::Normal(0.0, 1.0), &device);
+        let layer = |outputs: usize| Linear {
+            weight: Param::from_tensor(normal(16 * outputs).reshape([16, outputs])),
+            bias: Some(Param::from_tensor(normal(outputs))),
+        };
+        let (qkv, projection) = (layer(48), layer(16));
+        // Four tokens of context and a frame of six are kept; two frames are new.
+        let mask = Mask::new(&[6; 2], &[4, 6, 6, 6], |q, k| k <= q + 2, &device);
+        for turning in TURNING {
+            let turn = |tokens: Range<usize>| turning.map(|_| rotation(tokens));
+            let plain = turning.unwrap_or(0);
+            let [of_kept, of_new] = [plain..10, 10..22].map(turn);
+            let norm = || HeadNorm {
+                gamma: normal(8),
+                beta: normal(8),
+            };
+            for norms in [None, Some([norm(), norm()])] {
+                let k_norm = norms.clone().map(|[_, k_norm]| k_norm);
+                let kept = normal(2 * 10 * 48).reshape([2, 10, 48]);
+                let past = KeysValues::new(kept, 2, k_norm, of_kept.as_ref(), plain);
+                let gated = Gated {
+                    residual: normal(2 * 12 * 16).reshape([2, 2, 6, 16]),
+                    gate: normal(2 * 16).reshape([1, 2, 1, 16]),
+                };
+                let x = normal(2 * 12 * 16).reshape([2, 2, 6, 16]);
+                let packed = qkv.forward(x.clone().flatten::<3>(1, 2));
+                let (of_new, mask) = (of_new.as_ref(), Some(&mask));
+                let attended = plain::attend_cached(packed, &past, norms.clone(), of_new, mask);
+                let output = projection.forward(attended).reshape([2, 2, 6, 16]);
+                let expected = gated.residual.clone() + output * gated.gate.clone();
+                let layers = [&qkv, &projection];
+                let output = gated_attention(gated, x, layers, &past, norms, of_new, mask);
+                let size: f32 = expected.clone().abs().max().into_scalar();
+                let error: f32 = (output - expected).abs().max().into_scalar();
+                assert!(error < 1e-5 * size, "{error:e} of {size}");
             }
         }
     }

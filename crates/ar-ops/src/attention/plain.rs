@@ -42,7 +42,8 @@ pub fn attend_cached(
     mask: Option<&Mask>,
 ) -> Tensor<3> {
     let [q, k, v] = normed(qkv, past.heads(), norms);
-    let k = Tensor::cat(vec![past.keys.clone(), turned(k, rotation)], 2);
+    let kept = past.keys.clone().swap_dims(2, 3);
+    let k = Tensor::cat(vec![kept, turned(k, rotation)], 2);
     let v = Tensor::cat(vec![past.values.clone(), v], 2);
     let plain = rotation.map_or(0, |_| past.plain);
     let (q, k) = meeting(q, k, plain, rotation);

@@ -11,6 +11,15 @@ pub fn contiguous(tensor: FlexTensor) -> FlexTensor {
     }
 }
 
+/// The tensor, or a copy of it where its last axis is strided.
+pub fn unit_stride(tensor: FlexTensor) -> FlexTensor {
+    let strides = tensor.layout().strides();
+    match strides.last() == Some(&1) && strides.iter().all(|&stride| stride >= 0) {
+        true => tensor,
+        false => tensor.to_contiguous(),
+    }
+}
+
 /// The values of a [`contiguous`] tensor.
 pub fn values(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice().expect("a contiguous tensor of f32")

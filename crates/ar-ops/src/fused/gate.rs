@@ -8,9 +8,9 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 use rayon::prelude::*;
 
-use super::buffer::{contiguous, dims, tensor, values};
+use super::buffer::{contiguous, dims, tensor, unit_stride, values};
 use super::record::{parents, record, register};
-use super::rows::{fill_chunks, vectorized};
+use super::rows::{fill, fill_chunks, vectorized};
 
 #[backend_extension(Flex, Autodiff)]
 pub trait GateOps: Backend {
@@ -18,7 +18,7 @@ pub trait GateOps: Backend {
     ///
     /// # Shapes
     /// - `residual`, `x` and output: `[batch, frames, tokens, width]`
-    /// - `gate`: `[batch, frames or 1, 1, width]`
+    /// - `gate`: `[batch or 1, frames or 1, 1, width]`
     fn gated_residual(
         residual: FloatTensor<Self>,
         gate: FloatTensor<Self>,
@@ -28,14 +28,15 @@ pub trait GateOps: Backend {
 
 impl GateOps for Flex {
     fn gated_residual(residual: FlexTensor, gate: FlexTensor, x: FlexTensor) -> FlexTensor {
-        let [residual, gate, x] = [residual, gate, x].map(contiguous);
-        let frames = Frames::of(&x, &gate);
-        let [residual, gate, input] = [&residual, &gate, &x].map(values);
+        let ([residual, x], gate) = ([residual, x].map(contiguous), unit_stride(gate));
+        let frames = Frames::of(&x);
+        let gate = Vectors::of(&gate, frames);
+        let [residual, input] = [&residual, &x].map(values);
         let mut output = vec![0.0; input.len()];
         fill_chunks(&mut output, frames.len, |frame, output| {
             let range = frames.range(frame);
             let (residual, input) = (&residual[range.clone()], &input[range]);
-            let gate = frames.vector(gate, frame);
+            let gate = gate.of_frame(frame);
             vectorized(
                 #[inline(always)]
                 || forward(residual, gate, input, output),
@@ -43,6 +44,45 @@ impl GateOps for Flex {
         });
         tensor(output, frames.shape)
     }
+}
+
+/// `residual + gate * (bias + Σ parts)`.
+///
+/// # Shapes
+/// - `residual` and output: `[batch, frames, tokens, width]`
+/// - `gate`: `[batch or 1, frames or 1, 1, width]`; `bias`: `[width]`
+/// - `parts`: any number of the residual's size
+pub fn add_parts(
+    residual: &FlexTensor,
+    gate: &FlexTensor,
+    parts: &[f32],
+    bias: &[f32],
+) -> FlexTensor {
+    let frames = Frames::of(residual);
+    let (residual, gate) = (values(residual), Vectors::of(gate, frames));
+    let (width, tokens) = (frames.width, frames.len / frames.width);
+    let mut output = vec![0.0; residual.len()];
+    fill(&mut output, width, |first, output| {
+        vectorized(
+            #[inline(always)]
+            || {
+                for (row, output) in (first..).zip(output.chunks_exact_mut(width)) {
+                    let at = row * width..(row + 1) * width;
+                    output.copy_from_slice(bias);
+                    for part in parts.chunks_exact(residual.len()) {
+                        let part = part[at.clone()].iter();
+                        output.iter_mut().zip(part).for_each(|(y, part)| *y += part);
+                    }
+                    let gate = gate.of_frame(row / tokens);
+                    let residual = residual[at].iter();
+                    for ((y, gate), residual) in output.iter_mut().zip(gate).zip(residual) {
+                        *y = residual + gate * *y;
+                    }
+                }
+            },
+        );
+    });
+    tensor(output, frames.shape)
 }
 
 impl<C: CheckpointStrategy> GateOps for Autodiff<Flex, C> {
@@ -69,9 +109,11 @@ impl Backward<Flex, 3> for GateBackward {
     fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let parents = parents(&ops);
         let d_output = contiguous(gradients.consume::<Flex>(&ops.node));
-        let [gate, x] = ops.state.map(contiguous);
-        let frames = Frames::of(&x, &gate);
-        let (gate, input, d_out) = (values(&gate), values(&x), values(&d_output));
+        let [gate, x] = ops.state;
+        let (gate, x) = (unit_stride(gate), contiguous(x));
+        let frames = Frames::of(&x);
+        let gate = Vectors::of(&gate, frames);
+        let (input, d_out) = (values(&x), values(&d_output));
         let mut d_x = vec![0.0; input.len()];
         let mut d_gate = vec![0.0; frames.count() * frames.width];
         d_x.par_chunks_mut(frames.len)
@@ -80,13 +122,13 @@ impl Backward<Flex, 3> for GateBackward {
             .for_each(|(frame, (d_x, d_gate))| {
                 let range = frames.range(frame);
                 let (input, d_out) = (&input[range.clone()], &d_out[range]);
-                let gate = frames.vector(gate, frame);
+                let vector = gate.of_frame(frame);
                 vectorized(
                     #[inline(always)]
-                    || backward(input, gate, d_out, d_x, d_gate),
+                    || backward(input, vector, d_out, d_x, d_gate),
                 );
             });
-        let d_gate = frames.collect(d_gate);
+        let d_gate = gate.gradient(d_gate);
         let d_x = tensor(d_x, frames.shape);
         register(gradients, parents, [d_output, d_gate, d_x]);
     }
@@ -115,31 +157,23 @@ fn backward(x: &[f32], gate: &[f32], d_output: &[f32], d_x: &mut [f32], d_gate: 
     }
 }
 
-/// Frames of a `[batch, frames, tokens, width]` tensor, and the vectors
-/// `[batch, frames or 1, 1, width]` that are broadcast over their tokens.
+/// Frames of a `[batch, frames, tokens, width]` tensor.
 #[derive(Clone, Copy)]
 pub struct Frames {
     pub shape: [usize; 4],
     /// Values of a frame.
     pub len: usize,
     pub width: usize,
-    /// Shape of the vectors.
-    vectors: [usize; 4],
 }
 
 impl Frames {
-    pub fn of(x: &FlexTensor, vectors: &FlexTensor) -> Self {
-        let (shape, vectors) = (dims(x), dims(vectors));
-        let [batch, frames, tokens, width] = shape;
-        assert!(
-            vectors == [batch, frames, 1, width] || vectors == [batch, 1, 1, width],
-            "{vectors:?} is no vector per frame of {shape:?}"
-        );
+    pub fn of(x: &FlexTensor) -> Self {
+        let shape = dims(x);
+        let [_, _, tokens, width] = shape;
         Self {
             shape,
             len: tokens * width,
             width,
-            vectors,
         }
     }
 
@@ -152,28 +186,64 @@ impl Frames {
     pub fn range(&self, frame: usize) -> std::ops::Range<usize> {
         frame * self.len..(frame + 1) * self.len
     }
+}
 
-    /// The vector of a frame.
-    pub fn vector<'a>(&self, vectors: &'a [f32], frame: usize) -> &'a [f32] {
-        let index = frame / (self.shape[1] / self.vectors[1]);
-        &vectors[index * self.width..][..self.width]
+/// Vectors `[batch or 1, frames or 1, 1, width]` that are broadcast over the tokens of frames.
+#[derive(Clone, Copy)]
+pub struct Vectors<'a> {
+    values: &'a [f32],
+    shape: [usize; 4],
+    /// Distances of samples and of frames.
+    strides: [usize; 2],
+    /// Those that meet them.
+    frames: Frames,
+}
+
+impl<'a> Vectors<'a> {
+    /// Those of a [`unit_stride`](super::buffer::unit_stride) tensor.
+    pub fn of(vectors: &'a FlexTensor, frames: Frames) -> Self {
+        let shape = dims(vectors);
+        let layout = vectors.layout();
+        let strides = [0, 1].map(|axis| {
+            let broadcast = shape[axis] == 1;
+            assert!(
+                broadcast || shape[axis] == frames.shape[axis],
+                "{shape:?} is no vector per frame of {:?}",
+                frames.shape
+            );
+            if broadcast {
+                0
+            } else {
+                layout.strides()[axis] as usize
+            }
+        });
+        assert_eq!(shape[2..], [1, frames.width], "vectors");
+        Self {
+            values: &vectors.storage()[layout.start_offset()..],
+            shape,
+            strides,
+            frames,
+        }
     }
 
-    /// Gradients of the vectors from those that each frame has, `[batch, frames, width]`.
-    pub fn collect(&self, per_frame: Vec<f32>) -> FlexTensor {
-        let sharing = self.shape[1] / self.vectors[1];
-        if sharing == 1 {
-            return tensor(per_frame, self.vectors);
+    /// The vector of a frame, frames counted through all samples.
+    pub fn of_frame(&self, frame: usize) -> &'a [f32] {
+        let frames = self.frames.shape[1];
+        let start = frame / frames * self.strides[0] + frame % frames * self.strides[1];
+        &self.values[start..start + self.frames.width]
+    }
+
+    /// The gradient of the vectors from those that each frame has, `[batch, frames, width]`.
+    pub fn gradient(&self, per_frame: Vec<f32>) -> FlexTensor {
+        let width = self.frames.width;
+        let [batch, frames, ..] = self.shape;
+        let mut gradient = vec![0.0; batch * frames * width];
+        for (frame, d) in per_frame.chunks_exact(width).enumerate() {
+            let count = self.frames.shape[1];
+            let index = (frame / count % batch) * frames + frame % count % frames;
+            let sum = &mut gradient[index * width..][..width];
+            sum.iter_mut().zip(d).for_each(|(sum, d)| *sum += d);
         }
-        let shared = per_frame
-            .chunks_exact(sharing * self.width)
-            .flat_map(|group| {
-                let mut sum = vec![0.0; self.width];
-                for vector in group.chunks_exact(self.width) {
-                    sum.iter_mut().zip(vector).for_each(|(sum, v)| *sum += v);
-                }
-                sum
-            });
-        tensor(shared.collect(), self.vectors)
+        tensor(gradient, self.shape)
     }
 }

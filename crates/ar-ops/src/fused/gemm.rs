@@ -39,6 +39,10 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
     pub fn transposed(self) -> Self {
         Self {
             rows: self.columns,

@@ -6,7 +6,9 @@
 //! `#[backend_extension]`; the functions of the other modules use them where [`cover`] allows and
 //! Burn's own operations elsewhere.
 
-use burn::backend::DispatchDevice;
+use burn::backend::flex::FlexTensor;
+use burn::backend::{DispatchDevice, Flex};
+use burn::nn::Linear;
 use burn::tensor::{DType, Tensor};
 
 pub(crate) mod attention;
@@ -18,6 +20,7 @@ pub(crate) mod gate;
 pub(crate) mod gelu;
 mod gemm;
 pub(crate) mod linear;
+pub(crate) mod mlp;
 pub(crate) mod norm;
 mod record;
 mod rows;
@@ -30,4 +33,26 @@ pub(crate) fn cover<const D: usize>(x: &Tensor<D>) -> bool {
         device => device,
     };
     x.dtype() == DType::F32 && matches!(device, DispatchDevice::Flex(_))
+}
+
+/// Whether the kernels without a backward pass do.
+pub(crate) fn cover_untracked<const D: usize>(x: &Tensor<D>) -> bool {
+    cover(x) && !x.device().is_autodiff()
+}
+
+/// The tensor of the CPU backend behind one that is [covered](cover_untracked).
+pub(crate) fn primitive<const D: usize>(tensor: Tensor<D>) -> FlexTensor {
+    let primitive = tensor.try_into_primitive::<Flex>();
+    primitive.expect("an untracked tensor of the CPU backend")
+}
+
+/// The inverse of [`primitive`].
+pub(crate) fn wrap<const D: usize>(primitive: FlexTensor) -> Tensor<D> {
+    Tensor::from_primitive::<Flex>(primitive)
+}
+
+/// Weight and bias of a layer, if it has both.
+pub(crate) fn layer(layer: &Linear) -> Option<[FlexTensor; 2]> {
+    let bias = layer.bias.as_ref()?.val();
+    Some([primitive(layer.weight.val()), primitive(bias)])
 }

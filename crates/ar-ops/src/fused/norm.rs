@@ -8,8 +8,8 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 use rayon::prelude::*;
 
-use super::buffer::{contiguous, tensor, values};
-use super::gate::Frames;
+use super::buffer::{contiguous, tensor, unit_stride, values};
+use super::gate::{Frames, Vectors};
 use super::record::{parents, record, register};
 use super::rows::{fill, fill_chunks, sum, sum_pairs, vectorized};
 
@@ -22,7 +22,7 @@ pub trait NormOps: Backend {
     ///
     /// # Shapes
     /// - `x` and output: `[batch, frames, tokens, width]`
-    /// - `shift`, `scale`: `[batch, frames or 1, 1, width]`
+    /// - `shift`, `scale`: `[batch or 1, frames or 1, 1, width]`
     fn modulate(
         x: FloatTensor<Self>,
         shift: FloatTensor<Self>,
@@ -76,13 +76,14 @@ fn modulated(
     scale: FlexTensor,
     epsilon: Option<f64>,
 ) -> FlexTensor {
-    let [x, shift, scale] = [x, shift, scale].map(contiguous);
-    let frames = Frames::of(&x, &scale);
-    let [input, shift, scale] = [&x, &shift, &scale].map(values);
+    let (x, [shift, scale]) = (contiguous(x), [shift, scale].map(unit_stride));
+    let frames = Frames::of(&x);
+    let vectors = [&shift, &scale].map(|vectors| Vectors::of(vectors, frames));
+    let input = values(&x);
     let mut output = vec![0.0; input.len()];
     fill_chunks(&mut output, frames.len, |frame, output| {
         let input = &input[frames.range(frame)];
-        let [shift, scale] = [shift, scale].map(|vectors| frames.vector(vectors, frame));
+        let [shift, scale] = vectors.map(|vectors| vectors.of_frame(frame));
         vectorized(
             #[inline(always)]
             || modulate(input, shift, scale, epsilon, output),
@@ -167,9 +168,10 @@ impl Backward<Flex, 3> for ModulateBackward {
         let parents = parents(&ops);
         let d_output = contiguous(gradients.consume::<Flex>(&ops.node));
         let (x, scale, epsilon) = ops.state;
-        let [x, scale] = [x, scale].map(contiguous);
-        let frames = Frames::of(&x, &scale);
-        let (input, scale, d_out) = (values(&x), values(&scale), values(&d_output));
+        let (x, scale) = (contiguous(x), unit_stride(scale));
+        let frames = Frames::of(&x);
+        let scale = Vectors::of(&scale, frames);
+        let (input, d_out) = (values(&x), values(&d_output));
         let mut d_x = vec![0.0; input.len()];
         let [mut d_shift, mut d_scale] = [(); 2].map(|()| vec![0.0; frames.count() * frames.width]);
         d_x.par_chunks_mut(frames.len)
@@ -179,13 +181,13 @@ impl Backward<Flex, 3> for ModulateBackward {
             .for_each(|(frame, ((d_x, d_shift), d_scale))| {
                 let range = frames.range(frame);
                 let (input, d_out) = (&input[range.clone()], &d_out[range]);
-                let scale = frames.vector(scale, frame);
+                let vector = scale.of_frame(frame);
                 vectorized(
                     #[inline(always)]
-                    || modulate_backward(input, scale, epsilon, d_out, [d_x, d_shift, d_scale]),
+                    || modulate_backward(input, vector, epsilon, d_out, [d_x, d_shift, d_scale]),
                 );
             });
-        let [d_shift, d_scale] = [d_shift, d_scale].map(|vectors| frames.collect(vectors));
+        let [d_shift, d_scale] = [d_shift, d_scale].map(|d| scale.gradient(d));
         let d_x = tensor(d_x, frames.shape);
         register(gradients, parents, [d_x, d_shift, d_scale]);
     }

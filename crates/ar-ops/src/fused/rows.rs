@@ -62,7 +62,39 @@ pub fn sum_pairs(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
             lanes[lane] += f(a[lane], b[lane]);
         }
     }
-    lanes.iter().sum::<f32>() + rest
+    fold(lanes, |a, b| a + b) + rest
+}
+
+/// Replaces every element of a row by `f` of it; returns what these add up to.
+#[inline(always)]
+pub fn replace_and_sum(row: &mut [f32], f: impl Fn(f32) -> f32) -> f32 {
+    let mut lanes = [0.0; LANES];
+    let mut chunks = row.chunks_exact_mut(LANES);
+    for chunk in &mut chunks {
+        for lane in 0..LANES {
+            chunk[lane] = f(chunk[lane]);
+            lanes[lane] += chunk[lane];
+        }
+    }
+    let mut rest = 0.0;
+    for x in chunks.into_remainder() {
+        *x = f(*x);
+        rest += *x;
+    }
+    fold(lanes, |a, b| a + b) + rest
+}
+
+/// All lanes in one: in halves, so that few operations wait for one another.
+#[inline(always)]
+fn fold(mut lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            lanes[lane] = f(lanes[lane], lanes[lane + half]);
+        }
+        half /= 2;
+    }
+    lanes[0]
 }
 
 /// `Σ f(a)` over the elements of a row.
@@ -85,12 +117,14 @@ pub fn max(a: &[f32]) -> f32 {
     let rest = rest.fold(f32::NEG_INFINITY, f32::max);
     for chunk in chunks {
         for lane in 0..LANES {
-            lanes[lane] = if chunk[lane] > lanes[lane] {
-                chunk[lane]
-            } else {
-                lanes[lane]
-            };
+            lanes[lane] = larger(lanes[lane], chunk[lane]);
         }
     }
-    lanes.into_iter().fold(rest, f32::max)
+    larger(rest, fold(lanes, larger))
+}
+
+/// One instruction, which `f32::max` is not: it looks for NaN.
+#[inline(always)]
+fn larger(a: f32, b: f32) -> f32 {
+    if b > a { b } else { a }
 }

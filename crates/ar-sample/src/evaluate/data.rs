@@ -1,6 +1,8 @@
 //! The clips that a model is measured against.
 
-use std::path::Path;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use ar_data::shapes::{HELD_OUT_SEED, LabelMode, PALETTE, ShapeKind};
@@ -15,6 +17,7 @@ use burn_dataset::Dataset;
 use serde::Deserialize;
 
 use crate::cli::EvaluateArgs;
+use crate::fingerprint::Fingerprint;
 
 /// Frames of a clip where neither model nor user says.
 const FRAMES: usize = 16;
@@ -23,6 +26,10 @@ const FRAMES: usize = 16;
 pub struct Data {
     /// What it is, in words.
     pub name: String,
+    /// What of the `[data]` section the clips depend on, with nothing left open.
+    pub config: DataConfig,
+    /// A number that tells the files of the clips from others; none of clips that are drawn.
+    pub fingerprint: Option<Fingerprint>,
     /// Frames of a clip.
     pub frames: usize,
     clips: Box<dyn Dataset<VideoItem>>,
@@ -59,18 +66,28 @@ impl Data {
                 frames: frames.or(window).unwrap_or(FRAMES),
                 ..ShapesConfig::default()
             };
+            let config = DataConfig {
+                clips: samples,
+                held_out: samples,
+                first_seed: HELD_OUT_SEED,
+                ..DataConfig::default()
+            };
             let name = format!("world of shapes, seeds from {HELD_OUT_SEED} on");
-            return Self::shapes(name, shapes, samples, samples, HELD_OUT_SEED);
+            let mut data = Self::shapes(name, config, shapes)?;
+            // However many are asked for, a clip is that of its number.
+            (data.config.clips, data.config.held_out) = (0, 0);
+            return Ok(data);
         };
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).with_context(|| format!("{name}: cannot read"))?;
+        let text = fs::read_to_string(path).with_context(|| format!("{name}: cannot read"))?;
         let File { data } = toml::from_str(&text).with_context(|| name.clone())?;
         let held_out = data.held_out;
         if data.moving_mnist.is_some() {
             bail!("{name}: data.moving_mnist is no data to measure against; use shapes or videos");
         }
-        let mut data = match (data.shapes, data.videos, data.latents) {
-            (Some(mut shapes), None, None) => {
+        let mut data = match (&data.shapes, &data.videos, &data.latents) {
+            (Some(shapes), None, None) => {
+                let mut shapes = shapes.clone();
                 shapes.frames = frames.or(window).unwrap_or(shapes.frames);
                 check_size(&name, shapes.size, size)?;
                 ensure!(
@@ -78,17 +95,13 @@ impl Data {
                     "{name}: data.held_out is {held_out}, above data.clips, which is {}",
                     data.clips
                 );
-                Self::shapes(name, shapes, data.clips, held_out, data.first_seed)?
+                Self::shapes(name, data, shapes)?
             }
-            (None, Some(mut videos), None) => {
+            (None, Some(videos), None) => {
+                let mut videos = videos.clone();
                 videos.frames = frames.unwrap_or(videos.frames);
                 check_size(&name, videos.size, size)?;
-                let folder = data.path.with_context(|| {
-                    format!("{name}: [data.videos] needs data.path, a folder of videos")
-                })?;
-                let labels = data.labels.as_ref();
-                let folder = open_folder(&folder, videos, labels, data.workers)?;
-                Self::videos(name, folder, held_out)?
+                Self::videos(name, data, videos)?
             }
             (None, None, Some(_)) => {
                 bail!("{name}: data.latents holds no pictures to measure against")
@@ -114,37 +127,56 @@ impl Data {
         Ok(data)
     }
 
-    fn shapes(
-        name: String,
-        config: ShapesConfig,
-        clips: usize,
-        held_out: usize,
-        first_seed: u64,
-    ) -> anyhow::Result<Self> {
+    fn shapes(name: String, data: DataConfig, config: ShapesConfig) -> anyhow::Result<Self> {
         let world = ShapesWorld::new(config)?;
         let config = world.config().clone();
-        let dataset = ShapesDataset::new(world, clips, first_seed);
+        let dataset = ShapesDataset::new(world, data.clips, data.first_seed);
+        let parted = hold_out(data.clips, data.held_out, |index| dataset.source(index));
         Ok(Self {
             name,
+            config: DataConfig {
+                shapes: Some(config.clone()),
+                ..of_clips(data)
+            },
+            fingerprint: None,
             frames: config.frames,
             has_labels: config.labels != LabelMode::Off,
             shapes: Some(config),
-            held_out: hold_out(clips, held_out, |index| dataset.source(index)).held_out,
+            held_out: parted.held_out,
             clips: Box::new(dataset),
         })
     }
 
-    fn videos(name: String, clips: VideoFolder, held_out: usize) -> anyhow::Result<Self> {
+    fn videos(name: String, data: DataConfig, config: VideoFolderConfig) -> anyhow::Result<Self> {
+        let path = data.path.as_deref();
+        let path = path.with_context(|| {
+            format!("{name}: [data.videos] needs data.path, a folder of videos")
+        })?;
+        let clips = open_folder(path, config, data.labels.as_ref(), data.workers)?;
         ensure!(
-            held_out <= clips.len(),
-            "{name}: data.held_out is {held_out}, and there are {} clips",
+            data.held_out <= clips.len(),
+            "{name}: data.held_out is {}, and there are {} clips",
+            data.held_out,
             clips.len()
         );
+        let mut fingerprint = fingerprint(path, &clips)?;
+        if let Some(Labels::Csv(table)) = &data.labels {
+            fingerprint = fingerprint.and_file(table)?;
+        }
+        let parted = hold_out(clips.len(), data.held_out, |index| clips.source(index));
         Ok(Self {
             name,
+            config: DataConfig {
+                videos: Some(VideoFolderConfig {
+                    max_memory_mib: VideoFolderConfig::default().max_memory_mib,
+                    ..clips.config().clone()
+                }),
+                ..of_clips(data)
+            },
+            fingerprint: Some(fingerprint),
             frames: clips.config().frames,
             has_labels: !clips.class_names().is_empty(),
-            held_out: hold_out(clips.len(), held_out, |index| clips.source(index)).held_out,
+            held_out: parted.held_out,
             clips: Box::new(clips),
             shapes: None,
         })
@@ -219,6 +251,49 @@ pub fn open_folder(
         eprintln!("skipped {}: {}", skipped.path.display(), skipped.reason);
     }
     Ok(folder)
+}
+
+/// A number that tells the videos of a folder from others, by their names and contents.
+///
+/// # Errors
+/// If one cannot be read.
+pub fn fingerprint(root: &Path, videos: &VideoFolder) -> anyhow::Result<Fingerprint> {
+    let mut fingerprint = Fingerprint::NOTHING;
+    for (path, _) in videos.videos() {
+        for file in files(path).with_context(|| path.display().to_string())? {
+            let name = file.strip_prefix(root).unwrap_or(&file).to_string_lossy();
+            fingerprint = fingerprint.and(name.as_bytes()).and_file(&file)?;
+        }
+    }
+    Ok(fingerprint)
+}
+
+/// The files of a video: itself, or the images that it is a folder of.
+fn files(video: &Path) -> io::Result<Vec<PathBuf>> {
+    if video.is_file() {
+        return Ok(vec![video.to_owned()]);
+    }
+    let entries = fs::read_dir(video)?.map(|entry| Ok(entry?.path()));
+    let mut files: Vec<PathBuf> = entries.collect::<io::Result<_>>()?;
+    files.retain(|path| path.is_file());
+    files.sort();
+    Ok(files)
+}
+
+/// The section without what changes no clip.
+fn of_clips(data: DataConfig) -> DataConfig {
+    let DataConfig {
+        workers,
+        prefetch,
+        flip,
+        ..
+    } = DataConfig::default();
+    DataConfig {
+        workers,
+        prefetch,
+        flip,
+        ..data
+    }
 }
 
 fn check_size(name: &str, data: usize, model: usize) -> anyhow::Result<()> {

@@ -33,7 +33,7 @@ use data::Data;
 use kept::Kept;
 use measures::{Measured, Measures};
 use networks::Networks;
-use records::Records;
+use records::{Recorder, Records};
 use report::Report;
 use settings::Settings;
 use sources::{Source, Sources};
@@ -51,12 +51,8 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     let data = Data::open(args, class, &config)?;
     let settings = Settings::new(args, class, &model, &config, &data)?;
     let (_, device) = open_device(&args.model.device)?;
-    let mut records = Records::open(
-        &args.out,
-        &settings.protocol,
-        &settings.features,
-        args.shard,
-    )?;
+    let read = || Records::read(&args.out, &settings.protocol, &settings.features);
+    let mut records = read()?;
 
     let part = Part {
         args,
@@ -67,7 +63,9 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
         device: &device,
     };
     if !part.is_complete(&records) {
-        part.complete(&model.load(&device)?, &mut records)?;
+        part.complete(&model.load(&device)?, &records)?;
+        // With what other parts have measured meanwhile: the last one to end finds everything.
+        records = read()?;
     }
     match Report::new(&settings, &records, &device)? {
         Some(report) => write(args, &report),
@@ -114,9 +112,11 @@ impl Part<'_> {
         sources.all(|source| self.missing(source, records).is_empty())
     }
 
-    /// Makes, keeps and measures what is missing.
-    fn complete(&self, model: &VideoModel, records: &mut Records) -> anyhow::Result<()> {
+    /// Makes, keeps and measures what is missing. Nothing is written before all that it takes is
+    /// there.
+    fn complete(&self, model: &VideoModel, records: &Records) -> anyhow::Result<()> {
         let Self {
+            args,
             settings,
             data,
             device,
@@ -124,17 +124,23 @@ impl Part<'_> {
         } = *self;
         let networks = Networks::load(settings, model, device)?;
         let sources = Sources::new(model, device, settings, data, settings.videos.as_ref());
+        let Settings {
+            protocol, features, ..
+        } = settings;
+        let mut recorder = Recorder::new(&args.out, protocol, features, args.shard, records)?;
         let total = self.clips.len() * settings.sources.len();
-        let mut progress = Progress::new("clip", total, String::new(), self.args.quiet);
+        let mut measured = self.measured(records);
+        let mut progress = Progress::new("clip", total, String::new(), args.quiet);
         for source in &settings.sources {
             let name = source.to_string();
-            for clips in consecutive(&self.missing(source, records), self.args.batch.get()) {
-                progress.update(self.measured(records), name.clone());
+            for clips in consecutive(&self.missing(source, records), args.batch.get()) {
+                progress.update(measured, name.clone());
                 for (clip, video) in clips.clone().zip(sources.videos(source, clips)?) {
                     self.kept.write(source, clip, &video)?;
                     if !records.has(&name, clip) {
                         let measures = self.measure(source, clip, &video, &networks)?;
-                        records.add(&name, clip, measures, &networks.features(&video)?)?;
+                        recorder.add(&name, clip, measures, &networks.features(&video)?)?;
+                        measured += 1;
                     }
                 }
             }

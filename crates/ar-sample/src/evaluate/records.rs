@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
@@ -17,15 +17,18 @@ use super::measures::Measures;
 use super::metrics::Features;
 use super::settings::Protocol;
 
-/// The measures of all clips that are measured so far, by whichever run.
+/// The measures of all clips that were measured when they were read, by whichever run.
+#[derive(Default)]
 pub struct Records {
     entries: BTreeMap<String, BTreeMap<usize, Entry>>,
-    /// The file of this part, and how many lines it has.
-    path: PathBuf,
-    file: File,
+    files: BTreeMap<PathBuf, Complete>,
+}
+
+/// What is complete of a file.
+#[derive(Clone, Copy, Debug, Default)]
+struct Complete {
     lines: usize,
-    /// The files of its features.
-    features: Vec<(Features, File)>,
+    bytes: u64,
 }
 
 /// What there is of a clip.
@@ -46,70 +49,36 @@ struct Record {
 }
 
 impl Records {
-    /// Reads what `folder` has, or begins it. Lines that are not complete were being written when
-    /// their run ended, and are made again.
+    /// Reads what `folder` has, if anything, and changes nothing there. Lines that are not complete
+    /// are being written, or were when their run ended.
     ///
     /// # Errors
-    /// If the folder holds another evaluation or something else, or cannot be written.
-    pub fn open(
-        folder: &Path,
-        protocol: &Protocol,
-        features: &[Features],
-        shard: Shard,
-    ) -> anyhow::Result<Self> {
-        fs::create_dir_all(folder).with_context(|| format!("{}: cannot make", folder.display()))?;
-        agree(&folder.join("protocol.json"), protocol)?;
-        let path = folder.join(match shard {
-            Shard { count: 1, .. } => "clips.jsonl".into(),
-            Shard { index, count } => format!("clips-{index}-of-{count}.jsonl"),
-        });
-        let mut records = Self {
-            entries: BTreeMap::new(),
-            file: open_to_append(&path)?,
-            lines: 0,
-            features: Vec::new(),
-            path,
+    /// If the folder holds another evaluation or something else.
+    pub fn read(folder: &Path, protocol: &Protocol, features: &[Features]) -> anyhow::Result<Self> {
+        agree(folder, protocol)?;
+        let mut records = Self::default();
+        let named = || folder.display().to_string();
+        let entries = match fs::read_dir(folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(records),
+            entries => entries.with_context(named)?,
         };
-        for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
-            let path = entry.with_context(|| folder.display().to_string())?.path();
+        for entry in entries {
+            let path = entry.with_context(named)?.path();
             if path
                 .extension()
                 .is_some_and(|extension| extension == "jsonl")
             {
-                let (lines, complete) = records.read(&path)?;
-                if path == records.path {
-                    records.lines = lines;
-                    records
-                        .file
-                        .set_len(complete)
-                        .with_context(|| path.display().to_string())?;
+                let complete = records.read_file(&path)?;
+                for &features in features {
+                    check_features(&path, complete.lines, features)?;
                 }
+                records.files.insert(path, complete);
             }
-        }
-        for &features in features {
-            let path = features_path(&records.path, features);
-            let file = open_to_append(&path)?;
-            let expected = (records.lines * bytes(features)) as u64;
-            let found = file
-                .metadata()
-                .with_context(|| path.display().to_string())?;
-            ensure!(
-                found.len() >= expected,
-                "{} has {} bytes and should have {expected}: remove {}, which starts anew",
-                path.display(),
-                found.len(),
-                folder.display()
-            );
-            // Those of a line that was not written any more.
-            file.set_len(expected)
-                .with_context(|| path.display().to_string())?;
-            records.features.push((features, file));
         }
         Ok(records)
     }
 
-    /// Reads a file; its complete lines and their length in bytes.
-    fn read(&mut self, path: &Path) -> anyhow::Result<(usize, u64)> {
+    fn read_file(&mut self, path: &Path) -> anyhow::Result<Complete> {
         let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
         let complete = text.rfind('\n').map_or(0, |end| end + 1);
         let mut lines = 0;
@@ -124,7 +93,10 @@ impl Records {
             self.insert(record, path.to_owned(), lines);
             lines += 1;
         }
-        Ok((lines, complete as u64))
+        Ok(Complete {
+            lines,
+            bytes: complete as u64,
+        })
     }
 
     fn insert(&mut self, record: Record, path: PathBuf, line: usize) {
@@ -169,8 +141,50 @@ impl Records {
         let (values, _) = values.as_chunks();
         Ok(values.iter().map(|&v| f32::from_le_bytes(v)).collect())
     }
+}
 
-    /// Writes down the measures of a clip, and its features in the order in which this was opened
+/// The file of a part of the work, to which clips are added.
+pub struct Recorder {
+    path: PathBuf,
+    file: File,
+    /// The files of its features.
+    features: Vec<(Features, File)>,
+}
+
+impl Recorder {
+    /// Begins an evaluation in `folder`, or goes on with it after what `records` of it has of this
+    /// part. What a run that was stopped left incomplete is removed.
+    ///
+    /// # Errors
+    /// If the folder cannot be written, or holds another evaluation by now.
+    pub fn new(
+        folder: &Path,
+        protocol: &Protocol,
+        features: &[Features],
+        shard: Shard,
+        records: &Records,
+    ) -> anyhow::Result<Self> {
+        fs::create_dir_all(folder).with_context(|| format!("{}: cannot make", folder.display()))?;
+        begin(folder, protocol)?;
+        let path = folder.join(match shard {
+            Shard { count: 1, .. } => "clips.jsonl".into(),
+            Shard { index, count } => format!("clips-{index}-of-{count}.jsonl"),
+        });
+        let complete = records.files.get(&path).copied().unwrap_or_default();
+        let file = open_to_append(&path, complete.bytes)?;
+        let features = features.iter().map(|&features| {
+            let bytes = (complete.lines * bytes(features)) as u64;
+            let file = open_to_append(&features_path(&path, features), bytes)?;
+            Ok((features, file))
+        });
+        Ok(Self {
+            features: features.collect::<anyhow::Result<_>>()?,
+            file,
+            path,
+        })
+    }
+
+    /// Writes down the measures of a clip, and its features in the order in which this was made
     /// with them.
     ///
     /// # Errors
@@ -197,19 +211,32 @@ impl Records {
         let line = serde_json::to_string(&record).expect("measures are plain values") + "\n";
         self.file
             .write_all(line.as_bytes())
-            .with_context(|| format!("{}: cannot write", self.path.display()))?;
-        self.insert(record, self.path.clone(), self.lines);
-        self.lines += 1;
-        Ok(())
+            .with_context(|| format!("{}: cannot write", self.path.display()))
     }
 }
 
-fn open_to_append(path: &Path) -> anyhow::Result<File> {
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(path)
-        .with_context(|| format!("{}: cannot write", path.display()))
+/// Opens a file to write after its first `length` bytes.
+fn open_to_append(path: &Path, length: u64) -> anyhow::Result<File> {
+    let open = || {
+        let file = OpenOptions::new().append(true).create(true).open(path)?;
+        file.set_len(length)?;
+        Ok::<_, io::Error>(file)
+    };
+    open().with_context(|| format!("{}: cannot write", path.display()))
+}
+
+/// Fails if the features of some lines of a file of measures are not there.
+fn check_features(measures: &Path, lines: usize, features: Features) -> anyhow::Result<()> {
+    let path = features_path(measures, features);
+    let expected = (lines * bytes(features)) as u64;
+    let found = fs::metadata(&path).map_or(0, |file| file.len());
+    ensure!(
+        found >= expected,
+        "{} has {found} bytes and should have {expected}: remove {}, which starts anew",
+        path.display(),
+        measures.parent().unwrap_or(measures).display()
+    );
+    Ok(())
 }
 
 /// The file of features that goes with a file of measures.
@@ -222,29 +249,61 @@ fn bytes(features: Features) -> usize {
     features.len() * size_of::<f32>()
 }
 
-/// Writes the protocol, or compares it with the one that is there.
-fn agree(path: &Path, protocol: &Protocol) -> anyhow::Result<()> {
-    let ours = serde_json::to_value(protocol).expect("a protocol is plain values");
+/// Where a folder has its protocol.
+fn protocol_path(folder: &Path) -> PathBuf {
+    folder.join("protocol.json")
+}
+
+/// Writes the protocol where there is none, and compares it with the one that is there.
+fn begin(folder: &Path, protocol: &Protocol) -> anyhow::Result<()> {
+    let path = protocol_path(folder);
     if !path.is_file() {
-        let text = serde_json::to_string_pretty(&ours).expect("plain values") + "\n";
-        return write_atomically(path, text.as_bytes())
-            .with_context(|| format!("{}: cannot write", path.display()));
+        write_atomically(&path, text(protocol).as_bytes())
+            .with_context(|| format!("{}: cannot write", path.display()))?;
     }
-    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    agree(folder, protocol)
+}
+
+fn text(protocol: &Protocol) -> String {
+    serde_json::to_string_pretty(protocol).expect("a protocol is plain values") + "\n"
+}
+
+/// Fails if a folder has another protocol.
+fn agree(folder: &Path, protocol: &Protocol) -> anyhow::Result<()> {
+    let path = protocol_path(folder);
+    if !path.is_file() {
+        return Ok(());
+    }
+    let theirs = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let theirs: Value =
-        serde_json::from_str(&text).with_context(|| format!("{}: is damaged", path.display()))?;
-    let fields = ours.as_object().expect("a protocol has fields");
-    for (field, value) in fields {
-        if theirs.get(field) != Some(value) {
-            bail!(
-                "{} holds another evaluation ({field} is {} there and {value} now); choose another \
-                 --out, or remove that folder",
-                path.parent().unwrap_or(path).display(),
-                theirs.get(field).unwrap_or(&Value::Null)
-            );
-        }
+        serde_json::from_str(&theirs).with_context(|| format!("{}: is damaged", path.display()))?;
+    // Read as theirs are, for numbers.
+    let ours = serde_json::from_str(&text(protocol)).expect("JSON");
+    let Some((field, theirs, ours)) = difference("", &theirs, &ours) else {
+        return Ok(());
+    };
+    let what = match field.strip_suffix("_fingerprint") {
+        Some(files) => format!("the files of its {files} were others, or have changed since"),
+        None => format!("{field} is {theirs} there and {ours} now"),
+    };
+    bail!(
+        "{} holds another evaluation ({what}); choose another --out, or remove that folder",
+        folder.display()
+    )
+}
+
+/// The first value of ours that is another one of theirs: its name and both values.
+fn difference(name: &str, theirs: &Value, ours: &Value) -> Option<(String, Value, Value)> {
+    if let (Value::Object(theirs), Value::Object(ours)) = (theirs, ours) {
+        return ours.iter().find_map(|(field, ours)| {
+            let name = match name {
+                "" => field.clone(),
+                name => format!("{name}.{field}"),
+            };
+            difference(&name, theirs.get(field).unwrap_or(&Value::Null), ours)
+        });
     }
-    Ok(())
+    (theirs != ours).then(|| (name.to_owned(), theirs.clone(), ours.clone()))
 }
 
 #[cfg(test)]
@@ -260,7 +319,10 @@ mod tests {
             model: "m".into(),
             model_fingerprint: "0".into(),
             data: "d".into(),
+            data_config: serde_json::json!({ "shapes": { "size": 32 } }),
+            data_fingerprint: None,
             videos: None,
+            videos_fingerprint: None,
             frames: 16,
             prefix_frames: 0,
             metrics: Vec::new(),
@@ -280,45 +342,55 @@ mod tests {
         }
     }
 
+    /// What a folder has, and the file of a part of it.
+    fn open(
+        folder: &Path,
+        seed: u64,
+        features: &[Features],
+        shard: Shard,
+    ) -> anyhow::Result<(Records, Recorder)> {
+        let protocol = protocol(seed);
+        let records = Records::read(folder, &protocol, features)?;
+        let recorder = Recorder::new(folder, &protocol, features, shard, &records)?;
+        Ok((records, recorder))
+    }
+
     #[test]
     fn a_run_that_was_killed_goes_on() {
         let folder = tempfile::tempdir().unwrap();
-        let open = || Records::open(folder.path(), &protocol(1), &[], WHOLE).unwrap();
-        let mut records = open();
-        records.add("a", 0, psnr(30.0), &[]).unwrap();
-        records.add("b", 0, psnr(31.0), &[]).unwrap();
-        drop(records);
+        let open = || open(folder.path(), 1, &[], WHOLE).unwrap();
+        let (_, mut recorder) = open();
+        recorder.add("a", 0, psnr(30.0), &[]).unwrap();
+        recorder.add("b", 0, psnr(31.0), &[]).unwrap();
+        drop(recorder);
         let file = folder.path().join("clips.jsonl");
         let mut text = fs::read_to_string(&file).unwrap();
         text.truncate(text.len() - 5); // In the middle of a line.
         fs::write(&file, text).unwrap();
 
-        let mut records = open();
+        let (records, mut recorder) = open();
         assert!(records.has("a", 0) && !records.has("b", 0));
-        records.add("b", 0, psnr(32.0), &[]).unwrap();
-        drop(records);
-        assert_eq!(open().get("b", 0), Some(&psnr(32.0)));
+        recorder.add("b", 0, psnr(32.0), &[]).unwrap();
+        drop(recorder);
+        assert_eq!(open().0.get("b", 0), Some(&psnr(32.0)));
     }
 
     #[test]
     fn features_stay_with_their_lines() {
         let folder = tempfile::tempdir().unwrap();
         let features = Metric::Latents.features(2, [1, 1]).unwrap();
-        let part = |index, count| {
-            let shard = Shard { index, count };
-            Records::open(folder.path(), &protocol(1), &[features], shard)
-        };
-        let mut first = part(0, 2).unwrap();
+        let part = |index, count| open(folder.path(), 1, &[features], Shard { index, count });
+        let (_, mut first) = part(0, 2).unwrap();
         first.add("a", 0, psnr(1.0), &[vec![1.0, 2.0]]).unwrap();
         // Killed between the features and the line.
         first.features[0].1.write_all(&[7; 8]).unwrap();
-        let mut second = part(1, 2).unwrap();
+        let (_, mut second) = part(1, 2).unwrap();
         second.add("a", 1, psnr(1.0), &[vec![3.0, 4.0]]).unwrap();
         drop((first, second));
 
-        let mut first = part(0, 2).unwrap();
+        let (_, mut first) = part(0, 2).unwrap();
         first.add("b", 0, psnr(1.0), &[vec![5.0, 6.0]]).unwrap();
-        let whole = part(0, 1).unwrap();
+        let (whole, _) = part(0, 1).unwrap();
         for (source, clip, expected) in [
             ("a", 0, [1.0, 2.0]),
             ("a", 1, [3.0, 4.0]),
@@ -336,32 +408,50 @@ mod tests {
     #[test]
     fn parts_see_each_other() {
         let folder = tempfile::tempdir().unwrap();
-        for index in 0..2 {
-            let shard = Shard { index, count: 2 };
-            let mut records = Records::open(folder.path(), &protocol(1), &[], shard).unwrap();
-            assert_eq!(records.has("a", 0), index == 1);
-            records.add("a", index, psnr(30.0), &[]).unwrap();
+        // Both begin before either has measured anything.
+        let parts = [0, 1].map(|index| {
+            let (_, recorder) = open(folder.path(), 1, &[], Shard { index, count: 2 }).unwrap();
+            (index, recorder)
+        });
+        for (index, mut recorder) in parts {
+            recorder.add("a", index, psnr(30.0), &[]).unwrap();
+            let records = Records::read(folder.path(), &protocol(1), &[]).unwrap();
+            assert_eq!(
+                (records.has("a", 0), records.has("a", 1)),
+                (true, index == 1)
+            );
         }
-        let records = Records::open(folder.path(), &protocol(1), &[], WHOLE).unwrap();
-        assert!(records.has("a", 0) && records.has("a", 1));
     }
 
     #[test]
     fn other_evaluations_are_refused() {
         let folder = tempfile::tempdir().unwrap();
-        Records::open(folder.path(), &protocol(1), &[], WHOLE).unwrap();
-        let error = Records::open(folder.path(), &protocol(2), &[], WHOLE)
-            .err()
-            .unwrap();
-        assert!(
-            error.to_string().contains("seed is 1 there and 2 now"),
-            "{error}"
-        );
+        open(folder.path(), 1, &[], WHOLE).unwrap();
+        let refused = |protocol: Protocol| {
+            let records = Records::read(folder.path(), &protocol, &[]);
+            records.err().expect("another evaluation").to_string()
+        };
+        let error = refused(protocol(2));
+        assert!(error.contains("seed is 1 there and 2 now"), "{error}");
+        let error = refused(Protocol {
+            data_config: serde_json::json!({ "shapes": { "size": 64 } }),
+            ..protocol(1)
+        });
+        let expected = "data_config.shapes.size is 32 there and 64 now";
+        assert!(error.contains(expected), "{error}");
+        let error = refused(Protocol {
+            videos_fingerprint: Some("1".into()),
+            ..protocol(1)
+        });
+        assert!(error.contains("the files of its videos"), "{error}");
+    }
 
-        fs::write(folder.path().join("clips.jsonl"), "nonsense\n").unwrap();
-        let error = Records::open(folder.path(), &protocol(1), &[], WHOLE)
-            .err()
-            .unwrap();
+    #[test]
+    fn a_folder_of_something_else_stays_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("loss.jsonl"), "nonsense\n").unwrap();
+        let error = open(folder.path(), 1, &[], WHOLE).err().unwrap();
         assert!(error.to_string().contains("line 1"), "{error}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

@@ -12,15 +12,16 @@ use ar_model::ModelConfig;
 use burn_dataset::Dataset;
 use clap::ValueEnum;
 use serde::Serialize;
+use serde_json::Value;
 
-use super::data::{Data, open_folder};
+use super::data::{Data, fingerprint, open_folder};
 use super::distances::SPLITS;
 use super::metrics::{Features, Metric};
 use super::sources::Source;
 use super::weights::{Network, Weights};
 use crate::cli::EvaluateArgs;
 use crate::model::ModelSource;
-use crate::settings::check_frames;
+use crate::settings::{check_frames, check_guidance};
 
 /// Pixels of a side that LPIPS needs at least.
 const LPIPS_SIDE: usize = 16;
@@ -69,13 +70,20 @@ pub struct Protocol {
     pub model: String,
     /// A number that tells it from others.
     pub model_fingerprint: String,
+    /// What the data are called.
     pub data: String,
+    /// The `[data]` section, as far as clips depend on it.
+    pub data_config: Value,
+    /// A number that tells the files of the data from others; none of data that are drawn.
+    pub data_fingerprint: Option<String>,
     /// Folder of the videos that were measured.
     pub videos: Option<String>,
+    /// A number that tells them from others.
+    pub videos_fingerprint: Option<String>,
     /// Frames of a clip.
     pub frames: usize,
-    /// Frames that are given where clips are continued; in reconstructions they are not measured
-    /// against the truth either.
+    /// Frames that are given where clips are continued; of the truth and its reconstruction they are
+    /// not measured either.
     pub prefix_frames: usize,
     pub metrics: Vec<Metric>,
     /// Numbers that tell the weights of published networks from others.
@@ -97,11 +105,6 @@ impl Settings {
         data: &Data,
     ) -> anyhow::Result<Self> {
         let steps = args.steps.unwrap_or(model.sampling.steps);
-        let guidance = args.guidance.unwrap_or(model.sampling.guidance);
-        ensure!(
-            guidance.is_finite(),
-            "guidance is {guidance}, but must be a finite number (1 is none)"
-        );
         let (metrics, weights) = metrics(args, model, data)?;
         let latent = model.vae.as_ref().map_or([0; 2], |vae| vae.latents());
         let features = metrics
@@ -110,9 +113,12 @@ impl Settings {
             .collect();
         let protocol = Protocol {
             model: source.describe(),
-            model_fingerprint: format!("{:016x}", source.fingerprint()?),
+            model_fingerprint: source.fingerprint()?.to_string(),
             data: data.name.clone(),
+            data_config: serde_json::to_value(&data.config).expect("plain values"),
+            data_fingerprint: data.fingerprint.map(|number| number.to_string()),
             videos: args.videos.as_ref().map(|path| path.display().to_string()),
+            videos_fingerprint: None,
             frames: data.frames,
             prefix_frames: args.prefix_frames.map_or(0, usize::from),
             metrics,
@@ -120,7 +126,7 @@ impl Settings {
             classes: classes(args, class, model, data),
             steps,
             eta: args.eta.unwrap_or(model.sampling.eta),
-            guidance,
+            guidance: args.guidance.unwrap_or(model.sampling.guidance),
             seed: args.seed,
         };
         let mut settings = Self {
@@ -134,7 +140,10 @@ impl Settings {
         };
         if let Some(path) = &args.videos {
             settings.sources.push(Source::Videos);
-            settings.videos = Some(videos(path, args.samples.get(), model, data)?);
+            let videos = videos(path, args.samples.get(), model, data)?;
+            let number = fingerprint(path, &videos)?;
+            settings.protocol.videos_fingerprint = Some(number.to_string());
+            settings.videos = Some(videos);
         } else if model.transformer.is_some() {
             settings.add_samples(args, model)?;
         } else if !args.ar_step.is_empty() || args.prefix_frames.is_some() {
@@ -150,18 +159,18 @@ impl Settings {
             steps,
             ..
         } = self.protocol;
+        check_guidance(self.protocol.guidance, model)?;
         let mut ar_steps = args.ar_step.clone();
         if ar_steps.is_empty() {
             // The model's step difference is for the model's steps.
             ar_steps.push(model.sampling.ar_step.min(steps));
         }
-        let window = model.transformer.as_ref().map_or(0, |dit| dit.num_frames);
         let mut prefixes = vec![0];
         prefixes.extend((prefix_frames > 0).then_some(prefix_frames));
         for prefix in prefixes {
             for &ar_step in &ar_steps {
                 let source = Source::Samples { ar_step, prefix };
-                check_frames(self.sampler_config(ar_step), frames, prefix, window)?;
+                check_frames(self.sampler_config(ar_step), frames, prefix, model)?;
                 model.sampler(self.sampler_config(ar_step), frames - prefix)?;
                 if !self.sources.contains(&source) {
                     self.sources.push(source);

@@ -15,6 +15,7 @@ use super::settings::Settings;
 use crate::model::encode;
 use crate::noise::noise_source;
 use crate::reconstruct::{CHUNK, round_trip};
+use crate::sampled::{check_finite, values};
 
 /// A kind of clips; each has one for every clip of the data.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,7 +158,11 @@ impl<'a> Sources<'a> {
         }
         let noise = noise_source(None, protocol.seed, (first, batch), latent, self.device);
         for iteration in transformer.sample(&sampler, noise.as_ref(), context) {
-            latents.extend(iteration.finished.into_iter().map(|frame| frame.latent));
+            for frame in iteration.finished {
+                let (index, values) = values(&frame);
+                check_finite(index, &values)?;
+                latents.push(frame.latent);
+            }
         }
 
         let mut videos = given;

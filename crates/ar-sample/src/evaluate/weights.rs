@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::metrics::Metric;
-use crate::model::fingerprint;
+use crate::fingerprint::Fingerprint;
 
 /// A published network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
@@ -120,7 +120,10 @@ impl Weights {
     pub fn fingerprints(&self) -> anyhow::Result<BTreeMap<Network, String>> {
         let files = self.0.iter();
         files
-            .map(|(network, path)| Ok((*network, format!("{:016x}", fingerprint([path])?))))
+            .map(|(network, path)| {
+                let fingerprint = Fingerprint::NOTHING.and_file(path)?;
+                Ok((*network, fingerprint.to_string()))
+            })
             .collect()
     }
 }

@@ -17,6 +17,14 @@ fn bad_options_are_one_line() {
             "use ar_step >= 13",
         ),
         ("--guidance nan", "guidance is NaN"),
+        (
+            "--guidance 2",
+            "guidance is 2, and this model has no classes",
+        ),
+        (
+            "evaluate --guidance 0 --out new",
+            "guidance is 0, and this model has no classes",
+        ),
         ("--eta -1", "eta is -1"),
         ("--eta nan", "eta is NaN"),
         ("--model golden --save-latents l --class 3", "no classes"),
@@ -33,6 +41,18 @@ fn bad_options_are_one_line() {
             "file/a.safetensors: cannot write",
         ),
         ("--save-latents golden", "this is a folder"),
+        (
+            "--out a.gif --denoising ./a.gif",
+            "--out and --denoising are both ./a.gif",
+        ),
+        (
+            "--denoising sample.mp4",
+            "--out and --denoising are both sample.mp4",
+        ),
+        (
+            "--out a.gif --save-latents a.gif",
+            "--out and --save-latents are both a.gif",
+        ),
         ("--model nowhere", "nowhere: not a model directory"),
         ("--model golden", "no VAE"),
         (

@@ -22,6 +22,29 @@ pub const SMALL_WORLD: &str = r#"
 const EVALUATE: &str = "evaluate --model tiny --data data.toml --samples 4 --frames 6 --steps 4 \
                         --ar-step 1,2 --prefix-frames 2 --batch 3";
 
+/// Numbers up to rounding, and all else as it is.
+#[track_caller]
+fn assert_near(a: &Value, b: &Value, name: &str) {
+    match (a, b) {
+        (Value::Object(a), Value::Object(b)) => {
+            assert!(a.keys().eq(b.keys()), "{name}");
+            for (key, a) in a {
+                assert_near(a, &b[key], &format!("{name}.{key}"));
+            }
+        }
+        (Value::Array(a), Value::Array(b)) => {
+            assert_eq!(a.len(), b.len(), "{name}");
+            a.iter().zip(b).for_each(|(a, b)| assert_near(a, b, name));
+        }
+        _ => match (a.as_f64(), b.as_f64()) {
+            (Some(a), Some(b)) => {
+                assert!((a - b).abs() < 1e-2 * (1.0 + a.abs()), "{name}: {a} {b}");
+            }
+            _ => assert_eq!(a, b, "{name}"),
+        },
+    }
+}
+
 #[test]
 fn evaluation_in_parts() {
     let folder = Folder::new();
@@ -33,11 +56,19 @@ fn evaluation_in_parts() {
     assert!(waiting.contains("waits for the other parts"), "{waiting}");
     assert!(!folder.path("parts/report.json").exists());
     folder.ok(&format!("{EVALUATE} --out parts --shard 1/2"));
+    // Both have begun before either ends.
+    let both = [0, 1]
+        .map(|part| folder.start(&format!("{EVALUATE} --out together --shard {part}/2")))
+        .map(|process| process.wait_with_output().expect("an end"));
+    for output in both {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{errors}");
+    }
     let report = |name: &str| -> Value {
         serde_json::from_slice(&folder.read(name)).expect("a report of JSON")
     };
+    let whole = report("whole/report.json");
     // Noise is addressed by clip, and so parts and batches change nothing but rounding.
-    let (whole, parts) = (report("whole/report.json"), report("parts/report.json"));
     let sources = |report: &Value| report["sources"].as_array().expect("rows").clone();
     assert_eq!(
         sources(&whole)
@@ -53,11 +84,12 @@ fn evaluation_in_parts() {
             "after 2 frames, s = 2",
         ]
     );
-    for (whole, parts) in sources(&whole).iter().zip(&sources(&parts)) {
-        for key in ["psnr", "ssim", "latents", "latent_motion"] {
-            match (whole[key].as_f64(), parts[key].as_f64()) {
-                (Some(a), Some(b)) => assert!((a - b).abs() < 1e-2 * (1.0 + a), "{key}: {a} {b}"),
-                (a, b) => assert_eq!(a, b, "{key}"),
+    for parts in ["parts", "together"] {
+        let parts = report(&format!("{parts}/report.json"));
+        for (whole, parts) in sources(&whole).iter().zip(&sources(&parts)) {
+            let name = whole["source"].as_str().expect("a name");
+            for key in ["psnr", "ssim", "latents", "latent_motion", "world"] {
+                assert_near(&whole[key], &parts[key], &format!("{name}: {key}"));
             }
         }
     }
@@ -128,6 +160,70 @@ fn evaluation_goes_on_where_it_was() {
 }
 
 #[test]
+fn evaluation_of_other_data_begins_anew() {
+    let folder = Folder::new();
+    folder.tiny_model();
+    std::fs::write(folder.path("data.toml"), SMALL_WORLD).expect("a file");
+    let refused = |arguments: &str, what: &str| {
+        let report = folder.read("evaluation/report.json");
+        folder.fails(arguments, what);
+        assert_eq!(folder.read("evaluation/report.json"), report);
+    };
+
+    let drawn = "evaluate --model tiny --data data.toml --frames 6 --steps 4 --ar-step 2 \
+                 --samples 2 --metrics psnr";
+    folder.ok(drawn);
+    // What no clip depends on.
+    let read_ahead = SMALL_WORLD.replace("[data]", "[data]\nworkers = 1");
+    std::fs::write(folder.path("data.toml"), read_ahead).expect("a file");
+    folder.ok(drawn);
+    let others = SMALL_WORLD.replace("max_radius = 0.3", "max_radius = 0.31");
+    std::fs::write(folder.path("data.toml"), others).expect("a file");
+    refused(
+        drawn,
+        "data_config.shapes.max_radius is 0.3 there and 0.31 now",
+    );
+    std::fs::remove_dir_all(folder.path("evaluation")).expect("a folder");
+
+    std::fs::create_dir(folder.path("videos")).expect("a folder");
+    let write = |grey: u8| {
+        let clip = Clip::new(vec![Frame::new(16, 16, vec![grey; 16 * 16 * 3]); 6]);
+        let path = folder.path("videos/a.apng");
+        write_clip(&path, &clip, VideoFormat::Apng, 8.0).expect("a file");
+    };
+    let made = "evaluate --model tiny --data data.toml --frames 6 --videos videos --samples 1 \
+                --metrics world";
+    write(100);
+    folder.ok(made);
+    write(101);
+    refused(made, "the files of its videos were others");
+    std::fs::remove_dir_all(folder.path("evaluation")).expect("a folder");
+
+    let videos = "[data]\npath = \"videos\"\nheld_out = 1\n[data.videos]\nsize = 16";
+    std::fs::write(folder.path("data.toml"), videos).expect("a file");
+    let held_out = "evaluate --model tiny --data data.toml --frames 6 --steps 4 --ar-step 2 \
+                    --samples 1 --metrics psnr";
+    folder.ok(held_out);
+    write(102);
+    refused(held_out, "the files of its data were others");
+}
+
+#[test]
+fn a_folder_of_something_else_stays_as_it_is() {
+    let folder = Folder::new();
+    folder.tiny_model();
+    std::fs::write(folder.path("data.toml"), SMALL_WORLD).expect("a file");
+    std::fs::create_dir(folder.path("run")).expect("a folder");
+    std::fs::write(folder.path("run/metrics.jsonl"), "{\"step\": 1}\n").expect("a file");
+    folder.fails(
+        &format!("{EVALUATE} --out run"),
+        "metrics.jsonl: line 1 is no record of a clip",
+    );
+    let left = std::fs::read_dir(folder.path("run")).expect("a folder");
+    assert_eq!(left.count(), 1);
+}
+
+#[test]
 fn evaluation_of_classes() {
     let folder = Folder::new();
     folder.tiny_model();
@@ -155,6 +251,14 @@ fn evaluation_of_classes() {
     ] {
         folder.fails(&format!("{command} {arguments}"), what);
     }
+    // Samples of no numbers would be measured as black ones.
+    let broken = folder.run(&format!(
+        "{command} --samples 4 --guidance 1e300 --out broken"
+    ));
+    let error = String::from_utf8_lossy(&broken.stderr);
+    assert_eq!(broken.status.code(), Some(2), "{error}");
+    assert!(error.contains("came out of sampling as NaN"), "{error}");
+    assert!(!folder.path("broken/report.json").exists());
     folder.fails(
         "evaluate --model tiny --data data.toml --samples 4 --class 0 --out new",
         "no classes",

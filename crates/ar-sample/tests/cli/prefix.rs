@@ -74,6 +74,34 @@ fn a_prefix_is_kept_and_continued() {
 }
 
 #[test]
+fn frames_denoised_together_see_the_prefix() {
+    let folder = Folder::new();
+    folder.tiny_model();
+    folder.random_model("window", "causal_mask = \"temporal_causal\"", "");
+    for (name, grey) in [("dark.apng", 20), ("bright.apng", 220)] {
+        let clip = Clip::new(vec![Frame::new(16, 16, vec![grey; 16 * 16 * 3])]);
+        write_clip(&folder.path(name), &clip, VideoFormat::Apng, 8.0).expect("a video");
+    }
+    let sampled = |model: &str, prefix: &str, frames: usize| {
+        folder.ok(&format!(
+            "--model {model} --steps 4 --ar-step 0 --prefix {prefix} --frames {frames} \
+             --save-latents l.safetensors --out a.apng"
+        ));
+        folder.latents("l.safetensors").0.split_off(4 * 4)
+    };
+    // A window of new frames, where each sees the three before it; else what is left of a window.
+    for (model, frames) in [("tiny", 5), ("window", 4)] {
+        let bright = sampled(model, "bright.apng", frames);
+        let difference = relative_error(&sampled(model, "dark.apng", frames), &bright);
+        assert!(difference > 1e-5, "{model}: {difference:e}");
+    }
+    folder.fails(
+        "--model window --steps 4 --ar-step 0 --prefix dark.apng --frames 5",
+        "nothing of the prefix",
+    );
+}
+
+#[test]
 fn a_temporal_decoder_sees_the_prefix() {
     let folder = Folder::new();
     // Whole windows, and a decoder of four frames at a time.
@@ -133,7 +161,7 @@ fn an_image_is_a_prefix() {
             "--prefix-frames is 2, and images has 1 frames",
         ),
         ("--frames 1", "--frames is 1 with the 1 of the prefix"),
-        ("--ar-step 0 --frames 5", "nothing of the prefix"),
+        ("--ar-step 0 --frames 6", "use ar_step >= 1"),
     ] {
         folder.fails(
             &format!("--model tiny --steps 4 --prefix images {arguments}"),

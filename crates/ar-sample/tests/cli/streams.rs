@@ -3,6 +3,8 @@
 use std::io::Read;
 #[cfg(unix)]
 use std::{
+    io::{BufRead, BufReader, Write},
+    path::Path,
     process::{Child, Command, Output},
     thread,
     time::{Duration, Instant},
@@ -87,25 +89,44 @@ fn interrupt(process: Child) -> Output {
     output
 }
 
+/// Waits until a file or a folder that is not finished has `least` bytes or files.
 #[cfg(unix)]
-#[test]
-fn an_interrupted_video_plays() {
-    let folder = Folder::new();
-    folder.tiny_model();
-    let process = folder.start(&format!("{TINY} --frames 100000 --out kept.gif --json"));
-    let written = || {
+fn wait_for(folder: &Folder, least: u64, size: impl Fn(&Path) -> u64) {
+    let written = || -> u64 {
         let files = folder.list().into_iter();
         let unfinished = files.filter(|path| path.to_string_lossy().contains(".unfinished-"));
-        unfinished
-            .filter_map(|path| std::fs::metadata(path).ok())
-            .map(|file| file.len())
-            .sum::<u64>()
+        unfinished.map(|path| size(&path)).sum()
     };
     let patience = Instant::now() + Duration::from_secs(120);
-    while written() < 4096 {
+    while written() < least {
         assert!(Instant::now() < patience, "nothing written");
         thread::sleep(Duration::from_millis(10));
     }
+}
+
+#[cfg(unix)]
+fn bytes(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |file| file.len())
+}
+
+/// Whether MP4 files can be read.
+#[cfg(unix)]
+fn has_ffmpeg() -> bool {
+    let version = Command::new("ffmpeg").arg("-version").output();
+    let found = version.is_ok_and(|output| output.status.success());
+    if !found {
+        eprintln!("skipped: there is no ffmpeg");
+    }
+    found
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_gif_plays() {
+    let folder = Folder::new();
+    folder.tiny_model();
+    let process = folder.start(&format!("{TINY} --frames 100000 --out kept.gif --json"));
+    wait_for(&folder, 4096, bytes);
     let output = interrupt(process);
     let report = last_line_json(&String::from_utf8(output.stdout).expect("text"));
     assert_eq!(report["frames_sampled"], folder.frames("kept.gif").len());
@@ -117,6 +138,104 @@ fn an_interrupted_video_plays() {
 
 #[cfg(unix)]
 #[test]
+fn an_interrupted_mp4_plays() {
+    let folder = Folder::new();
+    folder.tiny_model();
+    let mut process = folder.start(&format!("{TINY} --frames 10000000 --json"));
+    // Nothing is in the file before the end, but now and then progress is told.
+    let mut stderr = BufReader::new(process.stderr.take().expect("a pipe"));
+    let mut progress = String::new();
+    stderr.read_line(&mut progress).expect("a line");
+    assert!(progress.starts_with("iteration "), "{progress}");
+    let output = interrupt(process);
+    drop(stderr);
+
+    let report = last_line_json(&String::from_utf8(output.stdout).expect("text"));
+    let sampled = report["frames_sampled"].as_u64().expect("a number") as usize;
+    assert!((1..10_000_000).contains(&sampled));
+    assert_eq!(report["outputs"], serde_json::json!(["sample.mp4"]));
+    assert_eq!(
+        folder.list(),
+        [folder.path("sample.mp4"), folder.path("tiny")]
+    );
+    if has_ffmpeg() {
+        assert_eq!(folder.frames("sample.mp4").len(), sampled);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_stream_plays() {
+    let folder = Folder::new();
+    folder.tiny_model();
+    let mut process = folder.start(&format!("{TINY} --frames 100000 --out - --json"));
+    let mut stdout = process.stdout.take().expect("a pipe");
+    let mut stream = vec![0; 4096];
+    stdout.read_exact(&mut stream).expect("some frames");
+    // Goes on reading, or a full pipe would keep the process from its end.
+    let rest = thread::spawn(move || {
+        let mut rest = Vec::new();
+        stdout.read_to_end(&mut rest).expect("the rest");
+        rest
+    });
+    let output = interrupt(process);
+    stream.extend(rest.join().expect("the rest"));
+
+    let report = last_line_json(&String::from_utf8_lossy(&output.stderr));
+    let sampled = report["frames_sampled"].as_u64().expect("a number") as usize;
+    assert!((1..100_000).contains(&sampled));
+    let names: Vec<&[u8]> = boxes(&stream).iter().map(|(name, _)| *name).collect();
+    let fragments = [&b"moof"[..], b"mdat"].repeat(sampled);
+    assert_eq!(names[2..], fragments);
+    if has_ffmpeg() {
+        std::fs::write(folder.path("stream.mp4"), stream).expect("a file");
+        assert_eq!(folder.frames("stream.mp4").len(), sampled);
+    }
+}
+
+/// Interrupted while the model is read: the file of its weights is a pipe at first, which keeps it
+/// waiting.
+#[cfg(unix)]
+#[test]
+fn an_interrupt_before_the_first_frame_leaves_nothing() {
+    let folder = Folder::new();
+    folder.tiny_model();
+    let weights = folder.path("tiny/transformer.safetensors");
+    let aside = folder.path("tiny/weights");
+    std::fs::rename(&weights, &aside).expect("a file");
+    let made = Command::new("mkfifo").arg(&weights).status();
+    assert!(made.expect("mkfifo").success());
+    let mut process = folder.start(&format!(
+        "{TINY} --out a.apng --denoising strips.apng --save-latents l.safetensors --json"
+    ));
+    // Opens when the process does, which listens to interrupts by then.
+    let mut pipe = std::fs::File::create(&weights).expect("a pipe");
+    let interrupt = Command::new("kill")
+        .args(["-INT", &process.id().to_string()])
+        .status();
+    assert!(interrupt.expect("kill").success());
+    let mut heard = String::new();
+    let stderr = process.stderr.take().expect("a pipe");
+    BufReader::new(stderr)
+        .read_line(&mut heard)
+        .expect("a line");
+    assert!(heard.starts_with("keeping the finished frames"), "{heard}");
+    // The first bytes say what kind of file it is, which is then opened again.
+    let bytes = std::fs::read(&aside).expect("weights");
+    std::fs::rename(&aside, &weights).expect("a file");
+    pipe.write_all(&bytes[..9]).expect("a beginning");
+    drop(pipe);
+
+    let output = process.wait_with_output().expect("an end");
+    assert_eq!(output.status.code(), Some(130));
+    let report = last_line_json(&String::from_utf8(output.stdout).expect("text"));
+    assert_eq!(report["outputs"], serde_json::json!([]));
+    assert!(report["latents"].is_null() && report["denoising"].is_null());
+    assert_eq!(folder.list(), [folder.path("tiny")]);
+}
+
+#[cfg(unix)]
+#[test]
 fn an_interrupt_keeps_the_finished_frames() {
     let folder = Folder::new();
     folder.tiny_model();
@@ -124,19 +243,9 @@ fn an_interrupt_keeps_the_finished_frames() {
         "{TINY} --frames 100000 --out kept --format png --json"
     ));
     // Frames appear in a folder under another name.
-    let frames = || {
-        let folders = folder.list().into_iter();
-        let unfinished = folders.filter(|path| path.to_string_lossy().contains(".unfinished-"));
-        unfinished
-            .filter_map(|path| std::fs::read_dir(path).ok())
-            .map(Iterator::count)
-            .sum::<usize>()
-    };
-    let patience = Instant::now() + Duration::from_secs(120);
-    while frames() < 3 {
-        assert!(Instant::now() < patience, "no frames");
-        thread::sleep(Duration::from_millis(10));
-    }
+    wait_for(&folder, 3, |path| {
+        std::fs::read_dir(path).map_or(0, |files| files.count() as u64)
+    });
     let output = interrupt(process);
 
     let kept = folder.frames("kept").len();

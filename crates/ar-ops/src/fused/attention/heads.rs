@@ -14,7 +14,7 @@ use crate::position::Angles;
 #[derive(Clone, Copy)]
 pub struct Heads<'a> {
     values: &'a [f32],
-    heads: usize,
+    pub heads: usize,
     pub rows: usize,
     pub head_dim: usize,
     /// Distances of samples, heads and rows.
@@ -56,11 +56,11 @@ impl<'a> Heads<'a> {
         (0..self.rows).map(move |row| &values[start + row * stride..][..len])
     }
 
-    /// Some rows of a head.
-    pub fn matrix(&self, index: usize, rows: Range<usize>) -> Matrix<'a> {
+    /// Some rows and columns of a head.
+    pub fn matrix(&self, index: usize, rows: Range<usize>, columns: Range<usize>) -> Matrix<'a> {
         let [_, _, stride] = self.strides;
-        let values = &self.values[self.start(index) + rows.start * stride..];
-        Matrix::strided(values, [rows.len(), self.head_dim], stride)
+        let values = &self.values[self.start(index) + rows.start * stride + columns.start..];
+        Matrix::strided(values, [rows.len(), columns.len()], stride)
     }
 
     /// Where the rows of a head start, heads counted through all samples.

@@ -5,6 +5,7 @@
 //! left out, which halves the work under a causal mask. The backward pass computes the tiles
 //! anew.
 
+mod gated;
 mod heads;
 mod problem;
 
@@ -18,10 +19,12 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 
 use self::heads::{Heads, merge};
-use self::problem::Problem;
-use super::buffer::{contiguous, dims, tensor};
+use self::problem::{Problem, Sizes};
+use super::buffer::{contiguous, dims, tensor, unit_stride};
 use super::record::{parents, record, register};
 use crate::position::Angles;
+
+pub use self::gated::GatedAttention;
 
 /// Which keys are hidden from which queries, in every sample and head. Every query sees a key.
 #[derive(Debug)]
@@ -108,50 +111,15 @@ pub trait AttentionOps: Backend {
     ) -> FloatTensor<Self>;
 }
 
-/// Attention with kept keys and values; without a backward pass.
-#[backend_extension(Flex)]
-pub trait CachedAttentionOps: Backend {
-    /// Attention of new tokens to those kept and to one another.
-    ///
-    /// # Shapes
-    /// - `qkv`: `[batch, new, 3 * heads * head_dim]`
-    /// - `past_k`, `past_v`: `[batch, heads, kept, head_dim]`
-    /// - output: `[batch, new, heads * head_dim]`
-    fn attend_cached(
-        qkv: FloatTensor<Self>,
-        past_k: FloatTensor<Self>,
-        past_v: FloatTensor<Self>,
-        setting: Setting,
-    ) -> FloatTensor<Self>;
-
-    /// [`CachedAttentionOps::attend_cached`] after layer norms of new queries and keys per head.
-    ///
-    /// # Shapes
-    /// - `q_gamma`, `q_beta`, `k_gamma`, `k_beta`: `[head_dim]`
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "an operation takes its tensors one by one; the lint sees one copy of this"
-    )]
-    fn attend_cached_normed(
-        qkv: FloatTensor<Self>,
-        past_k: FloatTensor<Self>,
-        past_v: FloatTensor<Self>,
-        q_gamma: FloatTensor<Self>,
-        q_beta: FloatTensor<Self>,
-        k_gamma: FloatTensor<Self>,
-        k_beta: FloatTensor<Self>,
-        setting: Setting,
-    ) -> FloatTensor<Self>;
-}
-
 impl AttentionOps for Flex {
     fn attend(q: FlexTensor, k: FlexTensor, v: FlexTensor, setting: Setting) -> FlexTensor {
         let [batch, heads, queries, _] = dims(&q);
         let [.., value_dim] = dims::<4>(&v);
         let shape = [batch, heads, queries, value_dim];
         let qkv = [q, k, v].map(unit_stride);
-        let output = Problem::of_heads(&qkv, &setting).forward();
-        tensor(output, shape)
+        let inputs = qkv.each_ref().map(Heads::of);
+        let problem = Problem::new(Sizes::of(&inputs, batch), None, None, &setting);
+        tensor(problem.forward(&inputs), shape)
     }
 
     fn attend_packed(qkv: FlexTensor, setting: Setting) -> FlexTensor {
@@ -168,31 +136,6 @@ impl AttentionOps for Flex {
     ) -> FlexTensor {
         let norms = [q_gamma, q_beta, k_gamma, k_beta];
         forward_packed(qkv, None, Some(norms), &setting)
-    }
-}
-
-impl CachedAttentionOps for Flex {
-    fn attend_cached(
-        qkv: FlexTensor,
-        past_k: FlexTensor,
-        past_v: FlexTensor,
-        setting: Setting,
-    ) -> FlexTensor {
-        forward_packed(qkv, Some([past_k, past_v]), None, &setting)
-    }
-
-    fn attend_cached_normed(
-        qkv: FlexTensor,
-        past_k: FlexTensor,
-        past_v: FlexTensor,
-        q_gamma: FlexTensor,
-        q_beta: FlexTensor,
-        k_gamma: FlexTensor,
-        k_beta: FlexTensor,
-        setting: Setting,
-    ) -> FlexTensor {
-        let norms = [q_gamma, q_beta, k_gamma, k_beta];
-        forward_packed(qkv, Some([past_k, past_v]), Some(norms), &setting)
     }
 }
 
@@ -239,7 +182,15 @@ impl<C: CheckpointStrategy> AttentionOps for Autodiff<Flex, C> {
     }
 }
 
-fn forward_packed(
+/// [`AttentionOps::attend_packed`] of new tokens to those kept before and to one another, after
+/// layer norms of queries and new keys per head where there are any; without a backward pass.
+///
+/// # Shapes
+/// - `qkv`: `[batch, new, 3 * heads * head_dim]`
+/// - `past`: keys, `[batch, heads, head_dim, kept]`, and values, `[batch, heads, kept, head_dim]`
+/// - `norms`: gamma and beta of queries, then of keys, `[head_dim]`
+/// - output: `[batch, new, heads * head_dim]`
+pub fn forward_packed(
     qkv: FlexTensor,
     past: Option<[FlexTensor; 2]>,
     norms: Option<[FlexTensor; 4]>,
@@ -249,11 +200,18 @@ fn forward_packed(
     let past = past.map(|past| past.map(unit_stride));
     let norms = norms.map(|norms| norms.map(contiguous));
     let [batch, sequence, packed] = dims(&qkv);
-    let output = Problem::of_packed(&qkv, past.as_ref(), norms.as_ref(), setting).forward();
+    let inputs = packed_heads(&qkv, setting);
+    let sizes = Sizes::of(&inputs, batch);
+    let output = Problem::new(sizes, past.as_ref(), norms.as_ref(), setting).forward(&inputs);
     let mut merged = vec![0.0; output.len()];
-    let head_dim = packed / 3 / setting.heads;
-    merge(&[&output], [sequence, setting.heads, head_dim], &mut merged);
+    let heads = [sequence, setting.heads, sizes.head_dim];
+    merge(&[&output], heads, &mut merged);
     tensor(merged, [batch, sequence, packed / 3])
+}
+
+/// Queries, keys and values of one projection.
+fn packed_heads<'a>(qkv: &'a FlexTensor, setting: &Setting) -> [Heads<'a>; 3] {
+    [0, 1, 2].map(|part| Heads::of_packed(qkv, setting.heads, part, 3))
 }
 
 #[derive(Debug)]
@@ -268,9 +226,10 @@ impl Backward<Flex, 3> for AttendBackward {
         let (qkv, setting) = ops.state;
         let shapes = qkv.each_ref().map(dims::<4>);
         let qkv = qkv.map(unit_stride);
-        let d_qkv = Problem::of_heads(&qkv, &setting)
-            .backward(Heads::of(&d_output))
-            .0;
+        let inputs = qkv.each_ref().map(Heads::of);
+        let sizes = Sizes::of(&inputs, shapes[0][0]);
+        let problem = Problem::new(sizes, None, None, &setting);
+        let (d_qkv, _) = problem.backward(&inputs, Heads::of(&d_output));
         let [d_q, d_k, d_v] = d_qkv;
         let [q, k, v] = shapes;
         let values = [tensor(d_q, q), tensor(d_k, k), tensor(d_v, v)];
@@ -293,9 +252,11 @@ impl PackedBackward {
         let norms = norms.map(|norms| norms.map(contiguous));
         let shape: [usize; 3] = dims(&qkv);
         let d_output = Heads::of_packed(&d_output, setting.heads, 0, 1);
-        let problem = Problem::of_packed(&qkv, None, norms.as_ref(), setting);
-        let head_dim = shape[2] / 3 / setting.heads;
-        let (d_heads, d_norms) = problem.backward(d_output);
+        let inputs = packed_heads(&qkv, setting);
+        let sizes = Sizes::of(&inputs, shape[0]);
+        let head_dim = sizes.head_dim;
+        let problem = Problem::new(sizes, None, norms.as_ref(), setting);
+        let (d_heads, d_norms) = problem.backward(&inputs, d_output);
         let mut d_qkv = vec![0.0; shape.iter().product()];
         let d_heads = d_heads.each_ref().map(Vec::as_slice);
         merge(&d_heads, [shape[1], setting.heads, head_dim], &mut d_qkv);
@@ -326,14 +287,5 @@ impl Backward<Flex, 5> for PackedBackward {
         let [q_gamma, q_beta, k_gamma, k_beta] = d_norms;
         let values = [d_qkv, q_gamma, q_beta, k_gamma, k_beta];
         register(gradients, parents, values);
-    }
-}
-
-/// The tensor, or a copy of it where its last axis is strided.
-fn unit_stride(tensor: FlexTensor) -> FlexTensor {
-    let strides = tensor.layout().strides();
-    match strides.last() == Some(&1) && strides.iter().all(|&stride| stride >= 0) {
-        true => tensor,
-        false => tensor.to_contiguous(),
     }
 }

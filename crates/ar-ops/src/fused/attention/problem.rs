@@ -5,10 +5,10 @@ use std::ops::Range;
 use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
 
-use super::super::buffer::{dims, values};
+use super::super::buffer::values;
 use super::super::exp::exp;
 use super::super::gemm::{ColumnsMut, Matrix, multiply, worth_all_cores};
-use super::super::rows::{max, sum, sum_pairs, vectorized};
+use super::super::rows::{max, replace_and_sum, sum_pairs, vectorized};
 use super::heads::{HeadNorm, Heads, turn};
 use super::{Hidden, Setting, Turn};
 
@@ -17,44 +17,46 @@ const TILE: usize = 64;
 
 /// Attention of all heads of all samples.
 pub struct Problem<'a> {
-    q: Heads<'a>,
-    k: Heads<'a>,
-    v: Heads<'a>,
-    /// Keys and values before those, normed and turned.
-    past: Option<[Heads<'a>; 2]>,
+    pub sizes: Sizes,
+    /// Before the new ones: keys, normed and turned, a channel a row, and values.
+    pub past: Option<[Heads<'a>; 2]>,
     /// Of queries and of keys.
-    norms: Option<[HeadNorm<'a>; 2]>,
-    turn: Option<&'a Turn>,
-    hidden: Option<&'a Hidden>,
+    pub norms: Option<[HeadNorm<'a>; 2]>,
+    pub turn: Option<&'a Turn>,
+    pub hidden: Option<&'a Hidden>,
+}
+
+#[derive(Clone, Copy)]
+pub struct Sizes {
     /// Samples times heads.
-    count: usize,
+    pub count: usize,
+    pub queries: usize,
+    /// Keys that are not kept from before.
+    pub new_keys: usize,
+    pub head_dim: usize,
+    pub value_dim: usize,
+}
+
+impl Sizes {
+    /// Those of queries, keys and values.
+    pub fn of([q, k, v]: &[Heads; 3], batch: usize) -> Self {
+        Self {
+            count: batch * q.heads,
+            queries: q.rows,
+            new_keys: k.rows,
+            head_dim: q.head_dim,
+            value_dim: v.head_dim,
+        }
+    }
 }
 
 impl<'a> Problem<'a> {
-    pub fn of_heads(qkv: &'a [FlexTensor; 3], setting: &'a Setting) -> Self {
-        let [batch, heads, ..] = dims::<4>(&qkv[0]);
-        let [q, k, v] = qkv.each_ref().map(Heads::of);
-        Self {
-            q,
-            k,
-            v,
-            past: None,
-            norms: None,
-            turn: setting.turn.as_ref(),
-            hidden: setting.hidden.as_deref(),
-            count: batch * heads,
-        }
-        .checked()
-    }
-
-    pub fn of_packed(
-        qkv: &'a FlexTensor,
+    pub fn new(
+        sizes: Sizes,
         past: Option<&'a [FlexTensor; 2]>,
         norms: Option<&'a [FlexTensor; 4]>,
         setting: &'a Setting,
     ) -> Self {
-        let [batch, ..] = dims::<3>(qkv);
-        let part = |part| Heads::of_packed(qkv, setting.heads, part, 3);
         let norms = norms.map(|norms| {
             [0, 2].map(|first| HeadNorm {
                 gamma: values(&norms[first]),
@@ -63,14 +65,11 @@ impl<'a> Problem<'a> {
             })
         });
         Self {
-            q: part(0),
-            k: part(1),
-            v: part(2),
+            sizes,
             past: past.map(|past| past.each_ref().map(Heads::of)),
             norms,
             turn: setting.turn.as_ref(),
             hidden: setting.hidden.as_deref(),
-            count: batch * setting.heads,
         }
         .checked()
     }
@@ -78,27 +77,30 @@ impl<'a> Problem<'a> {
     fn checked(self) -> Self {
         if let Some(hidden) = self.hidden {
             let shape = [hidden.reach.len(), hidden.keys];
-            assert_eq!(
-                shape,
-                [self.q.rows, self.keys()],
-                "mask over [queries, keys]"
-            );
+            let expected = [self.sizes.queries, self.keys()];
+            assert_eq!(shape, expected, "mask over [queries, keys]");
         }
         if let Some(turn) = self.turn {
             let angles = turn.angles.cos.len() / turn.angles.pairs;
-            assert!(angles <= self.q.rows.min(self.k.rows), "{angles} rows turn");
-            assert_eq!(2 * turn.angles.pairs, self.q.head_dim, "turning pairs");
+            let Sizes {
+                queries,
+                new_keys,
+                head_dim,
+                ..
+            } = self.sizes;
+            assert!(angles <= queries.min(new_keys), "{angles} rows turn");
+            assert_eq!(2 * turn.angles.pairs, head_dim, "turning pairs");
         }
         self
     }
 
     /// How many keys are kept.
     fn kept(&self) -> usize {
-        self.past.as_ref().map_or(0, |[k, _]| k.rows)
+        self.past.as_ref().map_or(0, |[_, v]| v.rows)
     }
 
     fn keys(&self) -> usize {
-        self.kept() + self.k.rows
+        self.kept() + self.sizes.new_keys
     }
 
     /// How many of the first keys meet queries that have not turned.
@@ -106,12 +108,8 @@ impl<'a> Problem<'a> {
         self.turn.map_or(0, |turn| turn.plain_keys)
     }
 
-    /// Queries, new keys and new values of a head, each in rows one after the other; queries are
-    /// scaled.
-    fn gather(&self, index: usize, rows: &mut Rows) {
-        self.q.gather(index, &mut rows.q);
-        self.k.gather(index, &mut rows.k);
-        self.v.gather(index, &mut rows.v);
+    /// Makes of a head's queries and new keys what meets: queries are scaled.
+    pub fn prepare(&self, rows: &mut Rows) {
         let scale = self.scale();
         let Rows { q, plain_q, k, .. } = rows;
         vectorized(
@@ -141,12 +139,12 @@ impl<'a> Problem<'a> {
     }
 
     fn scale(&self) -> f32 {
-        (self.q.head_dim as f32).powf(-0.5)
+        (self.sizes.head_dim as f32).powf(-0.5)
     }
 
     /// The tiles: their queries, and the number of keys up to the last that one of them sees.
     fn tiles(&self) -> impl Iterator<Item = (Range<usize>, usize)> {
-        let (queries, keys, hidden) = (self.q.rows, self.keys(), self.hidden);
+        let (queries, keys, hidden) = (self.sizes.queries, self.keys(), self.hidden);
         (0..queries).step_by(TILE).map(move |first| {
             let tile = first..queries.min(first + TILE);
             let reach = hidden.map_or(keys, |hidden| {
@@ -172,13 +170,21 @@ impl<'a> Problem<'a> {
             .filter(|keys| !keys.is_empty())
             .map(move |keys| {
                 let [k, v] = match &self.past {
-                    Some(past) if keys.end <= kept => {
-                        past.each_ref().map(|past| past.matrix(index, keys.clone()))
-                    }
+                    Some([k, v]) if keys.end <= kept => [
+                        k.matrix(index, 0..k.rows, keys.clone()),
+                        v.matrix(index, keys.clone(), 0..v.head_dim),
+                    ],
                     _ => {
                         let new = keys.start - kept..keys.end - kept;
-                        [(&rows.k, self.k.head_dim), (&rows.v, self.v.head_dim)]
-                            .map(|(rows, dim)| rows_of(rows, dim, new.clone()))
+                        let Sizes {
+                            head_dim,
+                            value_dim,
+                            ..
+                        } = self.sizes;
+                        [
+                            rows_of(&rows.k, head_dim, new.clone()).transposed(),
+                            rows_of(&rows.v, value_dim, new),
+                        ]
                     }
                 };
                 Stretch {
@@ -192,12 +198,12 @@ impl<'a> Problem<'a> {
 
     /// The weights of a tile before their division by what they add up to, and those sums.
     fn weights(&self, index: usize, tile: Range<usize>, reach: usize, rows: &Rows, out: &mut Tile) {
-        let dim = self.q.head_dim;
+        let dim = self.sizes.head_dim;
         let weights = &mut out.weights[..tile.len() * reach];
         for Stretch { keys, plain, k, .. } in self.stretches(index, rows, reach) {
             let q = rows_of(rows.queries(plain), dim, tile.clone());
             let scores = ColumnsMut::some(weights, reach, keys);
-            multiply(q, k.transposed(), scores, false);
+            multiply(q, k, scores, false);
         }
         let sums = &mut out.sums;
         vectorized(
@@ -213,30 +219,40 @@ impl<'a> Problem<'a> {
     }
 
     /// The output, `[batch, heads, queries, value_dim]`.
-    pub fn forward(&self) -> Vec<f32> {
-        let dim = self.v.head_dim;
-        let mut output = vec![0.0; self.count * self.q.rows * dim];
-        let head = self.q.rows * dim;
-        let multiplications = self.count * self.q.rows * self.keys() * (self.q.head_dim + dim);
-        if worth_all_cores(multiplications) {
+    pub fn forward(&self, inputs: &[Heads; 3]) -> Vec<f32> {
+        let Sizes {
+            count,
+            queries,
+            head_dim,
+            value_dim,
+            ..
+        } = self.sizes;
+        let head = queries * value_dim;
+        let mut output = vec![0.0; count * head];
+        let forward_head = |scratch: &mut Scratch, (index, output): (usize, &mut [f32])| {
+            scratch.rows.gather(inputs, index);
+            self.forward_head(index, scratch, output);
+        };
+        if worth_all_cores(count * queries * self.keys() * (head_dim + value_dim)) {
             let heads = output.par_chunks_mut(head).enumerate();
-            heads.for_each_init(
-                || (Rows::new(self), Tile::new(self)),
-                |(rows, tile), (index, output)| self.forward_head(index, rows, tile, output),
-            );
+            heads.for_each_init(|| Scratch::new(self), forward_head);
         } else {
-            let (mut rows, mut tile) = (Rows::new(self), Tile::new(self));
+            let mut scratch = Scratch::new(self);
             let heads = output.chunks_mut(head).enumerate();
-            heads.for_each(|(index, output)| {
-                self.forward_head(index, &mut rows, &mut tile, output);
-            });
+            heads.for_each(|head| forward_head(&mut scratch, head));
         }
         output
     }
 
-    fn forward_head(&self, index: usize, rows: &mut Rows, scratch: &mut Tile, output: &mut [f32]) {
-        let dim = self.v.head_dim;
-        self.gather(index, rows);
+    /// The output of a head whose queries, keys and values the scratch holds,
+    /// `[queries, value_dim]`.
+    pub fn forward_head(&self, index: usize, scratch: &mut Scratch, output: &mut [f32]) {
+        let dim = self.sizes.value_dim;
+        let Scratch {
+            rows,
+            tile: scratch,
+        } = scratch;
+        self.prepare(rows);
         for (tile, reach) in self.tiles() {
             self.weights(index, tile.clone(), reach, rows, scratch);
             let weights = &scratch.weights[..tile.len() * reach];
@@ -254,12 +270,12 @@ impl<'a> Problem<'a> {
 
     /// Gradients of queries, keys and values, in their shapes, and of the norms' gamma and beta,
     /// queries before keys. Nothing may be kept.
-    pub fn backward(&self, d_output: Heads) -> ([Vec<f32>; 3], [Vec<f32>; 4]) {
+    pub fn backward(&self, inputs: &[Heads; 3], d_output: Heads) -> ([Vec<f32>; 3], [Vec<f32>; 4]) {
         assert!(self.past.is_none(), "gradients of kept keys and values");
-        let dim = self.q.head_dim;
-        let [q, k, v] = [self.q, self.k, self.v].map(|heads| heads.rows * heads.head_dim);
-        let [mut d_q, mut d_k, mut d_v] = [q, k, v].map(|len| vec![0.0; self.count * len]);
-        let mut d_norms = vec![0.0; self.count * 4 * dim];
+        let (dim, count) = (self.sizes.head_dim, self.sizes.count);
+        let [q, k, v] = inputs.map(|heads| heads.rows * heads.head_dim);
+        let [mut d_q, mut d_k, mut d_v] = [q, k, v].map(|len| vec![0.0; count * len]);
+        let mut d_norms = vec![0.0; count * 4 * dim];
         d_q.par_chunks_mut(q)
             .zip(d_k.par_chunks_mut(k))
             .zip(d_v.par_chunks_mut(v))
@@ -268,8 +284,9 @@ impl<'a> Problem<'a> {
             .for_each_init(
                 || BackwardScratch::new(self),
                 |scratch, (index, (((d_q, d_k), d_v), d_norms))| {
+                    scratch.forward.rows.gather(inputs, index);
                     d_output.gather(index, &mut scratch.d_output);
-                    self.backward_head(index, scratch, [d_q, d_k, d_v], d_norms);
+                    self.backward_head(inputs, index, scratch, [d_q, d_k, d_v], d_norms);
                 },
             );
         let mut sums = [(); 4].map(|()| vec![0.0; dim]);
@@ -282,10 +299,13 @@ impl<'a> Problem<'a> {
 
     fn backward_head(
         &self,
+        [q, k, _]: &[Heads; 3],
         index: usize,
         BackwardScratch {
-            rows,
-            tile: scratch,
+            forward: Scratch {
+                rows,
+                tile: scratch,
+            },
             d_output,
             d_plain_q,
             d_weights,
@@ -293,8 +313,8 @@ impl<'a> Problem<'a> {
         [d_q, d_k, d_v]: [&mut [f32]; 3],
         d_norms: &mut [f32],
     ) {
-        let (dim, value_dim) = (self.q.head_dim, self.v.head_dim);
-        self.gather(index, rows);
+        let (dim, value_dim) = (self.sizes.head_dim, self.sizes.value_dim);
+        self.prepare(rows);
         d_plain_q.fill(0.0);
         for (tile, reach) in self.tiles() {
             self.weights(index, tile.clone(), reach, rows, scratch);
@@ -329,11 +349,11 @@ impl<'a> Problem<'a> {
                     &mut d_q[..]
                 };
                 let d_q = &mut d_q[tile.start * dim..tile.end * dim];
-                multiply(d_scores, k, ColumnsMut::all(d_q, dim), true);
+                multiply(d_scores, k.transposed(), ColumnsMut::all(d_q, dim), true);
             }
         }
         let scale = self.scale();
-        let (q, k) = (self.q.rows(index), self.k.rows(index));
+        let (q, k) = (q.rows(index), k.rows(index));
         vectorized(
             #[inline(always)]
             || {
@@ -361,7 +381,9 @@ struct Stretch<'a> {
     keys: Range<usize>,
     /// Whether they meet queries that have not turned.
     plain: bool,
+    /// `[head_dim, keys]`
     k: Matrix<'a>,
+    /// `[keys, value_dim]`
     v: Matrix<'a>,
 }
 
@@ -374,28 +396,35 @@ fn columns_of(values: &[f32], width: usize, columns: Range<usize>) -> Matrix<'_>
     Matrix::strided(&values[columns.start..], shape, width)
 }
 
-/// One head's queries, new keys and new values.
-struct Rows {
-    q: Vec<f32>,
+/// One head's queries, new keys and new values, each in rows one after the other.
+pub struct Rows {
+    pub q: Vec<f32>,
     /// Queries that have not turned; none where no key asks for them.
     plain_q: Vec<f32>,
-    k: Vec<f32>,
-    v: Vec<f32>,
+    pub k: Vec<f32>,
+    pub v: Vec<f32>,
 }
 
 impl Rows {
     fn new(problem: &Problem) -> Self {
-        let rows = |heads: &Heads| vec![0.0; heads.rows * heads.head_dim];
-        let q = rows(&problem.q);
+        let sizes = &problem.sizes;
+        let q = vec![0.0; sizes.queries * sizes.head_dim];
         Self {
             plain_q: match problem.plain_keys() {
                 0 => Vec::new(),
                 _ => q.clone(),
             },
             q,
-            k: rows(&problem.k),
-            v: rows(&problem.v),
+            k: vec![0.0; sizes.new_keys * sizes.head_dim],
+            v: vec![0.0; sizes.new_keys * sizes.value_dim],
         }
+    }
+
+    /// Copies those of a head together.
+    fn gather(&mut self, [q, k, v]: &[Heads; 3], index: usize) {
+        q.gather(index, &mut self.q);
+        k.gather(index, &mut self.k);
+        v.gather(index, &mut self.v);
     }
 
     fn queries(&self, plain: bool) -> &[f32] {
@@ -410,19 +439,27 @@ struct Tile {
     sums: [f32; TILE],
 }
 
-impl Tile {
-    fn new(problem: &Problem) -> Self {
+/// What a thread works in.
+pub struct Scratch {
+    pub rows: Rows,
+    tile: Tile,
+}
+
+impl Scratch {
+    pub fn new(problem: &Problem) -> Self {
         Self {
-            weights: vec![0.0; TILE.min(problem.q.rows) * problem.keys()],
-            sums: [0.0; TILE],
+            rows: Rows::new(problem),
+            tile: Tile {
+                weights: vec![0.0; TILE.min(problem.sizes.queries) * problem.keys()],
+                sums: [0.0; TILE],
+            },
         }
     }
 }
 
 /// What a thread of the backward pass works in.
 struct BackwardScratch {
-    rows: Rows,
-    tile: Tile,
+    forward: Scratch,
     /// Gradients of one head's output.
     d_output: Vec<f32>,
     /// Gradients of queries that have not turned.
@@ -433,13 +470,12 @@ struct BackwardScratch {
 
 impl BackwardScratch {
     fn new(problem: &Problem) -> Self {
-        let (rows, tile) = (Rows::new(problem), Tile::new(problem));
+        let forward = Scratch::new(problem);
         Self {
-            d_output: vec![0.0; problem.q.rows * problem.v.head_dim],
-            d_plain_q: rows.plain_q.clone(),
-            d_weights: tile.weights.clone(),
-            rows,
-            tile,
+            d_output: vec![0.0; problem.sizes.queries * problem.sizes.value_dim],
+            d_plain_q: forward.rows.plain_q.clone(),
+            d_weights: forward.tile.weights.clone(),
+            forward,
         }
     }
 }
@@ -454,13 +490,10 @@ fn exponentials(scores: &mut [f32], hidden: Option<&[bool]>) -> f32 {
         }
     }
     let largest = max(scores);
-    for score in scores.iter_mut() {
-        *score = exp(*score - largest);
-    }
-    sum(
+    replace_and_sum(
         scores,
         #[inline(always)]
-        |x| x,
+        |score| exp(score - largest),
     )
 }
 

@@ -1,0 +1,99 @@
+//! Attention's half of a block at sampling: the projections around attention to kept keys and
+//! values, and the gated residual.
+//!
+//! A single frame has too few rows to share among the cores, and its products are too small to
+//! wake them for each. So a task goes from the inputs to what one head adds to every output, and
+//! the cores meet once for the whole half.
+
+use burn::backend::flex::FlexTensor;
+use rayon::prelude::*;
+
+use super::super::buffer::{contiguous, dims, unit_stride, values};
+use super::super::gate::add_parts;
+use super::super::gemm::{ColumnsMut, Matrix, multiply};
+use super::Setting;
+use super::problem::{Problem, Rows, Scratch, Sizes};
+
+/// `residual + gate * projection(attention(x))`, without a backward pass.
+pub struct GatedAttention {
+    /// `[batch, frames, tokens, width]`
+    pub residual: FlexTensor,
+    /// `[batch or 1, frames or 1, 1, width]`
+    pub gate: FlexTensor,
+    /// `[batch, frames, tokens, width]`
+    pub x: FlexTensor,
+    /// Weight `[width, 3 * width]` and bias `[3 * width]` to queries, keys and values.
+    pub qkv: [FlexTensor; 2],
+    /// Weight `[width, width]` and bias `[width]` of the output.
+    pub projection: [FlexTensor; 2],
+    /// Keys, `[batch, heads, head_dim, kept]`, and values, `[batch, heads, kept, head_dim]`.
+    pub past: [FlexTensor; 2],
+    /// Gamma and beta of queries, then of keys, `[head_dim]`.
+    pub norms: Option<[FlexTensor; 4]>,
+    pub setting: Setting,
+}
+
+impl GatedAttention {
+    /// Whether the parts that tasks compute fit into caches, each of so many values: to add up
+    /// larger ones would cost more than the tasks gain.
+    pub fn covers(len: usize, heads: usize) -> bool {
+        len * heads <= 1 << 20
+    }
+
+    /// `[batch, frames, tokens, width]`
+    pub fn forward(self) -> FlexTensor {
+        let [residual, x] = [self.residual, self.x].map(contiguous);
+        let gate = unit_stride(self.gate);
+        let [qkv, projection] = [self.qkv, self.projection].map(|layer| layer.map(contiguous));
+        let past = self.past.map(unit_stride);
+        let norms = self.norms.map(|norms| norms.map(contiguous));
+        let [batch, frames, tokens, width] = dims(&x);
+        let heads = self.setting.heads;
+        let (rows, dim) = (frames * tokens, width / heads);
+        let sizes = Sizes {
+            count: batch * heads,
+            queries: rows,
+            new_keys: rows,
+            head_dim: dim,
+            value_dim: dim,
+        };
+        let problem = Problem::new(sizes, Some(&past), norms.as_ref(), &self.setting);
+
+        // [heads, batch, rows, width]
+        let mut parts = vec![0.0; heads * batch * rows * width];
+        let tasks = parts.par_chunks_mut(rows * width).enumerate();
+        tasks.for_each_init(
+            || (Scratch::new(&problem), vec![0.0; rows * dim]),
+            |(scratch, output), (task, part)| {
+                let (head, sample) = (task / batch, task % batch);
+                let input = &values(&x)[sample * rows * width..][..rows * width];
+                let input = Matrix::new(input, width);
+                project(&qkv, input, head * dim, &mut scratch.rows);
+                problem.forward_head(sample * heads + head, scratch, output);
+                let weight = &values(&projection[0])[head * dim * width..][..dim * width];
+                let (output, weight) = (Matrix::new(output, dim), Matrix::new(weight, width));
+                multiply(output, weight, ColumnsMut::all(part, width), false);
+            },
+        );
+        add_parts(&residual, &gate, &parts, values(&projection[1]))
+    }
+}
+
+/// The queries, keys and values of one head, whose first channel this is.
+fn project(qkv: &[FlexTensor; 2], x: Matrix, channel: usize, rows: &mut Rows) {
+    let [weight, bias] = qkv.each_ref().map(values);
+    let packed = bias.len();
+    let width = packed / 3;
+    for (part, to) in [&mut rows.q, &mut rows.k, &mut rows.v]
+        .into_iter()
+        .enumerate()
+    {
+        let dim = to.len() / x.rows();
+        let first = part * width + channel;
+        for row in to.chunks_exact_mut(dim) {
+            row.copy_from_slice(&bias[first..first + dim]);
+        }
+        let weight = Matrix::strided(&weight[first..], [width, dim], packed);
+        multiply(x, weight, ColumnsMut::all(to, dim), true);
+    }
+}

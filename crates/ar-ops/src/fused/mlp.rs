@@ -1,0 +1,81 @@
+//! The MLP's half of a block at sampling: two linear layers, and the gated residual.
+//!
+//! A single frame has too few rows to share among the cores, and its products are too small to
+//! wake them for each. So the hidden channels are shared as well: a task computes some of them and
+//! what they add to every output, and the cores meet once for the whole half.
+
+use burn::backend::flex::FlexTensor;
+use rayon::prelude::*;
+
+use super::buffer::{contiguous, dims, unit_stride, values};
+use super::gate::add_parts;
+use super::gelu;
+use super::gemm::{ColumnsMut, Matrix, multiply};
+use super::rows::vectorized;
+
+/// Rows of a task.
+const TILE: usize = 64;
+/// Parts of the hidden channels where tiles are fewer than that. It does not depend on the number
+/// of cores, and so neither does the order of additions.
+const PARTS: usize = 4;
+
+/// `residual + gate * (gelu(x w1 + b1) w2 + b2)`, without a backward pass.
+pub struct GatedMlp {
+    /// `[batch, frames, tokens, width]`
+    pub residual: FlexTensor,
+    /// `[batch or 1, frames or 1, 1, width]`
+    pub gate: FlexTensor,
+    /// `[batch, frames, tokens, width]`
+    pub x: FlexTensor,
+    /// Weights and biases: `[width, hidden]`, `[hidden]`, `[hidden, width]`, `[width]`.
+    pub layers: [[FlexTensor; 2]; 2],
+}
+
+impl GatedMlp {
+    /// `[batch, frames, tokens, width]`
+    pub fn forward(self) -> FlexTensor {
+        let [residual, x] = [self.residual, self.x].map(contiguous);
+        let gate = unit_stride(self.gate);
+        let layers = self.layers.map(|layer| layer.map(contiguous));
+        let [[weight_1, bias_1], [weight_2, bias_2]] =
+            layers.each_ref().map(|layer| layer.each_ref().map(values));
+        let [width, hidden] = dims(&layers[0][0]);
+        let input = values(&x);
+        let rows = input.len() / width;
+        let tiles = rows.div_ceil(TILE);
+        let parts = if tiles < PARTS { PARTS } else { 1 };
+        let channels = hidden.div_ceil(parts);
+        // [parts, rows, width]
+        let mut sums = vec![0.0; parts * input.len()];
+        let tasks: Vec<_> = sums
+            .chunks_mut(input.len())
+            .enumerate()
+            .flat_map(|(part, sums)| {
+                sums.chunks_mut(TILE * width)
+                    .zip(input.chunks(TILE * width))
+                    .map(move |(sums, input)| (part, input, sums))
+            })
+            .collect();
+        tasks.into_par_iter().for_each(|(part, input, sums)| {
+            let [start, end] = [part, part + 1].map(|part| hidden.min(part * channels));
+            if start == end {
+                return;
+            }
+            let some = start..end;
+            let mut activations = bias_1[some.clone()].repeat(input.len() / width);
+            let shape = [width, some.len()];
+            let weight = Matrix::strided(&weight_1[some.start..], shape, hidden);
+            let to = ColumnsMut::all(&mut activations, some.len());
+            multiply(Matrix::new(input, width), weight, to, true);
+            vectorized(
+                #[inline(always)]
+                || gelu::in_place(&mut activations),
+            );
+            let weight = Matrix::new(&weight_2[some.start * width..some.end * width], width);
+            let activations = Matrix::new(&activations, some.len());
+            multiply(activations, weight, ColumnsMut::all(sums, width), false);
+        });
+
+        add_parts(&residual, &gate, &sums, bias_2)
+    }
+}
