@@ -1,3 +1,4 @@
+mod message;
 mod processes;
 
 use std::fs;
@@ -19,6 +20,7 @@ use ar_train::{diffusion, latents, vae};
 use burn_train::Interrupter;
 use clap::{Args, Parser, Subcommand};
 use indicatif::ProgressBar;
+pub use message::message;
 use processes::together;
 use serde::de::DeserializeOwned;
 
@@ -67,8 +69,8 @@ struct Stage {
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Goes on where the run stopped: from its newest complete checkpoint, or its last file of
-    /// latents. Says which keys of the configuration changed since. Without it a folder that holds a
-    /// run is refused.
+    /// latents. Says which keys of the configuration changed since. A run without a checkpoint
+    /// starts at step 0, and says so. Without this option a folder that holds a run is refused.
     #[arg(long)]
     resume: bool,
     /// Device to compute on; `ar-sample devices` lists them. Several, such as cuda:0,cuda:1, share

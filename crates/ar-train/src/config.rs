@@ -4,6 +4,7 @@ mod discriminator;
 mod optimizer;
 mod places;
 mod range;
+mod sizes;
 
 use std::path::PathBuf;
 
@@ -21,6 +22,7 @@ pub use discriminator::DiscriminatorConfig;
 pub use optimizer::{LearningRateSchedule, OptimizerConfig};
 pub use places::ConfigSource;
 pub(crate) use range::not_negative;
+pub(crate) use sizes::check_sizes;
 
 /// `ar-train vae --config`: trains an AR-VAE on single frames or clips.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

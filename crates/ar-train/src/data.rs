@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use ar_data::{
-    Batches, DataConfig, Draw, LatentDataset, MovingMnist, Parted, Positions, ReadAhead,
-    ShapesDataset, ShapesWorld, Sources, VideoFolder, VideoItem, hold_out, random_flip,
+    Batches, DataConfig, Draw, LatentDataset, LatentError, MovingMnist, MovingMnistError, Parted,
+    Positions, ReadAhead, ShapesDataset, ShapesWorld, Sources, VideoFolder, VideoFolderError,
+    VideoItem, hold_out, random_flip,
 };
 use ar_files::write_atomically;
 use burn_dataset::Dataset;
@@ -289,7 +290,12 @@ pub fn open_clips(data: &DataConfig) -> Result<Clips> {
         }
         (None, Some(config), None, None) => {
             refuse_video_keys(data)?;
-            let dataset = MovingMnist::open(config.clone(), data.clips, data.first_seed)?;
+            let dataset = MovingMnist::open(config.clone(), data.clips, data.first_seed);
+            let dataset = dataset.map_err(|error| {
+                let is_of_file = matches!(error, MovingMnistError::Images(_));
+                let key = format!("data.moving_mnist.images = {}", config.images.display());
+                with_key(error, is_of_file.then_some(key))
+            })?;
             Clips {
                 split: Split::new(dataset, data)?,
                 classes: Vec::new(),
@@ -332,7 +338,16 @@ fn open_videos(data: &DataConfig) -> Result<Clips> {
             bar.set_length(all as u64);
             bar.set_position(done as u64);
         },
-    )?;
+    );
+    let folder = folder.map_err(|error| {
+        let key = match error {
+            // It names the key itself.
+            VideoFolderError::OutOfRange { .. } => None,
+            VideoFolderError::Labels(_) => Some("data.labels".into()),
+            _ => Some(format!("data.path = {}", path.display())),
+        };
+        with_key(error, key)
+    })?;
     bar.finish_and_clear();
     let classes = folder.class_names().to_vec();
     let skipped = folder.skipped().to_vec();
@@ -353,7 +368,22 @@ pub fn open_latents(data: &DataConfig) -> Result<LatentDataset> {
         !data.flip,
         "data.flip mirrors pictures: it goes with the vae stage, not with latents"
     );
-    Ok(LatentDataset::load(path, data.labels.as_ref())?)
+    LatentDataset::load(path, data.labels.as_ref()).map_err(|error| {
+        let key = match error {
+            LatentError::Labels(_) | LatentError::OwnLabels(_) => "data.labels".into(),
+            _ => format!("data.latents = {}", path.display()),
+        };
+        with_key(error, Some(key))
+    })
+}
+
+/// The error of a dataset after the key that is to blame, if there is one that it does not name.
+fn with_key(error: impl std::error::Error + Send + Sync + 'static, key: Option<String>) -> Error {
+    let error = Error::new(error);
+    match key {
+        Some(key) => error.context(key),
+        None => error,
+    }
 }
 
 #[cfg(test)]

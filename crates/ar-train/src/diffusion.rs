@@ -18,7 +18,7 @@ use burn_train::Interrupter;
 
 pub use objective::{Draws, Objective};
 
-use crate::config::{DiffusionRun, not_negative};
+use crate::config::{DiffusionRun, check_sizes, not_negative};
 use crate::data::{Split, open_latents};
 use crate::latents::load_vae;
 use crate::run::{Ending, Run};
@@ -45,6 +45,7 @@ pub fn train(
     workers: &Workers,
     interrupter: Interrupter,
 ) -> Result<Ending> {
+    check_sizes(config)?;
     let device = workers.main_device();
     let mut model_config = ModelConfig {
         name: config.name.clone(),
@@ -112,7 +113,7 @@ pub fn train(
         run.step(&[("loss", loss)], report)?;
 
         // Before what may fail or take long.
-        if run.checkpoint_is_due() {
+        if run.checkpoint_is_due(false) {
             run.checkpoint(&trainer)?;
             model(&trainer)?.save(&run.model_dir(), Precision::Full)?;
         }

@@ -10,7 +10,7 @@ use ar_model::VideoModel;
 use burn::tensor::Device;
 use burn_train::Interrupter;
 
-use crate::config::LatentsRun;
+use crate::config::{LatentsRun, check_sizes};
 use crate::data::{Clips, open_clips};
 use crate::run::Ending;
 
@@ -33,6 +33,7 @@ pub fn encode(
     interrupter: &Interrupter,
     mut progress: impl FnMut(usize, usize),
 ) -> Result<Ending> {
+    check_sizes(config)?;
     let out = &config.out;
     ensure!(
         !out.as_os_str().is_empty(),
@@ -108,7 +109,9 @@ fn open_folder(out: &Path, index: &LatentIndex, go_on: bool) -> Result<()> {
         );
     }
     let Some(there) = LatentIndex::load(out)? else {
-        return Ok(index.save(out)?);
+        return index
+            .save(out)
+            .with_context(|| format!("out = {}", out.display()));
     };
     if let Some(difference) = index.difference(&there) {
         bail!(
@@ -201,7 +204,10 @@ pub fn load_vae(dir: &Path, device: &Device) -> Result<VideoModel> {
     if dir.as_os_str().is_empty() {
         bail!("vae is not given: the model directory of a trained VAE, such as runs/NAME/model");
     }
-    let model = VideoModel::load(dir, device)?;
-    model.vae()?;
-    Ok(model)
+    let load = || {
+        let model = VideoModel::load(dir, device)?;
+        model.vae()?;
+        anyhow::Ok(model)
+    };
+    load().with_context(|| format!("vae = {}", dir.display()))
 }

@@ -8,7 +8,7 @@ fn main() -> ExitCode {
     match ar_device::run_program(cli::run) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", cli::message(&error));
             ExitCode::from(2)
         }
     }

@@ -83,7 +83,8 @@ mod tests {
 
     use super::*;
     use crate::config::{
-        DiffusionRun, LatentsRun, LpipsWeights, VaeRun, VaeStage, WeightsFile, read_config,
+        DiffusionRun, LatentsRun, LpipsWeights, VaeRun, VaeStage, WeightsFile, check_sizes,
+        read_config,
     };
 
     const DATA_OF_CLIPS: [&str; 3] = ["data.clips", "data.first_seed", "data.flip"];
@@ -92,9 +93,11 @@ mod tests {
     fn every_preset_is_a_configuration_of_its_stage() {
         for preset in PRESETS {
             let read = match preset.stage {
-                "vae" => read_config::<VaeRun>(preset.text, &[]).map(drop),
-                "latents" => read_config::<LatentsRun>(preset.text, &[]).map(drop),
-                _ => read_config::<DiffusionRun>(preset.text, &[]).map(drop),
+                "vae" => read_config::<VaeRun>(preset.text, &[]).and_then(|c| check_sizes(&c)),
+                "latents" => {
+                    read_config::<LatentsRun>(preset.text, &[]).and_then(|c| check_sizes(&c))
+                }
+                _ => read_config::<DiffusionRun>(preset.text, &[]).and_then(|c| check_sizes(&c)),
             };
             read.unwrap_or_else(|error| panic!("{}: {error:#}", preset.name));
         }

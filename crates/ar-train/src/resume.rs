@@ -33,7 +33,9 @@ impl StageConfig for VaeRun {
         "data.moving_mnist.frames",
         "data.moving_mnist.digits",
         "data.moving_mnist.speed",
-        "data.videos",
+        "data.videos.size",
+        "data.videos.frames",
+        "data.videos.skip",
         "data.labels",
         "data.clips",
         "data.first_seed",
@@ -135,7 +137,7 @@ pub fn changes<C: StageConfig>(before: &str, after: &C) -> Result<Vec<Change>> {
 }
 
 /// Values by key with sections, `run.steps`.
-fn flat(config: &impl Serialize) -> Result<BTreeMap<String, Value>> {
+pub(crate) fn flat(config: &impl Serialize) -> Result<BTreeMap<String, Value>> {
     fn add(prefix: &str, table: Table, flat: &mut BTreeMap<String, Value>) {
         for (key, value) in table {
             let key = format!("{prefix}{key}");
@@ -194,6 +196,24 @@ mod tests {
             message.contains("data.shapes.size was not set and is 32"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn memory_for_videos_may_change_and_their_clips_stay() {
+        let before = "[data.videos]\nframes = 4\n";
+        let changed = config("[data.videos]\nframes = 4\nmax_memory_mib = 64\n");
+        let changes = |after: &VaeRun| changes(before, after);
+        let text = changes(&changed).expect("memory alone")[0].to_string();
+        assert_eq!(text, "data.videos.max_memory_mib was 2048 and is 64");
+        for (key, other) in [
+            ("size", "frames = 4\nsize = 32\n"),
+            ("frames", "frames = 8\n"),
+            ("skip", "frames = 4\nskip = 2\n"),
+        ] {
+            let other = config(&format!("[data.videos]\n{other}"));
+            let error = changes(&other).expect_err("other clips").to_string();
+            assert!(error.contains(&format!("data.videos.{key} was")), "{error}");
+        }
     }
 
     #[test]

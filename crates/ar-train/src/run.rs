@@ -114,8 +114,13 @@ impl Run {
             position,
             clips,
         };
-        if let Some((folder, _)) = &run.newest {
-            run.line(format!("resuming from {}", folder.display()));
+        match &run.newest {
+            Some((folder, _)) => run.line(format!("resuming from {}", folder.display())),
+            None if resume => run.line(format!(
+                "no checkpoint in {}: starting at step 0",
+                run.config.out.display()
+            )),
+            None => {}
         }
         for change in changed {
             run.line(format!("changed since then: {change}"));
@@ -256,10 +261,12 @@ impl Run {
     }
 
     /// Whether the leader is due to write a checkpoint: regularly, at the end and when interrupted.
-    /// While steps are skipped there is none, so that those from before are kept.
-    pub fn checkpoint_is_due(&self) -> bool {
+    /// While steps are skipped there is none, so that those from before are kept; `is_skipping` is
+    /// whether an optimizer skips that [`Self::step`] is not told about.
+    pub fn checkpoint_is_due(&self, is_skipping: bool) -> bool {
         let regular = self.is_multiple_of(self.config.checkpoint_every)
-            && self.position.skipped_in_a_row == 0;
+            && self.position.skipped_in_a_row == 0
+            && !is_skipping;
         self.is_leader() && (self.interrupted || self.is_last() || regular)
     }
 
@@ -327,7 +334,8 @@ fn open_folder<C: StageConfig>(
     resolved: &str,
 ) -> Result<(Option<PathBuf>, Vec<Change>)> {
     let out = &stage.run().out;
-    let newest = checkpoints.newest()?;
+    let cannot_use = || format!("run.out = {}", out.display());
+    let newest = checkpoints.newest().with_context(cannot_use)?;
     if newest.is_some() && !resume {
         bail!(
             "{} holds a run already: go on with --resume, or choose another folder with \
@@ -346,7 +354,7 @@ fn open_folder<C: StageConfig>(
         }
         None => Vec::new(),
     };
-    fs::create_dir_all(out).with_context(|| out.display().to_string())?;
+    fs::create_dir_all(out).with_context(cannot_use)?;
     let path = out.join("config.toml");
     write_atomically(&path, resolved.as_bytes()).with_context(|| path.display().to_string())?;
     Ok((newest, changed))
@@ -419,7 +427,7 @@ mod tests {
         let loss = trainer.accumulate(loss, 1.0);
         let report = trainer.update();
         run.step(&[("loss", loss)], report)?;
-        if run.checkpoint_is_due() {
+        if run.checkpoint_is_due(false) {
             run.checkpoint(trainer)?;
         }
         Ok(())
@@ -448,6 +456,18 @@ mod tests {
         let metrics = fs::read_to_string(folder.path().join("metrics.jsonl")).expect("metrics");
         let last = metrics.lines().last().expect("a line");
         assert!(last.contains("\"skipped_steps\":7.0"), "{last}");
+    }
+
+    #[test]
+    fn no_optimizer_skips_while_a_checkpoint_is_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = config(folder.path());
+        let mut run = open(&config, false).expect("a run");
+        step(&mut run, &mut trainer(&config), 1.0).expect("a step");
+        assert_eq!(
+            [false, true].map(|other| run.checkpoint_is_due(other)),
+            [true, false]
+        );
     }
 
     #[test]
@@ -505,7 +525,11 @@ mod tests {
                 interrupter.stop(None);
             }
             step(run, &mut trainer, 1.0).expect("a step");
-            (run.is_interrupted(), run.clips(), run.checkpoint_is_due())
+            (
+                run.is_interrupted(),
+                run.clips(),
+                run.checkpoint_is_due(false),
+            )
         });
         let expected = [true, false, false].map(|is_leader| (true, 48, is_leader));
         assert_eq!(outcomes, expected);

@@ -28,7 +28,7 @@ pub use loss::{Draw, Reconstruction, loss, loss_through, pixel_loss};
 pub use perceptual::Perceptual;
 
 use crate::checkpoint::Checkpointed;
-use crate::config::VaeRun;
+use crate::config::{VaeRun, check_sizes};
 use crate::data::open_clips;
 use crate::losses::Losses;
 use crate::run::{Ending, Run};
@@ -50,6 +50,7 @@ pub fn train(
     workers: &Workers,
     interrupter: Interrupter,
 ) -> Result<Ending> {
+    check_sizes(config)?;
     start::validate(config)?;
     workers.check(config.precision)?;
     // Burn moves running statistics of a batch norm that is copied to another device away from the
@@ -98,13 +99,14 @@ pub fn train(
     while !training.trainer.is_done() && !run.is_interrupted() {
         let (losses, report) = training.step(&batches.next_batch()?, run.first_clip());
         run.step(losses.means(), report)?;
-        if let Some((skipped, most)) = training.discriminator_skipped() {
+        let discriminator = training.discriminator_skipped();
+        if let Some((skipped, most)) = discriminator {
             run.measure("discriminator_skipped_steps", skipped.total as f64)?;
             run.check_skipped("discriminator.optimizer", skipped.in_a_row, most)?;
         }
 
         // Before what may fail or take long.
-        if run.checkpoint_is_due() {
+        if run.checkpoint_is_due(discriminator.is_some()) {
             run.checkpoint(&training)?;
             training.model()?.save(&run.model_dir(), Precision::Full)?;
         }

@@ -14,7 +14,8 @@ pub fn together<T>(work: impl FnOnce(Rc<dyn Group>) -> Result<T>) -> Result<T> {
         && group.size() > 1
     {
         let [number, count] = [group.rank() + 1, group.size()];
-        eprintln!("error: process {number} of {count}: {error:#}");
+        let error = super::message(error);
+        eprintln!("error: process {number} of {count}: {error}");
         group.abort(2);
     }
     outcome

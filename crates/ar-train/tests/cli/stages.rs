@@ -12,6 +12,11 @@ fn the_stages_make_a_model_and_resume_exactly() {
     folder.ok(&format!("latents {} {SMALL_LATENTS}", config("latents")));
 
     let diffusion = format!("diffusion {} {SMALL_DIFFUSION}", config("diffusion"));
+    folder.fails(
+        &format!("{diffusion} --set data.latents=nowhere --set run.out=none"),
+        "--set data.latents=nowhere: data.latents = nowhere: cannot read nowhere: No such file or \
+         directory (os error 2)\n",
+    );
     folder.ok(&format!(
         "{diffusion} --set run.out=whole --set run.steps=5 --set run.sample_every=5 \
          --set sampling.steps=4 --set sampling.ar_step=1"
@@ -58,7 +63,13 @@ fn the_stages_make_a_model_and_resume_exactly() {
 fn a_resumed_run_says_what_changed_and_keeps_what_it_is() {
     let folder = Folder::new();
     let vae = format!("vae {} {SMALL_VAE}", config("vae"));
-    folder.ok(&format!("{vae} --set run.steps=1"));
+    let first = folder.run(&format!("{vae} --set run.steps=1 --resume"));
+    let output = String::from_utf8_lossy(&first.stderr).into_owned();
+    assert!(first.status.success(), "{output}");
+    assert!(
+        output.contains("no checkpoint in vae: starting at step 0"),
+        "{output}"
+    );
     folder.fails(
         &format!("{vae} --set run.steps=2 --set vae.channels=[8,16] --resume"),
         "vae.channels was [8, 8] and is [8, 16]",
@@ -68,6 +79,7 @@ fn a_resumed_run_says_what_changed_and_keeps_what_it_is() {
     ));
     let output = String::from_utf8_lossy(&resumed.stderr).into_owned();
     assert!(resumed.status.success(), "{output}");
+    assert!(!output.contains("no checkpoint"), "{output}");
     for change in [
         "changed since then: optimizer.learning_rate was 0.002 and is 0.5",
         "changed since then: run.steps was 1 and is 2",
@@ -186,6 +198,38 @@ fn errors_name_the_line() {
             "out = \"x\"\nvae = \"\"\n",
             "a.toml, line 2 (vae): vae is not given",
         ),
+        (
+            "latents",
+            "out = \"x\"\nvae = \"nowhere\"\n",
+            "a.toml, line 2 (vae): vae = nowhere: nowhere: not a model directory",
+        ),
+        (
+            "diffusion",
+            "vae = \"nowhere\"\n",
+            "a.toml, line 1 (vae): vae = nowhere: nowhere: not a model directory",
+        ),
+        (
+            "vae",
+            "[data]\npath = \"nowhere\"\n[data.videos]\nsize = 64\n[vae]\nkind = \"conv\"\n",
+            "a.toml, line 2 (data.path): data.path = nowhere: cannot list nowhere: No such file or \
+             directory (os error 2)\n",
+        ),
+        (
+            "vae",
+            "[data.moving_mnist]\nimages = \"nowhere\"\n[vae]\nkind = \"conv\"\n",
+            "a.toml, line 2 (data.moving_mnist.images): data.moving_mnist.images = nowhere: nowhere: \
+             No such file or directory (os error 2)\n",
+        ),
+        (
+            "vae",
+            "[run]\nout = \"a.toml/x\"\n[data.shapes]\nsize = 64\nframes = 1\n[vae]\nkind = \"conv\"\n",
+            "a.toml, line 2 (run.out): run.out = a.toml/x: ",
+        ),
+        (
+            "diffusion",
+            "\n[transformer]\nhidden_size = 9000000000000000000\n",
+            "a.toml, line 3 (transformer.hidden_size): transformer.depth * transformer.hidden_size * ",
+        ),
     ] {
         write(text);
         folder.fails(&format!("{stage} --config a.toml"), message);
@@ -229,6 +273,23 @@ fn bad_input_is_an_error() {
         (
             format!("{vae} --set loss.kl=-1"),
             "--set loss.kl=-1: loss.kl = -1;",
+        ),
+        (
+            format!("{vae} --set run.batch_size=100000000000000000"),
+            "run.batch_size * run.accumulate * data.prefetch is 400000000000000000; it must be at \
+             most 1048576",
+        ),
+        (
+            format!("{vae} --set run.batch_size=9000000000000000000 --set run.accumulate=4"),
+            "run.batch_size * run.accumulate * data.prefetch is 144000000000000000000;",
+        ),
+        (
+            format!("{vae} --set data.workers=1000000"),
+            "--set data.workers=1000000: data.workers is 1000000; it must be at most 1024",
+        ),
+        (
+            format!("{vae} --set discriminator.filters=99999999999999"),
+            "--set discriminator.filters=99999999999999: discriminator.filters * ",
         ),
         (format!("{vae} --set vae.patch_size=5"), "a multiple of 10"),
         (
