@@ -18,14 +18,16 @@ TOLERANCE = 1e-6
 
 
 def logged(run):
-    """(step, value) of every quantity of metrics.jsonl, by name, in order."""
+    """(step, value) of every quantity of metrics.jsonl, by name, in order.
+
+    JSON has null for values that are not finite; here they are all nan.
+    """
     series = {}
     for line in (run / "metrics.jsonl").read_text().splitlines():
         scalars = json.loads(line)
         step = scalars.pop("step")
         for name, value in scalars.items():
-            if value is not None:
-                series.setdefault(name, []).append((step, value))
+            series.setdefault(name, []).append((step, math.nan if value is None else value))
     return series
 
 
@@ -34,12 +36,21 @@ def read(run):
     events = EventAccumulator(str(run), size_guidance={"scalars": 0})
     events.Reload()
     tags = events.Tags()["scalars"]
-    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
+    return {tag: [(event.step, finite_or_nan(event.value)) for event in events.Scalars(tag)]
+            for tag in tags}
+
+
+def finite_or_nan(value):
+    return value if math.isfinite(value) else math.nan
+
+
+def same(value, other):
+    return math.isclose(value, other, rel_tol=TOLERANCE) or math.isnan(value) and math.isnan(other)
 
 
 def agree(ours, theirs):
     return len(ours) == len(theirs) and all(
-        step == other_step and math.isclose(value, other, rel_tol=TOLERANCE)
+        step == other_step and same(value, other)
         for (step, value), (other_step, other) in zip(ours, theirs)
     )
 

@@ -8,6 +8,8 @@
 //! checkpoints/step-00000500/optimizer.bpk   the optimizer's moments
 //! ```
 //!
+//! and `discriminator/` and `latent_statistics.toml`, where the stage has them.
+//!
 //! Schedules and random numbers are functions of seed and step, so those two are their state.
 
 use std::fs::{self, File};

@@ -2,10 +2,11 @@
 
 mod objective;
 
+use std::fs;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use ar_data::{LatentDataset, to_frames};
 use ar_diffusion::{HostNoise, SamplerConfig};
 use ar_dit::Positions;
@@ -18,12 +19,13 @@ use burn_train::Interrupter;
 
 pub use objective::{Draws, Objective};
 
+use crate::checkpoint::Checkpointed;
 use crate::config::{DiffusionRun, check_sizes, not_negative};
 use crate::data::{Split, open_latents};
 use crate::latents::load_vae;
 use crate::run::{Ending, Run};
 use crate::samples;
-use crate::trainer::Trainer;
+use crate::trainer::{Position, Trainer};
 use crate::workers::Workers;
 
 /// Videos that are sampled to see how training is getting on, and how many of them to a row.
@@ -32,6 +34,9 @@ const SHOWN_IN_A_ROW: usize = 2;
 
 /// Frames a second that a video file can have.
 const FRAME_RATES: RangeInclusive<f64> = 0.01..=1000.0;
+
+/// The file of a checkpoint that holds the [`LatentStatistics`] of the run.
+const STATISTICS: &str = "latent_statistics.toml";
 
 /// Trains a transformer as `config` says, with all of `workers`, and leaves a complete model
 /// directory, VAE included, in the run's folder.
@@ -70,64 +75,104 @@ pub fn train(
         model_config.sampler(sampler_config(config), config.transformer.num_frames)?;
     }
     let mut run = Run::open(config, resume, workers.group.clone(), interrupter)?;
-    if config.standardize_latents {
-        model_config.latent_statistics = Some(statistics(&latents)?);
-    }
-    let skipped = latents.skipped().to_vec();
-    let data = Split::new(latents, &config.data)?;
-    data.leave_out(&skipped);
-
     let workers = workers.autodiff();
     let device = workers.main_device();
     device.seed(config.run.seed);
     let transformer = Transformer::new(&config.transformer, &config.conditioning, device)?;
+    let parameters = transformer.num_params() as f64 / 1e6;
+    let mut training = Training {
+        trainer: Trainer::new(transformer, &config.optimizer, config.run.steps)
+            .with_precision(config.precision)
+            .with_workers(&workers),
+        statistics: None,
+    };
+    run.restore(&mut training)?;
+    if config.standardize_latents && training.statistics.is_none() {
+        training.statistics = Some(statistics(&latents)?);
+    }
+    model_config.latent_statistics = training.statistics.clone();
+
+    let skipped = latents.skipped().to_vec();
+    let data = Split::new(latents, &config.data)?;
+    data.leave_out(&skipped);
+    let clips = data.training().len();
     run.line(format!(
-        "{} clips to train on; {:.2} M parameters",
-        data.training().len(),
-        transformer.num_params() as f64 / 1e6
+        "{clips} clips to train on; {parameters:.2} M parameters"
     ));
-    let mut trainer = Trainer::new(transformer, &config.optimizer, config.run.steps)
-        .with_precision(config.precision)
-        .with_workers(&workers);
-    run.restore(&mut trainer)?;
-    let objective = Objective::new(config, model_config.latent_statistics.clone())?;
+    let objective = Objective::new(config, training.statistics.clone())?;
     let mut batches = data.batches(&config.run, run.positions())?;
-    let held_out = data.items(data.held_out().iter().copied())?;
-    let model = |trainer: &Trainer<Transformer>| {
-        let transformer = trainer.ema.clone();
+    let held_out = data.items(run.measured(data.held_out()).iter().copied())?;
+    let model = |training: &Training| {
+        let transformer = training.trainer.ema.clone();
         let vae = vae.vae()?.clone();
         complete_model(&model_config, transformer, vae)
     };
-    if trainer.is_done() && run.is_leader() {
-        model(&trainer)?.save(&run.model_dir(), Precision::Full)?;
+    if training.trainer.is_done() && run.is_leader() {
+        model(&training)?.save(&run.model_dir(), Precision::Full)?;
     }
 
-    while !trainer.is_done() && !run.is_interrupted() {
+    while !training.trainer.is_done() && !run.is_interrupted() {
+        let trainer = &mut training.trainer;
         let items = batches.next_batch()?;
         let clip_frames = items[0].shape[0];
         let draws = objective
             .draws(trainer.step() as u64, [run.clips_per_step(), clip_frames])
             .part(run.first_clip(), items.len());
-        let loss = objective.accumulate(&mut trainer, &items, &draws)?;
+        let loss = objective.accumulate(trainer, &items, &draws)?;
         let report = trainer.update();
         run.step(&[("loss", loss)], report)?;
 
         // Before what may fail or take long.
         if run.checkpoint_is_due(false) {
-            run.checkpoint(&trainer)?;
-            model(&trainer)?.save(&run.model_dir(), Precision::Full)?;
+            run.checkpoint(&training)?;
+            model(&training)?.save(&run.model_dir(), Precision::Full)?;
         }
         if run.eval_is_due() && !held_out.is_empty() {
-            let loss = objective.held_out_loss(&trainer.ema, &held_out)?;
+            let loss = objective.held_out_loss(&training.trainer.ema, &held_out)?;
             run.measure("held_out_loss", loss)?;
         }
         if run.samples_are_due() {
-            let path = run.sample_path(trainer.step());
-            show(&model(&trainer)?, config, &path)?;
+            let path = run.sample_path(training.trainer.step());
+            show(&model(&training)?, config, &path)?;
+        }
+        if run.late_checkpoint_is_due(false) {
+            run.checkpoint(&training)?;
+            model(&training)?.save(&run.model_dir(), Precision::Full)?;
         }
         run.restart_clock();
     }
     run.finish()
+}
+
+/// All that a diffusion stage keeps between its steps.
+struct Training {
+    trainer: Trainer<Transformer>,
+    /// Those of the latents that the run began with: the network knows no other scale, so they stay
+    /// when it goes on with other latents.
+    statistics: Option<LatentStatistics>,
+}
+
+impl Checkpointed for Training {
+    fn position(&self) -> Position {
+        self.trainer.position
+    }
+
+    fn save(&self, folder: &Path) -> Result<()> {
+        if let Some(statistics) = &self.statistics {
+            fs::write(folder.join(STATISTICS), toml::to_string(statistics)?)?;
+        }
+        self.trainer.save(folder)
+    }
+
+    fn load(&mut self, folder: &Path, position: Position) -> Result<()> {
+        let path = folder.join(STATISTICS);
+        // Runs that do not standardise lack it, and so do those of older versions.
+        if path.exists() {
+            let read = || anyhow::Ok(toml::from_str(&fs::read_to_string(&path)?)?);
+            self.statistics = Some(read().with_context(|| path.display().to_string())?);
+        }
+        self.trainer.load(folder, position)
+    }
 }
 
 fn validate(config: &DiffusionRun) -> Result<()> {

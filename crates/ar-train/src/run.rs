@@ -35,7 +35,7 @@ pub struct Run {
     resolved: String,
     max_skipped: usize,
     interrupter: Interrupter,
-    /// Whether a process of the group has been asked to stop, as of the last step.
+    /// Whether a process of the group has been asked to stop, when they last asked each other.
     interrupted: bool,
     group: Rc<dyn Group>,
     checkpoints: Checkpoints,
@@ -181,6 +181,14 @@ impl Run {
         self.group.is_leader()
     }
 
+    /// What of the `held_out` clips this process reads: all of them if it measures, else none.
+    pub fn measured<'a>(&self, held_out: &'a [usize]) -> &'a [usize] {
+        match self.is_leader() {
+            true => held_out,
+            false => &[],
+        }
+    }
+
     /// Notes a step with its losses, the one that is optimised first, and a line of metrics every
     /// `log_every` steps. Losses are averaged over the processes.
     ///
@@ -270,6 +278,14 @@ impl Run {
         self.is_leader() && (self.interrupted || self.is_last() || regular)
     }
 
+    /// Whether the leader is due to write a checkpoint of a step that had none, since the run was
+    /// asked to stop while it measured or sampled. All processes ask when that is done.
+    pub fn late_checkpoint_is_due(&mut self, is_skipping: bool) -> bool {
+        let is_written = self.checkpoint_is_due(is_skipping);
+        self.interrupted = self.group.any(self.interrupter.should_stop());
+        self.checkpoint_is_due(is_skipping) && !is_written
+    }
+
     fn is_last(&self) -> bool {
         self.position.step == self.config.steps
     }
@@ -278,7 +294,7 @@ impl Run {
         every > 0 && self.position.step.is_multiple_of(every)
     }
 
-    /// Whether the run had been asked to stop by the end of the last step, in any process.
+    /// Whether the run had been asked to stop when the last step was done, in any process.
     pub fn is_interrupted(&self) -> bool {
         self.interrupted
     }
@@ -541,6 +557,29 @@ mod tests {
             (run.position.step, run.clips())
         });
         assert_eq!(steps, [(2, 48), (2, 48)]);
+    }
+
+    #[test]
+    fn an_interrupt_while_the_leader_measures_ends_the_run_after_that() {
+        for (checkpoint_every, is_late) in [(0, true), (1, false)] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let mut config = config(folder.path());
+            config.run.checkpoint_every = checkpoint_every;
+            let outcomes = together(2, |group| {
+                let interrupter = Interrupter::new();
+                let run = Run::open(&config, false, group.clone(), interrupter.clone());
+                let mut run = run.expect("a run");
+                step(&mut run, &mut trainer(&config), 1.0).expect("a step");
+                let undisturbed = run.late_checkpoint_is_due(false);
+                if group.is_leader() {
+                    interrupter.stop(None);
+                }
+                let is_due = run.late_checkpoint_is_due(false);
+                (undisturbed, is_due, run.is_interrupted())
+            });
+            // Not where the step has one already.
+            assert_eq!(outcomes, [(false, is_late, true), (false, false, true)]);
+        }
     }
 
     #[test]

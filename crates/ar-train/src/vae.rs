@@ -91,7 +91,7 @@ pub fn train(
     let mut training = Training::new(config, vae, perceptual, &workers);
     run.restore(&mut training)?;
     let mut batches = data.batches(&config.run, run.positions())?;
-    let held_out = data.items(data.held_out().iter().copied())?;
+    let held_out = data.items(run.measured(data.held_out()).iter().copied())?;
     if training.trainer.is_done() && run.is_leader() {
         training.model()?.save(&run.model_dir(), Precision::Full)?;
     }
@@ -122,6 +122,10 @@ pub fn train(
                 shown,
                 &run.sample_path(report.position.step),
             )?;
+        }
+        if run.late_checkpoint_is_due(discriminator.is_some()) {
+            run.checkpoint(&training)?;
+            training.model()?.save(&run.model_dir(), Precision::Full)?;
         }
         run.restart_clock();
     }

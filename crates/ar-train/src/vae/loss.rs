@@ -8,7 +8,7 @@ use burn::tensor::{Tensor, TensorData};
 use super::perceptual::Perceptual;
 use crate::config::VaeLossConfig;
 
-/// Addresses the random numbers of a part of a step: those of the whole step, cut by clips.
+/// Addresses the random numbers of a part of a step: every clip of the step has its own.
 #[derive(Clone, Copy, Debug)]
 pub struct Draw {
     /// Seed of the run.
@@ -34,11 +34,14 @@ impl Draw {
         let mean = posterior.mean();
         let shape = mean.shape();
         let [batch, frames, tokens, channels] = mean.dims();
-        let clip = frames * tokens * channels;
         let noise = FrameNoise::new(self.seed);
-        let end = (self.first_clip + batch) * clip;
-        let mut noise = noise.frame(0, self.step, NoiseStream::Training, end);
-        let noise = noise.split_off(self.first_clip * clip);
+        let noise: Vec<f32> = (self.first_clip..self.first_clip + batch)
+            .flat_map(|clip| {
+                // The step takes the place of the frame: one draw covers the whole clip.
+                let len = frames * tokens * channels;
+                noise.frame(clip as u64, self.step, NoiseStream::Training, len)
+            })
+            .collect();
         posterior.sample(Tensor::from_data(
             TensorData::new(noise, shape),
             &mean.device(),
@@ -180,6 +183,41 @@ fn foreground_weights(pixels: Tensor<5>, foreground: f64) -> Tensor<5> {
 mod tests {
     use super::*;
     use burn::tensor::Device;
+
+    use crate::vae::testing::{pixels, small_conv};
+
+    #[test]
+    fn every_clip_of_a_step_draws_its_own_noise_in_whatever_part_it_is() {
+        let device = Device::flex();
+        let vae = small_conv().init(&device).expect("a network");
+        let draw = Draw {
+            seed: 5,
+            step: 2,
+            first_clip: 0,
+        };
+        // The same clip three times, so that samples differ by their noise alone.
+        let clip = pixels([1, 2], 16, &device);
+        let sample = |draw: Draw, clips: usize| -> Vec<f32> {
+            let posterior = vae.encode(clip.clone().repeat_dim(0, clips));
+            let sample = draw.sample(&posterior);
+            sample.into_data().iter::<f32>().collect()
+        };
+        let whole = sample(draw, 3);
+        let len = whole.len() / 3;
+        for (place, expected) in whole.chunks(len).enumerate() {
+            let part = sample(draw.from_clip(place), 1);
+            let difference = |other: &[f32]| {
+                let differences = part.iter().zip(other).map(|(a, b)| (a - b).abs());
+                differences.fold(0.0, f32::max)
+            };
+            assert!(difference(expected) < 1e-5, "{}", difference(expected));
+            let others = whole.chunks(len).filter(|other| other != &expected);
+            assert_eq!(others.clone().count(), 2);
+            for other in others {
+                assert!(difference(other) > 1e-3, "{}", difference(other));
+            }
+        }
+    }
 
     #[test]
     fn the_foreground_weighs_more() {

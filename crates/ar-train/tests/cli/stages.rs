@@ -1,5 +1,6 @@
-use ar_model::VideoModel;
+use ar_model::{LatentStatistics, ModelConfig, VideoModel};
 use burn::tensor::{Device, Tensor};
+use safetensors::SafeTensors;
 
 use super::{Folder, SMALL_DIFFUSION, SMALL_LATENTS, SMALL_VAE, config};
 
@@ -60,6 +61,40 @@ fn the_stages_make_a_model_and_resume_exactly() {
 }
 
 #[test]
+fn a_run_keeps_the_statistics_of_the_latents_that_it_began_with() {
+    let folder = Folder::new();
+    folder.ok(&format!(
+        "vae {} {SMALL_VAE} --set run.steps=1",
+        config("vae")
+    ));
+    let latents = format!("latents {} {SMALL_LATENTS}", config("latents"));
+    folder.ok(&latents);
+    folder.ok(&format!(
+        "{latents} --set out=others --set data.first_seed=7 --set data.clips=9"
+    ));
+
+    let diffusion = format!(
+        "diffusion {} {SMALL_DIFFUSION} --set standardize_latents=true",
+        config("diffusion")
+    );
+    let statistics = |arguments: &str| -> LatentStatistics {
+        folder.ok(&format!("{diffusion} {arguments}"));
+        let text = String::from_utf8(folder.read("run/model/config.toml")).expect("text");
+        let config: ModelConfig = text.parse().expect("a configuration");
+        config.latent_statistics.expect("statistics")
+    };
+    let first = statistics("--set run.out=run --set run.steps=1");
+    let others = "--set run.out=run --set data.latents=others --resume";
+    let resumed = statistics(&format!("{others} --set run.steps=2"));
+    assert_eq!(resumed, first);
+    // As a checkpoint of an older version: the statistics are those of the latents at hand.
+    let kept = "run/checkpoints/step-00000002/latent_statistics.toml";
+    std::fs::remove_file(folder.path(kept)).expect("they were kept");
+    let estimated = statistics(&format!("{others} --set run.steps=3"));
+    assert_ne!(estimated, first);
+}
+
+#[test]
 fn a_resumed_run_says_what_changed_and_keeps_what_it_is() {
     let folder = Folder::new();
     let vae = format!("vae {} {SMALL_VAE}", config("vae"));
@@ -107,11 +142,30 @@ fn the_temporal_stage_and_samples() {
          --set discriminator.filters=4 --set discriminator.layers=2"
     ));
     assert!(folder.path("image/samples/step-00000002.png").is_file());
-    folder.ok(&format!(
+    let temporal = format!(
         "{vae} --set run.out=clips --set data.shapes.frames=3 --set vae.temporal=true \
          --set stage=temporal --set start_from=image/model"
-    ));
+    );
+    folder.ok(&temporal);
     assert!(folder.path("clips/samples/step-00000002.mp4").is_file());
+    let [image, before] =
+        ["image", "clips"].map(|run| folder.read(&format!("{run}/model/vae.safetensors")));
+    folder.ok(&format!("{temporal} --set run.steps=4 --resume"));
+    let after = folder.read("clips/model/vae.safetensors");
+    let [image, before, after] =
+        [&image, &before, &after].map(|file| SafeTensors::deserialize(file).expect("tensors"));
+    let mut moved = 0;
+    for (name, after) in after.iter() {
+        if name.contains("temporal") {
+            let before = before.tensor(name).expect("the same network");
+            moved += usize::from(after.data() != before.data());
+        } else {
+            let image = image.tensor(name).expect("the image stage's");
+            assert!(after.data() == image.data(), "{name} has changed");
+        }
+    }
+    // Norms, projections and biases of both kinds of block.
+    assert!(moved > 10, "{moved}");
     let model = VideoModel::load(&folder.path("clips/model"), &Device::flex()).expect("a model");
     assert!(
         model
