@@ -98,6 +98,7 @@ pub fn accumulate_against(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vae::discriminator::PatchGan;
     use ar_vae::VaeConfig;
     use burn::module::{ModuleVisitor, Param, ParamGroup};
     use burn::optim::{GradientsAccumulator, GradientsParams};
@@ -180,25 +181,28 @@ mod tests {
         check_gradients(&vae.no_grad().set_require_grad_group(temporal, true), 3);
     }
 
-    /// The losses of a step with a discriminator or without, and the norm of its gradient.
-    fn step(network: &Vae, config: &VaeRun, against: bool) -> Vec<f64> {
+    fn small_discriminator() -> DiscriminatorConfig {
+        DiscriminatorConfig {
+            filters: 4,
+            layers: 1,
+            ..DiscriminatorConfig::default()
+        }
+    }
+
+    /// The losses of a step against a discriminator or without one, and the norm of its gradient.
+    fn step(network: &Vae, config: &VaeRun, against: Option<&PatchGan>) -> Vec<f64> {
         let mut trainer =
             Trainer::new(network.clone(), &config.optimizer, 10).with_precision(config.precision);
         let items = items(3);
         let losses = match against {
-            true => {
-                let discriminator = DiscriminatorConfig {
-                    filters: 4,
-                    layers: 1,
-                    ..DiscriminatorConfig::default()
-                };
-                let device = Device::flex().autodiff();
-                device.seed(8);
-                let workers = Workers::alone(device);
-                let mut adversary = Adversary::new(&discriminator, 10, &workers);
+            Some(discriminator) => {
+                let workers = Workers::alone(Device::flex().autodiff());
+                let discriminator = discriminator.clone();
+                let mut adversary =
+                    Adversary::of(discriminator, &small_discriminator(), 10, &workers);
                 accumulate_against(config, &mut adversary, &mut trainer, None, &items, DRAW)
             }
-            false => accumulate(config, &mut trainer, None, &items, DRAW),
+            None => accumulate(config, &mut trainer, None, &items, DRAW),
         };
         let norm = trainer.update().gradient_norm;
         assert_eq!(network.last_layer().weight.val().dtype(), DType::F32);
@@ -214,7 +218,8 @@ mod tests {
             let mut config = config(vae);
             config.run.batch_size = 2;
             let network = config.vae.init(&device).expect("a network");
-            for against in [false, true] {
+            let discriminator = PatchGan::new(&small_discriminator(), &device);
+            for against in [None, Some(&discriminator)] {
                 let [kept, again] = [false, true].map(|recompute_blocks| {
                     let config = VaeRun {
                         recompute_blocks,
@@ -222,7 +227,7 @@ mod tests {
                     };
                     step(&network, &config, against)
                 });
-                assert_eq!(kept.len(), if against { 5 } else { 2 });
+                assert_eq!(kept.len(), if against.is_some() { 5 } else { 2 });
                 for (kept, again) in kept.iter().zip(again) {
                     assert!((again / kept - 1.0).abs() < 1e-4, "{kept} {again}");
                 }
@@ -237,7 +242,9 @@ mod tests {
         for vae in [small_conv(), small_transformer(true)] {
             let config = config(vae);
             let network = config.vae.init(&device).expect("a network");
-            for (recompute_blocks, against) in [(false, false), (true, false), (true, true)] {
+            let discriminator = PatchGan::new(&small_discriminator(), &device);
+            let against = Some(&discriminator);
+            for (recompute_blocks, against) in [(false, None), (true, None), (true, against)] {
                 let [full, half] =
                     [ComputePrecision::F32, ComputePrecision::Bf16].map(|precision| {
                         let config = VaeRun {

@@ -54,6 +54,16 @@ impl Adversary {
     /// A fresh discriminator for a run of `steps` steps, on the main device of `workers`.
     pub fn new(config: &DiscriminatorConfig, steps: usize, workers: &Workers) -> Self {
         let network = PatchGan::new(config, workers.main_device());
+        Self::of(network, config, steps, workers)
+    }
+
+    /// `network` as the discriminator of such a run.
+    pub fn of(
+        network: PatchGan,
+        config: &DiscriminatorConfig,
+        steps: usize,
+        workers: &Workers,
+    ) -> Self {
         // Clones of a network share parameters that are not drawn yet: one without gradients would
         // take them from all.
         network.visit(&mut DrawAll);
