@@ -1,4 +1,4 @@
-//! The folder of a run: configuration, checkpoints, log; interruption. Of the processes of a run the
+//! A run and its folder: configuration, checkpoints, log; interruption. Of the processes of a run the
 //! leader alone writes, measures and samples; the others compute.
 //!
 //! ```text
@@ -11,21 +11,22 @@
 //! RUN/model/                          the model directory, from the averaged weights
 //! ```
 
-use std::fs;
+mod due;
+mod open;
+#[cfg(test)]
+mod testing;
+
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use ar_data::Positions;
-use ar_files::write_atomically;
 use burn_train::Interrupter;
-use crc32c::crc32c;
 
 use crate::checkpoint::{CheckpointState, Checkpointed, Checkpoints};
 use crate::config::RunConfig;
 use crate::group::Group;
 use crate::log::Log;
-use crate::resume::{Change, StageConfig, changes};
 use crate::trainer::{Position, StepReport};
 
 /// A run in progress.
@@ -57,77 +58,6 @@ pub enum Ending {
 }
 
 impl Run {
-    /// Opens the folder of a run, at its newest complete checkpoint if `resume`, and writes the
-    /// resolved configuration. All processes of `group` open it.
-    ///
-    /// # Errors
-    /// If the folder cannot be written, holds a run and `resume` is false, a key changed that a run
-    /// keeps, or the processes do not have the same configuration and checkpoint.
-    pub fn open<C: StageConfig>(
-        stage: &C,
-        resume: bool,
-        group: Rc<dyn Group>,
-        interrupter: Interrupter,
-    ) -> Result<Self> {
-        let config = stage.run();
-        for (key, value) in [
-            ("steps", config.steps),
-            ("batch_size", config.batch_size),
-            ("accumulate", config.accumulate),
-            ("log_every", config.log_every),
-            ("keep_checkpoints", config.keep_checkpoints),
-        ] {
-            ensure!(value > 0, "run.{key} is 0; it must be at least 1");
-        }
-        let out = &config.out;
-        let resolved = toml::to_string(stage)?;
-        let checkpoints = Checkpoints::new(out);
-        let (newest, changed) = match group.is_leader() {
-            true => open_folder(stage, resume, &checkpoints, &resolved)?,
-            false => (None, Vec::new()),
-        };
-        let newest = agree(&*group, newest, &checkpoints, &resolved)?;
-        let newest = newest
-            .map(|folder| anyhow::Ok((folder.clone(), CheckpointState::read(&folder)?)))
-            .transpose()?;
-        let position = newest
-            .as_ref()
-            .map_or_else(Position::default, |(_, state)| state.position);
-        let clips = newest.as_ref().map_or(0, |(_, state)| state.clips(config));
-        let log = match group.is_leader() {
-            true => {
-                let clips_per_step = config.clips_per_step() * group.size();
-                Some(Log::open(config, clips_per_step, position.step)?)
-            }
-            false => None,
-        };
-        let run = Self {
-            config: config.clone(),
-            resolved,
-            max_skipped: stage.max_skipped(),
-            interrupter,
-            interrupted: false,
-            group,
-            checkpoints,
-            newest,
-            log,
-            position,
-            clips,
-        };
-        match &run.newest {
-            Some((folder, _)) => run.line(format!("resuming from {}", folder.display())),
-            None if resume => run.line(format!(
-                "no checkpoint in {}: starting at step 0",
-                run.config.out.display()
-            )),
-            None => {}
-        }
-        for change in changed {
-            run.line(format!("changed since then: {change}"));
-        }
-        Ok(run)
-    }
-
     /// The model directory that the run writes.
     pub fn model_dir(&self) -> PathBuf {
         self.config.out.join("model")
@@ -257,43 +187,6 @@ impl Run {
         }
     }
 
-    /// Whether the leader is due to measure on held-out data: regularly and at the end.
-    pub fn eval_is_due(&self) -> bool {
-        self.is_leader() && (self.is_last() || self.is_multiple_of(self.config.eval_every))
-    }
-
-    /// Whether the leader is due to sample: regularly, and at the end if at all.
-    pub fn samples_are_due(&self) -> bool {
-        let every = self.config.sample_every;
-        self.is_leader() && every > 0 && (self.is_last() || self.is_multiple_of(every))
-    }
-
-    /// Whether the leader is due to write a checkpoint: regularly, at the end and when interrupted.
-    /// While steps are skipped there is none, so that those from before are kept; `is_skipping` is
-    /// whether an optimizer skips that [`Self::step`] is not told about.
-    pub fn checkpoint_is_due(&self, is_skipping: bool) -> bool {
-        let regular = self.is_multiple_of(self.config.checkpoint_every)
-            && self.position.skipped_in_a_row == 0
-            && !is_skipping;
-        self.is_leader() && (self.interrupted || self.is_last() || regular)
-    }
-
-    /// Whether the leader is due to write a checkpoint of a step that had none, since the run was
-    /// asked to stop while it measured or sampled. All processes ask when that is done.
-    pub fn late_checkpoint_is_due(&mut self, is_skipping: bool) -> bool {
-        let is_written = self.checkpoint_is_due(is_skipping);
-        self.interrupted = self.group.any(self.interrupter.should_stop());
-        self.checkpoint_is_due(is_skipping) && !is_written
-    }
-
-    fn is_last(&self) -> bool {
-        self.position.step == self.config.steps
-    }
-
-    fn is_multiple_of(&self, every: usize) -> bool {
-        every > 0 && self.position.step.is_multiple_of(every)
-    }
-
     /// Whether the run had been asked to stop when the last step was done, in any process.
     pub fn is_interrupted(&self) -> bool {
         self.interrupted
@@ -341,118 +234,12 @@ impl Run {
     }
 }
 
-/// The newest checkpoint in the folder of `stage`, and what changed since; the folder gets its
-/// resolved configuration.
-fn open_folder<C: StageConfig>(
-    stage: &C,
-    resume: bool,
-    checkpoints: &Checkpoints,
-    resolved: &str,
-) -> Result<(Option<PathBuf>, Vec<Change>)> {
-    let out = &stage.run().out;
-    let cannot_use = || format!("run.out = {}", out.display());
-    let newest = checkpoints.newest().with_context(cannot_use)?;
-    if newest.is_some() && !resume {
-        bail!(
-            "{} holds a run already: go on with --resume, or choose another folder with \
-             `--set run.out=FOLDER`",
-            out.display()
-        );
-    }
-    let changed = match &newest {
-        Some(checkpoint) => {
-            // Not the run's own: a start that reached no checkpoint has overwritten that.
-            let path = checkpoint.join("config.toml");
-            let before = fs::read_to_string(&path)
-                .with_context(|| format!("cannot resume: {}", path.display()))?;
-            changes(&before, stage)
-                .with_context(|| format!("cannot resume the run in {}", out.display()))?
-        }
-        None => Vec::new(),
-    };
-    fs::create_dir_all(out).with_context(cannot_use)?;
-    let path = out.join("config.toml");
-    write_atomically(&path, resolved.as_bytes()).with_context(|| path.display().to_string())?;
-    Ok((newest, changed))
-}
-
-/// The checkpoint `newest` of the leader, in all processes.
-fn agree(
-    group: &dyn Group,
-    newest: Option<PathBuf>,
-    checkpoints: &Checkpoints,
-    resolved: &str,
-) -> Result<Option<PathBuf>> {
-    let own = crc32c(resolved.as_bytes()).into();
-    ensure!(
-        group.of_leader(own) == own,
-        "the configuration of this process differs from that of the first: all of them need the \
-         same file and the same options"
-    );
-    let step = match &newest {
-        Some(folder) => CheckpointState::read(folder)?.position.step,
-        None => 0,
-    };
-    let step = group.of_leader(step as u64) as usize;
-    if group.is_leader() || step == 0 {
-        return Ok(newest);
-    }
-    let found = checkpoints.list()?.into_iter().find(|&(s, _)| s == step);
-    let (_, folder) = found.with_context(|| {
-        format!(
-            "the first process goes on from the checkpoint of step {step}, which this one does not \
-             find: all of them need the folder of the run"
-        )
-    })?;
-    Ok(Some(folder))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::testing::{config, open, step, trainer};
     use super::*;
-    use crate::config::{OptimizerConfig, VaeRun};
-    use crate::group::{Alone, testing::together};
-    use crate::trainer::Trainer;
-    use burn::nn::{Linear, LinearConfig};
-    use burn::tensor::{Device, Tensor};
-
-    fn config(out: &std::path::Path) -> VaeRun {
-        VaeRun {
-            run: RunConfig {
-                out: out.to_owned(),
-                steps: 20,
-                log_every: 1,
-                checkpoint_every: 1,
-                ..RunConfig::default()
-            },
-            optimizer: OptimizerConfig {
-                max_skipped: 3,
-                ..OptimizerConfig::default()
-            },
-            ..VaeRun::default()
-        }
-    }
-
-    fn open(config: &VaeRun, resume: bool) -> Result<Run> {
-        Run::open(config, resume, Rc::new(Alone), Interrupter::new())
-    }
-
-    fn step(run: &mut Run, trainer: &mut Trainer<Linear>, factor: f32) -> Result<()> {
-        let input = Tensor::<2>::ones([1, 2], &Device::flex().autodiff());
-        let loss = trainer.model().forward(input).square().sum() * factor;
-        let loss = trainer.accumulate(loss, 1.0);
-        let report = trainer.update();
-        run.step(&[("loss", loss)], report)?;
-        if run.checkpoint_is_due(false) {
-            run.checkpoint(trainer)?;
-        }
-        Ok(())
-    }
-
-    fn trainer(config: &VaeRun) -> Trainer<Linear> {
-        let model = LinearConfig::new(2, 1).init(&Device::flex().autodiff());
-        Trainer::new(model, &config.optimizer, config.run.steps)
-    }
+    use crate::group::testing::together;
+    use std::fs;
 
     #[test]
     fn a_run_that_stays_broken_ends_with_its_last_good_checkpoint() {
@@ -475,18 +262,6 @@ mod tests {
     }
 
     #[test]
-    fn no_optimizer_skips_while_a_checkpoint_is_written() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let config = config(folder.path());
-        let mut run = open(&config, false).expect("a run");
-        step(&mut run, &mut trainer(&config), 1.0).expect("a step");
-        assert_eq!(
-            [false, true].map(|other| run.checkpoint_is_due(other)),
-            [true, false]
-        );
-    }
-
-    #[test]
     fn the_data_goes_on_where_it_was_even_with_other_batches() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut config = config(folder.path());
@@ -503,23 +278,6 @@ mod tests {
         assert_eq!((trainer.step(), run.clips()), (3, 24));
         step(&mut run, &mut trainer, 1.0).expect("a step");
         assert_eq!(run.clips(), 30);
-    }
-
-    #[test]
-    fn changes_are_those_since_the_checkpoint() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut config = config(folder.path());
-        let mut run = open(&config, false).expect("a run");
-        step(&mut run, &mut trainer(&config), 1.0).expect("a step");
-        config.optimizer.learning_rate = 0.5;
-        // The first of these starts ends before it has a checkpoint of its own.
-        for _ in 0..2 {
-            let resolved = toml::to_string(&config).expect("TOML");
-            let checkpoints = Checkpoints::new(folder.path());
-            let (_, changed) = open_folder(&config, true, &checkpoints, &resolved).expect("open");
-            let changed: Vec<_> = changed.iter().map(Change::to_string).collect();
-            assert_eq!(changed, ["optimizer.learning_rate was 0.0002 and is 0.5"]);
-        }
     }
 
     #[test]
@@ -557,50 +315,5 @@ mod tests {
             (run.position.step, run.clips())
         });
         assert_eq!(steps, [(2, 48), (2, 48)]);
-    }
-
-    #[test]
-    fn an_interrupt_while_the_leader_measures_ends_the_run_after_that() {
-        for (checkpoint_every, is_late) in [(0, true), (1, false)] {
-            let folder = tempfile::tempdir().expect("a folder");
-            let mut config = config(folder.path());
-            config.run.checkpoint_every = checkpoint_every;
-            let outcomes = together(2, |group| {
-                let interrupter = Interrupter::new();
-                let run = Run::open(&config, false, group.clone(), interrupter.clone());
-                let mut run = run.expect("a run");
-                step(&mut run, &mut trainer(&config), 1.0).expect("a step");
-                let undisturbed = run.late_checkpoint_is_due(false);
-                if group.is_leader() {
-                    interrupter.stop(None);
-                }
-                let is_due = run.late_checkpoint_is_due(false);
-                (undisturbed, is_due, run.is_interrupted())
-            });
-            // Not where the step has one already.
-            assert_eq!(outcomes, [(false, is_late, true), (false, false, true)]);
-        }
-    }
-
-    #[test]
-    fn processes_need_the_same_configuration() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let outcomes = together(2, |group| {
-            let mut config = config(folder.path());
-            config.run.accumulate += group.rank();
-            // The leader waits for what the other one would have gone on to tell.
-            let is_leader = group.is_leader();
-            let error = Run::open(&config, false, group.clone(), Interrupter::new()).err();
-            if !is_leader {
-                group.of_leader(0);
-            }
-            error.map(|error| error.to_string())
-        });
-        assert!(outcomes[0].is_none());
-        let error = outcomes[1].as_deref().expect("an error");
-        assert!(
-            error.starts_with("the configuration of this process differs"),
-            "{error}"
-        );
     }
 }

@@ -1,0 +1,85 @@
+//! What is due after a step: measuring, sampling, a checkpoint.
+
+use super::Run;
+
+impl Run {
+    /// Whether the leader is due to measure on held-out data: regularly and at the end.
+    pub fn eval_is_due(&self) -> bool {
+        self.is_leader() && (self.is_last() || self.is_multiple_of(self.config.eval_every))
+    }
+
+    /// Whether the leader is due to sample: regularly, and at the end if at all.
+    pub fn samples_are_due(&self) -> bool {
+        let every = self.config.sample_every;
+        self.is_leader() && every > 0 && (self.is_last() || self.is_multiple_of(every))
+    }
+
+    /// Whether the leader is due to write a checkpoint: regularly, at the end and when interrupted.
+    /// While steps are skipped there is none, so that those from before are kept; `is_skipping` is
+    /// whether an optimizer skips that [`Self::step`] is not told about.
+    pub fn checkpoint_is_due(&self, is_skipping: bool) -> bool {
+        let regular = self.is_multiple_of(self.config.checkpoint_every)
+            && self.position.skipped_in_a_row == 0
+            && !is_skipping;
+        self.is_leader() && (self.interrupted || self.is_last() || regular)
+    }
+
+    /// Whether the leader is due to write a checkpoint of a step that had none, since the run was
+    /// asked to stop while it measured or sampled. All processes ask when that is done.
+    pub fn late_checkpoint_is_due(&mut self, is_skipping: bool) -> bool {
+        let is_written = self.checkpoint_is_due(is_skipping);
+        self.interrupted = self.group.any(self.interrupter.should_stop());
+        self.checkpoint_is_due(is_skipping) && !is_written
+    }
+
+    fn is_last(&self) -> bool {
+        self.position.step == self.config.steps
+    }
+
+    fn is_multiple_of(&self, every: usize) -> bool {
+        every > 0 && self.position.step.is_multiple_of(every)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{config, open, step, trainer};
+    use super::*;
+    use crate::group::testing::together;
+    use burn_train::Interrupter;
+
+    #[test]
+    fn no_optimizer_skips_while_a_checkpoint_is_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = config(folder.path());
+        let mut run = open(&config, false).expect("a run");
+        step(&mut run, &mut trainer(&config), 1.0).expect("a step");
+        assert_eq!(
+            [false, true].map(|other| run.checkpoint_is_due(other)),
+            [true, false]
+        );
+    }
+
+    #[test]
+    fn an_interrupt_while_the_leader_measures_ends_the_run_after_that() {
+        for (checkpoint_every, is_late) in [(0, true), (1, false)] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let mut config = config(folder.path());
+            config.run.checkpoint_every = checkpoint_every;
+            let outcomes = together(2, |group| {
+                let interrupter = Interrupter::new();
+                let run = Run::open(&config, false, group.clone(), interrupter.clone());
+                let mut run = run.expect("a run");
+                step(&mut run, &mut trainer(&config), 1.0).expect("a step");
+                let undisturbed = run.late_checkpoint_is_due(false);
+                if group.is_leader() {
+                    interrupter.stop(None);
+                }
+                let is_due = run.late_checkpoint_is_due(false);
+                (undisturbed, is_due, run.is_interrupted())
+            });
+            // Not where the step has one already.
+            assert_eq!(outcomes, [(false, is_late, true), (false, false, true)]);
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! How a run begins: afresh, or at a checkpoint that all of its processes agree on.
+
+use std::fs;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use anyhow::{Context, Result, bail, ensure};
+use ar_files::write_atomically;
+use burn_train::Interrupter;
+use crc32c::crc32c;
+
+use super::Run;
+use crate::checkpoint::{CheckpointState, Checkpoints};
+use crate::group::Group;
+use crate::log::Log;
+use crate::resume::{Change, StageConfig, changes};
+use crate::trainer::Position;
+
+impl Run {
+    /// Opens the folder of a run, at its newest complete checkpoint if `resume`, and writes the
+    /// resolved configuration. All processes of `group` open it.
+    ///
+    /// # Errors
+    /// If the folder cannot be written, holds a run and `resume` is false, a key changed that a run
+    /// keeps, or the processes do not have the same configuration and checkpoint.
+    pub fn open<C: StageConfig>(
+        stage: &C,
+        resume: bool,
+        group: Rc<dyn Group>,
+        interrupter: Interrupter,
+    ) -> Result<Self> {
+        let config = stage.run();
+        for (key, value) in [
+            ("steps", config.steps),
+            ("batch_size", config.batch_size),
+            ("accumulate", config.accumulate),
+            ("log_every", config.log_every),
+            ("keep_checkpoints", config.keep_checkpoints),
+        ] {
+            ensure!(value > 0, "run.{key} is 0; it must be at least 1");
+        }
+        let out = &config.out;
+        let resolved = toml::to_string(stage)?;
+        let checkpoints = Checkpoints::new(out);
+        let (newest, changed) = match group.is_leader() {
+            true => open_folder(stage, resume, &checkpoints, &resolved)?,
+            false => (None, Vec::new()),
+        };
+        let newest = agree(&*group, newest, &checkpoints, &resolved)?;
+        let newest = newest
+            .map(|folder| anyhow::Ok((folder.clone(), CheckpointState::read(&folder)?)))
+            .transpose()?;
+        let position = newest
+            .as_ref()
+            .map_or_else(Position::default, |(_, state)| state.position);
+        let clips = newest.as_ref().map_or(0, |(_, state)| state.clips(config));
+        let log = match group.is_leader() {
+            true => {
+                let clips_per_step = config.clips_per_step() * group.size();
+                Some(Log::open(config, clips_per_step, position.step)?)
+            }
+            false => None,
+        };
+        let run = Self {
+            config: config.clone(),
+            resolved,
+            max_skipped: stage.max_skipped(),
+            interrupter,
+            interrupted: false,
+            group,
+            checkpoints,
+            newest,
+            log,
+            position,
+            clips,
+        };
+        match &run.newest {
+            Some((folder, _)) => run.line(format!("resuming from {}", folder.display())),
+            None if resume => run.line(format!(
+                "no checkpoint in {}: starting at step 0",
+                run.config.out.display()
+            )),
+            None => {}
+        }
+        for change in changed {
+            run.line(format!("changed since then: {change}"));
+        }
+        Ok(run)
+    }
+}
+
+/// The newest checkpoint in the folder of `stage`, and what changed since; the folder gets its
+/// resolved configuration.
+fn open_folder<C: StageConfig>(
+    stage: &C,
+    resume: bool,
+    checkpoints: &Checkpoints,
+    resolved: &str,
+) -> Result<(Option<PathBuf>, Vec<Change>)> {
+    let out = &stage.run().out;
+    let cannot_use = || format!("run.out = {}", out.display());
+    let newest = checkpoints.newest().with_context(cannot_use)?;
+    if newest.is_some() && !resume {
+        bail!(
+            "{} holds a run already: go on with --resume, or choose another folder with \
+             `--set run.out=FOLDER`",
+            out.display()
+        );
+    }
+    let changed = match &newest {
+        Some(checkpoint) => {
+            // Not the run's own: a start that reached no checkpoint has overwritten that.
+            let path = checkpoint.join("config.toml");
+            let before = fs::read_to_string(&path)
+                .with_context(|| format!("cannot resume: {}", path.display()))?;
+            changes(&before, stage)
+                .with_context(|| format!("cannot resume the run in {}", out.display()))?
+        }
+        None => Vec::new(),
+    };
+    fs::create_dir_all(out).with_context(cannot_use)?;
+    let path = out.join("config.toml");
+    write_atomically(&path, resolved.as_bytes()).with_context(|| path.display().to_string())?;
+    Ok((newest, changed))
+}
+
+/// The checkpoint `newest` of the leader, in all processes.
+fn agree(
+    group: &dyn Group,
+    newest: Option<PathBuf>,
+    checkpoints: &Checkpoints,
+    resolved: &str,
+) -> Result<Option<PathBuf>> {
+    let own = crc32c(resolved.as_bytes()).into();
+    ensure!(
+        group.of_leader(own) == own,
+        "the configuration of this process differs from that of the first: all of them need the \
+         same file and the same options"
+    );
+    let step = match &newest {
+        Some(folder) => CheckpointState::read(folder)?.position.step,
+        None => 0,
+    };
+    let step = group.of_leader(step as u64) as usize;
+    if group.is_leader() || step == 0 {
+        return Ok(newest);
+    }
+    let found = checkpoints.list()?.into_iter().find(|&(s, _)| s == step);
+    let (_, folder) = found.with_context(|| {
+        format!(
+            "the first process goes on from the checkpoint of step {step}, which this one does not \
+             find: all of them need the folder of the run"
+        )
+    })?;
+    Ok(Some(folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{config, open, step, trainer};
+    use super::*;
+    use crate::group::testing::together;
+
+    #[test]
+    fn changes_are_those_since_the_checkpoint() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut config = config(folder.path());
+        let mut run = open(&config, false).expect("a run");
+        step(&mut run, &mut trainer(&config), 1.0).expect("a step");
+        config.optimizer.learning_rate = 0.5;
+        // The first of these starts ends before it has a checkpoint of its own.
+        for _ in 0..2 {
+            let resolved = toml::to_string(&config).expect("TOML");
+            let checkpoints = Checkpoints::new(folder.path());
+            let (_, changed) = open_folder(&config, true, &checkpoints, &resolved).expect("open");
+            let changed: Vec<_> = changed.iter().map(Change::to_string).collect();
+            assert_eq!(changed, ["optimizer.learning_rate was 0.0002 and is 0.5"]);
+        }
+    }
+
+    #[test]
+    fn processes_need_the_same_configuration() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let outcomes = together(2, |group| {
+            let mut config = config(folder.path());
+            config.run.accumulate += group.rank();
+            // The leader waits for what the other one would have gone on to tell.
+            let is_leader = group.is_leader();
+            let error = Run::open(&config, false, group.clone(), Interrupter::new()).err();
+            if !is_leader {
+                group.of_leader(0);
+            }
+            error.map(|error| error.to_string())
+        });
+        assert!(outcomes[0].is_none());
+        let error = outcomes[1].as_deref().expect("an error");
+        assert!(
+            error.starts_with("the configuration of this process differs"),
+            "{error}"
+        );
+    }
+}
