@@ -8,9 +8,9 @@ use super::{Draw, Perceptual, loss};
 use crate::config::VaeLossConfig;
 use crate::trainer::HELD_OUT_STEP;
 
-/// The mean [`loss`](fn@loss) over the clips `items`, with the same draws from their posteriors every time.
-/// Clip by clip, since `loss.foreground` looks at a batch as a whole. Without autodiff, as are `vae`
-/// and `perceptual`.
+/// The mean [`loss`](fn@loss) over the clips `items`, with the same draws from their posteriors
+/// every time. Clip by clip, since `loss.foreground` looks at a batch as a whole. Without autodiff,
+/// as are `vae` and `perceptual`.
 pub fn held_out_loss(
     vae: &Vae,
     items: &[VideoItem],
