@@ -40,7 +40,11 @@ impl HeldFrames {
     /// `[batch, frames, tokens, channels]`
     pub fn stack(&self, frames: Range<usize>) -> Tensor<4> {
         let held = frames.start - self.first..frames.end - self.first;
-        Tensor::cat(self.latents.range(held).cloned().collect(), 1)
+        let mut held: Vec<_> = self.latents.range(held).cloned().collect();
+        match held.len() {
+            1 => held.remove(0),
+            _ => Tensor::cat(held, 1),
+        }
     }
 
     pub fn set(&mut self, frame: usize, latent: Tensor<4>) {

@@ -134,20 +134,38 @@ impl Sampler {
         steps: &[DdimStep],
         fresh_noise: impl FnOnce() -> Tensor<4>,
     ) -> Tensor<4> {
-        let device = x.device();
-        let coefficient =
-            |f: fn(&DdimStep) -> f64| per_frame(steps.iter().map(f), [1, steps.len()], &device);
-        let x0 = self
-            .parameterization
-            .x0(output, x.clone(), coefficient(|step| step.alpha));
-        let eps = (x * coefficient(|step| step.alpha.powf(-0.5)) - x0.clone())
-            * coefficient(|step| (1.0 / step.alpha - 1.0).powf(-0.5));
-        let next = x0 * coefficient(|step| step.alpha_prev.sqrt())
-            + eps * coefficient(DdimStep::direction);
+        let scales: Vec<_> = steps.iter().map(|step| self.scales(step)).collect();
+        let scale = |i: usize| scales.iter().map(move |scales| scales[i]);
+        let next = scale_frames(x, scale(0)) + scale_frames(output, scale(1));
         if steps.iter().all(|step| step.sigma == 0.0) {
             return next;
         }
-        next + fresh_noise() * coefficient(|step| step.sigma)
+        next + scale_frames(fresh_noise(), steps.iter().map(|step| step.sigma))
+    }
+
+    /// What a step makes of a latent and of the network's output, before it adds noise, is a sum of
+    /// the two: their scales.
+    fn scales(&self, step: &DdimStep) -> [f64; 2] {
+        let x0 = self.parameterization.x0_scales(step.alpha);
+        let x = [step.alpha.powf(-0.5), 0.0];
+        [0, 1].map(|i| {
+            let eps = (x[i] - x0[i]) * (1.0 / step.alpha - 1.0).powf(-0.5);
+            x0[i] * step.alpha_prev.sqrt() + eps * step.direction()
+        })
+    }
+}
+
+/// Every frame of `[batch, frames, tokens, channels]` by its scale.
+fn scale_frames(x: Tensor<4>, scales: impl Iterator<Item = f64>) -> Tensor<4> {
+    let scales: Vec<f64> = scales.collect();
+    match scales[..] {
+        // Frame by frame, tensors of one number would take as long as the network's smaller layers.
+        [scale] => x * scale,
+        _ => {
+            let shape = [1, scales.len()];
+            let scales = per_frame(scales.into_iter(), shape, &x.device());
+            x * scales
+        }
     }
 }
 
