@@ -1,7 +1,7 @@
 use ar_ops::{
     attention::{HeadNorm, KeysValues, Mask, attend_packed, gated_attention},
     linear::{apply, linear},
-    norm::Gated,
+    norm::AdaptiveNorm,
     position::Rotation,
 };
 use burn::module::Module;
@@ -75,29 +75,33 @@ impl Attention {
         (apply(&self.proj, output), keys_values)
     }
 
-    /// A block's half, in which video tokens attend to what is kept and to one another; see
+    /// Half of a block, in which video tokens attend to what is kept and to one another; see
     /// [`gated_attention`]. Their own keys and values are kept as `pass` says.
     ///
     /// # Shapes
     /// - `x` and output: `[batch, frames, tokens, width]`
     pub(crate) fn forward_video(
         &self,
-        gated: Gated,
         x: Tensor<4>,
+        norm: AdaptiveNorm,
         past: &mut KeysValues,
         pass: &Pass,
     ) -> Tensor<4> {
         let (rotation, mask) = (pass.rotation.as_ref(), pass.mask.as_ref());
         let norms = self.head_norms();
         let layers = [&self.qkv, &self.proj];
-        let output = gated_attention(gated, x.clone(), layers, past, norms, rotation, mask);
-        if let Some(keep) = &pass.keep {
+        let kept = pass.keep.as_ref().map(|keep| {
             let new = (!keep.new.is_empty()).then(|| {
-                let frames = x.narrow(1, keep.new.start, keep.new.len()).flatten(1, 2);
-                let qkv = apply(&self.qkv, frames);
+                let (_, input) = norm.enter(x.clone());
+                let frames = input.narrow(1, keep.new.start, keep.new.len());
+                let qkv = apply(&self.qkv, frames.flatten(1, 2));
                 self.keys_values(qkv, keep.rotation.as_ref(), 0)
             });
-            *past = past.advance(keep.context, keep.dropped, new);
+            past.advance(keep.context, keep.dropped, new)
+        });
+        let output = gated_attention(x, norm, layers, past, norms, rotation, mask);
+        if let Some(kept) = kept {
+            *past = kept;
         }
         output
     }

@@ -1,7 +1,7 @@
 use ar_ops::{
     attention::{KeysValues, Mask},
     linear::{apply, linear},
-    norm::{Gated, gated_residual, layer_norm, layer_norm_modulate, modulate},
+    norm::{AdaptiveNorm, Residual, gated_residual, layer_norm, modulate},
     position::Rotation,
 };
 use burn::module::Module;
@@ -40,32 +40,6 @@ impl Tokens {
     }
 }
 
-/// Shift, scale and gate of one half of a block, `[batch, frames, 1, width]` each.
-#[derive(Clone, Debug)]
-struct Half {
-    shift: Tensor<4>,
-    scale: Tensor<4>,
-    gate: Tensor<4>,
-}
-
-/// How frames are modulated: attention's half and the MLP's.
-#[derive(Clone, Debug)]
-pub(crate) struct Modulation([Half; 2]);
-
-impl Modulation {
-    /// # Shapes
-    /// - `chunks`: `[batch, frames, 6 * width]`, in the order of the checkpoint
-    pub fn of_chunks(chunks: Tensor<3>) -> Self {
-        let mut chunks = chunks.unsqueeze_dim::<4>(2).chunk(6, 3).into_iter();
-        let mut next = || chunks.next().expect("six chunks");
-        Self([(); 2].map(|()| Half {
-            shift: next(),
-            scale: next(),
-            gate: next(),
-        }))
-    }
-}
-
 /// A transformer block with adaptive layer norm per frame.
 /// Checkpoint keys `attn`, `mlp`, `adaLN_modulation.1`.
 #[derive(Module, Debug)]
@@ -98,7 +72,12 @@ impl Block {
         mask: Option<&Mask>,
         rotation: Option<&Rotation>,
     ) -> Tokens {
-        let Modulation([msa, mlp]) = self.modulation(conditioning);
+        let conditioning = match self.merge_mode {
+            // One timestep for all frames; the frame axis of length 1 broadcasts.
+            MergeMode::Reproduce => conditioning.narrow(1, 0, 1),
+            _ => conditioning,
+        };
+        let [msa, mlp] = self.halves(self.modulation(conditioning), 0);
 
         let (residual, input) = self.enter(tokens, &msa);
         let video = input.video.dims();
@@ -132,65 +111,64 @@ impl Block {
     ///
     /// # Shapes
     /// - `video` and output: `[batch, frames, tokens, width]`
+    /// - `modulation`: of all blocks, [`Block::modulation`] of each; this is the one of that `index`
     pub(crate) fn forward_video(
         &self,
         video: Tensor<4>,
-        modulation: Modulation,
+        modulation: Tensor<3>,
+        index: usize,
         past: &mut KeysValues,
         pass: &Pass,
     ) -> Tensor<4> {
-        let Modulation([msa, mlp]) = modulation;
-        let enter = |video, half: Half| {
-            let (residual, input) = self.enter_video(video, &half);
-            let gate = half.gate;
-            (Gated { residual, gate }, input)
-        };
-        let (gated, input) = enter(video, msa);
-        let video = self.attn.forward_video(gated, input, past, pass);
-        let (gated, input) = enter(video, mlp);
-        self.mlp.forward_gated(gated, input)
+        let [msa, mlp] = self.halves(modulation, index);
+        let video = self.attn.forward_video(video, msa, past, pass);
+        self.mlp.forward_gated(video, mlp)
     }
 
-    /// How frames are modulated, which depends on their timesteps alone.
-    ///
-    /// # Shapes
-    /// - `conditioning`: `[batch, frames, width]`, SiLU of the timestep embeddings
-    fn modulation(&self, conditioning: Tensor<3>) -> Modulation {
-        let conditioning = match self.merge_mode {
-            // One timestep for all frames; the frame axis of length 1 broadcasts.
-            MergeMode::Reproduce => conditioning.narrow(1, 0, 1),
-            _ => conditioning,
-        };
-        let Modulation([msa, mut mlp]) =
-            Modulation::of_chunks(self.modulation_chunks(conditioning));
-        if self.merge_mode == MergeMode::ShareNormShiftFirstT {
-            // The reference never reads the MLP's own shift and scale in this mode.
-            mlp.shift = msa.shift.clone();
-            mlp.scale = msa.scale.clone();
-        }
-        Modulation([msa, mlp])
-    }
-
-    /// Shifts, scales and gates of both halves, side by side.
+    /// How frames are modulated, which depends on their timesteps alone: shift, scale and gate of
+    /// attention's half, then of the MLP's, side by side.
     ///
     /// # Shapes
     /// - `conditioning`: `[batch, frames, width]`, SiLU of the timestep embeddings
     /// - output: `[batch, frames, 6 * width]`
-    pub(crate) fn modulation_chunks(&self, conditioning: Tensor<3>) -> Tensor<3> {
+    pub(crate) fn modulation(&self, conditioning: Tensor<3>) -> Tensor<3> {
         apply(&self.ada_ln_modulation, conditioning)
     }
 
+    /// Attention's half and the MLP's, modulated by the [`Block::modulation`] of that `index`.
+    fn halves(&self, modulation: Tensor<3>, index: usize) -> [AdaptiveNorm; 2] {
+        let half = |chunks: [usize; 3]| AdaptiveNorm {
+            modulation: modulation.clone(),
+            chunks: chunks.map(|chunk| 6 * index + chunk),
+            residual: self.residual(),
+            epsilon: NORM_EPSILON,
+        };
+        let mlp = match self.merge_mode {
+            // The reference never reads the MLP's own shift and scale in this mode.
+            MergeMode::ShareNormShiftFirstT => [0, 1, 5],
+            _ => [3, 4, 5],
+        };
+        [half([0, 1, 2]), half(mlp)]
+    }
+
+    /// What context and video of a half add their outputs to.
+    fn residual(&self) -> Residual {
+        match self.merge_mode {
+            MergeMode::ShareNorm | MergeMode::ShareNormShiftFirstT => Residual::Normed,
+            MergeMode::SeparateNorm | MergeMode::Reproduce => Residual::Input,
+        }
+    }
+
     /// What a half adds its output to, and what it reads.
-    fn enter(&self, tokens: Tokens, half: &Half) -> (Tokens, Tokens) {
+    fn enter(&self, tokens: Tokens, half: &AdaptiveNorm) -> (Tokens, Tokens) {
         let (context, normed) = self.enter_context(tokens.context);
-        let (video, modulated) = self.enter_video(tokens.video, half);
+        let (video, modulated) = half.enter(tokens.video);
         let input = Tokens {
             context: match self.merge_mode {
                 MergeMode::ShareNorm | MergeMode::SeparateNorm => normed,
                 MergeMode::ShareNormShiftFirstT | MergeMode::Reproduce => {
-                    let frame_0 = |modulation: &Tensor<4>| modulation.clone().narrow(1, 0, 1);
-                    let normed = normed.unsqueeze_dim(1);
-                    modulate(normed, frame_0(&half.shift), frame_0(&half.scale)).squeeze_dim(1)
+                    let [shift, scale, _] = self.of_frame_0(half);
+                    modulate(normed.unsqueeze_dim(1), shift, scale).squeeze_dim(1)
                 }
             },
             video: modulated,
@@ -201,41 +179,32 @@ impl Block {
     /// What the context part of a half adds its output to, and what it reads before modulation.
     fn enter_context(&self, context: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
         let normed = layer_norm(context.clone(), NORM_EPSILON);
-        let residual = match self.merge_mode {
-            MergeMode::ShareNorm | MergeMode::ShareNormShiftFirstT => normed.clone(),
-            MergeMode::SeparateNorm | MergeMode::Reproduce => context,
+        let residual = match self.residual() {
+            Residual::Normed => normed.clone(),
+            Residual::Input => context,
         };
         (residual, normed)
     }
 
-    /// What the video part of a half adds its output to, and what it reads.
-    fn enter_video(&self, video: Tensor<4>, half: &Half) -> (Tensor<4>, Tensor<4>) {
-        let (shift, scale) = (half.shift.clone(), half.scale.clone());
-        match self.merge_mode {
-            MergeMode::ShareNorm | MergeMode::ShareNormShiftFirstT => {
-                let normed = layer_norm(video, NORM_EPSILON);
-                (normed.clone(), modulate(normed, shift, scale))
-            }
-            MergeMode::SeparateNorm | MergeMode::Reproduce => {
-                let input = layer_norm_modulate(video.clone(), shift, scale, NORM_EPSILON);
-                (video, input)
-            }
-        }
-    }
-
     /// Adds the output of a half, gated: video by its frame, context only in a plain DiT.
-    fn leave(&self, residual: Tokens, output: Tokens, half: &Half) -> Tokens {
-        let gate = half.gate.clone();
+    fn leave(&self, residual: Tokens, output: Tokens, half: &AdaptiveNorm) -> Tokens {
         Tokens {
             context: match self.merge_mode {
                 MergeMode::Reproduce => {
                     let [residual, output] =
                         [residual.context, output.context].map(|context| context.unsqueeze_dim(1));
-                    gated_residual(residual, gate.clone().narrow(1, 0, 1), output).squeeze_dim(1)
+                    let [.., gate] = self.of_frame_0(half);
+                    gated_residual(residual, gate, output).squeeze_dim(1)
                 }
                 _ => residual.context + output.context,
             },
-            video: gated_residual(residual.video, gate, output.video),
+            video: half.leave(residual.video, output.video),
         }
+    }
+
+    /// Shift, scale and gate of the first frame.
+    fn of_frame_0(&self, half: &AdaptiveNorm) -> [Tensor<4>; 3] {
+        let [width, _] = self.ada_ln_modulation.weight.dims();
+        half.vectors(width).map(|vectors| vectors.narrow(1, 0, 1))
     }
 }

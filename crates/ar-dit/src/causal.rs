@@ -10,13 +10,12 @@ use ar_ops::{
 use burn::tensor::{Device, Tensor, TensorData, activation::silu, assert_shape};
 
 use crate::Dit;
-use crate::block::Modulation;
 
 /// Keys and values that frames to come will attend to: those of the context and of finished
 /// frames, block by block. They belong to one batch of videos under one context.
 ///
 /// Beside them it keeps what each timestep seen makes of each block, `6 * width` values: 39 MB in 50
-/// steps of the published network.
+/// steps of the published network. The masks of passes, kept too, are some hundred kilobytes each there.
 #[derive(Clone, Debug)]
 pub struct KeyValueCache {
     blocks: Vec<KeysValues>,
@@ -25,6 +24,7 @@ pub struct KeyValueCache {
     /// How many frames before it are kept.
     frames: usize,
     modulations: Modulations,
+    masks: Masks,
 }
 
 impl KeyValueCache {
@@ -39,6 +39,10 @@ impl KeyValueCache {
 /// steps, and with few tokens a frame, the weights of the modulation would be a third of what is
 /// read from memory. `[1, 1, blocks * 6 * width]` each.
 type Modulations = HashMap<usize, Tensor<3>>;
+
+/// What new frames do not see, by the numbers of frames kept and new: the same pass after pass
+/// until a frame starts or finishes.
+type Masks = HashMap<[usize; 2], Mask>;
 
 /// What the blocks share in one pass over new frames.
 pub(crate) struct Pass {
@@ -102,6 +106,7 @@ impl<'a> CausalDit<'a> {
             next: 0,
             frames: 0,
             modulations: HashMap::new(),
+            masks: HashMap::new(),
         }
     }
 
@@ -152,7 +157,7 @@ impl<'a> CausalDit<'a> {
         let new = finished - finished.min(kept)..finished;
         let rotation = |frames| dit.positions.of_video(config, frames, &device);
         let pass = Pass {
-            mask: self.mask(cache.frames, frames, &device),
+            mask: self.mask(frames, cache, &device),
             rotation: rotation(numbers.clone()),
             keep: (finished > 0).then(|| Keep {
                 context: config.context_tokens,
@@ -163,12 +168,15 @@ impl<'a> CausalDit<'a> {
         };
         let mut video = dit.positions.add(apply(&dit.x_embedder, x), numbers);
         self.modulate(timesteps, &mut cache.modulations, &device);
-        let modulations = timesteps.iter().map(|t| cache.modulations[t].clone());
-        let modulations = Tensor::cat(modulations.collect(), 1);
-        let chunks = 6 * config.hidden_size;
+        let modulation = match timesteps {
+            [timestep] => cache.modulations[timestep].clone(),
+            _ => {
+                let frames = timesteps.iter().map(|t| cache.modulations[t].clone());
+                Tensor::cat(frames.collect(), 1)
+            }
+        };
         for (index, (block, past)) in dit.blocks.iter().zip(&mut cache.blocks).enumerate() {
-            let chunks = modulations.clone().narrow(2, index * chunks, chunks);
-            video = block.forward_video(video, Modulation::of_chunks(chunks), past, &pass);
+            video = block.forward_video(video, modulation.clone(), index, past, &pass);
         }
         cache.next += finished;
         cache.frames = kept;
@@ -187,27 +195,31 @@ impl<'a> CausalDit<'a> {
         let values = Tensor::from_data(TensorData::new(values, [1, new.len()]), device);
         let conditioning = silu(self.0.t_embedder.forward(values)); // [1, timesteps, width]
         let blocks = self.0.blocks.iter();
-        let chunks = blocks.map(|block| block.modulation_chunks(conditioning.clone()));
+        let chunks = blocks.map(|block| block.modulation(conditioning.clone()));
         let rows = Tensor::cat(chunks.collect(), 2).split(1, 1);
         modulations.extend(new.into_iter().zip(rows));
     }
 
     /// What the new frames do not see of `[context, kept frames, new frames]`; `None` where they
     /// see everything.
-    fn mask(&self, kept: usize, frames: usize, device: &Device) -> Option<Mask> {
+    fn mask(&self, frames: usize, cache: &mut KeyValueCache, device: &Device) -> Option<Mask> {
         if frames == 1 {
             return None; // The frames kept are those that the next one sees.
         }
-        let config = self.0.config();
+        let (config, kept) = (self.0.config(), cache.frames);
         let visible = |query: usize, key: usize| {
             key.checked_sub(1).is_none_or(|key| {
                 let mask = config.causal_mask;
                 mask.sees(kept + query, key, config.num_frames)
             })
         };
-        let mut keys = vec![config.tokens_per_frame; 1 + kept + frames];
-        keys[0] = config.context_tokens;
-        Some(Mask::new(&keys[1 + kept..], &keys, visible, device))
+        let new = || {
+            let mut keys = vec![config.tokens_per_frame; 1 + kept + frames];
+            keys[0] = config.context_tokens;
+            Mask::new(&keys[1 + kept..], &keys, visible, device)
+        };
+        let mask = cache.masks.entry([kept, frames]).or_insert_with(new);
+        Some(mask.clone())
     }
 }
 

@@ -1,7 +1,7 @@
 use ar_ops::{
     linear::linear,
     mlp::{gated_mlp, mlp},
-    norm::Gated,
+    norm::AdaptiveNorm,
 };
 use burn::module::Module;
 use burn::nn::{Initializer, Linear};
@@ -30,8 +30,8 @@ impl Mlp {
         mlp(x, [&self.fc1, &self.fc2])
     }
 
-    /// A block's half; see [`gated_mlp`].
-    pub(crate) fn forward_gated(&self, gated: Gated, x: Tensor<4>) -> Tensor<4> {
-        gated_mlp(gated, x, [&self.fc1, &self.fc2])
+    /// Half of a block; see [`gated_mlp`].
+    pub(crate) fn forward_gated(&self, x: Tensor<4>, norm: AdaptiveNorm) -> Tensor<4> {
+        gated_mlp(x, norm, [&self.fc1, &self.fc2])
     }
 }

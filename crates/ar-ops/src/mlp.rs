@@ -5,9 +5,9 @@ use burn::tensor::Tensor;
 
 use crate::activation::gelu_tanh;
 #[cfg(feature = "flex")]
-use crate::fused::{self, mlp::GatedMlp};
+use crate::fused::{self, adaptive::Adaptive, mlp::GatedMlp};
 use crate::linear::apply;
-use crate::norm::{Gated, gated_residual};
+use crate::norm::AdaptiveNorm;
 
 /// Two linear layers around a tanh-GELU.
 ///
@@ -17,30 +17,30 @@ pub fn mlp<const D: usize>(x: Tensor<D>, [fc1, fc2]: [&Linear; 2]) -> Tensor<D> 
     apply(fc2, gelu_tanh(apply(fc1, x)))
 }
 
-/// A block's half: `residual + gate * mlp(x)`. On the CPU it is faster than that for the few
-/// tokens of a sampler's active frames.
+/// Half of a block: [`mlp`] inside an adaptive layer norm. On the CPU it is faster than that for
+/// the few tokens of a sampler's active frames.
 ///
 /// # Shapes
 /// - `x` and output: `[batch, frames, tokens, width]`
-pub fn gated_mlp(gated: Gated, x: Tensor<4>, layers: [&Linear; 2]) -> Tensor<4> {
+pub fn gated_mlp(x: Tensor<4>, norm: AdaptiveNorm, layers: [&Linear; 2]) -> Tensor<4> {
     #[cfg(feature = "flex")]
     if fused::cover_untracked(&x)
         && let [Some(fc1), Some(fc2)] = layers.map(fused::layer)
     {
         let half = GatedMlp {
-            residual: fused::primitive(gated.residual),
-            gate: fused::primitive(gated.gate),
-            x: fused::primitive(x),
+            adaptive: Adaptive::new(x, norm),
             layers: [fc1, fc2],
         };
         return fused::wrap(half.forward());
     }
-    gated_residual(gated.residual, gated.gate, mlp(x, layers))
+    let (residual, input) = norm.enter(x);
+    norm.leave(residual, mlp(input, layers))
 }
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
+    use crate::norm::testing::adaptive_norms;
     use burn::module::Param;
     use burn::tensor::{Device, Distribution};
 
@@ -57,15 +57,17 @@ mod tests {
             let (fc1, fc2) = (layer([8, hidden]), layer([hidden, 8]));
             for tokens in [1, 50, 100] {
                 let shape = [2, 3, tokens, 8];
-                let values = || normal(shape.iter().product()).reshape(shape);
-                let (residual, x) = (values(), values());
-                let gate = normal(3 * 8).reshape([1, 3, 1, 8]);
-                let hidden = gelu_tanh(fc1.forward(x.clone()));
-                let expected = residual.clone() + fc2.forward(hidden) * gate.clone();
-                let output = gated_mlp(Gated { residual, gate }, x, [&fc1, &fc2]);
-                let size: f32 = expected.clone().abs().max().into_scalar();
-                let error: f32 = (output - expected).abs().max().into_scalar();
-                assert!(error < 1e-5 * size, "{error:e} of {size}");
+                let values = || normal(shape.iter().product::<usize>()).reshape(shape);
+                for norm in adaptive_norms(&normal(3 * 40).reshape([1, 3, 40])) {
+                    let x = values();
+                    let (residual, input) = norm.enter(x.clone());
+                    let hidden = gelu_tanh(fc1.forward(input));
+                    let expected = norm.leave(residual, fc2.forward(hidden));
+                    let output = gated_mlp(x, norm, [&fc1, &fc2]);
+                    let size: f32 = expected.clone().abs().max().into_scalar();
+                    let error: f32 = (output - expected).abs().max().into_scalar();
+                    assert!(error < 1e-5 * size, "{error:e} of {size}");
+                }
             }
         }
     }

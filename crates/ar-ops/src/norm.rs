@@ -60,13 +60,66 @@ pub fn layer_norm_modulate(
     modulate_plain(layer_norm_plain(x, epsilon), shift, scale)
 }
 
-/// What half of a block adds its output to, and the gates of the output, one a frame.
+/// Adaptive layer norm around half of a block, attention's or the MLP's: how the half depends on
+/// the timestep of every frame.
 #[derive(Clone, Debug)]
-pub struct Gated {
-    /// `[batch, frames, tokens, width]`
-    pub residual: Tensor<4>,
-    /// `[batch, frames, 1, width]`; a 1 in place of `batch` or `frames` is for all
-    pub gate: Tensor<4>,
+pub struct AdaptiveNorm {
+    /// Shifts, scales and gates of any number of halves side by side,
+    /// `[batch, frames, n * width]`; a 1 in place of `batch` or `frames` is for all.
+    pub modulation: Tensor<3>,
+    /// Which of the `n` are this half's: what shifts its input, what is added to 1 to scale it, and
+    /// what scales its output.
+    pub chunks: [usize; 3],
+    /// What the output is added to.
+    pub residual: Residual,
+    /// What is added to a variance.
+    pub epsilon: f64,
+}
+
+/// What half of a block adds its output to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Residual {
+    /// What enters the half.
+    Input,
+    /// That after the layer norm, before the modulation.
+    Normed,
+}
+
+impl AdaptiveNorm {
+    /// What the half adds its output to, and what it reads.
+    ///
+    /// # Shapes
+    /// - `x` and outputs: `[batch, frames, tokens, width]`
+    pub fn enter(&self, x: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
+        let [shift, scale, _] = self.vectors(x.dims()[3]);
+        match self.residual {
+            Residual::Input => {
+                let input = layer_norm_modulate(x.clone(), shift, scale, self.epsilon);
+                (x, input)
+            }
+            Residual::Normed => {
+                let normed = layer_norm(x, self.epsilon);
+                (normed.clone(), modulate(normed, shift, scale))
+            }
+        }
+    }
+
+    /// Adds the half's output to the residual: its gated residual.
+    ///
+    /// # Shapes
+    /// - `residual`, `output` and what returns: `[batch, frames, tokens, width]`
+    pub fn leave(&self, residual: Tensor<4>, output: Tensor<4>) -> Tensor<4> {
+        let [.., gate] = self.vectors(residual.dims()[3]);
+        gated_residual(residual, gate, output)
+    }
+
+    /// Shift, scale and gate, `[batch or 1, frames or 1, 1, width]` each.
+    pub fn vectors(&self, width: usize) -> [Tensor<4>; 3] {
+        self.chunks.map(|chunk| {
+            let vectors = self.modulation.clone().narrow(2, chunk * width, width);
+            vectors.unsqueeze_dim(2)
+        })
+    }
 }
 
 /// `residual + gate * x` with one gate a frame.
@@ -91,6 +144,21 @@ fn gated_residual_plain(residual: Tensor<4>, gate: Tensor<4>, x: Tensor<4>) -> T
 pub fn l2_normalize<const D: usize>(x: Tensor<D>, dim: usize) -> Tensor<D> {
     let norm = x.clone().square().sum_dim(dim).sqrt().clamp_min(1e-12);
     x / norm
+}
+
+#[cfg(all(test, feature = "flex"))]
+pub(crate) mod testing {
+    use super::*;
+
+    /// One of every kind, with shifts, scales and gates among these five.
+    pub fn adaptive_norms(modulation: &Tensor<3>) -> [AdaptiveNorm; 2] {
+        [Residual::Input, Residual::Normed].map(|residual| AdaptiveNorm {
+            modulation: modulation.clone(),
+            chunks: [1, 3, 4],
+            residual,
+            epsilon: 1e-6,
+        })
+    }
 }
 
 #[cfg(all(test, feature = "flex"))]

@@ -13,10 +13,11 @@ pub use mask::Mask;
 #[cfg(feature = "flex")]
 use crate::fused::{
     self,
+    adaptive::Adaptive,
     attention::{AttentionOps, GatedAttention, Setting, Turn, forward_packed},
 };
 use crate::linear::apply;
-use crate::norm::{Gated, gated_residual};
+use crate::norm::AdaptiveNorm;
 use crate::position::Rotation;
 
 /// `[batch, sequence, width]` to `[batch, heads, sequence, width / heads]`.
@@ -86,17 +87,17 @@ pub fn attend_packed(
     plain::attend_packed(qkv, heads, norms, rotation, mask)
 }
 
-/// A block's half: `residual + gate * projection(attention)`, where new tokens attend to kept keys
-/// and values and to one another; as [`attend_packed`] over the whole sequence, whose last tokens
-/// are the new ones. With a `rotation` all of them turn.
+/// Half of a block: attention between its projections, inside an adaptive layer norm. New tokens
+/// attend to kept keys and values and to one another; as [`attend_packed`] over the whole sequence,
+/// whose last tokens are the new ones. With a `rotation` all of them turn.
 ///
 /// # Shapes
 /// - `x` and output: `[batch, frames, tokens, width]`
 /// - `qkv`: `width -> 3 * width`; `projection`: `width -> width`
 /// - `mask`: over new tokens and `[kept, new tokens]`
 pub fn gated_attention(
-    gated: Gated,
     x: Tensor<4>,
+    norm: AdaptiveNorm,
     [qkv, projection]: [&Linear; 2],
     past: &KeysValues,
     norms: Option<[HeadNorm; 2]>,
@@ -110,9 +111,7 @@ pub fn gated_attention(
         && let [Some(qkv), Some(projection)] = [qkv, projection].map(fused::layer)
     {
         let half = GatedAttention {
-            residual: fused::primitive(gated.residual),
-            gate: fused::primitive(gated.gate),
-            x: fused::primitive(x),
+            adaptive: Adaptive::new(x, norm),
             qkv,
             projection,
             past: past.primitives(),
@@ -121,10 +120,10 @@ pub fn gated_attention(
         };
         return fused::wrap(half.forward());
     }
-    let qkv = apply(qkv, x.flatten(1, 2));
+    let (residual, input) = norm.enter(x);
+    let qkv = apply(qkv, input.flatten(1, 2));
     let output = attend_cached(qkv, past, norms, rotation, mask);
-    let output = apply(projection, output).reshape(shape);
-    gated_residual(gated.residual, gated.gate, output)
+    norm.leave(residual, apply(projection, output).reshape(shape))
 }
 
 /// The attention of [`gated_attention`].
@@ -250,6 +249,7 @@ impl HeadNorm {
     }
 
     /// Gamma and beta of queries, then of keys.
+    #[cfg(feature = "flex")]
     fn parameters([q, k]: [Self; 2]) -> [Tensor<1>; 4] {
         [q.gamma, q.beta, k.gamma, k.beta]
     }
@@ -286,7 +286,7 @@ mod tests {
     use std::ops::Range;
 
     #[cfg(feature = "flex")]
-    use crate::{fused::check::agree, position::FrameRotary};
+    use crate::{fused::check::agree, norm::testing::adaptive_norms, position::FrameRotary};
     #[cfg(feature = "flex")]
     use burn::module::Param;
     use burn::tensor::{Device, Distribution};
@@ -461,21 +461,20 @@ mod tests {
                 let k_norm = norms.clone().map(|[_, k_norm]| k_norm);
                 let kept = normal(2 * 10 * 48).reshape([2, 10, 48]);
                 let past = KeysValues::new(kept, 2, k_norm, of_kept.as_ref(), plain);
-                let gated = Gated {
-                    residual: normal(2 * 12 * 16).reshape([2, 2, 6, 16]),
-                    gate: normal(2 * 16).reshape([1, 2, 1, 16]),
-                };
-                let x = normal(2 * 12 * 16).reshape([2, 2, 6, 16]);
-                let packed = qkv.forward(x.clone().flatten::<3>(1, 2));
                 let (of_new, mask) = (of_new.as_ref(), Some(&mask));
-                let attended = plain::attend_cached(packed, &past, norms.clone(), of_new, mask);
-                let output = projection.forward(attended).reshape([2, 2, 6, 16]);
-                let expected = gated.residual.clone() + output * gated.gate.clone();
-                let layers = [&qkv, &projection];
-                let output = gated_attention(gated, x, layers, &past, norms, of_new, mask);
-                let size: f32 = expected.clone().abs().max().into_scalar();
-                let error: f32 = (output - expected).abs().max().into_scalar();
-                assert!(error < 1e-5 * size, "{error:e} of {size}");
+                for around in adaptive_norms(&normal(2 * 80).reshape([1, 2, 80])) {
+                    let x = normal(2 * 12 * 16).reshape([2, 2, 6, 16]);
+                    let (residual, input) = around.enter(x.clone());
+                    let packed = qkv.forward(input.flatten::<3>(1, 2));
+                    let attended = plain::attend_cached(packed, &past, norms.clone(), of_new, mask);
+                    let output = projection.forward(attended).reshape([2, 2, 6, 16]);
+                    let expected = around.leave(residual, output);
+                    let (layers, norms) = ([&qkv, &projection], norms.clone());
+                    let output = gated_attention(x, around, layers, &past, norms, of_new, mask);
+                    let size: f32 = expected.clone().abs().max().into_scalar();
+                    let error: f32 = (output - expected).abs().max().into_scalar();
+                    assert!(error < 1e-5 * size, "{error:e} of {size}");
+                }
             }
         }
     }

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::buffer::{contiguous, dims, tensor, unit_stride, values};
 use super::record::{parents, record, register};
-use super::rows::{fill, fill_chunks, vectorized};
+use super::rows::{fill_chunks, vectorized};
 
 #[backend_extension(Flex, Autodiff)]
 pub trait GateOps: Backend {
@@ -44,45 +44,6 @@ impl GateOps for Flex {
         });
         tensor(output, frames.shape)
     }
-}
-
-/// `residual + gate * (bias + Σ parts)`.
-///
-/// # Shapes
-/// - `residual` and output: `[batch, frames, tokens, width]`
-/// - `gate`: `[batch or 1, frames or 1, 1, width]`; `bias`: `[width]`
-/// - `parts`: any number of the residual's size
-pub fn add_parts(
-    residual: &FlexTensor,
-    gate: &FlexTensor,
-    parts: &[f32],
-    bias: &[f32],
-) -> FlexTensor {
-    let frames = Frames::of(residual);
-    let (residual, gate) = (values(residual), Vectors::of(gate, frames));
-    let (width, tokens) = (frames.width, frames.len / frames.width);
-    let mut output = vec![0.0; residual.len()];
-    fill(&mut output, width, |first, output| {
-        vectorized(
-            #[inline(always)]
-            || {
-                for (row, output) in (first..).zip(output.chunks_exact_mut(width)) {
-                    let at = row * width..(row + 1) * width;
-                    output.copy_from_slice(bias);
-                    for part in parts.chunks_exact(residual.len()) {
-                        let part = part[at.clone()].iter();
-                        output.iter_mut().zip(part).for_each(|(y, part)| *y += part);
-                    }
-                    let gate = gate.of_frame(row / tokens);
-                    let residual = residual[at].iter();
-                    for ((y, gate), residual) in output.iter_mut().zip(gate).zip(residual) {
-                        *y = residual + gate * *y;
-                    }
-                }
-            },
-        );
-    });
-    tensor(output, frames.shape)
 }
 
 impl<C: CheckpointStrategy> GateOps for Autodiff<Flex, C> {
@@ -202,26 +163,44 @@ pub struct Vectors<'a> {
 impl<'a> Vectors<'a> {
     /// Those of a [`unit_stride`](super::buffer::unit_stride) tensor.
     pub fn of(vectors: &'a FlexTensor, frames: Frames) -> Self {
-        let shape = dims(vectors);
+        let [batch, count, one, width] = dims(vectors);
+        assert_eq!([one, width], [1, frames.width], "vectors");
+        Self::at(vectors, [batch, count], 0, frames)
+    }
+
+    /// A chunk, as wide as these, of those side by side in a
+    /// [`unit_stride`](super::buffer::unit_stride) tensor of `[batch or 1, frames or 1, n * width]`.
+    pub fn of_chunk(vectors: &'a FlexTensor, chunk: usize, frames: Frames) -> Self {
+        let [batch, count, width] = dims(vectors);
+        let chunks = width / frames.width;
+        assert!(chunk < chunks, "chunk {chunk} of {chunks}");
+        Self::at(vectors, [batch, count], chunk * frames.width, frames)
+    }
+
+    /// Those that start at this channel.
+    fn at(
+        vectors: &'a FlexTensor,
+        [batch, count]: [usize; 2],
+        channel: usize,
+        frames: Frames,
+    ) -> Self {
         let layout = vectors.layout();
-        let strides = [0, 1].map(|axis| {
-            let broadcast = shape[axis] == 1;
+        let stride = |axis: usize, size: usize| {
             assert!(
-                broadcast || shape[axis] == frames.shape[axis],
-                "{shape:?} is no vector per frame of {:?}",
+                [1, frames.shape[axis]].contains(&size),
+                "{size} vectors along axis {axis} of {:?}",
                 frames.shape
             );
-            if broadcast {
+            if size == 1 {
                 0
             } else {
                 layout.strides()[axis] as usize
             }
-        });
-        assert_eq!(shape[2..], [1, frames.width], "vectors");
+        };
         Self {
-            values: &vectors.storage()[layout.start_offset()..],
-            shape,
-            strides,
+            values: &vectors.storage()[layout.start_offset() + channel..],
+            shape: [batch, count, 1, frames.width],
+            strides: [stride(0, batch), stride(1, count)],
             frames,
         }
     }

@@ -7,11 +7,12 @@
 use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
 
-use super::buffer::{contiguous, dims, unit_stride, values};
-use super::gate::add_parts;
+use super::adaptive::Adaptive;
+use super::buffer::{contiguous, dims, values};
 use super::gelu;
 use super::gemm::{ColumnsMut, Matrix, multiply};
-use super::rows::vectorized;
+use super::reused::Reused;
+use super::rows::{add_to_rows, vectorized};
 
 /// Rows of a task.
 const TILE: usize = 64;
@@ -19,14 +20,9 @@ const TILE: usize = 64;
 /// of cores, and so neither does the order of additions.
 const PARTS: usize = 4;
 
-/// `residual + gate * (gelu(x w1 + b1) w2 + b2)`, without a backward pass.
+/// `residual + gate * (gelu(input w1 + b1) w2 + b2)`, without a backward pass.
 pub struct GatedMlp {
-    /// `[batch, frames, tokens, width]`
-    pub residual: FlexTensor,
-    /// `[batch or 1, frames or 1, 1, width]`
-    pub gate: FlexTensor,
-    /// `[batch, frames, tokens, width]`
-    pub x: FlexTensor,
+    pub adaptive: Adaptive,
     /// Weights and biases: `[width, hidden]`, `[hidden]`, `[hidden, width]`, `[width]`.
     pub layers: [[FlexTensor; 2]; 2],
 }
@@ -34,21 +30,19 @@ pub struct GatedMlp {
 impl GatedMlp {
     /// `[batch, frames, tokens, width]`
     pub fn forward(self) -> FlexTensor {
-        let [residual, x] = [self.residual, self.x].map(contiguous);
-        let gate = unit_stride(self.gate);
         let layers = self.layers.map(|layer| layer.map(contiguous));
         let [[weight_1, bias_1], [weight_2, bias_2]] =
             layers.each_ref().map(|layer| layer.each_ref().map(values));
         let [width, hidden] = dims(&layers[0][0]);
-        let input = values(&x);
-        let rows = input.len() / width;
-        let tiles = rows.div_ceil(TILE);
+        let input = self.adaptive.input();
+        let len = input.len();
+        let tiles = (len / width).div_ceil(TILE);
         let parts = if tiles < PARTS { PARTS } else { 1 };
         let channels = hidden.div_ceil(parts);
         // [parts, rows, width]
-        let mut sums = vec![0.0; parts * input.len()];
+        let mut sums = Reused::new(parts * len);
         let tasks: Vec<_> = sums
-            .chunks_mut(input.len())
+            .chunks_mut(len)
             .enumerate()
             .flat_map(|(part, sums)| {
                 sums.chunks_mut(TILE * width)
@@ -59,23 +53,26 @@ impl GatedMlp {
         tasks.into_par_iter().for_each(|(part, input, sums)| {
             let [start, end] = [part, part + 1].map(|part| hidden.min(part * channels));
             if start == end {
-                return;
+                return sums.fill(0.0);
             }
-            let some = start..end;
-            let mut activations = bias_1[some.clone()].repeat(input.len() / width);
+            let (rows, some) = (sums.len() / width, start..end);
+            let mut activations = Reused::new(rows * some.len());
             let shape = [width, some.len()];
             let weight = Matrix::strided(&weight_1[some.start..], shape, hidden);
             let to = ColumnsMut::all(&mut activations, some.len());
-            multiply(Matrix::new(input, width), weight, to, true);
+            multiply(Matrix::new(input, width), weight, to, false);
             vectorized(
                 #[inline(always)]
-                || gelu::in_place(&mut activations),
+                || {
+                    add_to_rows(&bias_1[some.clone()], &mut activations);
+                    gelu::in_place(&mut activations);
+                },
             );
             let weight = Matrix::new(&weight_2[some.start * width..some.end * width], width);
             let activations = Matrix::new(&activations, some.len());
             multiply(activations, weight, ColumnsMut::all(sums, width), false);
         });
 
-        add_parts(&residual, &gate, &sums, bias_2)
+        self.adaptive.output(&sums, bias_2)
     }
 }

@@ -11,6 +11,7 @@ use burn::backend::{DispatchDevice, Flex};
 use burn::nn::Linear;
 use burn::tensor::{DType, Tensor};
 
+pub(crate) mod adaptive;
 pub(crate) mod attention;
 mod buffer;
 #[cfg(test)]
@@ -23,6 +24,7 @@ pub(crate) mod linear;
 pub(crate) mod mlp;
 pub(crate) mod norm;
 mod record;
+mod reused;
 mod rows;
 
 /// Whether the kernels here compute on this tensor: f32 on the CPU backend, tracked or not.

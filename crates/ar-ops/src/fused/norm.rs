@@ -257,8 +257,15 @@ fn normalize_backward(
     }
 }
 
+/// Modulates rows, normalised before where an epsilon is given, all of them alike.
 #[inline(always)]
-fn modulate(input: &[f32], shift: &[f32], scale: &[f32], epsilon: Option<f64>, output: &mut [f32]) {
+pub fn modulate(
+    input: &[f32],
+    shift: &[f32],
+    scale: &[f32],
+    epsilon: Option<f64>,
+    output: &mut [f32],
+) {
     let width = scale.len();
     let shift = &shift[..width];
     for (y, x) in output

@@ -47,8 +47,18 @@ pub fn fill_chunks(output: &mut [f32], len: usize, kernel: impl Fn(usize, &mut [
     }
 }
 
+/// Adds a vector to every row of its width.
+#[inline(always)]
+pub fn add_to_rows(vector: &[f32], rows: &mut [f32]) {
+    for row in rows.chunks_exact_mut(vector.len()) {
+        for (x, y) in row.iter_mut().zip(vector) {
+            *x += y;
+        }
+    }
+}
+
 /// Lanes of the accumulators of a sum: additions of floats are not reordered unless one says how.
-const LANES: usize = 16;
+pub const LANES: usize = 16;
 
 /// `Σ f(a, b)` over the elements of two rows of one length.
 #[inline(always)]

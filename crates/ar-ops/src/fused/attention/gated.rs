@@ -8,20 +8,17 @@
 use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
 
-use super::super::buffer::{contiguous, dims, unit_stride, values};
-use super::super::gate::add_parts;
+use super::super::adaptive::Adaptive;
+use super::super::buffer::{contiguous, unit_stride, values};
 use super::super::gemm::{ColumnsMut, Matrix, multiply};
+use super::super::reused::Reused;
+use super::super::rows::{add_to_rows, vectorized};
 use super::Setting;
 use super::problem::{Problem, Rows, Scratch, Sizes};
 
-/// `residual + gate * projection(attention(x))`, without a backward pass.
+/// `residual + gate * projection(attention(input))`, without a backward pass.
 pub struct GatedAttention {
-    /// `[batch, frames, tokens, width]`
-    pub residual: FlexTensor,
-    /// `[batch or 1, frames or 1, 1, width]`
-    pub gate: FlexTensor,
-    /// `[batch, frames, tokens, width]`
-    pub x: FlexTensor,
+    pub adaptive: Adaptive,
     /// Weight `[width, 3 * width]` and bias `[3 * width]` to queries, keys and values.
     pub qkv: [FlexTensor; 2],
     /// Weight `[width, width]` and bias `[width]` of the output.
@@ -42,12 +39,10 @@ impl GatedAttention {
 
     /// `[batch, frames, tokens, width]`
     pub fn forward(self) -> FlexTensor {
-        let [residual, x] = [self.residual, self.x].map(contiguous);
-        let gate = unit_stride(self.gate);
         let [qkv, projection] = [self.qkv, self.projection].map(|layer| layer.map(contiguous));
         let past = self.past.map(unit_stride);
         let norms = self.norms.map(|norms| norms.map(contiguous));
-        let [batch, frames, tokens, width] = dims(&x);
+        let [batch, frames, tokens, width] = self.adaptive.shape();
         let heads = self.setting.heads;
         let (rows, dim) = (frames * tokens, width / heads);
         let sizes = Sizes {
@@ -59,14 +54,15 @@ impl GatedAttention {
         };
         let problem = Problem::new(sizes, Some(&past), norms.as_ref(), &self.setting);
 
+        let input = self.adaptive.input();
         // [heads, batch, rows, width]
-        let mut parts = vec![0.0; heads * batch * rows * width];
+        let mut parts = Reused::new(heads * batch * rows * width);
         let tasks = parts.par_chunks_mut(rows * width).enumerate();
         tasks.for_each_init(
-            || (Scratch::new(&problem), vec![0.0; rows * dim]),
+            || (Scratch::new(&problem), Reused::new(rows * dim)),
             |(scratch, output), (task, part)| {
                 let (head, sample) = (task / batch, task % batch);
-                let input = &values(&x)[sample * rows * width..][..rows * width];
+                let input = &input[sample * rows * width..][..rows * width];
                 let input = Matrix::new(input, width);
                 project(&qkv, input, head * dim, &mut scratch.rows);
                 problem.forward_head(sample * heads + head, scratch, output);
@@ -75,7 +71,7 @@ impl GatedAttention {
                 multiply(output, weight, ColumnsMut::all(part, width), false);
             },
         );
-        add_parts(&residual, &gate, &parts, values(&projection[1]))
+        self.adaptive.output(&parts, values(&projection[1]))
     }
 }
 
@@ -90,10 +86,11 @@ fn project(qkv: &[FlexTensor; 2], x: Matrix, channel: usize, rows: &mut Rows) {
     {
         let dim = to.len() / x.rows();
         let first = part * width + channel;
-        for row in to.chunks_exact_mut(dim) {
-            row.copy_from_slice(&bias[first..first + dim]);
-        }
         let weight = Matrix::strided(&weight[first..], [width, dim], packed);
-        multiply(x, weight, ColumnsMut::all(to, dim), true);
+        multiply(x, weight, ColumnsMut::all(to, dim), false);
+        vectorized(
+            #[inline(always)]
+            || add_to_rows(&bias[first..first + dim], to),
+        );
     }
 }

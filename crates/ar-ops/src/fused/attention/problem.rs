@@ -8,7 +8,8 @@ use rayon::prelude::*;
 use super::super::buffer::values;
 use super::super::exp::exp;
 use super::super::gemm::{ColumnsMut, Matrix, multiply, worth_all_cores};
-use super::super::rows::{max, replace_and_sum, sum_pairs, vectorized};
+use super::super::reused::Reused;
+use super::super::rows::{LANES, max, replace_and_sum, sum_pairs, vectorized};
 use super::heads::{HeadNorm, Heads, turn};
 use super::{Hidden, Setting, Turn};
 
@@ -199,17 +200,19 @@ impl<'a> Problem<'a> {
     /// The weights of a tile before their division by what they add up to, and those sums.
     fn weights(&self, index: usize, tile: Range<usize>, reach: usize, rows: &Rows, out: &mut Tile) {
         let dim = self.sizes.head_dim;
-        let weights = &mut out.weights[..tile.len() * reach];
+        let stride = padded(reach);
+        let weights = &mut out.weights[..tile.len() * stride];
+        pad(weights, stride, f32::NEG_INFINITY);
         for Stretch { keys, plain, k, .. } in self.stretches(index, rows, reach) {
             let q = rows_of(rows.queries(plain), dim, tile.clone());
-            let scores = ColumnsMut::some(weights, reach, keys);
+            let scores = ColumnsMut::some(weights, stride, keys);
             multiply(q, k, scores, false);
         }
         let sums = &mut out.sums;
         vectorized(
             #[inline(always)]
             || {
-                let rows = weights.chunks_exact_mut(reach).zip(sums);
+                let rows = weights.chunks_exact_mut(stride).zip(sums);
                 for (query, (row, sum)) in tile.zip(rows) {
                     let hidden = self.hidden.map(|hidden| &hidden.row(query)[..reach]);
                     *sum = exponentials(row, hidden);
@@ -255,11 +258,12 @@ impl<'a> Problem<'a> {
         self.prepare(rows);
         for (tile, reach) in self.tiles() {
             self.weights(index, tile.clone(), reach, rows, scratch);
-            let weights = &scratch.weights[..tile.len() * reach];
+            let stride = padded(reach);
+            let weights = &scratch.weights[..tile.len() * stride];
             let output = &mut output[tile.start * dim..tile.end * dim];
             for Stretch { keys, v, .. } in self.stretches(index, rows, reach) {
                 let accumulate = keys.start > 0;
-                let weights = columns_of(weights, reach, keys);
+                let weights = columns_of(weights, stride, keys);
                 multiply(weights, v, ColumnsMut::all(output, dim), accumulate);
             }
             for (row, sum) in output.chunks_exact_mut(dim).zip(&scratch.sums) {
@@ -318,28 +322,30 @@ impl<'a> Problem<'a> {
         d_plain_q.fill(0.0);
         for (tile, reach) in self.tiles() {
             self.weights(index, tile.clone(), reach, rows, scratch);
-            let size = tile.len() * reach;
+            let stride = padded(reach);
+            let size = tile.len() * stride;
             let (weights, d_scores) = (&mut scratch.weights[..size], &mut d_weights[..size]);
             let d_output = rows_of(d_output, value_dim, tile.clone());
             let v = rows_of(&rows.v, value_dim, 0..reach);
+            pad(d_scores, stride, 0.0);
             multiply(
                 d_output,
                 v.transposed(),
-                ColumnsMut::all(d_scores, reach),
+                ColumnsMut::some(d_scores, stride, 0..reach),
                 false,
             );
 
             let sums = &scratch.sums;
             vectorized(
                 #[inline(always)]
-                || softmax_backward(weights, sums, d_scores, reach),
+                || softmax_backward(weights, sums, d_scores, stride),
             );
 
             let d_v = ColumnsMut::all(&mut d_v[..reach * value_dim], value_dim);
-            let weights = Matrix::new(weights, reach);
+            let weights = columns_of(weights, stride, 0..reach);
             multiply(weights.transposed(), d_output, d_v, true);
             for Stretch { keys, plain, k, .. } in self.stretches(index, rows, reach) {
-                let d_scores = columns_of(d_scores, reach, keys.clone());
+                let d_scores = columns_of(d_scores, stride, keys.clone());
                 let q = rows_of(rows.queries(plain), dim, tile.clone());
                 let d_k = ColumnsMut::all(&mut d_k[keys.start * dim..keys.end * dim], dim);
                 multiply(d_scores.transposed(), q, d_k, true);
@@ -376,6 +382,19 @@ impl<'a> Problem<'a> {
     }
 }
 
+/// The length of a row of weights, with some of weight 0: vectors leave none of it over.
+fn padded(reach: usize) -> usize {
+    reach.next_multiple_of(LANES)
+}
+
+/// Gives the padding of rows a value. All of it lies in the last vector of a row, whose keys are
+/// written later.
+fn pad(rows: &mut [f32], stride: usize, value: f32) {
+    for row in rows.chunks_exact_mut(stride) {
+        row[stride - LANES..].fill(value);
+    }
+}
+
 /// Keys that lie together, and their values.
 struct Stretch<'a> {
     keys: Range<usize>,
@@ -398,25 +417,22 @@ fn columns_of(values: &[f32], width: usize, columns: Range<usize>) -> Matrix<'_>
 
 /// One head's queries, new keys and new values, each in rows one after the other.
 pub struct Rows {
-    pub q: Vec<f32>,
+    pub q: Reused,
     /// Queries that have not turned; none where no key asks for them.
-    plain_q: Vec<f32>,
-    pub k: Vec<f32>,
-    pub v: Vec<f32>,
+    plain_q: Reused,
+    pub k: Reused,
+    pub v: Reused,
 }
 
 impl Rows {
     fn new(problem: &Problem) -> Self {
         let sizes = &problem.sizes;
-        let q = vec![0.0; sizes.queries * sizes.head_dim];
+        let q = sizes.queries * sizes.head_dim;
         Self {
-            plain_q: match problem.plain_keys() {
-                0 => Vec::new(),
-                _ => q.clone(),
-            },
-            q,
-            k: vec![0.0; sizes.new_keys * sizes.head_dim],
-            v: vec![0.0; sizes.new_keys * sizes.value_dim],
+            q: Reused::new(q),
+            plain_q: Reused::new(if problem.plain_keys() == 0 { 0 } else { q }),
+            k: Reused::new(sizes.new_keys * sizes.head_dim),
+            v: Reused::new(sizes.new_keys * sizes.value_dim),
         }
     }
 
@@ -434,8 +450,8 @@ impl Rows {
 
 /// One tile's weights.
 struct Tile {
-    /// `[tile, keys in reach]`
-    weights: Vec<f32>,
+    /// `[tile, keys in reach]`, rows [`padded`]
+    weights: Reused,
     sums: [f32; TILE],
 }
 
@@ -450,7 +466,7 @@ impl Scratch {
         Self {
             rows: Rows::new(problem),
             tile: Tile {
-                weights: vec![0.0; TILE.min(problem.sizes.queries) * problem.keys()],
+                weights: Reused::new(TILE.min(problem.sizes.queries) * padded(problem.keys())),
                 sums: [0.0; TILE],
             },
         }
@@ -461,20 +477,20 @@ impl Scratch {
 struct BackwardScratch {
     forward: Scratch,
     /// Gradients of one head's output.
-    d_output: Vec<f32>,
+    d_output: Reused,
     /// Gradients of queries that have not turned.
-    d_plain_q: Vec<f32>,
-    /// `[tile, keys in reach]`
-    d_weights: Vec<f32>,
+    d_plain_q: Reused,
+    /// `[tile, keys in reach]`, rows [`padded`]
+    d_weights: Reused,
 }
 
 impl BackwardScratch {
     fn new(problem: &Problem) -> Self {
         let forward = Scratch::new(problem);
         Self {
-            d_output: vec![0.0; problem.sizes.queries * problem.sizes.value_dim],
-            d_plain_q: forward.rows.plain_q.clone(),
-            d_weights: forward.tile.weights.clone(),
+            d_output: Reused::new(problem.sizes.queries * problem.sizes.value_dim),
+            d_plain_q: Reused::new(forward.rows.plain_q.len()),
+            d_weights: Reused::new(forward.tile.weights.len()),
             forward,
         }
     }
@@ -499,10 +515,10 @@ fn exponentials(scores: &mut [f32], hidden: Option<&[bool]>) -> f32 {
 
 /// Divides the weights by their sums, and turns their gradients into those of the scores.
 #[inline(always)]
-fn softmax_backward(weights: &mut [f32], sums: &[f32], d_weights: &mut [f32], reach: usize) {
+fn softmax_backward(weights: &mut [f32], sums: &[f32], d_weights: &mut [f32], stride: usize) {
     let rows = weights
-        .chunks_exact_mut(reach)
-        .zip(d_weights.chunks_exact_mut(reach));
+        .chunks_exact_mut(stride)
+        .zip(d_weights.chunks_exact_mut(stride));
     for ((weights, d_weights), &sum) in rows.zip(sums) {
         weights.iter_mut().for_each(|w| *w /= sum);
         let mean = sum_pairs(

@@ -1,0 +1,57 @@
+//! Memory that kernels use again and again.
+
+use std::cell::RefCell;
+use std::ops::{Deref, DerefMut};
+
+thread_local! {
+    /// What this thread has used before.
+    static FREE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Values that a kernel computes on its way. At first they are what they happen to be.
+///
+/// With a few tokens, to allocate and clear memory for them takes as long as some of the products.
+pub struct Reused {
+    values: Vec<f32>,
+    len: usize,
+}
+
+impl Reused {
+    /// The most values that a thread keeps for later: it may keep some such.
+    const KEPT: usize = 1 << 18;
+
+    pub fn new(len: usize) -> Self {
+        let mut values = match len <= Self::KEPT {
+            true => FREE.with_borrow_mut(Vec::pop).unwrap_or_default(),
+            false => Vec::new(),
+        };
+        if values.len() < len {
+            values = vec![0.0; len];
+        }
+        Self { values, len }
+    }
+}
+
+impl Drop for Reused {
+    fn drop(&mut self) {
+        if self.values.len() <= Self::KEPT {
+            let values = std::mem::take(&mut self.values);
+            // A thread that ends has nothing to keep it in.
+            let _ = FREE.try_with(|free| free.borrow_mut().push(values));
+        }
+    }
+}
+
+impl Deref for Reused {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.values[..self.len]
+    }
+}
+
+impl DerefMut for Reused {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.values[..self.len]
+    }
+}
