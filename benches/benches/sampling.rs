@@ -2,7 +2,8 @@
 //! frames, and how soon each has the first frame; `vae` measures their decoding.
 //!
 //! The two take turns, after a run of each that does not count, so that a busy machine is busy for
-//! both: one run by full windows, three by active frames. Beside the results lie the models, the noise and the latents, which `benches/pytorch` reads.
+//! both: one run by full windows, three by active frames. Beside the results lie the models, the
+//! noise and the latents, which `benches/pytorch` reads.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ const AR_STEPS: [usize; 6] = [0, 1, 5, 10, 25, STEPS];
 const MOST_TURNS: usize = 5;
 const LEAST_TURNS: usize = 3;
 const TIME: Duration = Duration::from_secs(20);
-/// Runs by active frames in a turn: they are so short that a neighbour's noise is all of one.
+/// Runs by active frames in a turn: one disturbance may last as long as such a run.
 const ACTIVE_RUNS: usize = 3;
 
 /// What was found at one step difference of one network.
@@ -29,7 +30,7 @@ const ACTIVE_RUNS: usize = 3;
 struct Row {
     network: &'static str,
     ar_step: usize,
-    runs: usize,
+    turns: usize,
     full_window: Times,
     active_frames: Times,
 }
@@ -132,7 +133,7 @@ fn measure(name: &'static str, model: &VideoModel, device: &Device, results: &Re
         let row = Row {
             network: name,
             ar_step,
-            runs: full_window.len(),
+            turns: full_window.len(),
             full_window: medians(&full_window),
             active_frames: medians(&active_frames),
         };

@@ -92,9 +92,9 @@ impl Attention {
         let layers = [&self.qkv, &self.proj];
         let kept = pass.keep.as_ref().map(|keep| {
             let new = (!keep.new.is_empty()).then(|| {
-                let (_, input) = norm.enter(x.clone());
-                let frames = input.narrow(1, keep.new.start, keep.new.len());
-                let qkv = apply(&self.qkv, frames.flatten(1, 2));
+                let frames = x.clone().narrow(1, keep.new.start, keep.new.len());
+                let (_, input) = norm.of_frames(keep.new.clone()).enter(frames);
+                let qkv = apply(&self.qkv, input.flatten(1, 2));
                 self.keys_values(qkv, keep.rotation.as_ref(), 0)
             });
             past.advance(keep.context, keep.dropped, new)

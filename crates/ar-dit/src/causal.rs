@@ -15,7 +15,7 @@ use crate::Dit;
 /// frames, block by block. They belong to one batch of videos under one context.
 ///
 /// Beside them it keeps what each timestep seen makes of each block, `6 * width` values: 39 MB in 50
-/// steps of the published network. The masks of passes, kept too, are some hundred kilobytes each there.
+/// steps of the published network.
 #[derive(Clone, Debug)]
 pub struct KeyValueCache {
     blocks: Vec<KeysValues>,
@@ -24,7 +24,9 @@ pub struct KeyValueCache {
     /// How many frames before it are kept.
     frames: usize,
     modulations: Modulations,
-    masks: Masks,
+    /// What the new frames of the last pass did not see, and how many frames were kept and new
+    /// then: mostly, the next pass has as many.
+    mask: Option<([usize; 2], Mask)>,
 }
 
 impl KeyValueCache {
@@ -39,10 +41,6 @@ impl KeyValueCache {
 /// steps, and with few tokens a frame, the weights of the modulation would be a third of what is
 /// read from memory. `[1, 1, blocks * 6 * width]` each.
 type Modulations = HashMap<usize, Tensor<3>>;
-
-/// What new frames do not see, by the numbers of frames kept and new: the same pass after pass
-/// until a frame starts or finishes.
-type Masks = HashMap<[usize; 2], Mask>;
 
 /// What the blocks share in one pass over new frames.
 pub(crate) struct Pass {
@@ -106,7 +104,7 @@ impl<'a> CausalDit<'a> {
             next: 0,
             frames: 0,
             modulations: HashMap::new(),
-            masks: HashMap::new(),
+            mask: None,
         }
     }
 
@@ -207,19 +205,23 @@ impl<'a> CausalDit<'a> {
             return None; // The frames kept are those that the next one sees.
         }
         let (config, kept) = (self.0.config(), cache.frames);
+        let numbers = [kept, frames];
+        if let Some((of, mask)) = &cache.mask
+            && *of == numbers
+        {
+            return Some(mask.clone());
+        }
         let visible = |query: usize, key: usize| {
             key.checked_sub(1).is_none_or(|key| {
                 let mask = config.causal_mask;
                 mask.sees(kept + query, key, config.num_frames)
             })
         };
-        let new = || {
-            let mut keys = vec![config.tokens_per_frame; 1 + kept + frames];
-            keys[0] = config.context_tokens;
-            Mask::new(&keys[1 + kept..], &keys, visible, device)
-        };
-        let mask = cache.masks.entry([kept, frames]).or_insert_with(new);
-        Some(mask.clone())
+        let mut keys = vec![config.tokens_per_frame; 1 + kept + frames];
+        keys[0] = config.context_tokens;
+        let mask = Mask::new(&keys[1 + kept..], &keys, visible, device);
+        cache.mask = Some((numbers, mask.clone()));
+        Some(mask)
     }
 }
 

@@ -57,9 +57,14 @@ mod tests {
             let (fc1, fc2) = (layer([8, hidden]), layer([hidden, 8]));
             for tokens in [1, 50, 100] {
                 let shape = [2, 3, tokens, 8];
-                let values = || normal(shape.iter().product::<usize>()).reshape(shape);
-                for norm in adaptive_norms(&normal(3 * 40).reshape([1, 3, 40])) {
-                    let x = values();
+                // Parts of larger tensors: neither starts where its memory does.
+                let modulation = normal(4 * 40).reshape([1, 4, 40]).narrow(1, 1, 3);
+                for norm in adaptive_norms(&modulation) {
+                    let [_, rest @ ..] = shape;
+                    let len: usize = rest.iter().product();
+                    let whole = normal(3 * len).reshape([3, rest[0], rest[1], rest[2]]);
+                    let before = whole.to_data();
+                    let x = whole.clone().narrow(0, 1, 2);
                     let (residual, input) = norm.enter(x.clone());
                     let hidden = gelu_tanh(fc1.forward(input));
                     let expected = norm.leave(residual, fc2.forward(hidden));
@@ -67,6 +72,7 @@ mod tests {
                     let size: f32 = expected.clone().abs().max().into_scalar();
                     let error: f32 = (output - expected).abs().max().into_scalar();
                     assert!(error < 1e-5 * size, "{error:e} of {size}");
+                    assert_eq!(whole.into_data(), before, "somebody else's values");
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! Layer normalisation without parameters, its adaptive modulation, and gated residuals.
 
+use std::ops::Range;
+
 #[cfg(feature = "flex")]
 use burn::backend::Dispatch;
 use burn::tensor::{Tensor, module};
@@ -64,7 +66,7 @@ pub fn layer_norm_modulate(
 /// the timestep of every frame.
 #[derive(Clone, Debug)]
 pub struct AdaptiveNorm {
-    /// Shifts, scales and gates of any number of halves side by side,
+    /// `n` vectors side by side, shifts, scales and gates of this half and of others:
     /// `[batch, frames, n * width]`; a 1 in place of `batch` or `frames` is for all.
     pub modulation: Tensor<3>,
     /// Which of the `n` are this half's: what shifts its input, what is added to 1 to scale it, and
@@ -107,10 +109,22 @@ impl AdaptiveNorm {
     /// Adds the half's output to the residual: its gated residual.
     ///
     /// # Shapes
-    /// - `residual`, `output` and what returns: `[batch, frames, tokens, width]`
+    /// - `residual`, `output` and what it returns: `[batch, frames, tokens, width]`
     pub fn leave(&self, residual: Tensor<4>, output: Tensor<4>) -> Tensor<4> {
         let [.., gate] = self.vectors(residual.dims()[3]);
         gated_residual(residual, gate, output)
+    }
+
+    /// That of some of the frames.
+    pub fn of_frames(&self, frames: Range<usize>) -> Self {
+        let modulation = self.modulation.clone();
+        Self {
+            modulation: match modulation.dims()[1] {
+                1 => modulation,
+                _ => modulation.narrow(1, frames.start, frames.len()),
+            },
+            ..self.clone()
+        }
     }
 
     /// Shift, scale and gate, `[batch or 1, frames or 1, 1, width]` each.

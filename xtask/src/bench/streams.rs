@@ -9,7 +9,7 @@ use crate::table::{duration, ratio, significant, table};
 pub struct Sampling {
     network: String,
     ar_step: u64,
-    runs: u64,
+    turns: u64,
     full_window: Times,
     active_frames: Times,
 }
@@ -34,7 +34,7 @@ impl Sampling {
                 .with_context(|| missing("network"))?
                 .to_owned(),
             ar_step: integer("ar_step")?,
-            runs: integer("runs")?,
+            turns: integer("turns")?,
             full_window: Times::read(&row["full_window"])?,
             active_frames: Times::read(&row["active_frames"])?,
         })
@@ -62,7 +62,7 @@ impl Sampling {
             "active frames",
             "full / active",
             "by evaluations",
-            "runs",
+            "turns",
         ];
         let times = rows.iter().map(|row| {
             let (full, active) = (&row.full_window, &row.active_frames);
@@ -73,7 +73,7 @@ impl Sampling {
                 duration(active.seconds),
                 ratio(full.seconds, active.seconds),
                 ratio(full.frame_evaluations, active.frame_evaluations),
-                row.runs.to_string(),
+                row.turns.to_string(),
             ]
         });
         let times: Vec<_> = times.collect();
@@ -160,7 +160,7 @@ mod tests {
         let results = json!([{
             "network": "small",
             "ar_step": 50,
-            "runs": 3,
+            "turns": 3,
             "full_window": times(8.0, 0.5, 12_800),
             "active_frames": times(0.5, 0.025, 815),
         }]);

@@ -172,6 +172,7 @@ impl<'a> Vectors<'a> {
     /// [`unit_stride`](super::buffer::unit_stride) tensor of `[batch or 1, frames or 1, n * width]`.
     pub fn of_chunk(vectors: &'a FlexTensor, chunk: usize, frames: Frames) -> Self {
         let [batch, count, width] = dims(vectors);
+        assert_eq!(width % frames.width, 0, "vectors of {}", frames.width);
         let chunks = width / frames.width;
         assert!(chunk < chunks, "chunk {chunk} of {chunks}");
         Self::at(vectors, [batch, count], chunk * frames.width, frames)

@@ -1,8 +1,8 @@
-//! The MLP's half of a block at sampling: two linear layers, and the gated residual.
+//! The MLP's half of a block at sampling: two linear layers inside an adaptive layer norm.
 //!
 //! A single frame has too few rows to share among the cores, and its products are too small to
 //! wake them for each. So the hidden channels are shared as well: a task computes some of them and
-//! what they add to every output, and the cores meet once for the whole half.
+//! what they add to every output, and the cores meet once for both products.
 
 use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;

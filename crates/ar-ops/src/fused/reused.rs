@@ -17,7 +17,8 @@ pub struct Reused {
 }
 
 impl Reused {
-    /// The most values that a thread keeps for later: it may keep some such.
+    /// The most values that a thread keeps in one piece. It keeps as many pieces as it has ever
+    /// used at once.
     const KEPT: usize = 1 << 18;
 
     pub fn new(len: usize) -> Self {

@@ -1,9 +1,9 @@
 //! Attention's half of a block at sampling: the projections around attention to kept keys and
-//! values, and the gated residual.
+//! values, inside an adaptive layer norm.
 //!
 //! A single frame has too few rows to share among the cores, and its products are too small to
 //! wake them for each. So a task goes from the inputs to what one head adds to every output, and
-//! the cores meet once for the whole half.
+//! the cores meet once for all products.
 
 use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
