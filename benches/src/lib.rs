@@ -21,10 +21,15 @@ use std::time::Duration;
 use ar_train::config::{DiffusionRun, VaeRun, read_config};
 use burn::tensor::{Device, Distribution, Tensor};
 use criterion::Criterion;
+use mimalloc::MiMalloc;
 
 pub use fopp_tables::FoppTables;
 pub use models::{perturbed_model, small_model};
 pub use results::{Results, seconds};
+
+/// That of the programs.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// The device to measure on.
 ///

@@ -25,8 +25,14 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
+use mimalloc::MiMalloc;
 
 use cli::{Cli, Command};
+
+/// Sampling frame by frame allocates some five hundred times in a quarter of a millisecond: it
+/// takes a tenth less time than with glibc's allocator.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

@@ -4,6 +4,12 @@ mod cli;
 
 use std::process::ExitCode;
 
+use mimalloc::MiMalloc;
+
+/// That of `ar-sample`: runs sample, too.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
 fn main() -> ExitCode {
     match ar_device::run_program(cli::run) {
         Ok(code) => code,
