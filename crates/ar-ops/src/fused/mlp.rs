@@ -8,6 +8,7 @@ use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
 
 use super::adaptive::Adaptive;
+use super::awake::keep_awake;
 use super::buffer::{contiguous, dims, values};
 use super::gelu;
 use super::gemm::{ColumnsMut, Matrix, multiply};
@@ -34,6 +35,7 @@ impl GatedMlp {
         let [[weight_1, bias_1], [weight_2, bias_2]] =
             layers.each_ref().map(|layer| layer.each_ref().map(values));
         let [width, hidden] = dims(&layers[0][0]);
+        keep_awake(PARTS);
         let input = self.adaptive.input();
         let len = input.len();
         let tiles = (len / width).div_ceil(TILE);

@@ -13,6 +13,7 @@ use burn::tensor::{DType, Tensor};
 
 pub(crate) mod adaptive;
 pub(crate) mod attention;
+mod awake;
 mod buffer;
 #[cfg(test)]
 pub(crate) mod check;

@@ -9,6 +9,7 @@ use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
 
 use super::super::adaptive::Adaptive;
+use super::super::awake::keep_awake;
 use super::super::buffer::{contiguous, unit_stride, values};
 use super::super::gemm::{ColumnsMut, Matrix, multiply};
 use super::super::reused::Reused;
@@ -54,6 +55,7 @@ impl GatedAttention {
         };
         let problem = Problem::new(sizes, Some(&past), norms.as_ref(), &self.setting);
 
+        keep_awake(batch * heads);
         let input = self.adaptive.input();
         // [heads, batch, rows, width]
         let mut parts = Reused::new(heads * batch * rows * width);

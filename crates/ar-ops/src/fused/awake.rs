@@ -1,0 +1,75 @@
+//! Threads that do not fall asleep between kernels.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a thread looks for work before others may have to wake it again. There is an end to it
+/// because a thread may come here while it waits for another one, whose result it then finds late.
+const TIME: Duration = Duration::from_millis(1);
+
+/// How many threads look for work, or are about to.
+static AWAKE: AtomicUsize = AtomicUsize::new(0);
+
+/// Has so many threads ready for the tasks that this one is about to share with them.
+///
+/// A thread of the pool that has found no work for some ten microseconds falls asleep, and to wake
+/// takes about as long as a task on a frame of few tokens: in kernels that follow one another, it
+/// would be asleep again and again.
+pub fn keep_awake(threads: usize) {
+    let others = threads.min(rayon::current_num_threads()).saturating_sub(1);
+    let caller = rayon::current_thread_index();
+    for _ in AWAKE.load(Ordering::Relaxed)..others {
+        AWAKE.fetch_add(1, Ordering::Relaxed);
+        rayon::spawn(move || {
+            // This thread takes it back if no other one was free.
+            if rayon::current_thread_index() != caller {
+                look_for_work();
+            }
+            AWAKE.fetch_sub(1, Ordering::Relaxed);
+        });
+    }
+}
+
+fn look_for_work() {
+    let start = Instant::now();
+    while start.elapsed() < TIME {
+        if rayon::yield_now() != Some(rayon::Yield::Executed) {
+            // To threads outside of the pool: one may be decoding what was sampled before.
+            thread::yield_now();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rayon::prelude::*;
+
+    #[test]
+    fn threads_that_wait_for_one_another_go_on() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build();
+        let sum: usize = pool.expect("threads").install(|| {
+            let outer = (0..64usize).into_par_iter().map(|outer| {
+                keep_awake(3);
+                let inner = (0..64).into_par_iter().map(|inner| {
+                    keep_awake(2);
+                    outer * inner
+                });
+                inner.sum::<usize>()
+            });
+            outer.sum()
+        });
+        assert_eq!(sum, (63 * 32) * (63 * 32));
+    }
+
+    #[test]
+    fn nobody_stays_awake_for_good() {
+        keep_awake(usize::MAX);
+        let start = Instant::now();
+        while AWAKE.load(Ordering::Relaxed) > 0 {
+            assert!(start.elapsed() < Duration::from_secs(60), "still awake");
+            thread::yield_now();
+        }
+    }
+}
