@@ -31,7 +31,8 @@ pub trait CausalDenoiser {
     ///
     /// # Shapes
     /// - `context`: `[batch, context_tokens, context_dim]`
-    fn cache(&self, context: Tensor<3>) -> Self::Cache;
+    /// - `timesteps`: all that frames are going to have, in any order
+    fn cache(&self, context: Tensor<3>, timesteps: &[usize]) -> Self::Cache;
 
     /// Forgets the frames of a cache, but not its context.
     fn clear(&self, cache: &mut Self::Cache);

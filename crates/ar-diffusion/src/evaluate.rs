@@ -128,9 +128,11 @@ pub(crate) struct ActiveFrames<D: CausalDenoiser> {
 }
 
 impl<D: CausalDenoiser> ActiveFrames<D> {
-    pub fn new(denoiser: D, context: &Context, window: usize) -> Self {
+    /// # Shapes
+    /// - `timesteps`: all that active and finished frames are going to have
+    pub fn new(denoiser: D, context: &Context, timesteps: &[usize], window: usize) -> Self {
         Self {
-            cache: denoiser.cache(context.rows()),
+            cache: denoiser.cache(context.rows(), timesteps),
             denoiser,
             next: 0,
             window_start: 0,

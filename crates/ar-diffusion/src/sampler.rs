@@ -122,7 +122,10 @@ impl Sampler {
         D::Cache: 'a,
     {
         let window = self.plan.config().window;
-        let evaluator = ActiveFrames::new(denoiser, &context, window);
+        let steps = (0..self.ddim.len()).map(|step| FrameState::Active { step });
+        let states = steps.chain([FrameState::Finished]);
+        let timesteps: Vec<usize> = states.map(|state| self.ddim.fed_timestep(state)).collect();
+        let evaluator = ActiveFrames::new(denoiser, &context, &timesteps, window);
         Sampling::new(self, evaluator, noise, context)
     }
 
@@ -372,7 +375,7 @@ mod tests {
             self.unbounded
         }
 
-        fn cache(&self, _: Tensor<3>) -> Sum {
+        fn cache(&self, _: Tensor<3>, _: &[usize]) -> Sum {
             Sum::default()
         }
 

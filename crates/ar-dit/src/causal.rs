@@ -14,7 +14,7 @@ use crate::Dit;
 /// Keys and values that frames to come will attend to: those of the context and of finished
 /// frames, block by block. They belong to one batch of videos under one context.
 ///
-/// Beside them it keeps what each timestep seen makes of each block, `6 * width` values: 39 MB in 50
+/// Beside them it keeps what each timestep makes of each block, `6 * width` values: 39 MB in 50
 /// steps of the published network.
 #[derive(Clone, Debug)]
 pub struct KeyValueCache {
@@ -37,9 +37,9 @@ impl KeyValueCache {
     }
 }
 
-/// How the blocks modulate a frame, one after the other, by timestep: all frames take the same
-/// steps, and with few tokens a frame, the weights of the modulation would be a third of what is
-/// read from memory. `[1, 1, blocks * 6 * width]` each.
+/// How the blocks modulate a frame, one after the other, by timestep: `[1, 1, blocks * 6 * width]`
+/// each. All frames take the same steps, and with few tokens a frame, the weights of the modulation
+/// would be a third of what a pass reads from memory.
 type Modulations = HashMap<usize, Tensor<3>>;
 
 /// What the blocks share in one pass over new frames.
@@ -86,8 +86,10 @@ impl<'a> CausalDit<'a> {
     ///
     /// # Shapes
     /// - `context`: `[batch, context_tokens, context_dim]`
-    pub fn cache(&self, context: Tensor<3>) -> KeyValueCache {
+    /// - `timesteps`: all that frames are going to have, in any order
+    pub fn cache(&self, context: Tensor<3>, timesteps: &[usize]) -> KeyValueCache {
         let config = self.0.config();
+        let modulations = self.modulations(timesteps, &context.device());
         let [batch, ..] = context.dims();
         assert_shape!(context, [batch, config.context_tokens, config.context_dim]);
         // The context's part is the same for all frames.
@@ -103,7 +105,7 @@ impl<'a> CausalDit<'a> {
             blocks,
             next: 0,
             frames: 0,
-            modulations: HashMap::new(),
+            modulations,
             mask: None,
         }
     }
@@ -125,8 +127,8 @@ impl<'a> CausalDit<'a> {
     /// - `timesteps`: one a frame, the same in every sample
     ///
     /// # Panics
-    /// If the cache and the new frames are more than `num_frames`, unless it
-    /// [is unbounded](Self::is_unbounded).
+    /// If the cache was not made for one of the timesteps, or if it and the new frames are more than
+    /// `num_frames`, unless it [is unbounded](Self::is_unbounded).
     pub fn forward(
         &self,
         x: Tensor<4>,
@@ -165,7 +167,6 @@ impl<'a> CausalDit<'a> {
             }),
         };
         let mut video = dit.positions.add(apply(&dit.x_embedder, x), numbers);
-        self.modulate(timesteps, &mut cache.modulations, &device);
         let modulation = match timesteps {
             [timestep] => cache.modulations[timestep].clone(),
             _ => {
@@ -181,21 +182,16 @@ impl<'a> CausalDit<'a> {
         apply(&dit.final_layer, layer_norm(video, 1e-6))
     }
 
-    /// Adds the timesteps that are not known yet.
-    fn modulate(&self, timesteps: &[usize], modulations: &mut Modulations, device: &Device) {
-        let new: BTreeSet<usize> = timesteps.iter().copied().collect();
-        let new = new.into_iter().filter(|t| !modulations.contains_key(t));
-        let new: Vec<usize> = new.collect();
-        if new.is_empty() {
-            return;
-        }
-        let values: Vec<i64> = new.iter().map(|&t| t as i64).collect();
-        let values = Tensor::from_data(TensorData::new(values, [1, new.len()]), device);
+    /// Computed together: apart, each timestep would read the weights again.
+    fn modulations(&self, timesteps: &[usize], device: &Device) -> Modulations {
+        let timesteps: BTreeSet<usize> = timesteps.iter().copied().collect();
+        let values: Vec<i64> = timesteps.iter().map(|&t| t as i64).collect();
+        let values = Tensor::from_data(TensorData::new(values, [1, timesteps.len()]), device);
         let conditioning = silu(self.0.t_embedder.forward(values)); // [1, timesteps, width]
         let blocks = self.0.blocks.iter();
         let chunks = blocks.map(|block| block.modulation(conditioning.clone()));
         let rows = Tensor::cat(chunks.collect(), 2).split(1, 1);
-        modulations.extend(new.into_iter().zip(rows));
+        timesteps.into_iter().zip(rows).collect()
     }
 
     /// What the new frames do not see of `[context, kept frames, new frames]`; `None` where they
@@ -234,13 +230,14 @@ mod tests {
     /// The frames of [`Inputs`] in passes of the given lengths, all of them finished.
     fn in_passes(dit: &Dit, inputs: &Inputs, passes: &[usize]) -> (Tensor<4>, KeyValueCache) {
         let causal = dit.causal().expect("a causal network");
-        let mut cache = causal.cache(inputs.context.clone());
+        let timesteps: Vec<usize> = (0..passes.iter().sum()).map(|frame| 30 * frame).collect();
+        let mut cache = causal.cache(inputs.context.clone(), &timesteps);
         let mut first = 0;
         let outputs = passes.iter().map(|&frames| {
             let x = inputs.x.clone().narrow(1, first, frames);
-            let timesteps: Vec<usize> = (first..first + frames).map(|frame| 30 * frame).collect();
+            let timesteps = &timesteps[first..first + frames];
             first += frames;
-            causal.forward(x, &timesteps, frames, &mut cache)
+            causal.forward(x, timesteps, frames, &mut cache)
         });
         (Tensor::cat(outputs.collect(), 1), cache)
     }

@@ -111,8 +111,8 @@ impl CausalDenoiser for CausalTransformer<'_> {
         self.0.is_unbounded()
     }
 
-    fn cache(&self, context: Tensor<3>) -> KeyValueCache {
-        self.0.cache(context)
+    fn cache(&self, context: Tensor<3>, timesteps: &[usize]) -> KeyValueCache {
+        self.0.cache(context, timesteps)
     }
 
     fn clear(&self, cache: &mut KeyValueCache) {
