@@ -32,7 +32,8 @@ fn in_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
 }
 
 /// Has the C library keep freed memory for the next allocation, rather than return it to the
-/// operating system; it concerns glibc alone.
+/// operating system. It concerns glibc alone: allocators that a program chooses for its Rust code, as
+/// ours do, keep memory by themselves.
 ///
 /// Every operation on the CPU allocates its result, often megabytes. glibc asks the system for
 /// such blocks one by one, which clears them page by page on first touch: half the time of a

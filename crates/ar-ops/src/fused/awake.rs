@@ -1,12 +1,14 @@
 //! Threads that do not fall asleep between kernels.
 
+use std::hint::spin_loop;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
 
-/// How long a thread looks for work before others may have to wake it again. There is an end to it
-/// because a thread may come here while it waits for another one, whose result it then finds late.
-const TIME: Duration = Duration::from_millis(1);
+/// How often a thread looks for work before others may have to wake it again: about a millisecond.
+/// There is an end to it because a thread may come here while it waits for another one, whose
+/// result it then finds late.
+const ROUNDS: usize = 1 << 12;
+/// Between two rounds without work: a fraction of a microsecond.
+const PAUSES: usize = 8;
 
 /// How many threads look for work, or are about to.
 static AWAKE: AtomicUsize = AtomicUsize::new(0);
@@ -32,17 +34,18 @@ pub fn keep_awake(threads: usize) {
 }
 
 fn look_for_work() {
-    let start = Instant::now();
-    while start.elapsed() < TIME {
+    for _ in 0..ROUNDS {
         if rayon::yield_now() != Some(rayon::Yield::Executed) {
-            // To threads outside of the pool: one may be decoding what was sampled before.
-            thread::yield_now();
+            (0..PAUSES).for_each(|_| spin_loop());
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+    use std::time::{Duration, Instant};
+
     use super::*;
     use rayon::prelude::*;
 
@@ -69,7 +72,7 @@ mod tests {
         let start = Instant::now();
         while AWAKE.load(Ordering::Relaxed) > 0 {
             assert!(start.elapsed() < Duration::from_secs(60), "still awake");
-            thread::yield_now();
+            thread::sleep(Duration::from_millis(1));
         }
     }
 }
