@@ -35,11 +35,12 @@ impl GatedMlp {
         let [[weight_1, bias_1], [weight_2, bias_2]] =
             layers.each_ref().map(|layer| layer.each_ref().map(values));
         let [width, hidden] = dims(&layers[0][0]);
-        keep_awake(PARTS);
-        let input = self.adaptive.input();
-        let len = input.len();
-        let tiles = (len / width).div_ceil(TILE);
+        let [batch, frames, tokens, _] = self.adaptive.shape();
+        let rows = batch * frames * tokens;
+        let (len, tiles) = (rows * width, rows.div_ceil(TILE));
         let parts = if tiles < PARTS { PARTS } else { 1 };
+        keep_awake(parts * tiles);
+        let input = self.adaptive.input();
         let channels = hidden.div_ceil(parts);
         // [parts, rows, width]
         let mut sums = Reused::new(parts * len);
