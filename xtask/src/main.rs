@@ -1,4 +1,4 @@
-//! Chores of the repository: `cargo xtask ablate`, `bench`, `gallery` and `tidy`.
+//! Chores of the repository: `cargo xtask ablate`, `bench`, `gallery`, `reference` and `tidy`.
 
 mod ablate;
 mod bench;
@@ -6,6 +6,7 @@ mod commands;
 mod gallery;
 mod links;
 mod machine;
+mod reference;
 mod sources;
 mod table;
 mod tidy;
@@ -31,6 +32,8 @@ enum Cli {
     Bench(bench::Options),
     /// Makes the pictures of the world of shapes in README.md and docs
     Gallery(gallery::Options),
+    /// Writes the reference pages of the book from what the commands say
+    Reference(reference::Options),
     /// Checks what the architecture promises and a compiler does not see
     Tidy,
 }
@@ -52,6 +55,7 @@ fn run() -> Result<ExitCode> {
         Cli::Ablate(options) => ablate::run(&workspace, &options),
         Cli::Bench(options) => bench::run(&workspace, &options),
         Cli::Gallery(options) => gallery::run(&workspace, &options),
+        Cli::Reference(options) => reference::run(&workspace, &options),
         Cli::Tidy => tidy::run(&workspace),
     }
 }
