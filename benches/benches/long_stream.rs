@@ -23,7 +23,7 @@ struct Row {
 }
 
 fn main() {
-    ar_device::run_program(bench);
+    ar_cli::run_program(bench);
 }
 
 fn bench() {

@@ -53,7 +53,7 @@ struct Run {
 }
 
 fn main() {
-    ar_device::run_program(bench);
+    ar_cli::run_program(bench);
 }
 
 fn bench() {

@@ -65,7 +65,7 @@ struct Row {
 }
 
 fn main() {
-    ar_device::run_program(bench);
+    ar_cli::run_program(bench);
 }
 
 fn bench() {

@@ -79,7 +79,7 @@ pub fn wait(device: &Device) {
 
 /// Runs a group of criterion's benches as the programs run their work, and ends its report.
 pub fn run(benches: fn()) {
-    ar_device::run_program(|| {
+    ar_cli::run_program(|| {
         benches();
         Criterion::default().configure_from_args().final_summary();
     });

@@ -54,6 +54,8 @@ const BANS: &[Ban] = &[
         ],
         why: "it runs where there are no files, threads and clocks",
         only: &[
+            "ar-activation-checkpointing",
+            "ar-noise",
             "ar-schedulers",
             "ar-ops",
             "ar-vae",

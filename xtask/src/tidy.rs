@@ -10,8 +10,14 @@ use crate::{links, sources};
 
 /// The layers, the lowest first. A crate depends on crates of lower layers alone, tests included.
 const LAYERS: &[&[&str]] = &[
-    &["ar-files", "ar-schedulers"],
-    &["ar-video", "ar-weights"],
+    &["ar-files", "ar-noise", "ar-schedulers"],
+    &[
+        "ar-video",
+        "ar-weights",
+        "ar-kernels",
+        "ar-activation-checkpointing",
+        "ar-cli",
+    ],
     &["ar-ops", "ar-metrics"],
     &["ar-device"],
     &["ar-vae", "ar-dit", "ar-diffusion", "ar-data"],
@@ -23,6 +29,7 @@ const LAYERS: &[&[&str]] = &[
 /// What a crate must not know, neither itself nor through others, and why.
 const STRANGERS: &[(&str, &[&str], &str)] = &[
     ("ar-schedulers", &["burn"], "anyone can use it"),
+    ("ar-noise", &["burn"], "anyone can use it"),
     ("ar-video", &["burn"], "anyone can use it"),
     (
         "ar-diffusion",
@@ -30,6 +37,9 @@ const STRANGERS: &[(&str, &[&str], &str)] = &[
         "it takes any denoiser and any latents",
     ),
 ];
+
+/// Crates that extend one backend and build it for that. What depends on them does so by a feature.
+const EXTENSIONS: &[(&str, &str)] = &[("ar-kernels", "flex")];
 
 /// Features of Burn that choose what computes.
 const BACKENDS: &[&str] = &[
@@ -128,7 +138,11 @@ fn backends(packages: &[Package]) -> Vec<String> {
     let mut findings = Vec::new();
     for package in packages {
         for dependency in package.dependencies.iter().filter(|other| !other.dev) {
-            let is_backend = |feature: &&String| BACKENDS.contains(&feature.as_str());
+            let is_backend = |feature: &&String| {
+                let feature = feature.as_str();
+                BACKENDS.contains(&feature)
+                    && !EXTENSIONS.contains(&(package.name.as_str(), feature))
+            };
             if let Some(feature) = dependency.features.iter().find(is_backend) {
                 findings.push(format!(
                     "{}: always builds the backend {feature} of {}; binaries choose backends, \
@@ -195,6 +209,7 @@ mod tests {
             packages: vec![
                 package("ar-files", &["burn-dataset"]),
                 package("ar-schedulers", &["rand"]),
+                package("ar-noise", &["rand"]),
                 package("ar-video", &["ar-files"]),
                 package("ar-diffusion", &["ar-schedulers", "burn"]),
             ],

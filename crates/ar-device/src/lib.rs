@@ -13,13 +13,9 @@
 //! ```
 #![warn(missing_docs)]
 
-mod program;
-
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::tensor::{Device, DeviceFilter};
-
-pub use program::run_program;
 
 /// A kind of device that was compiled in.
 struct Backend {

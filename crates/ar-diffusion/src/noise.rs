@@ -1,4 +1,4 @@
-use ar_ops::noise::{FrameNoise, NoiseStream};
+use ar_noise::{FrameNoise, NoiseStream};
 use burn::tensor::{Device, Tensor, TensorData};
 
 /// Where a sampler takes its noise from, frame by frame.

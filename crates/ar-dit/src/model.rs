@@ -1,5 +1,5 @@
+use ar_activation_checkpointing::ActivationCheckpointing;
 use ar_ops::{
-    blocks::Blocks,
     linear::{apply, linear},
     norm::layer_norm,
 };
@@ -78,29 +78,34 @@ impl Dit {
         timesteps: Tensor<2, Int>,
         context: Tensor<3>,
     ) -> Tensor<4> {
-        self.forward_through(&mut Blocks::new(false), x, timesteps, context)
+        self.forward_checkpointed(
+            &mut ActivationCheckpointing::new(false),
+            x,
+            timesteps,
+            context,
+        )
     }
 
-    /// [`Dit::forward`] for a backward pass by [`Blocks::backward`].
+    /// [`Dit::forward`] for a backward pass by [`ActivationCheckpointing::backward`].
     ///
     /// # Shapes
     /// Those of [`Dit::forward`].
-    pub fn forward_through(
+    pub fn forward_checkpointed(
         &self,
-        blocks: &mut Blocks,
+        checkpointing: &mut ActivationCheckpointing,
         x: Tensor<4>,
         timesteps: Tensor<2, Int>,
         context: Tensor<3>,
     ) -> Tensor<4> {
-        self.forward_from(0, blocks, x, timesteps, context)
+        self.forward_from(0, checkpointing, x, timesteps, context)
     }
 
-    /// [`Dit::forward_through`] with positions that count from `first`, the number of the first
+    /// [`Dit::forward_checkpointed`] with positions that count from `first`, the number of the first
     /// frame.
     fn forward_from(
         &self,
         first: usize,
-        blocks: &mut Blocks,
+        checkpointing: &mut ActivationCheckpointing,
         x: Tensor<4>,
         timesteps: Tensor<2, Int>,
         context: Tensor<3>,
@@ -126,7 +131,7 @@ impl Dit {
         let mut context = apply(&self.c_embedder, context);
         let mut video = self.positions.add(video, numbers);
         let conditioning = silu(self.t_embedder.forward(timesteps)); // [batch, frames, width]
-        let conditioning = blocks.hold(conditioning);
+        let conditioning = checkpointing.share(conditioning);
         let mask = config.causal_mask.hidden(
             config.context_tokens,
             frames,
@@ -137,7 +142,7 @@ impl Dit {
         for block in &self.blocks {
             let (mask, rotation) = (mask.clone(), rotation.clone());
             let input = ((context, video), conditioning.clone());
-            (context, video) = blocks.run(
+            (context, video) = checkpointing.checkpoint(
                 block,
                 input,
                 move |block, ((context, video), conditioning)| {
@@ -171,8 +176,8 @@ mod tests {
                 timesteps,
                 context,
             } = inputs.clone();
-            let mut blocks = Blocks::new(false);
-            dit.forward_from(first, &mut blocks, x, timesteps, context)
+            let mut checkpointing = ActivationCheckpointing::new(false);
+            dit.forward_from(first, &mut checkpointing, x, timesteps, context)
         };
         for first in [1, 50, 123_456] {
             for difference in largest_differences(from(first), from(0)) {
@@ -244,13 +249,17 @@ mod tests {
         let run = |recompute| {
             // A leaf, as a table of contexts that trains.
             let context = Tensor::from_inner(context.clone()).require_grad();
-            let mut blocks = Blocks::new(recompute);
-            let prediction =
-                network.forward_through(&mut blocks, x.clone(), timesteps.clone(), context.clone());
+            let mut checkpointing = ActivationCheckpointing::new(recompute);
+            let prediction = network.forward_checkpointed(
+                &mut checkpointing,
+                x.clone(),
+                timesteps.clone(),
+                context.clone(),
+            );
             let loss = prediction.square().mean();
             let mut accumulator = GradientsAccumulator::new();
             let mut of_context = None;
-            blocks.backward(&loss, |mut gradients| {
+            checkpointing.backward(&loss, |mut gradients| {
                 of_context = of_context.take().or(context.grad_remove(&mut gradients));
                 let gradients = GradientsParams::from_grads(gradients, &network);
                 accumulator.accumulate(&network, gradients);

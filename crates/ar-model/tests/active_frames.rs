@@ -8,7 +8,7 @@ use ar_diffusion::{
 };
 use ar_dit::{CausalMask, DitConfig, MergeMode, Positions};
 use ar_model::{ConditioningConfig, ModelConfig, Transformer};
-use ar_ops::noise::{FrameNoise, NoiseStream};
+use ar_noise::{FrameNoise, NoiseStream};
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use proptest::prelude::*;

@@ -5,7 +5,7 @@ use burn::backend::Dispatch;
 use burn::tensor::{Tensor, activation::sigmoid};
 
 #[cfg(feature = "flex")]
-use crate::fused::{self, gelu::GeluOps};
+use ar_kernels::gelu::GeluOps;
 
 /// GELU in its tanh approximation, `x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))`.
 ///
@@ -13,7 +13,7 @@ use crate::fused::{self, gelu::GeluOps};
 /// (`(1 + tanh(y)) / 2 = σ(2y)`) and several times faster than a scalar tanh on the CPU.
 pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     #[cfg(feature = "flex")]
-    if fused::cover(&x) {
+    if ar_kernels::covers(&x) {
         return Tensor::from_dispatch(Dispatch::gelu_tanh(x.into_dispatch()));
     }
     gelu_tanh_plain(x)
@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn the_kernel_agrees_with_plain_operations() {
         let wide = |[x]: [Tensor<1>; 1]| [x.mul_scalar(4.0)];
-        fused::check::agree(
+        crate::testing::agree(
             [1003],
             |x| gelu_tanh(wide(x)[0].clone()),
             |x| gelu_tanh_plain(wide(x)[0].clone()),

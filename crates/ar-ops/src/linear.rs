@@ -6,7 +6,7 @@ use burn::nn::{Initializer, Linear};
 use burn::tensor::{Device, Tensor};
 
 #[cfg(feature = "flex")]
-use crate::fused::{self, linear::LinearOps};
+use ar_kernels::linear::LinearOps;
 
 /// A linear layer whose weight is drawn from `initializer` and whose bias is zero.
 pub fn linear(
@@ -28,7 +28,7 @@ pub fn linear(
 pub fn apply<const D: usize>(layer: &Linear, x: Tensor<D>) -> Tensor<D> {
     #[cfg(feature = "flex")]
     if let Some(bias) = &layer.bias
-        && fused::cover(&x)
+        && ar_kernels::covers(&x)
     {
         let (weight, bias) = (layer.weight.val(), bias.val());
         let output = Dispatch::linear_biased(
@@ -59,6 +59,6 @@ mod tests {
                 function(&layer, x.reshape([3, 7, 24])).flatten(0, 2)
             }
         });
-        fused::check::agree([3 * 7 * 24, 24 * 36, 36], fused, plain);
+        crate::testing::agree([3 * 7 * 24, 24 * 36, 36], fused, plain);
     }
 }

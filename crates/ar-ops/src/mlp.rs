@@ -4,10 +4,10 @@ use burn::nn::Linear;
 use burn::tensor::Tensor;
 
 use crate::activation::gelu_tanh;
-#[cfg(feature = "flex")]
-use crate::fused::{self, adaptive::Adaptive, mlp::GatedMlp};
 use crate::linear::apply;
 use crate::norm::AdaptiveNorm;
+#[cfg(feature = "flex")]
+use ar_kernels::gated_mlp::GatedMlp;
 
 /// Two linear layers around a tanh-GELU.
 ///
@@ -24,14 +24,14 @@ pub fn mlp<const D: usize>(x: Tensor<D>, [fc1, fc2]: [&Linear; 2]) -> Tensor<D> 
 /// - `x` and output: `[batch, frames, tokens, width]`
 pub fn gated_mlp(x: Tensor<4>, norm: AdaptiveNorm, layers: [&Linear; 2]) -> Tensor<4> {
     #[cfg(feature = "flex")]
-    if fused::cover_untracked(&x)
-        && let [Some(fc1), Some(fc2)] = layers.map(fused::layer)
+    if ar_kernels::covers_without_autodiff(&x)
+        && let [Some(fc1), Some(fc2)] = layers.map(ar_kernels::layer_into_flex)
     {
         let half = GatedMlp {
-            adaptive: Adaptive::new(x, norm),
+            adaptive: norm.kernel(x),
             layers: [fc1, fc2],
         };
-        return fused::wrap(half.forward());
+        return ar_kernels::from_flex(half.forward());
     }
     let (residual, input) = norm.enter(x);
     norm.leave(residual, mlp(input, layers))

@@ -7,12 +7,12 @@ use burn::backend::Dispatch;
 use burn::tensor::{Tensor, module};
 
 #[cfg(feature = "flex")]
-use crate::fused::{self, gate::GateOps, norm::NormOps};
+use ar_kernels::{gated_residual::GateOps, norm::NormOps};
 
 /// Layer normalisation over the last axis, without scale or bias.
 pub fn layer_norm<const D: usize>(x: Tensor<D>, epsilon: f64) -> Tensor<D> {
     #[cfg(feature = "flex")]
-    if fused::cover(&x) {
+    if ar_kernels::covers(&x) {
         let output = Dispatch::layer_norm_plain(x.into_dispatch(), epsilon);
         return Tensor::from_dispatch(output);
     }
@@ -32,7 +32,7 @@ fn layer_norm_plain<const D: usize>(x: Tensor<D>, epsilon: f64) -> Tensor<D> {
 /// - `shift`, `scale`: `[batch, frames, 1, width]`; a 1 in place of `batch` or `frames` is for all
 pub fn modulate(x: Tensor<4>, shift: Tensor<4>, scale: Tensor<4>) -> Tensor<4> {
     #[cfg(feature = "flex")]
-    if fused::cover(&x) {
+    if ar_kernels::covers(&x) {
         let [x, shift, scale] = [x, shift, scale].map(Tensor::into_dispatch);
         return Tensor::from_dispatch(Dispatch::modulate(x, shift, scale));
     }
@@ -54,7 +54,7 @@ pub fn layer_norm_modulate(
     epsilon: f64,
 ) -> Tensor<4> {
     #[cfg(feature = "flex")]
-    if fused::cover(&x) {
+    if ar_kernels::covers(&x) {
         let [x, shift, scale] = [x, shift, scale].map(Tensor::into_dispatch);
         let output = Dispatch::layer_norm_modulate(x, shift, scale, epsilon);
         return Tensor::from_dispatch(output);
@@ -127,6 +127,18 @@ impl AdaptiveNorm {
         }
     }
 
+    /// The kernel's layer norm around a sub-layer whose input is `x`.
+    #[cfg(feature = "flex")]
+    pub(crate) fn kernel(self, x: Tensor<4>) -> ar_kernels::adaptive_norm::AdaptiveNorm {
+        let modulation = ar_kernels::adaptive_norm::Modulation {
+            vectors: ar_kernels::into_flex(self.modulation),
+            chunks: self.chunks,
+            normed_residual: self.residual == Residual::Normed,
+            epsilon: self.epsilon,
+        };
+        ar_kernels::adaptive_norm::AdaptiveNorm::new(ar_kernels::into_flex(x), modulation)
+    }
+
     /// Shift, scale and gate, `[batch or 1, frames or 1, 1, width]` each.
     pub fn vectors(&self, width: usize) -> [Tensor<4>; 3] {
         self.chunks.map(|chunk| {
@@ -143,7 +155,7 @@ impl AdaptiveNorm {
 /// - `gate`: `[batch, frames, 1, width]`; a 1 in place of `batch` or `frames` is for all
 pub fn gated_residual(residual: Tensor<4>, gate: Tensor<4>, x: Tensor<4>) -> Tensor<4> {
     #[cfg(feature = "flex")]
-    if fused::cover(&x) {
+    if ar_kernels::covers(&x) {
         let [residual, gate, x] = [residual, gate, x].map(Tensor::into_dispatch);
         return Tensor::from_dispatch(Dispatch::gated_residual(residual, gate, x));
     }
@@ -178,7 +190,7 @@ pub(crate) mod testing {
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
-    use crate::fused::check::agree;
+    use crate::testing::agree;
 
     const EPSILON: f64 = 1e-6;
     const SHAPE: [usize; 4] = [2, 3, 5, 20];

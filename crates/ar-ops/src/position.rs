@@ -129,12 +129,12 @@ fn rotary_frequencies(channels: usize) -> Vec<f64> {
 
 /// Cosines and sines of the angles by which the pairs of every row of a sequence turn.
 #[derive(Clone, Debug)]
-pub(crate) struct Angles {
-    pub pairs: usize,
+struct Angles {
+    pairs: usize,
     /// `[rows, pairs]`
-    pub cos: Vec<f32>,
+    cos: Arc<[f32]>,
     /// `[rows, pairs]`
-    pub sin: Vec<f32>,
+    sin: Arc<[f32]>,
 }
 
 impl Angles {
@@ -142,13 +142,13 @@ impl Angles {
     fn new(positions: Range<usize>, frequencies: &[f64]) -> Self {
         // In f64, in which products of any frame's number are good to all of f32.
         let angles = positions.flat_map(|p| frequencies.iter().map(move |f| p as f64 * f));
-        let (cos, sin) = angles
+        let (cos, sin): (Vec<_>, Vec<_>) = angles
             .map(|angle| (angle.cos() as f32, angle.sin() as f32))
             .unzip();
         Self {
             pairs: frequencies.len(),
-            cos,
-            sin,
+            cos: cos.into(),
+            sin: sin.into(),
         }
     }
 
@@ -162,7 +162,7 @@ impl Angles {
                     joined.extend_from_slice(inner);
                 }
             }
-            joined
+            joined.into()
         };
         Self {
             pairs: self.pairs + inner.pairs,
@@ -175,8 +175,8 @@ impl Angles {
         let values = rows.start * self.pairs..rows.end * self.pairs;
         Self {
             pairs: self.pairs,
-            cos: self.cos[values.clone()].to_vec(),
-            sin: self.sin[values].to_vec(),
+            cos: self.cos[values.clone()].into(),
+            sin: self.sin[values].into(),
         }
     }
 }
@@ -184,7 +184,7 @@ impl Angles {
 /// The rotary rotation of one sequence, with autodiff or without. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Rotation {
-    angles: Arc<Angles>,
+    angles: Angles,
     device: Device,
     /// `cos | cos` and `-sin | sin` of each pair, `[1, 1, sequence, head_dim]` each, once they are
     /// needed; without autodiff.
@@ -194,7 +194,7 @@ pub struct Rotation {
 impl Rotation {
     fn new(angles: Angles, device: &Device) -> Self {
         Self {
-            angles: Arc::new(angles),
+            angles,
             device: device.clone().without_autodiff(),
             tables: Arc::default(),
         }
@@ -220,8 +220,9 @@ impl Rotation {
     }
 
     #[cfg(feature = "flex")]
-    pub(crate) fn angles(&self) -> Arc<Angles> {
-        Arc::clone(&self.angles)
+    pub(crate) fn angles(&self) -> ar_kernels::rotary::Angles {
+        let Angles { pairs, cos, sin } = self.angles.clone();
+        ar_kernels::rotary::Angles { pairs, cos, sin }
     }
 
     /// Rotates queries or keys.

@@ -11,7 +11,7 @@ use mimalloc::MiMalloc;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    match ar_device::run_program(cli::run) {
+    match ar_cli::run_program(cli::run) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {}", cli::message(&error));

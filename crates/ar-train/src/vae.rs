@@ -24,7 +24,7 @@ use accumulate::{accumulate, accumulate_against};
 pub use adversary::{Adversary, Balance, SkippedSteps};
 pub use discriminator::PatchGan;
 pub use held_out::{held_out_loss, reconstruction_psnr};
-pub use loss::{Draw, Reconstruction, loss, loss_through, pixel_loss};
+pub use loss::{Draw, Reconstruction, loss, loss_checkpointed, pixel_loss};
 pub use perceptual::Perceptual;
 
 use crate::checkpoint::Checkpointed;

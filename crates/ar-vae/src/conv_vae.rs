@@ -1,7 +1,5 @@
-use ar_ops::{
-    blocks::Blocks,
-    conv::{depth_to_space, same_conv2d},
-};
+use ar_activation_checkpointing::ActivationCheckpointing;
+use ar_ops::conv::{depth_to_space, same_conv2d};
 use burn::module::{Initializer, Module};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{Device, Tensor, activation::relu, assert_shape};
@@ -156,9 +154,14 @@ impl ResBlock {
     }
 }
 
-fn forward(blocks: &mut Blocks, res: &[ResBlock], x: Tensor<4>) -> Tensor<4> {
-    res.iter()
-        .fold(x, |x, block| blocks.run(block, x, ResBlock::forward))
+fn forward(
+    checkpointing: &mut ActivationCheckpointing,
+    res: &[ResBlock],
+    x: Tensor<4>,
+) -> Tensor<4> {
+    res.iter().fold(x, |x, block| {
+        checkpointing.checkpoint(block, x, ResBlock::forward)
+    })
 }
 
 #[derive(Module, Debug)]
@@ -201,20 +204,26 @@ impl ConvVae {
     /// # Shapes
     /// - `pixels`: `[batch, frames, 3, height, width]` in `[0, 1]`
     pub fn encode(&self, pixels: Tensor<5>) -> Posterior {
-        self.encode_through(&mut Blocks::new(false), pixels)
+        self.encode_checkpointed(&mut ActivationCheckpointing::new(false), pixels)
     }
 
     /// # Shapes
     /// - `pixels`: `[batch, frames, 3, height, width]` in `[0, 1]`
-    pub(crate) fn encode_through(&self, blocks: &mut Blocks, pixels: Tensor<5>) -> Posterior {
+    pub(crate) fn encode_checkpointed(
+        &self,
+        checkpointing: &mut ActivationCheckpointing,
+        pixels: Tensor<5>,
+    ) -> Posterior {
         let size = self.config.image_size;
         assert_shape!(pixels, [_, _, 3, size, size]);
         let [batch, frames, ..] = pixels.dims();
         let mut x = self.patch_embed.forward(pixels.flatten(0, 1));
         for level in &self.encoder {
-            x = level.down.forward(forward(blocks, &level.res, x));
+            x = level.down.forward(forward(checkpointing, &level.res, x));
         }
-        let moments = self.moments.forward(forward(blocks, &self.encoder_out, x));
+        let moments = self
+            .moments
+            .forward(forward(checkpointing, &self.encoder_out, x));
         let [_, channels, rows, columns] = moments.dims();
         let moments = moments
             .reshape([batch, frames, channels, rows * columns])
@@ -227,7 +236,7 @@ impl ConvVae {
     /// - output: `[batch, frames, 3, height, width]`, not clamped
     pub fn decode(&self, latents: Tensor<4>) -> Tensor<5> {
         let [batch, frames, ..] = latents.dims();
-        let features = self.decode_features(&mut Blocks::new(false), latents);
+        let features = self.decode_features(&mut ActivationCheckpointing::new(false), latents);
         self.paint(features, [batch, frames])
     }
 
@@ -236,15 +245,27 @@ impl ConvVae {
     /// # Shapes
     /// - `latents`: `[batch, frames, tokens, channels]`
     /// - output: `[batch * frames, channels, rows, columns]`
-    pub(crate) fn decode_features(&self, blocks: &mut Blocks, latents: Tensor<4>) -> Tensor<4> {
+    pub(crate) fn decode_features(
+        &self,
+        checkpointing: &mut ActivationCheckpointing,
+        latents: Tensor<4>,
+    ) -> Tensor<4> {
         let [batch, frames, _, channels] = latents.dims();
         let grid = self.config.grid();
         let latents = latents
             .swap_dims(2, 3)
             .reshape([batch * frames, channels, grid, grid]);
-        let mut x = forward(blocks, &self.decoder_in, self.latent_embed.forward(latents));
+        let mut x = forward(
+            checkpointing,
+            &self.decoder_in,
+            self.latent_embed.forward(latents),
+        );
         for level in &self.decoder {
-            x = forward(blocks, &level.res, depth_to_space(level.up.forward(x), 2));
+            x = forward(
+                checkpointing,
+                &level.res,
+                depth_to_space(level.up.forward(x), 2),
+            );
         }
         x
     }

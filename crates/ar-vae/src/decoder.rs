@@ -1,4 +1,5 @@
-use ar_ops::{activation::tanh, blocks::Blocks, linear::linear, norm::l2_normalize};
+use ar_activation_checkpointing::ActivationCheckpointing;
+use ar_ops::{activation::tanh, linear::linear, norm::l2_normalize};
 use burn::module::{Module, Param};
 use burn::nn::{
     Initializer, LayerNorm, LayerNormConfig, Linear,
@@ -82,7 +83,11 @@ impl Decoder {
     /// # Shapes
     /// - `latents`: `[batch, frames, tokens, channels]`, of any length: only their direction counts
     /// - output: `[batch * frames, codebook_channels, grid, grid]`, summing to one over channels
-    pub fn forward(&self, blocks: &mut Blocks, latents: Tensor<4>) -> Tensor<4> {
+    pub fn forward(
+        &self,
+        checkpointing: &mut ActivationCheckpointing,
+        latents: Tensor<4>,
+    ) -> Tensor<4> {
         let [batch, frames, tokens, _] = latents.dims();
         let images = batch * frames;
         let patches = self.grid * self.grid;
@@ -105,7 +110,7 @@ impl Decoder {
                 self.coarse_temporal_blocks.get(layer),
             ) {
                 let pair = (fine.clone(), coarse.clone());
-                x = blocks.run(&pair, x, move |(fine, coarse), x| {
+                x = checkpointing.checkpoint(&pair, x, move |(fine, coarse), x| {
                     // The class token skips both.
                     let class = x.clone().narrow(1, 0, 1);
                     let video = x.narrow(1, 1, patches + tokens).reshape([
@@ -120,7 +125,7 @@ impl Decoder {
                     Tensor::cat(vec![class, video], 1)
                 });
             }
-            x = blocks.run(block, x, ResidualAttentionBlock::forward);
+            x = checkpointing.checkpoint(block, x, ResidualAttentionBlock::forward);
         }
         let image = self
             .ln_post

@@ -1,4 +1,4 @@
-use ar_ops::blocks::Blocks;
+use ar_activation_checkpointing::ActivationCheckpointing;
 use burn::module::{Module, Param};
 use burn::nn::{
     Initializer, LayerNorm, LayerNormConfig,
@@ -58,7 +58,7 @@ impl Encoder {
     /// - output: moments, `[images, 2 * latent_channels, latent_tokens]`
     pub fn forward(
         &self,
-        blocks: &mut Blocks,
+        checkpointing: &mut ActivationCheckpointing,
         pixels: Tensor<4>,
         latent_tokens: Tensor<2>,
     ) -> Tensor<3> {
@@ -81,7 +81,7 @@ impl Encoder {
 
         let mut x = self.ln_pre.forward(Tensor::cat(vec![image, latents], 1));
         for block in &self.transformer {
-            x = blocks.run(block, x, ResidualAttentionBlock::forward);
+            x = checkpointing.checkpoint(block, x, ResidualAttentionBlock::forward);
         }
         let latents = self.ln_post.forward(x.narrow(1, 1 + grid * grid, tokens));
         // The published networks reinterpret [tokens, width] as [width, tokens] without a

@@ -1,4 +1,4 @@
-use ar_ops::blocks::Blocks;
+use ar_activation_checkpointing::ActivationCheckpointing;
 use burn::module::{Module, Param};
 use burn::nn::{
     Initializer,
@@ -72,18 +72,24 @@ impl ArVae {
     /// # Shapes
     /// - `pixels`: `[batch, frames, 3, height, width]` in `[0, 1]`
     pub fn encode(&self, pixels: Tensor<5>) -> Posterior {
-        self.encode_through(&mut Blocks::new(false), pixels)
+        self.encode_checkpointed(&mut ActivationCheckpointing::new(false), pixels)
     }
 
     /// # Shapes
     /// - `pixels`: `[batch, frames, 3, height, width]` in `[0, 1]`
-    pub(crate) fn encode_through(&self, blocks: &mut Blocks, pixels: Tensor<5>) -> Posterior {
+    pub(crate) fn encode_checkpointed(
+        &self,
+        checkpointing: &mut ActivationCheckpointing,
+        pixels: Tensor<5>,
+    ) -> Posterior {
         let size = self.config.image_size;
         assert_shape!(pixels, [_, _, 3, size, size]);
         let [batch, frames, ..] = pixels.dims();
-        let moments = self
-            .encoder
-            .forward(blocks, pixels.flatten(0, 1), self.latent_tokens.val());
+        let moments = self.encoder.forward(
+            checkpointing,
+            pixels.flatten(0, 1),
+            self.latent_tokens.val(),
+        );
         let [_, channels, tokens] = moments.dims();
         let moments = moments
             .swap_dims(1, 2)
@@ -96,7 +102,7 @@ impl ArVae {
     /// - output: `[batch, frames, 3, height, width]`, not clamped
     pub fn decode(&self, latents: Tensor<4>) -> Tensor<5> {
         let [batch, frames, ..] = latents.dims();
-        let features = self.decode_features(&mut Blocks::new(false), latents);
+        let features = self.decode_features(&mut ActivationCheckpointing::new(false), latents);
         self.paint(features, [batch, frames])
     }
 
@@ -105,11 +111,15 @@ impl ArVae {
     /// # Shapes
     /// - `latents`: `[batch, frames, tokens, channels]`
     /// - output: `[batch * frames, hidden_channels, height, width]`
-    pub(crate) fn decode_features(&self, blocks: &mut Blocks, latents: Tensor<4>) -> Tensor<4> {
+    pub(crate) fn decode_features(
+        &self,
+        checkpointing: &mut ActivationCheckpointing,
+        latents: Tensor<4>,
+    ) -> Tensor<4> {
         let codes = self
             .pixel_quantize_conv
-            .forward(self.decoder.forward(blocks, latents));
-        self.pixel_decoder.features(blocks, codes)
+            .forward(self.decoder.forward(checkpointing, latents));
+        self.pixel_decoder.features(checkpointing, codes)
     }
 
     /// # Shapes

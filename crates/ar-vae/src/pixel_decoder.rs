@@ -1,4 +1,5 @@
-use ar_ops::{blocks::Blocks, conv::same_conv2d};
+use ar_activation_checkpointing::ActivationCheckpointing;
+use ar_ops::conv::same_conv2d;
 use burn::module::Module;
 use burn::nn::{GroupNorm, GroupNormConfig, conv::Conv2d};
 use burn::tensor::{Device, Tensor, activation::silu};
@@ -116,17 +117,22 @@ impl PixelDecoder {
     /// # Shapes
     /// - `codes`: `[images, z_channels, grid, grid]`
     /// - output: `[images, hidden_channels * first multiplier, height, width]`
-    pub(crate) fn features(&self, blocks: &mut Blocks, codes: Tensor<4>) -> Tensor<4> {
+    pub(crate) fn features(
+        &self,
+        checkpointing: &mut ActivationCheckpointing,
+        codes: Tensor<4>,
+    ) -> Tensor<4> {
         let mut x = self.conv_in.forward(codes);
         for block in &self.mid {
-            x = blocks.run(block, x, ResBlock::forward);
+            x = checkpointing.checkpoint(block, x, ResBlock::forward);
         }
         for level in self.up.iter().rev() {
             for block in &level.block {
-                x = blocks.run(block, x, ResBlock::forward);
+                x = checkpointing.checkpoint(block, x, ResBlock::forward);
             }
             if let Some(conv) = &level.upsample_conv {
-                x = blocks.run(conv, x, |conv, x| conv.forward(upsample_nearest_2x(x)));
+                x = checkpointing
+                    .checkpoint(conv, x, |conv, x| conv.forward(upsample_nearest_2x(x)));
             }
         }
         silu(self.norm_out.forward(x))

@@ -1,4 +1,5 @@
-use ar_ops::{blocks::Blocks, norm::l2_normalize};
+use ar_activation_checkpointing::ActivationCheckpointing;
+use ar_ops::norm::l2_normalize;
 use burn::tensor::{FloatDType, Tensor};
 
 /// The Gaussian over the latents of a video.
@@ -45,8 +46,8 @@ impl Posterior {
     }
 
     /// The same to be read more than once: the decoder reads it, and the divergence.
-    pub(crate) fn held(self, blocks: &mut Blocks) -> Self {
-        let (mean, logvar) = blocks.hold((self.mean, self.logvar));
+    pub(crate) fn shared(self, checkpointing: &mut ActivationCheckpointing) -> Self {
+        let (mean, logvar) = checkpointing.share((self.mean, self.logvar));
         Self {
             mean,
             logvar,

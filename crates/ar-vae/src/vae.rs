@@ -1,4 +1,4 @@
-use ar_ops::blocks::Blocks;
+use ar_activation_checkpointing::ActivationCheckpointing;
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{DType, Device, FloatDType, Tensor};
@@ -104,20 +104,24 @@ impl Vae {
     /// # Shapes
     /// - `pixels`: `[batch, frames, 3, height, width]` in `[0, 1]`
     pub fn encode(&self, pixels: Tensor<5>) -> Posterior {
-        self.encode_through(&mut Blocks::new(false), pixels)
+        self.encode_checkpointed(&mut ActivationCheckpointing::new(false), pixels)
     }
 
-    /// [`Vae::encode`] for a backward pass by [`Blocks::backward`].
+    /// [`Vae::encode`] for a backward pass by [`ActivationCheckpointing::backward`].
     ///
     /// # Shapes
     /// Those of [`Vae::encode`].
-    pub fn encode_through(&self, blocks: &mut Blocks, pixels: Tensor<5>) -> Posterior {
+    pub fn encode_checkpointed(
+        &self,
+        checkpointing: &mut ActivationCheckpointing,
+        pixels: Tensor<5>,
+    ) -> Posterior {
         let pixels = pixels.cast(self.dtype());
         let posterior = match self {
-            Self::Transformer(vae) => vae.encode_through(blocks, pixels),
-            Self::Conv(vae) => vae.encode_through(blocks, pixels),
+            Self::Transformer(vae) => vae.encode_checkpointed(checkpointing, pixels),
+            Self::Conv(vae) => vae.encode_checkpointed(checkpointing, pixels),
         };
-        posterior.widened().held(blocks)
+        posterior.widened().shared(checkpointing)
     }
 
     /// # Shapes
@@ -125,21 +129,25 @@ impl Vae {
     /// - output: `[batch, frames, 3, height, width]`, not clamped
     pub fn decode(&self, latents: Tensor<4>) -> Tensor<5> {
         let [batch, frames, ..] = latents.dims();
-        let features = self.decode_features(&mut Blocks::new(false), latents);
+        let features = self.decode_features(&mut ActivationCheckpointing::new(false), latents);
         self.paint(features, [batch, frames])
     }
 
     /// [`Vae::decode`] up to the input of its [last layer](Vae::last_layer), for a backward pass by
-    /// [`Blocks::backward`].
+    /// [`ActivationCheckpointing::backward`].
     ///
     /// # Shapes
     /// - `latents`: `[batch, frames, tokens, channels]`
     /// - output: `[batch * frames, features, rows, columns]`
-    pub fn decode_features(&self, blocks: &mut Blocks, latents: Tensor<4>) -> Tensor<4> {
+    pub fn decode_features(
+        &self,
+        checkpointing: &mut ActivationCheckpointing,
+        latents: Tensor<4>,
+    ) -> Tensor<4> {
         let latents = latents.cast(self.dtype());
         match self {
-            Self::Transformer(vae) => vae.decode_features(blocks, latents),
-            Self::Conv(vae) => vae.decode_features(blocks, latents),
+            Self::Transformer(vae) => vae.decode_features(checkpointing, latents),
+            Self::Conv(vae) => vae.decode_features(checkpointing, latents),
         }
     }
 

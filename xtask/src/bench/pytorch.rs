@@ -57,7 +57,7 @@ fn is_there() -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// Python, told to keep freed memory as the benches are (`ar_device::run_program`).
+/// Python, told to keep freed memory as the benches are (`ar_cli::run_program`).
 fn python() -> Command {
     let mut python = Command::new("python3");
     python

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 
 #[cfg(feature = "flex")]
-use crate::fused::attention::Hidden;
+use ar_kernels::attention::Hidden;
 
 /// Which keys are hidden from which queries, in every sample and head, with autodiff or without.
 /// Cheap to clone.

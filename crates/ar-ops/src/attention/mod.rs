@@ -10,15 +10,14 @@ use burn::tensor::{Tensor, module::layer_norm};
 
 pub use mask::Mask;
 
-#[cfg(feature = "flex")]
-use crate::fused::{
-    self,
-    adaptive::Adaptive,
-    attention::{AttentionOps, GatedAttention, Setting, Turn, forward_packed},
-};
 use crate::linear::apply;
 use crate::norm::AdaptiveNorm;
 use crate::position::Rotation;
+#[cfg(feature = "flex")]
+use ar_kernels::{
+    attention::{AttentionOps, AttentionOptions, GatedAttention, forward_packed},
+    rotary::Rope,
+};
 
 /// `[batch, sequence, width]` to `[batch, heads, sequence, width / heads]`.
 pub fn split_heads(x: Tensor<3>, heads: usize) -> Tensor<4> {
@@ -43,10 +42,10 @@ pub fn merge_heads(x: Tensor<4>) -> Tensor<3> {
 /// - output: `[batch, heads, queries, value_dim]`
 pub fn attend(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: Option<&Mask>) -> Tensor<4> {
     #[cfg(feature = "flex")]
-    if fused::cover(&q) {
-        let setting = setting(q.dims()[1], None, mask);
+    if ar_kernels::covers(&q) {
+        let options = options(q.dims()[1], None, mask);
         let [q, k, v] = [q, k, v].map(Tensor::into_dispatch);
-        return Tensor::from_dispatch(Dispatch::attend(q, k, v, setting));
+        return Tensor::from_dispatch(Dispatch::attend(q, k, v, options));
     }
     plain::attend(q, k, v, mask)
 }
@@ -69,18 +68,18 @@ pub fn attend_packed(
     mask: Option<&Mask>,
 ) -> Tensor<3> {
     #[cfg(feature = "flex")]
-    if fused::cover(&qkv) {
-        let turn = rotation.map(|rotation| Turn {
+    if ar_kernels::covers(&qkv) {
+        let rope = rotation.map(|rotation| Rope {
             angles: rotation.angles(),
-            plain_keys: qkv.dims()[1] - rotation.positions(),
+            unrotated_keys: qkv.dims()[1] - rotation.positions(),
         });
-        let setting = setting(heads, turn, mask);
+        let options = options(heads, rope, mask);
         let qkv = qkv.into_dispatch();
         return Tensor::from_dispatch(match norms.map(HeadNorm::parameters) {
-            None => Dispatch::attend_packed(qkv, setting),
+            None => Dispatch::attend_packed(qkv, options),
             Some(parameters) => {
                 let [q_gamma, q_beta, k_gamma, k_beta] = parameters.map(Tensor::into_dispatch);
-                Dispatch::attend_packed_normed(qkv, q_gamma, q_beta, k_gamma, k_beta, setting)
+                Dispatch::attend_packed_normed(qkv, q_gamma, q_beta, k_gamma, k_beta, options)
             }
         });
     }
@@ -106,19 +105,19 @@ pub fn gated_attention(
 ) -> Tensor<4> {
     let shape = x.dims();
     #[cfg(feature = "flex")]
-    if fused::cover_untracked(&x)
+    if ar_kernels::covers_without_autodiff(&x)
         && GatedAttention::covers(shape.iter().product(), past.heads())
-        && let [Some(qkv), Some(projection)] = [qkv, projection].map(fused::layer)
+        && let [Some(qkv), Some(projection)] = [qkv, projection].map(ar_kernels::layer_into_flex)
     {
         let half = GatedAttention {
-            adaptive: Adaptive::new(x, norm),
+            adaptive: norm.kernel(x),
             qkv,
             projection,
             past: past.primitives(),
             norms: norms.map(HeadNorm::primitives),
-            setting: setting_cached(past, rotation, mask),
+            options: options_cached(past, rotation, mask),
         };
-        return fused::wrap(half.forward());
+        return ar_kernels::from_flex(half.forward());
     }
     let (residual, input) = norm.enter(x);
     let qkv = apply(qkv, input.flatten(1, 2));
@@ -139,11 +138,11 @@ fn attend_cached(
     mask: Option<&Mask>,
 ) -> Tensor<3> {
     #[cfg(feature = "flex")]
-    if fused::cover_untracked(&qkv) {
-        let setting = setting_cached(past, rotation, mask);
+    if ar_kernels::covers_without_autodiff(&qkv) {
+        let options = options_cached(past, rotation, mask);
         let norms = norms.map(HeadNorm::primitives);
-        let (qkv, past) = (fused::primitive(qkv), past.primitives());
-        return fused::wrap(forward_packed(qkv, Some(past), norms, &setting));
+        let (qkv, past) = (ar_kernels::into_flex(qkv), past.primitives());
+        return ar_kernels::from_flex(forward_packed(qkv, Some(past), norms, &options));
     }
     plain::attend_cached(qkv, past, norms, rotation, mask)
 }
@@ -196,7 +195,7 @@ impl KeysValues {
 
     #[cfg(feature = "flex")]
     fn primitives(&self) -> [FlexTensor; 2] {
-        [&self.keys, &self.values].map(|kept| fused::primitive(kept.clone()))
+        [&self.keys, &self.values].map(|kept| ar_kernels::into_flex(kept.clone()))
     }
 
     /// The first `first` tokens kept, those after the `dropped` next ones, and new ones.
@@ -256,27 +255,31 @@ impl HeadNorm {
 
     #[cfg(feature = "flex")]
     fn primitives(norms: [Self; 2]) -> [FlexTensor; 4] {
-        Self::parameters(norms).map(fused::primitive)
+        Self::parameters(norms).map(ar_kernels::into_flex)
     }
 }
 
 #[cfg(feature = "flex")]
-fn setting(heads: usize, turn: Option<Turn>, mask: Option<&Mask>) -> Setting {
-    Setting {
+fn options(heads: usize, rope: Option<Rope>, mask: Option<&Mask>) -> AttentionOptions {
+    AttentionOptions {
         heads,
-        turn,
+        rope,
         hidden: mask.map(Mask::rows),
         epsilon: HeadNorm::EPSILON,
     }
 }
 
 #[cfg(feature = "flex")]
-fn setting_cached(past: &KeysValues, rotation: Option<&Rotation>, mask: Option<&Mask>) -> Setting {
-    let turn = rotation.map(|rotation| Turn {
+fn options_cached(
+    past: &KeysValues,
+    rotation: Option<&Rotation>,
+    mask: Option<&Mask>,
+) -> AttentionOptions {
+    let rope = rotation.map(|rotation| Rope {
         angles: rotation.angles(),
-        plain_keys: past.plain,
+        unrotated_keys: past.plain,
     });
-    setting(past.heads(), turn, mask)
+    options(past.heads(), rope, mask)
 }
 
 #[cfg(test)]
@@ -286,7 +289,7 @@ mod tests {
     use std::ops::Range;
 
     #[cfg(feature = "flex")]
-    use crate::{fused::check::agree, norm::testing::adaptive_norms, position::FrameRotary};
+    use crate::{norm::testing::adaptive_norms, position::FrameRotary, testing::agree};
     #[cfg(feature = "flex")]
     use burn::module::Param;
     use burn::tensor::{Device, Distribution};

@@ -1,9 +1,9 @@
 use anyhow::Result;
+use ar_activation_checkpointing::ActivationCheckpointing;
 use ar_data::{LatentBatch, LatentItem};
 use ar_diffusion::Diffusion;
 use ar_model::{LatentStatistics, Transformer};
-use ar_ops::blocks::Blocks;
-use ar_ops::noise::{FrameNoise, NoiseStream};
+use ar_noise::{FrameNoise, NoiseStream};
 use burn::module::Module;
 use burn::tensor::{Device, FloatDType, Gradients, Int, Tensor, TensorData};
 use rand::{Rng, RngExt, SeedableRng};
@@ -155,14 +155,14 @@ impl<'a> Objective<'a> {
         draws: Draws,
         device: &Device,
     ) -> Result<Tensor<1>> {
-        let mut blocks = Blocks::new(false);
-        self.loss_through(&mut blocks, transformer, items, draws, device)
+        let mut checkpointing = ActivationCheckpointing::new(false);
+        self.loss_checkpointed(&mut checkpointing, transformer, items, draws, device)
     }
 
-    /// [`Objective::loss`] for a backward pass by [`Blocks::backward`].
-    fn loss_through(
+    /// [`Objective::loss`] for a backward pass by [`ActivationCheckpointing::backward`].
+    fn loss_checkpointed(
         &self,
-        blocks: &mut Blocks,
+        checkpointing: &mut ActivationCheckpointing,
         transformer: &Transformer,
         items: &[LatentItem],
         draws: Draws,
@@ -170,7 +170,8 @@ impl<'a> Objective<'a> {
     ) -> Result<Tensor<1>> {
         let task = self.task(transformer, items, draws, device)?;
         let dit = transformer.dit();
-        let prediction = dit.forward_through(blocks, task.noisy, task.timesteps, task.context);
+        let prediction =
+            dit.forward_checkpointed(checkpointing, task.noisy, task.timesteps, task.context);
         // In 32-bit floats, whatever the network has computed in.
         let prediction = prediction.cast(FloatDType::F32);
         Ok(self.config.loss.loss(prediction, task.target))
@@ -191,9 +192,11 @@ impl<'a> Objective<'a> {
             let (share, device) = (part.share, part.device);
             let draws = draws.part(part.clips.start, part.clips.len());
             let items = &items[part.clips];
-            let mut blocks = Blocks::new(self.config.recompute_blocks);
-            let loss = self.loss_through(&mut blocks, part.network, items, draws, device)? * share;
-            blocks.backward(&loss, collect);
+            let mut checkpointing = ActivationCheckpointing::new(self.config.recompute_blocks);
+            let loss =
+                self.loss_checkpointed(&mut checkpointing, part.network, items, draws, device)?
+                    * share;
+            checkpointing.backward(&loss, collect);
             anyhow::Ok(loss)
         };
         let batch_size = self.config.run.batch_size;

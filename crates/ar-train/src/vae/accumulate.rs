@@ -2,13 +2,13 @@
 
 use std::convert::Infallible;
 
+use ar_activation_checkpointing::ActivationCheckpointing;
 use ar_data::{VideoBatch, VideoItem};
-use ar_ops::blocks::Blocks;
 use ar_vae::Vae;
 use burn::module::Module;
 use burn::tensor::Gradients;
 
-use super::{Adversary, Draw, Perceptual, Reconstruction, loss_through, pixel_loss};
+use super::{Adversary, Draw, Perceptual, Reconstruction, loss_checkpointed, pixel_loss};
 use crate::config::VaeRun;
 use crate::learner::Part;
 use crate::losses::Losses;
@@ -26,9 +26,9 @@ pub fn accumulate(
         let draw = draw.from_clip(part.clips.start);
         let pixels = VideoBatch::new(&items[part.clips], part.device).pixels;
         let perceptual = perceptual.map(|perceptual| perceptual.on(part.device));
-        let mut blocks = Blocks::new(config.recompute_blocks);
-        let loss = loss_through(
-            &mut blocks,
+        let mut checkpointing = ActivationCheckpointing::new(config.recompute_blocks);
+        let loss = loss_checkpointed(
+            &mut checkpointing,
             part.network,
             pixels,
             &config.loss,
@@ -36,7 +36,7 @@ pub fn accumulate(
             perceptual.as_ref(),
         );
         let loss = loss * part.share;
-        blocks.backward(&loss, collect);
+        checkpointing.backward(&loss, collect);
         Ok::<_, Infallible>(loss)
     };
     let learner = &mut trainer.learner;
@@ -62,9 +62,9 @@ pub fn accumulate_against(
         let pixels = VideoBatch::new(batch, &trainer.model().devices()[0]).pixels;
         let draw = draw.from_clip(part * batch_size);
         trainer.learner.accumulate_pieces(|vae, collect| {
-            let mut blocks = Blocks::new(config.recompute_blocks);
+            let mut checkpointing = ActivationCheckpointing::new(config.recompute_blocks);
             let reconstruction =
-                Reconstruction::new(&mut blocks, vae, pixels.clone(), &config.loss, draw);
+                Reconstruction::new(&mut checkpointing, vae, pixels.clone(), &config.loss, draw);
             let divergence = reconstruction.divergence(&config.loss);
             let Reconstruction {
                 features, output, ..
@@ -88,7 +88,7 @@ pub fn accumulate_against(
                 losses.add(name, value, share);
             }
             let surrogate = surrogate * share;
-            blocks.backward(&surrogate, collect);
+            checkpointing.backward(&surrogate, collect);
             surrogate
         });
     }
@@ -140,10 +140,17 @@ mod tests {
             }
         }
         let config = config(vae.config());
-        let mut blocks = Blocks::new(recompute);
-        let loss = loss_through(&mut blocks, vae, pixels.clone(), &config.loss, DRAW, None);
+        let mut checkpointing = ActivationCheckpointing::new(recompute);
+        let loss = loss_checkpointed(
+            &mut checkpointing,
+            vae,
+            pixels.clone(),
+            &config.loss,
+            DRAW,
+            None,
+        );
         let mut sum = GradientsAccumulator::new();
-        blocks.backward(&loss, |gradients| {
+        checkpointing.backward(&loss, |gradients| {
             sum.accumulate(vae, GradientsParams::from_grads(gradients, vae));
         });
         let gradients = sum.grads();

@@ -223,7 +223,7 @@ fn last_layer_norm(vae: &Vae, features: Tensor<4>, gradient: Tensor<5>) -> f64 {
 mod tests {
     use super::*;
     use crate::vae::testing::{pixels, small_conv, small_transformer};
-    use ar_ops::blocks::Blocks;
+    use ar_activation_checkpointing::ActivationCheckpointing;
     use ar_vae::VaeConfig;
     use burn::optim::GradientsParams;
     use burn::tensor::Device;
@@ -261,7 +261,7 @@ mod tests {
         let reconstruction = |output: Tensor<5>| (output - target.clone()).abs().mean();
         let run = || {
             let latents = vae.encode(target.clone()).mean();
-            let features = vae.decode_features(&mut Blocks::new(false), latents);
+            let features = vae.decode_features(&mut ActivationCheckpointing::new(false), latents);
             (features.clone(), vae.paint(features, [2, 1]))
         };
         let adversarial =
@@ -356,7 +356,7 @@ mod tests {
         let fake = pixels([4, 1], 16, &device) * 0.5;
         let vae = small_conv().init(&device).expect("a network");
         let latents = vae.encode(real.clone()).mean();
-        let features = vae.decode_features(&mut Blocks::new(false), latents);
+        let features = vae.decode_features(&mut ActivationCheckpointing::new(false), latents);
         let output = vae.paint(features.clone(), [4, 1]);
         adversary.balance(&vae, features, output, |output| output.mean());
         let mut losses = Vec::new();

@@ -1,7 +1,7 @@
 //! The reconstruction loss of the VAE.
 
-use ar_ops::blocks::Blocks;
-use ar_ops::noise::{FrameNoise, NoiseStream};
+use ar_activation_checkpointing::ActivationCheckpointing;
+use ar_noise::{FrameNoise, NoiseStream};
 use ar_vae::{Posterior, Vae};
 use burn::tensor::{Tensor, TensorData};
 
@@ -61,24 +61,24 @@ pub struct Reconstruction {
 }
 
 impl Reconstruction {
-    /// For a backward pass by [`Blocks::backward`].
+    /// For a backward pass by [`ActivationCheckpointing::backward`].
     ///
     /// # Shapes
     /// - `pixels`: `[batch, frames, 3, height, width]`
     pub fn new(
-        blocks: &mut Blocks,
+        checkpointing: &mut ActivationCheckpointing,
         vae: &Vae,
         pixels: Tensor<5>,
         config: &VaeLossConfig,
         draw: Draw,
     ) -> Self {
         let [batch, frames, ..] = pixels.dims();
-        let posterior = vae.encode_through(blocks, pixels);
+        let posterior = vae.encode_checkpointed(checkpointing, pixels);
         let latents = match config.sample_posterior {
             true => draw.sample(&posterior),
             false => posterior.mean(),
         };
-        let features = vae.decode_features(blocks, latents);
+        let features = vae.decode_features(checkpointing, latents);
         Self {
             posterior,
             features: features.clone(),
@@ -135,23 +135,23 @@ pub fn loss(
     draw: Draw,
     perceptual: Option<&Perceptual>,
 ) -> Tensor<1> {
-    let mut blocks = Blocks::new(false);
-    loss_through(&mut blocks, vae, pixels, config, draw, perceptual)
+    let mut checkpointing = ActivationCheckpointing::new(false);
+    loss_checkpointed(&mut checkpointing, vae, pixels, config, draw, perceptual)
 }
 
-/// [`loss`] for a backward pass by [`Blocks::backward`].
+/// [`loss`] for a backward pass by [`ActivationCheckpointing::backward`].
 ///
 /// # Shapes
 /// Those of [`loss`].
-pub fn loss_through(
-    blocks: &mut Blocks,
+pub fn loss_checkpointed(
+    checkpointing: &mut ActivationCheckpointing,
     vae: &Vae,
     pixels: Tensor<5>,
     config: &VaeLossConfig,
     draw: Draw,
     perceptual: Option<&Perceptual>,
 ) -> Tensor<1> {
-    let reconstruction = Reconstruction::new(blocks, vae, pixels.clone(), config, draw);
+    let reconstruction = Reconstruction::new(checkpointing, vae, pixels.clone(), config, draw);
     let divergence = reconstruction.divergence(config);
     let loss = pixel_loss(reconstruction.output, pixels, config, perceptual);
     match divergence {

@@ -5,9 +5,9 @@
 //! left out, which halves the work under a causal mask. The backward pass computes the tiles
 //! anew.
 
-mod gated;
+mod gated_attention;
 mod heads;
-mod problem;
+mod tiles;
 
 use std::sync::Arc;
 
@@ -19,12 +19,12 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 
 use self::heads::{Heads, merge};
-use self::problem::{Problem, Sizes};
-use super::buffer::{contiguous, dims, tensor, unit_stride};
-use super::record::{parents, record, register};
-use crate::position::Angles;
+use self::tiles::{Sizes, TiledAttention};
+use crate::autodiff::{parents, record, register};
+use crate::buffer::{contiguous, dims, tensor, unit_stride};
+use crate::rotary::Rope;
 
-pub use self::gated::GatedAttention;
+pub use self::gated_attention::GatedAttention;
 
 /// Which keys are hidden from which queries, in every sample and head. Every query sees a key.
 #[derive(Debug)]
@@ -58,23 +58,18 @@ impl Hidden {
 
 /// What attention needs to know besides its tensors.
 #[derive(Clone, Debug)]
-pub struct Setting {
+pub struct AttentionOptions {
+    /// Number of heads.
     pub heads: usize,
-    pub turn: Option<Turn>,
+    /// RoPE of queries and keys, if any.
+    pub rope: Option<Rope>,
+    /// The mask, if any.
     pub hidden: Option<Arc<Hidden>>,
     /// Epsilon of the layer norms of queries and keys, where there are any.
     pub epsilon: f64,
 }
 
-/// Rotary turning of the last queries and keys, after their layer norms.
-#[derive(Clone, Debug)]
-pub struct Turn {
-    /// Of as many rows as turn, both of queries and of new keys.
-    pub angles: Arc<Angles>,
-    /// How many of the first keys meet all queries as they are; the others have turned or do.
-    pub plain_keys: usize,
-}
-
+/// Attention, as an extension of the backend.
 #[backend_extension(Flex, Autodiff)]
 pub trait AttentionOps: Backend {
     /// Attention of separate queries, keys and values.
@@ -87,7 +82,7 @@ pub trait AttentionOps: Backend {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        setting: Setting,
+        options: AttentionOptions,
     ) -> FloatTensor<Self>;
 
     /// Self-attention of one projection's queries, keys and values.
@@ -95,7 +90,7 @@ pub trait AttentionOps: Backend {
     /// # Shapes
     /// - `qkv`: `[batch, sequence, 3 * heads * head_dim]`
     /// - output: `[batch, sequence, heads * head_dim]`
-    fn attend_packed(qkv: FloatTensor<Self>, setting: Setting) -> FloatTensor<Self>;
+    fn attend_packed(qkv: FloatTensor<Self>, options: AttentionOptions) -> FloatTensor<Self>;
 
     /// [`AttentionOps::attend_packed`] after layer norms of queries and keys per head.
     ///
@@ -107,23 +102,28 @@ pub trait AttentionOps: Backend {
         q_beta: FloatTensor<Self>,
         k_gamma: FloatTensor<Self>,
         k_beta: FloatTensor<Self>,
-        setting: Setting,
+        options: AttentionOptions,
     ) -> FloatTensor<Self>;
 }
 
 impl AttentionOps for Flex {
-    fn attend(q: FlexTensor, k: FlexTensor, v: FlexTensor, setting: Setting) -> FlexTensor {
+    fn attend(
+        q: FlexTensor,
+        k: FlexTensor,
+        v: FlexTensor,
+        options: AttentionOptions,
+    ) -> FlexTensor {
         let [batch, heads, queries, _] = dims(&q);
         let [.., value_dim] = dims::<4>(&v);
         let shape = [batch, heads, queries, value_dim];
         let qkv = [q, k, v].map(unit_stride);
         let inputs = qkv.each_ref().map(Heads::of);
-        let problem = Problem::new(Sizes::of(&inputs, batch), None, None, &setting);
-        tensor(problem.forward(&inputs), shape)
+        let tiled = TiledAttention::new(Sizes::of(&inputs, batch), None, None, &options);
+        tensor(tiled.forward(&inputs), shape)
     }
 
-    fn attend_packed(qkv: FlexTensor, setting: Setting) -> FlexTensor {
-        forward_packed(qkv, None, None, &setting)
+    fn attend_packed(qkv: FlexTensor, options: AttentionOptions) -> FlexTensor {
+        forward_packed(qkv, None, None, &options)
     }
 
     fn attend_packed_normed(
@@ -132,10 +132,10 @@ impl AttentionOps for Flex {
         q_beta: FlexTensor,
         k_gamma: FlexTensor,
         k_beta: FlexTensor,
-        setting: Setting,
+        options: AttentionOptions,
     ) -> FlexTensor {
         let norms = [q_gamma, q_beta, k_gamma, k_beta];
-        forward_packed(qkv, None, Some(norms), &setting)
+        forward_packed(qkv, None, Some(norms), &options)
     }
 }
 
@@ -144,22 +144,22 @@ impl<C: CheckpointStrategy> AttentionOps for Autodiff<Flex, C> {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        setting: Setting,
+        options: AttentionOptions,
     ) -> FloatTensor<Self> {
         record::<C, _, 3>(
             AttendBackward,
             [q, k, v],
-            |qkv| (qkv.clone(), setting.clone()),
-            |[q, k, v]| Flex::attend(q, k, v, setting.clone()),
+            |qkv| (qkv.clone(), options.clone()),
+            |[q, k, v]| Flex::attend(q, k, v, options.clone()),
         )
     }
 
-    fn attend_packed(qkv: FloatTensor<Self>, setting: Setting) -> FloatTensor<Self> {
+    fn attend_packed(qkv: FloatTensor<Self>, options: AttentionOptions) -> FloatTensor<Self> {
         record::<C, _, 1>(
             PackedBackward,
             [qkv],
-            |inputs| (inputs.clone(), setting.clone()),
-            |[qkv]| Flex::attend_packed(qkv, setting.clone()),
+            |inputs| (inputs.clone(), options.clone()),
+            |[qkv]| Flex::attend_packed(qkv, options.clone()),
         )
     }
 
@@ -169,14 +169,14 @@ impl<C: CheckpointStrategy> AttentionOps for Autodiff<Flex, C> {
         q_beta: FloatTensor<Self>,
         k_gamma: FloatTensor<Self>,
         k_beta: FloatTensor<Self>,
-        setting: Setting,
+        options: AttentionOptions,
     ) -> FloatTensor<Self> {
         record::<C, _, 5>(
             PackedBackward,
             [qkv, q_gamma, q_beta, k_gamma, k_beta],
-            |inputs| (inputs.clone(), setting.clone()),
+            |inputs| (inputs.clone(), options.clone()),
             |[qkv, q_gamma, q_beta, k_gamma, k_beta]| {
-                Flex::attend_packed_normed(qkv, q_gamma, q_beta, k_gamma, k_beta, setting.clone())
+                Flex::attend_packed_normed(qkv, q_gamma, q_beta, k_gamma, k_beta, options.clone())
             },
         )
     }
@@ -194,42 +194,43 @@ pub fn forward_packed(
     qkv: FlexTensor,
     past: Option<[FlexTensor; 2]>,
     norms: Option<[FlexTensor; 4]>,
-    setting: &Setting,
+    options: &AttentionOptions,
 ) -> FlexTensor {
     let qkv = contiguous(qkv);
     let past = past.map(|past| past.map(unit_stride));
     let norms = norms.map(|norms| norms.map(contiguous));
     let [batch, sequence, packed] = dims(&qkv);
-    let inputs = packed_heads(&qkv, setting);
+    let inputs = packed_heads(&qkv, options);
     let sizes = Sizes::of(&inputs, batch);
-    let output = Problem::new(sizes, past.as_ref(), norms.as_ref(), setting).forward(&inputs);
+    let output =
+        TiledAttention::new(sizes, past.as_ref(), norms.as_ref(), options).forward(&inputs);
     let mut merged = vec![0.0; output.len()];
-    let heads = [sequence, setting.heads, sizes.head_dim];
+    let heads = [sequence, options.heads, sizes.head_dim];
     merge(&[&output], heads, &mut merged);
     tensor(merged, [batch, sequence, packed / 3])
 }
 
 /// Queries, keys and values of one projection.
-fn packed_heads<'a>(qkv: &'a FlexTensor, setting: &Setting) -> [Heads<'a>; 3] {
-    [0, 1, 2].map(|part| Heads::of_packed(qkv, setting.heads, part, 3))
+fn packed_heads<'a>(qkv: &'a FlexTensor, options: &AttentionOptions) -> [Heads<'a>; 3] {
+    [0, 1, 2].map(|part| Heads::of_packed(qkv, options.heads, part, 3))
 }
 
 #[derive(Debug)]
 struct AttendBackward;
 
 impl Backward<Flex, 3> for AttendBackward {
-    type State = ([FlexTensor; 3], Setting);
+    type State = ([FlexTensor; 3], AttentionOptions);
 
     fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let parents = parents(&ops);
         let d_output = unit_stride(gradients.consume::<Flex>(&ops.node));
-        let (qkv, setting) = ops.state;
+        let (qkv, options) = ops.state;
         let shapes = qkv.each_ref().map(dims::<4>);
         let qkv = qkv.map(unit_stride);
         let inputs = qkv.each_ref().map(Heads::of);
         let sizes = Sizes::of(&inputs, shapes[0][0]);
-        let problem = Problem::new(sizes, None, None, &setting);
-        let (d_qkv, _) = problem.backward(&inputs, Heads::of(&d_output));
+        let tiled = TiledAttention::new(sizes, None, None, &options);
+        let (d_qkv, _) = tiled.backward(&inputs, Heads::of(&d_output));
         let [d_q, d_k, d_v] = d_qkv;
         let [q, k, v] = shapes;
         let values = [tensor(d_q, q), tensor(d_k, k), tensor(d_v, v)];
@@ -245,45 +246,45 @@ impl PackedBackward {
     fn gradients(
         qkv: FlexTensor,
         norms: Option<[FlexTensor; 4]>,
-        setting: &Setting,
+        options: &AttentionOptions,
         d_output: FlexTensor,
     ) -> (FlexTensor, [FlexTensor; 4]) {
         let [qkv, d_output] = [qkv, d_output].map(contiguous);
         let norms = norms.map(|norms| norms.map(contiguous));
         let shape: [usize; 3] = dims(&qkv);
-        let d_output = Heads::of_packed(&d_output, setting.heads, 0, 1);
-        let inputs = packed_heads(&qkv, setting);
+        let d_output = Heads::of_packed(&d_output, options.heads, 0, 1);
+        let inputs = packed_heads(&qkv, options);
         let sizes = Sizes::of(&inputs, shape[0]);
         let head_dim = sizes.head_dim;
-        let problem = Problem::new(sizes, None, norms.as_ref(), setting);
-        let (d_heads, d_norms) = problem.backward(&inputs, d_output);
+        let tiled = TiledAttention::new(sizes, None, norms.as_ref(), options);
+        let (d_heads, d_norms) = tiled.backward(&inputs, d_output);
         let mut d_qkv = vec![0.0; shape.iter().product()];
         let d_heads = d_heads.each_ref().map(Vec::as_slice);
-        merge(&d_heads, [shape[1], setting.heads, head_dim], &mut d_qkv);
+        merge(&d_heads, [shape[1], options.heads, head_dim], &mut d_qkv);
         (tensor(d_qkv, shape), d_norms.map(|d| tensor(d, [head_dim])))
     }
 }
 
 impl Backward<Flex, 1> for PackedBackward {
-    type State = ([FlexTensor; 1], Setting);
+    type State = ([FlexTensor; 1], AttentionOptions);
 
     fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let parents = parents(&ops);
         let d_output = gradients.consume::<Flex>(&ops.node);
-        let ([qkv], setting) = ops.state;
-        let (d_qkv, _) = Self::gradients(qkv, None, &setting, d_output);
+        let ([qkv], options) = ops.state;
+        let (d_qkv, _) = Self::gradients(qkv, None, &options, d_output);
         register(gradients, parents, [d_qkv]);
     }
 }
 
 impl Backward<Flex, 5> for PackedBackward {
-    type State = ([FlexTensor; 5], Setting);
+    type State = ([FlexTensor; 5], AttentionOptions);
 
     fn backward(self, ops: Ops<Self::State, 5>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let parents = parents(&ops);
         let d_output = gradients.consume::<Flex>(&ops.node);
-        let ([qkv, norms @ ..], setting) = ops.state;
-        let (d_qkv, d_norms) = Self::gradients(qkv, Some(norms), &setting, d_output);
+        let ([qkv, norms @ ..], options) = ops.state;
+        let (d_qkv, d_norms) = Self::gradients(qkv, Some(norms), &options, d_output);
         let [q_gamma, q_beta, k_gamma, k_beta] = d_norms;
         let values = [d_qkv, q_gamma, q_beta, k_gamma, k_beta];
         register(gradients, parents, values);

@@ -1,4 +1,4 @@
-//! The MLP's half of a block at sampling: two linear layers inside an adaptive layer norm.
+//! The MLP sub-layer of a block at sampling: two linear layers inside an adaptive layer norm.
 //!
 //! A single frame has too few rows to share among the cores, and its products are too small to
 //! wake them for each. So the hidden channels are shared as well: a task computes some of them and
@@ -7,13 +7,13 @@
 use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
 
-use super::adaptive::Adaptive;
-use super::awake::keep_awake;
-use super::buffer::{contiguous, dims, values};
-use super::gelu;
-use super::gemm::{ColumnsMut, Matrix, multiply};
-use super::reused::Reused;
-use super::rows::{add_to_rows, vectorized};
+use crate::adaptive_norm::AdaptiveNorm;
+use crate::buffer::{contiguous, dims, values};
+use crate::busy_wait::keep_workers_awake;
+use crate::gelu;
+use crate::gemm::{ColumnsMut, Matrix, multiply};
+use crate::rows::{add_to_rows, vectorized};
+use crate::scratch::Scratch;
 
 /// Rows of a task.
 const TILE: usize = 64;
@@ -23,7 +23,8 @@ const PARTS: usize = 4;
 
 /// `residual + gate * (gelu(input w1 + b1) w2 + b2)`, without a backward pass.
 pub struct GatedMlp {
-    pub adaptive: Adaptive,
+    /// The layer norm around it, with its input.
+    pub adaptive: AdaptiveNorm,
     /// Weights and biases: `[width, hidden]`, `[hidden]`, `[hidden, width]`, `[width]`.
     pub layers: [[FlexTensor; 2]; 2],
 }
@@ -39,11 +40,11 @@ impl GatedMlp {
         let rows = batch * frames * tokens;
         let (len, tiles) = (rows * width, rows.div_ceil(TILE));
         let parts = if tiles < PARTS { PARTS } else { 1 };
-        keep_awake(parts * tiles);
+        keep_workers_awake(parts * tiles);
         let input = self.adaptive.input();
         let channels = hidden.div_ceil(parts);
         // [parts, rows, width]
-        let mut sums = Reused::new(parts * len);
+        let mut sums = Scratch::new(parts * len);
         let tasks: Vec<_> = sums
             .chunks_mut(len)
             .enumerate()
@@ -59,7 +60,7 @@ impl GatedMlp {
                 return sums.fill(0.0);
             }
             let (rows, some) = (sums.len() / width, start..end);
-            let mut activations = Reused::new(rows * some.len());
+            let mut activations = Scratch::new(rows * some.len());
             let shape = [width, some.len()];
             let weight = Matrix::strided(&weight_1[some.start..], shape, hidden);
             let to = ColumnsMut::all(&mut activations, some.len());

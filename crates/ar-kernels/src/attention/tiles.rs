@@ -5,25 +5,26 @@ use std::ops::Range;
 use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
 
-use super::super::buffer::values;
-use super::super::exp::exp;
-use super::super::gemm::{ColumnsMut, Matrix, multiply, worth_all_cores};
-use super::super::reused::Reused;
-use super::super::rows::{LANES, max, replace_and_sum, sum_pairs, vectorized};
-use super::heads::{HeadNorm, Heads, turn};
-use super::{Hidden, Setting, Turn};
+use super::heads::{HeadNorm, Heads};
+use super::{AttentionOptions, Hidden};
+use crate::buffer::values;
+use crate::exp::exp;
+use crate::gemm::{ColumnsMut, Matrix, multiply, worth_all_cores};
+use crate::rotary::{Rope, apply_rotary};
+use crate::rows::{LANES, max, replace_and_sum, sum_pairs, vectorized};
+use crate::scratch::Scratch;
 
 /// Queries of a tile.
 const TILE: usize = 64;
 
 /// Attention of all heads of all samples.
-pub struct Problem<'a> {
+pub struct TiledAttention<'a> {
     pub sizes: Sizes,
-    /// Before the new ones: keys, normed and turned, a channel a row, and values.
+    /// Before the new ones: keys, after layer norm and RoPE, a channel a row, and values.
     pub past: Option<[Heads<'a>; 2]>,
     /// Of queries and of keys.
     pub norms: Option<[HeadNorm<'a>; 2]>,
-    pub turn: Option<&'a Turn>,
+    pub rope: Option<&'a Rope>,
     pub hidden: Option<&'a Hidden>,
 }
 
@@ -51,26 +52,26 @@ impl Sizes {
     }
 }
 
-impl<'a> Problem<'a> {
+impl<'a> TiledAttention<'a> {
     pub fn new(
         sizes: Sizes,
         past: Option<&'a [FlexTensor; 2]>,
         norms: Option<&'a [FlexTensor; 4]>,
-        setting: &'a Setting,
+        options: &'a AttentionOptions,
     ) -> Self {
         let norms = norms.map(|norms| {
             [0, 2].map(|first| HeadNorm {
                 gamma: values(&norms[first]),
                 beta: values(&norms[first + 1]),
-                epsilon: setting.epsilon,
+                epsilon: options.epsilon,
             })
         });
         Self {
             sizes,
             past: past.map(|past| past.each_ref().map(Heads::of)),
             norms,
-            turn: setting.turn.as_ref(),
-            hidden: setting.hidden.as_deref(),
+            rope: options.rope.as_ref(),
+            hidden: options.hidden.as_deref(),
         }
         .checked()
     }
@@ -81,16 +82,19 @@ impl<'a> Problem<'a> {
             let expected = [self.sizes.queries, self.keys()];
             assert_eq!(shape, expected, "mask over [queries, keys]");
         }
-        if let Some(turn) = self.turn {
-            let angles = turn.angles.cos.len() / turn.angles.pairs;
+        if let Some(rope) = self.rope {
+            let rotated = rope.angles.rows();
             let Sizes {
                 queries,
                 new_keys,
                 head_dim,
                 ..
             } = self.sizes;
-            assert!(angles <= queries.min(new_keys), "{angles} rows turn");
-            assert_eq!(2 * turn.angles.pairs, head_dim, "turning pairs");
+            assert!(
+                rotated <= queries.min(new_keys),
+                "{rotated} rows are rotated"
+            );
+            assert_eq!(2 * rope.angles.pairs, head_dim, "rotary pairs");
         }
         self
     }
@@ -104,15 +108,17 @@ impl<'a> Problem<'a> {
         self.kept() + self.sizes.new_keys
     }
 
-    /// How many of the first keys meet queries that have not turned.
-    fn plain_keys(&self) -> usize {
-        self.turn.map_or(0, |turn| turn.plain_keys)
+    /// How many of the first keys meet queries without RoPE.
+    fn unrotated_keys(&self) -> usize {
+        self.rope.map_or(0, |rope| rope.unrotated_keys)
     }
 
     /// Makes of a head's queries and new keys what meets: queries are scaled.
     pub fn prepare(&self, rows: &mut Rows) {
         let scale = self.scale();
-        let Rows { q, plain_q, k, .. } = rows;
+        let Rows {
+            q, unrotated_q, k, ..
+        } = rows;
         vectorized(
             #[inline(always)]
             || {
@@ -121,21 +127,21 @@ impl<'a> Problem<'a> {
                     k_norm.apply(k);
                 }
                 q.iter_mut().for_each(|q| *q *= scale);
-                if !plain_q.is_empty() {
-                    plain_q.copy_from_slice(q);
+                if !unrotated_q.is_empty() {
+                    unrotated_q.copy_from_slice(q);
                 }
-                self.turn(q, false);
-                self.turn(k, false);
+                self.apply_rotary(q, false);
+                self.apply_rotary(k, false);
             },
         );
     }
 
-    /// Turns the last of the rows, or their gradients back.
+    /// Applies RoPE to the last of the rows, or its transpose to their gradients.
     #[inline(always)]
-    fn turn(&self, rows: &mut [f32], back: bool) {
-        if let Some(Turn { angles, .. }) = self.turn {
-            let plain = rows.len() - 2 * angles.cos.len();
-            turn(&mut rows[plain..], angles, back);
+    fn apply_rotary(&self, rows: &mut [f32], transposed: bool) {
+        if let Some(Rope { angles, .. }) = self.rope {
+            let unrotated = rows.len() - 2 * angles.cos.len();
+            apply_rotary(&mut rows[unrotated..], angles, transposed);
         }
     }
 
@@ -163,8 +169,8 @@ impl<'a> Problem<'a> {
         rows: &'s Rows,
         reach: usize,
     ) -> impl Iterator<Item = Stretch<'s>> {
-        let (kept, plain) = (self.kept(), self.plain_keys());
-        let [first, second] = [kept.min(plain), kept.max(plain)].map(|end| end.min(reach));
+        let (kept, unrotated) = (self.kept(), self.unrotated_keys());
+        let [first, second] = [kept.min(unrotated), kept.max(unrotated)].map(|end| end.min(reach));
         let stretches = [0..first, first..second, second..reach];
         stretches
             .into_iter()
@@ -189,7 +195,7 @@ impl<'a> Problem<'a> {
                     }
                 };
                 Stretch {
-                    plain: keys.end <= plain,
+                    unrotated: keys.end <= unrotated,
                     keys,
                     k,
                     v,
@@ -203,8 +209,11 @@ impl<'a> Problem<'a> {
         let stride = padded(reach);
         let weights = &mut out.weights[..tile.len() * stride];
         pad(weights, stride, f32::NEG_INFINITY);
-        for Stretch { keys, plain, k, .. } in self.stretches(index, rows, reach) {
-            let q = rows_of(rows.queries(plain), dim, tile.clone());
+        for Stretch {
+            keys, unrotated, k, ..
+        } in self.stretches(index, rows, reach)
+        {
+            let q = rows_of(rows.queries(unrotated), dim, tile.clone());
             let scores = ColumnsMut::some(weights, stride, keys);
             multiply(q, k, scores, false);
         }
@@ -232,41 +241,41 @@ impl<'a> Problem<'a> {
         } = self.sizes;
         let head = queries * value_dim;
         let mut output = vec![0.0; count * head];
-        let forward_head = |scratch: &mut Scratch, (index, output): (usize, &mut [f32])| {
-            scratch.rows.gather(inputs, index);
-            self.forward_head(index, scratch, output);
+        let forward_head = |workspace: &mut Workspace, (index, output): (usize, &mut [f32])| {
+            workspace.rows.gather(inputs, index);
+            self.forward_head(index, workspace, output);
         };
         if worth_all_cores(count * queries * self.keys() * (head_dim + value_dim)) {
             let heads = output.par_chunks_mut(head).enumerate();
-            heads.for_each_init(|| Scratch::new(self), forward_head);
+            heads.for_each_init(|| Workspace::new(self), forward_head);
         } else {
-            let mut scratch = Scratch::new(self);
+            let mut workspace = Workspace::new(self);
             let heads = output.chunks_mut(head).enumerate();
-            heads.for_each(|head| forward_head(&mut scratch, head));
+            heads.for_each(|head| forward_head(&mut workspace, head));
         }
         output
     }
 
-    /// The output of a head whose queries, keys and values the scratch holds,
+    /// The output of a head whose queries, keys and values the workspace holds,
     /// `[queries, value_dim]`.
-    pub fn forward_head(&self, index: usize, scratch: &mut Scratch, output: &mut [f32]) {
+    pub fn forward_head(&self, index: usize, workspace: &mut Workspace, output: &mut [f32]) {
         let dim = self.sizes.value_dim;
-        let Scratch {
+        let Workspace {
             rows,
-            tile: scratch,
-        } = scratch;
+            tile: workspace,
+        } = workspace;
         self.prepare(rows);
         for (tile, reach) in self.tiles() {
-            self.weights(index, tile.clone(), reach, rows, scratch);
+            self.weights(index, tile.clone(), reach, rows, workspace);
             let stride = padded(reach);
-            let weights = &scratch.weights[..tile.len() * stride];
+            let weights = &workspace.weights[..tile.len() * stride];
             let output = &mut output[tile.start * dim..tile.end * dim];
             for Stretch { keys, v, .. } in self.stretches(index, rows, reach) {
                 let accumulate = keys.start > 0;
                 let weights = columns_of(weights, stride, keys);
                 multiply(weights, v, ColumnsMut::all(output, dim), accumulate);
             }
-            for (row, sum) in output.chunks_exact_mut(dim).zip(&scratch.sums) {
+            for (row, sum) in output.chunks_exact_mut(dim).zip(&workspace.sums) {
                 row.iter_mut().for_each(|x| *x /= sum);
             }
         }
@@ -286,11 +295,11 @@ impl<'a> Problem<'a> {
             .zip(d_norms.par_chunks_mut(4 * dim))
             .enumerate()
             .for_each_init(
-                || BackwardScratch::new(self),
-                |scratch, (index, (((d_q, d_k), d_v), d_norms))| {
-                    scratch.forward.rows.gather(inputs, index);
-                    d_output.gather(index, &mut scratch.d_output);
-                    self.backward_head(inputs, index, scratch, [d_q, d_k, d_v], d_norms);
+                || BackwardWorkspace::new(self),
+                |workspace, (index, (((d_q, d_k), d_v), d_norms))| {
+                    workspace.forward.rows.gather(inputs, index);
+                    d_output.gather(index, &mut workspace.d_output);
+                    self.backward_head(inputs, index, workspace, [d_q, d_k, d_v], d_norms);
                 },
             );
         let mut sums = [(); 4].map(|()| vec![0.0; dim]);
@@ -305,26 +314,27 @@ impl<'a> Problem<'a> {
         &self,
         [q, k, _]: &[Heads; 3],
         index: usize,
-        BackwardScratch {
-            forward: Scratch {
-                rows,
-                tile: scratch,
-            },
+        BackwardWorkspace {
+            forward:
+                Workspace {
+                    rows,
+                    tile: workspace,
+                },
             d_output,
-            d_plain_q,
+            d_unrotated_q,
             d_weights,
-        }: &mut BackwardScratch,
+        }: &mut BackwardWorkspace,
         [d_q, d_k, d_v]: [&mut [f32]; 3],
         d_norms: &mut [f32],
     ) {
         let (dim, value_dim) = (self.sizes.head_dim, self.sizes.value_dim);
         self.prepare(rows);
-        d_plain_q.fill(0.0);
+        d_unrotated_q.fill(0.0);
         for (tile, reach) in self.tiles() {
-            self.weights(index, tile.clone(), reach, rows, scratch);
+            self.weights(index, tile.clone(), reach, rows, workspace);
             let stride = padded(reach);
             let size = tile.len() * stride;
-            let (weights, d_scores) = (&mut scratch.weights[..size], &mut d_weights[..size]);
+            let (weights, d_scores) = (&mut workspace.weights[..size], &mut d_weights[..size]);
             let d_output = rows_of(d_output, value_dim, tile.clone());
             let v = rows_of(&rows.v, value_dim, 0..reach);
             pad(d_scores, stride, 0.0);
@@ -335,7 +345,7 @@ impl<'a> Problem<'a> {
                 false,
             );
 
-            let sums = &scratch.sums;
+            let sums = &workspace.sums;
             vectorized(
                 #[inline(always)]
                 || softmax_backward(weights, sums, d_scores, stride),
@@ -344,13 +354,16 @@ impl<'a> Problem<'a> {
             let d_v = ColumnsMut::all(&mut d_v[..reach * value_dim], value_dim);
             let weights = columns_of(weights, stride, 0..reach);
             multiply(weights.transposed(), d_output, d_v, true);
-            for Stretch { keys, plain, k, .. } in self.stretches(index, rows, reach) {
+            for Stretch {
+                keys, unrotated, k, ..
+            } in self.stretches(index, rows, reach)
+            {
                 let d_scores = columns_of(d_scores, stride, keys.clone());
-                let q = rows_of(rows.queries(plain), dim, tile.clone());
+                let q = rows_of(rows.queries(unrotated), dim, tile.clone());
                 let d_k = ColumnsMut::all(&mut d_k[keys.start * dim..keys.end * dim], dim);
                 multiply(d_scores.transposed(), q, d_k, true);
-                let d_q = if plain {
-                    &mut d_plain_q[..]
+                let d_q = if unrotated {
+                    &mut d_unrotated_q[..]
                 } else {
                     &mut d_q[..]
                 };
@@ -363,12 +376,12 @@ impl<'a> Problem<'a> {
         vectorized(
             #[inline(always)]
             || {
-                self.turn(d_q, true);
-                self.turn(d_k, true);
-                let d_plain_q = d_plain_q.iter();
+                self.apply_rotary(d_q, true);
+                self.apply_rotary(d_k, true);
+                let d_unrotated_q = d_unrotated_q.iter();
                 d_q.iter_mut()
-                    .zip(d_plain_q)
-                    .for_each(|(d, plain)| *d += plain);
+                    .zip(d_unrotated_q)
+                    .for_each(|(d, unrotated)| *d += unrotated);
                 d_q.iter_mut().for_each(|d| *d *= scale);
                 if let Some([q_norm, k_norm]) = &self.norms {
                     let (d_q_norm, d_k_norm) = d_norms.split_at_mut(2 * dim);
@@ -398,8 +411,8 @@ fn pad(rows: &mut [f32], stride: usize, value: f32) {
 /// Keys that lie together, and their values.
 struct Stretch<'a> {
     keys: Range<usize>,
-    /// Whether they meet queries that have not turned.
-    plain: bool,
+    /// Whether they meet queries without RoPE.
+    unrotated: bool,
     /// `[head_dim, keys]`
     k: Matrix<'a>,
     /// `[keys, value_dim]`
@@ -417,22 +430,22 @@ fn columns_of(values: &[f32], width: usize, columns: Range<usize>) -> Matrix<'_>
 
 /// One head's queries, new keys and new values, each in rows one after the other.
 pub struct Rows {
-    pub q: Reused,
-    /// Queries that have not turned; none where no key asks for them.
-    plain_q: Reused,
-    pub k: Reused,
-    pub v: Reused,
+    pub q: Scratch,
+    /// Queries without RoPE; none where no key asks for them.
+    unrotated_q: Scratch,
+    pub k: Scratch,
+    pub v: Scratch,
 }
 
 impl Rows {
-    fn new(problem: &Problem) -> Self {
-        let sizes = &problem.sizes;
+    fn new(tiled: &TiledAttention) -> Self {
+        let sizes = &tiled.sizes;
         let q = sizes.queries * sizes.head_dim;
         Self {
-            q: Reused::new(q),
-            plain_q: Reused::new(if problem.plain_keys() == 0 { 0 } else { q }),
-            k: Reused::new(sizes.new_keys * sizes.head_dim),
-            v: Reused::new(sizes.new_keys * sizes.value_dim),
+            q: Scratch::new(q),
+            unrotated_q: Scratch::new(if tiled.unrotated_keys() == 0 { 0 } else { q }),
+            k: Scratch::new(sizes.new_keys * sizes.head_dim),
+            v: Scratch::new(sizes.new_keys * sizes.value_dim),
         }
     }
 
@@ -443,30 +456,34 @@ impl Rows {
         v.gather(index, &mut self.v);
     }
 
-    fn queries(&self, plain: bool) -> &[f32] {
-        if plain { &self.plain_q } else { &self.q }
+    fn queries(&self, unrotated: bool) -> &[f32] {
+        if unrotated {
+            &self.unrotated_q
+        } else {
+            &self.q
+        }
     }
 }
 
 /// One tile's weights.
 struct Tile {
     /// `[tile, keys in reach]`, rows [`padded`]
-    weights: Reused,
+    weights: Scratch,
     sums: [f32; TILE],
 }
 
 /// What a thread works in.
-pub struct Scratch {
+pub struct Workspace {
     pub rows: Rows,
     tile: Tile,
 }
 
-impl Scratch {
-    pub fn new(problem: &Problem) -> Self {
+impl Workspace {
+    pub fn new(tiled: &TiledAttention) -> Self {
         Self {
-            rows: Rows::new(problem),
+            rows: Rows::new(tiled),
             tile: Tile {
-                weights: Reused::new(TILE.min(problem.sizes.queries) * padded(problem.keys())),
+                weights: Scratch::new(TILE.min(tiled.sizes.queries) * padded(tiled.keys())),
                 sums: [0.0; TILE],
             },
         }
@@ -474,30 +491,29 @@ impl Scratch {
 }
 
 /// What a thread of the backward pass works in.
-struct BackwardScratch {
-    forward: Scratch,
+struct BackwardWorkspace {
+    forward: Workspace,
     /// Gradients of one head's output.
-    d_output: Reused,
-    /// Gradients of queries that have not turned.
-    d_plain_q: Reused,
+    d_output: Scratch,
+    /// Gradients of queries without RoPE.
+    d_unrotated_q: Scratch,
     /// `[tile, keys in reach]`, rows [`padded`]
-    d_weights: Reused,
+    d_weights: Scratch,
 }
 
-impl BackwardScratch {
-    fn new(problem: &Problem) -> Self {
-        let forward = Scratch::new(problem);
+impl BackwardWorkspace {
+    fn new(tiled: &TiledAttention) -> Self {
+        let forward = Workspace::new(tiled);
         Self {
-            d_output: Reused::new(problem.sizes.queries * problem.sizes.value_dim),
-            d_plain_q: Reused::new(forward.rows.plain_q.len()),
-            d_weights: Reused::new(forward.tile.weights.len()),
+            d_output: Scratch::new(tiled.sizes.queries * tiled.sizes.value_dim),
+            d_unrotated_q: Scratch::new(forward.rows.unrotated_q.len()),
+            d_weights: Scratch::new(forward.tile.weights.len()),
             forward,
         }
     }
 }
 
-/// Turns scores into exponentials of their distances from the largest, 0 where hidden; returns
-/// what they add up to.
+/// Replaces scores by `exp(score - largest score)`, 0 where hidden; returns their sum.
 #[inline(always)]
 fn exponentials(scores: &mut [f32], hidden: Option<&[bool]>) -> f32 {
     if let Some(hidden) = hidden {
@@ -513,7 +529,8 @@ fn exponentials(scores: &mut [f32], hidden: Option<&[bool]>) -> f32 {
     )
 }
 
-/// Divides the weights by their sums, and turns their gradients into those of the scores.
+/// Divides the weights by their sums, and replaces the gradients of the weights by those of the
+/// scores.
 #[inline(always)]
 fn softmax_backward(weights: &mut [f32], sums: &[f32], d_weights: &mut [f32], stride: usize) {
     let rows = weights

@@ -18,7 +18,7 @@ static AWAKE: AtomicUsize = AtomicUsize::new(0);
 /// A thread of the pool that has found no work for some ten microseconds falls asleep, and to wake
 /// takes about as long as a task on a frame of few tokens: in kernels that follow one another, it
 /// would be asleep again and again.
-pub fn keep_awake(threads: usize) {
+pub fn keep_workers_awake(threads: usize) {
     let others = threads.min(rayon::current_num_threads()).saturating_sub(1);
     let caller = rayon::current_thread_index();
     for _ in AWAKE.load(Ordering::Relaxed)..others {
@@ -54,9 +54,9 @@ mod tests {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build();
         let sum: usize = pool.expect("threads").install(|| {
             let outer = (0..64usize).into_par_iter().map(|outer| {
-                keep_awake(3);
+                keep_workers_awake(3);
                 let inner = (0..64).into_par_iter().map(|inner| {
-                    keep_awake(2);
+                    keep_workers_awake(2);
                     outer * inner
                 });
                 inner.sum::<usize>()
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn nobody_stays_awake_for_good() {
-        keep_awake(usize::MAX);
+        keep_workers_awake(usize::MAX);
         let start = Instant::now();
         while AWAKE.load(Ordering::Relaxed) > 0 {
             assert!(start.elapsed() < Duration::from_secs(60), "still awake");

@@ -11,11 +11,12 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 use rayon::prelude::*;
 
-use super::buffer::{contiguous, dims, tensor, values};
-use super::gemm::{Matrix, add_product, product};
-use super::record::{parents, record};
-use super::rows::vectorized;
+use crate::autodiff::{parents, record};
+use crate::buffer::{contiguous, dims, tensor, values};
+use crate::gemm::{Matrix, add_product, product};
+use crate::rows::vectorized;
 
+/// Linear layers, as an extension of the backend.
 #[backend_extension(Flex, Autodiff)]
 pub trait LinearOps: Backend {
     /// `x weight + bias`.

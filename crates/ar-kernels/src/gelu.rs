@@ -7,16 +7,17 @@ use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 
-use super::buffer::{contiguous, tensor, values};
-use super::exp::sigmoid;
-use super::record::{parents, record, register};
-use super::rows::{fill, vectorized};
+use crate::autodiff::{parents, record, register};
+use crate::buffer::{contiguous, tensor, values};
+use crate::exp::sigmoid;
+use crate::rows::{fill, vectorized};
 
 /// `2 √(2/π)`: the slope of the logistic function's argument at 0.
 const SLOPE: f32 = 1.595_769_2;
 /// The coefficient of its cube.
 const CUBE: f32 = 0.044_715 * SLOPE;
 
+/// GELU, as an extension of the backend.
 #[backend_extension(Flex, Autodiff)]
 pub trait GeluOps: Backend {
     /// `x σ(2 √(2/π) (x + 0.044715 x³))`, element by element.
@@ -72,7 +73,7 @@ impl Backward<Flex, 1> for GeluBackward {
 
 /// GELU of every value, in its place.
 #[inline(always)]
-pub fn in_place(values: &mut [f32]) {
+pub(crate) fn in_place(values: &mut [f32]) {
     for x in values {
         *x *= sigmoid(*x * (SLOPE + CUBE * *x * *x));
     }

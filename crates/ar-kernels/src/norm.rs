@@ -8,11 +8,12 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 use rayon::prelude::*;
 
-use super::buffer::{contiguous, tensor, unit_stride, values};
-use super::gate::{Frames, Vectors};
-use super::record::{parents, record, register};
-use super::rows::{fill, fill_chunks, sum, sum_pairs, vectorized};
+use crate::autodiff::{parents, record, register};
+use crate::buffer::{contiguous, tensor, unit_stride, values};
+use crate::gated_residual::{Frames, Vectors};
+use crate::rows::{fill, fill_chunks, sum, sum_pairs, vectorized};
 
+/// Layer norm and modulation, as an extension of the backend.
 #[backend_extension(Flex, Autodiff)]
 pub trait NormOps: Backend {
     /// Layer normalisation over the last axis, without scale or bias.
@@ -195,7 +196,7 @@ impl Backward<Flex, 3> for ModulateBackward {
 
 /// Mean and reciprocal standard deviation of a row.
 #[inline(always)]
-pub fn moments(row: &[f32], epsilon: f64) -> (f32, f32) {
+pub(crate) fn moments(row: &[f32], epsilon: f64) -> (f32, f32) {
     let n = row.len() as f32;
     let mean = sum(
         row,
@@ -212,7 +213,7 @@ pub fn moments(row: &[f32], epsilon: f64) -> (f32, f32) {
 
 /// Turns the gradient `d_row` of a normalised row into that of the row.
 #[inline(always)]
-pub fn moments_backward(row: &[f32], (mean, rstd): (f32, f32), d_row: &mut [f32]) {
+pub(crate) fn moments_backward(row: &[f32], (mean, rstd): (f32, f32), d_row: &mut [f32]) {
     let n = row.len() as f32;
     let d_mean = sum(
         d_row,
@@ -259,7 +260,7 @@ fn normalize_backward(
 
 /// Modulates rows, normalised before where an epsilon is given, all of them alike.
 #[inline(always)]
-pub fn modulate(
+pub(crate) fn modulate(
     input: &[f32],
     shift: &[f32],
     scale: &[f32],

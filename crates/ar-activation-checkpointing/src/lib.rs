@@ -1,39 +1,47 @@
-//! Forward and backward passes block by block: what blocks compute is kept for the backward pass,
-//! or computed again when their gradients are due (Chen et al., "Training Deep Nets with Sublinear
-//! Memory Cost").
+//! Activation checkpointing: between a network's forward and backward pass only the inputs of its
+//! blocks are kept, and each block is computed once more when its gradients are due (Chen et al.,
+//! "Training Deep Nets with Sublinear Memory Cost").
 //!
-//! A network runs its blocks through [`Blocks`], which decides; [`Blocks::backward`] ends the pass.
-//! Gradients are the same either way, up to rounding.
+//! A network runs its blocks through [`ActivationCheckpointing::checkpoint`], which recomputes them
+//! or not as [`ActivationCheckpointing::new`] was told; [`ActivationCheckpointing::backward`] ends
+//! the pass. Gradients are the same either way, up to rounding.
+#![warn(missing_docs)]
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor};
 
 /// One forward pass through the blocks of a network, and its backward pass.
-pub struct Blocks {
-    /// Those that are computed again, in order; None if all are kept.
-    again: Option<Vec<Box<dyn Again>>>,
+pub struct ActivationCheckpointing {
+    /// The checkpointed segments in order; None if all activations are kept.
+    segments: Option<Vec<Box<dyn Segment>>>,
 }
 
-impl Blocks {
-    /// A pass that keeps what blocks compute, or their inputs alone if `recompute`.
-    pub fn new(recompute: bool) -> Self {
+impl ActivationCheckpointing {
+    /// A pass that recomputes its blocks in the backward pass if `enabled`, and keeps their
+    /// activations otherwise.
+    pub fn new(enabled: bool) -> Self {
         Self {
-            again: recompute.then(Vec::new),
+            segments: enabled.then(Vec::new),
         }
     }
 
-    /// What `forward` makes of a block and its input.
+    /// The output of `forward` for a block and its input; a checkpoint.
     ///
-    /// What lies between two blocks is kept. A tensor that is computed there must be read once, by
-    /// a block, by the loss or by what leads to one of them; if it is read more often,
-    /// [`Blocks::hold`] it.
-    pub fn run<M, X, Y>(&mut self, block: &M, input: X, forward: impl Fn(&M, X) -> Y + 'static) -> Y
+    /// What is computed between two blocks is kept. A tensor that is computed there must be read
+    /// once, by a block, by the loss or by what leads to one of them; if it is read more often,
+    /// [`ActivationCheckpointing::share`] it.
+    pub fn checkpoint<M, X, Y>(
+        &mut self,
+        block: &M,
+        input: X,
+        forward: impl Fn(&M, X) -> Y + 'static,
+    ) -> Y
     where
         M: Module + 'static,
-        X: Values + 'static,
-        Y: Values + 'static,
+        X: Activations + 'static,
+        Y: Activations + 'static,
     {
-        let Some(again) = &mut self.again else {
+        let Some(segments) = &mut self.segments else {
             return forward(block, input);
         };
         // Without autodiff: a graph that is built is kept.
@@ -43,7 +51,7 @@ impl Blocks {
         }
         let output = output.leaf();
         let block = block.clone();
-        again.push(Box::new(Recomputed {
+        segments.push(Box::new(Checkpointed {
             compute: move || forward(&block, input),
             output: output.clone(),
             gradient: Y::Gradient::default(),
@@ -52,17 +60,17 @@ impl Blocks {
     }
 
     /// `value`, which may be read more than once from here on.
-    pub fn hold<X: Values + 'static>(&mut self, value: X) -> X {
-        let Some(again) = self.again.as_mut().filter(|_| value.is_tracked()) else {
+    pub fn share<X: Activations + 'static>(&mut self, value: X) -> X {
+        let Some(segments) = self.segments.as_mut().filter(|_| value.is_tracked()) else {
             return value;
         };
-        let held = value.clone().inner().leaf();
-        again.push(Box::new(Recomputed {
+        let shared = value.clone().inner().leaf();
+        segments.push(Box::new(Checkpointed {
             compute: move || value,
-            output: held.clone(),
+            output: shared.clone(),
             gradient: X::Gradient::default(),
         }));
-        held
+        shared
     }
 
     /// Hands the gradients of `loss` to `collect`, in one part or in several that add up.
@@ -71,51 +79,51 @@ impl Blocks {
     /// - `loss`: `[1]`
     ///
     /// # Panics
-    /// If nothing that `loss` was computed from trains.
+    /// If `loss` was computed from nothing that trains.
     pub fn backward(self, loss: &Tensor<1>, mut collect: impl FnMut(Gradients)) {
-        let mut rest = self.again.unwrap_or_default();
+        let mut segments = self.segments.unwrap_or_default();
         let mut part = Some(loss.backward());
         loop {
             if let Some(mut gradients) = part.take() {
-                for block in &mut rest {
-                    block.take(&mut gradients);
+                for segment in &mut segments {
+                    segment.take(&mut gradients);
                 }
                 collect(gradients);
             }
-            let Some(last) = rest.pop() else { return };
+            let Some(last) = segments.pop() else { return };
             part = last.backward();
         }
     }
 }
 
-/// Tensors that a block reads or makes.
-pub trait Values: Clone {
-    /// The gradients over them, of those that have one.
+/// Inputs or outputs of a block: a tensor, or pairs of them.
+pub trait Activations: Clone {
+    /// Gradients over the activations that have one.
     type Gradient: Default;
 
-    /// Without autodiff.
+    /// The activations without autodiff.
     fn inner(self) -> Self;
 
-    /// Values without autodiff as constants of a graph.
+    /// Activations without autodiff as constants of a graph.
     fn constant(self) -> Self;
 
-    /// Values without autodiff as what gradients are wanted of, computed from nothing.
+    /// Activations without autodiff as leaves of a graph, whose gradients are wanted.
     fn leaf(self) -> Self;
 
-    /// Whether anything that trains is behind them.
+    /// Whether they were computed from anything that trains.
     fn is_tracked(&self) -> bool;
 
-    /// Adds the gradients over them in `from` to `sum`, and removes them there.
+    /// Adds their gradients in `from` to `sum`, and removes them there.
     fn take(&self, from: &mut Gradients, sum: &mut Self::Gradient);
 
-    /// A scalar whose gradient over them is `gradient`; None if that is none.
+    /// A scalar whose gradient over the activations is `gradient`; None if there is no gradient.
     ///
     /// # Shapes
     /// - output: `[1]`
     fn product(self, gradient: Self::Gradient) -> Option<Tensor<1>>;
 }
 
-impl<const D: usize> Values for Tensor<D> {
+impl<const D: usize> Activations for Tensor<D> {
     type Gradient = Option<Tensor<D>>;
 
     fn inner(self) -> Self {
@@ -145,7 +153,7 @@ impl<const D: usize> Values for Tensor<D> {
     }
 }
 
-impl<A: Values, B: Values> Values for (A, B) {
+impl<A: Activations, B: Activations> Activations for (A, B) {
     type Gradient = (A::Gradient, B::Gradient);
 
     fn inner(self) -> Self {
@@ -175,23 +183,24 @@ impl<A: Values, B: Values> Values for (A, B) {
     }
 }
 
-/// A piece of a graph that is built when its gradients are due.
-struct Recomputed<F, Y: Values> {
+/// A piece of the graph that is built when its gradients are due.
+struct Checkpointed<F, Y: Activations> {
     compute: F,
     output: Y,
     /// Over the output.
     gradient: Y::Gradient,
 }
 
-trait Again {
+trait Segment {
     /// Takes the gradients over the output.
     fn take(&mut self, gradients: &mut Gradients);
 
-    /// The gradients over what the output was computed from; None if the loss does not depend on it.
+    /// The gradients over what the output was computed from; None if the loss does not depend on the
+    /// output.
     fn backward(self: Box<Self>) -> Option<Gradients>;
 }
 
-impl<Y: Values, F: FnOnce() -> Y> Again for Recomputed<F, Y> {
+impl<Y: Activations, F: FnOnce() -> Y> Segment for Checkpointed<F, Y> {
     fn take(&mut self, gradients: &mut Gradients) {
         self.output.take(gradients, &mut self.gradient);
     }
@@ -251,17 +260,18 @@ mod tests {
         /// Blocks with two inputs, of which all read the same second one, and with two outputs, of
         /// which the last block's second one is not read; layers between blocks, and a loss that
         /// reads more than the last block has made.
-        fn loss(&self, blocks: &mut Blocks, x: Tensor<2>) -> Tensor<1> {
-            let condition = blocks.hold(self.after.forward(x.clone()).tanh());
+        fn loss(&self, checkpointing: &mut ActivationCheckpointing, x: Tensor<2>) -> Tensor<1> {
+            let condition = checkpointing.share(self.after.forward(x.clone()).tanh());
             let mut x = self.before.forward(x);
             let mut side = condition.clone();
             for block in &self.blocks {
                 let input = ((x, side), condition.clone());
-                (x, side) = blocks.run(block, input, |block, ((x, side), condition)| {
-                    let output = (block.forward(x.clone()) + side * condition).tanh();
-                    (output.clone(), output - x)
-                });
-                x = blocks.hold(self.after.forward(x));
+                (x, side) =
+                    checkpointing.checkpoint(block, input, |block, ((x, side), condition)| {
+                        let output = (block.forward(x.clone()) + side * condition).tanh();
+                        (output.clone(), output - x)
+                    });
+                x = checkpointing.share(self.after.forward(x));
             }
             x.clone().square().mean() + (x * condition).mean()
         }
@@ -277,11 +287,11 @@ mod tests {
                 }
             }
         }
-        let mut blocks = Blocks::new(recompute);
-        let loss = network.loss(&mut blocks, x.clone());
+        let mut checkpointing = ActivationCheckpointing::new(recompute);
+        let loss = network.loss(&mut checkpointing, x.clone());
         let mut sum = GradientsAccumulator::new();
         let mut parts = 0;
-        blocks.backward(&loss, |gradients| {
+        checkpointing.backward(&loss, |gradients| {
             sum.accumulate(network, GradientsParams::from_grads(gradients, network));
             parts += 1;
         });
@@ -307,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn gradients_are_those_of_what_is_kept() {
+    fn gradients_are_the_same_as_without_checkpointing() {
         let network = Network::new(&Device::flex().autodiff());
         check(&network, 5 * (WIDTH * WIDTH + WIDTH));
     }
@@ -320,13 +330,13 @@ mod tests {
     }
 
     #[test]
-    fn what_nothing_before_trains_is_not_computed_again() {
+    fn frozen_blocks_at_the_start_are_not_recomputed() {
         let device = Device::flex().autodiff();
         let block = LinearConfig::new(WIDTH, WIDTH).init(&device).no_grad();
-        let mut blocks = Blocks::new(true);
+        let mut checkpointing = ActivationCheckpointing::new(true);
         let input = Tensor::<2>::ones([1, WIDTH], &device);
-        let output = blocks.run(&block, input, Linear::forward);
+        let output = checkpointing.checkpoint(&block, input, Linear::forward);
         assert!(output.is_autodiff() && !output.is_tracked());
-        assert!(blocks.again.is_some_and(|again| again.is_empty()));
+        assert!(checkpointing.segments.is_some_and(|rest| rest.is_empty()));
     }
 }

@@ -8,10 +8,11 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 use rayon::prelude::*;
 
-use super::buffer::{contiguous, dims, tensor, unit_stride, values};
-use super::record::{parents, record, register};
-use super::rows::{fill_chunks, vectorized};
+use crate::autodiff::{parents, record, register};
+use crate::buffer::{contiguous, dims, tensor, unit_stride, values};
+use crate::rows::{fill_chunks, vectorized};
 
+/// The gated residual, as an extension of the backend.
 #[backend_extension(Flex, Autodiff)]
 pub trait GateOps: Backend {
     /// `residual + gate * x`.
@@ -120,15 +121,15 @@ fn backward(x: &[f32], gate: &[f32], d_output: &[f32], d_x: &mut [f32], d_gate: 
 
 /// Frames of a `[batch, frames, tokens, width]` tensor.
 #[derive(Clone, Copy)]
-pub struct Frames {
-    pub shape: [usize; 4],
+pub(crate) struct Frames {
+    pub(crate) shape: [usize; 4],
     /// Values of a frame.
-    pub len: usize,
-    pub width: usize,
+    pub(crate) len: usize,
+    pub(crate) width: usize,
 }
 
 impl Frames {
-    pub fn of(x: &FlexTensor) -> Self {
+    pub(crate) fn of(x: &FlexTensor) -> Self {
         let shape = dims(x);
         let [_, _, tokens, width] = shape;
         Self {
@@ -139,19 +140,19 @@ impl Frames {
     }
 
     /// Number of frames in all samples.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.shape[0] * self.shape[1]
     }
 
     /// Where the values of a frame lie.
-    pub fn range(&self, frame: usize) -> std::ops::Range<usize> {
+    pub(crate) fn range(&self, frame: usize) -> std::ops::Range<usize> {
         frame * self.len..(frame + 1) * self.len
     }
 }
 
 /// Vectors `[batch or 1, frames or 1, 1, width]` that are broadcast over the tokens of frames.
 #[derive(Clone, Copy)]
-pub struct Vectors<'a> {
+pub(crate) struct Vectors<'a> {
     values: &'a [f32],
     shape: [usize; 4],
     /// Distances of samples and of frames.
@@ -162,7 +163,7 @@ pub struct Vectors<'a> {
 
 impl<'a> Vectors<'a> {
     /// Those of a [`unit_stride`](super::buffer::unit_stride) tensor.
-    pub fn of(vectors: &'a FlexTensor, frames: Frames) -> Self {
+    pub(crate) fn of(vectors: &'a FlexTensor, frames: Frames) -> Self {
         let [batch, count, one, width] = dims(vectors);
         assert_eq!([one, width], [1, frames.width], "vectors");
         Self::at(vectors, [batch, count], 0, frames)
@@ -170,7 +171,7 @@ impl<'a> Vectors<'a> {
 
     /// A chunk, as wide as these, of those side by side in a
     /// [`unit_stride`](super::buffer::unit_stride) tensor of `[batch or 1, frames or 1, n * width]`.
-    pub fn of_chunk(vectors: &'a FlexTensor, chunk: usize, frames: Frames) -> Self {
+    pub(crate) fn of_chunk(vectors: &'a FlexTensor, chunk: usize, frames: Frames) -> Self {
         let [batch, count, width] = dims(vectors);
         assert_eq!(width % frames.width, 0, "vectors of {}", frames.width);
         let chunks = width / frames.width;
@@ -207,14 +208,14 @@ impl<'a> Vectors<'a> {
     }
 
     /// The vector of a frame, frames counted through all samples.
-    pub fn of_frame(&self, frame: usize) -> &'a [f32] {
+    pub(crate) fn of_frame(&self, frame: usize) -> &'a [f32] {
         let frames = self.frames.shape[1];
         let start = frame / frames * self.strides[0] + frame % frames * self.strides[1];
         &self.values[start..start + self.frames.width]
     }
 
     /// The gradient of the vectors from those that each frame has, `[batch, frames, width]`.
-    pub fn gradient(&self, per_frame: Vec<f32>) -> FlexTensor {
+    pub(crate) fn gradient(&self, per_frame: Vec<f32>) -> FlexTensor {
         let width = self.frames.width;
         let [batch, frames, ..] = self.shape;
         let mut gradient = vec![0.0; batch * frames * width];

@@ -4,11 +4,10 @@ use std::ops::Range;
 
 use burn::backend::flex::FlexTensor;
 
-use super::super::buffer::{dims, values};
-use super::super::gemm::Matrix;
-use super::super::norm::{moments, moments_backward};
-use super::super::rows::fill;
-use crate::position::Angles;
+use crate::buffer::{dims, values};
+use crate::gemm::Matrix;
+use crate::norm::{moments, moments_backward};
+use crate::rows::fill;
 
 /// The rows of every head, wherever they lie.
 #[derive(Clone, Copy)]
@@ -96,7 +95,8 @@ impl HeadNorm<'_> {
         }
     }
 
-    /// Turns the gradient of normalised rows into that of `rows`; adds to those of gamma and beta.
+    /// Replaces the gradient of the normalised rows by the gradient of `rows`; adds to the gradients of
+    /// gamma and beta.
     #[inline(always)]
     pub fn backward<'a>(
         &self,
@@ -114,24 +114,6 @@ impl HeadNorm<'_> {
                 d_row[i] *= self.gamma[i];
             }
             moments_backward(row, (mean, rstd), d_row);
-        }
-    }
-}
-
-/// Turns rows, as many as there are angles: by the angles, or back by them if `back`.
-#[inline(always)]
-pub fn turn(rows: &mut [f32], angles: &Angles, back: bool) {
-    let sign = if back { -1.0 } else { 1.0 };
-    let pairs = angles.pairs;
-    let tables = angles
-        .cos
-        .chunks_exact(pairs)
-        .zip(angles.sin.chunks_exact(pairs));
-    for (row, (cos, sin)) in rows.chunks_exact_mut(2 * pairs).zip(tables) {
-        for ((pair, cos), sin) in row.chunks_exact_mut(2).zip(cos).zip(sin) {
-            let (x, y, sin) = (pair[0], pair[1], sign * sin);
-            pair[0] = x * cos - y * sin;
-            pair[1] = x * sin + y * cos;
         }
     }
 }

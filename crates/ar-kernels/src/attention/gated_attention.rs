@@ -1,5 +1,5 @@
-//! Attention's half of a block at sampling: the projections around attention to kept keys and
-//! values, inside an adaptive layer norm.
+//! The attention sub-layer of a block at sampling: the projections around attention to cached keys
+//! and values, inside an adaptive layer norm.
 //!
 //! A single frame has too few rows to share among the cores, and its products are too small to
 //! wake them for each. So a task goes from the inputs to what one head adds to every output, and
@@ -8,18 +8,19 @@
 use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
 
-use super::super::adaptive::Adaptive;
-use super::super::awake::keep_awake;
-use super::super::buffer::{contiguous, unit_stride, values};
-use super::super::gemm::{ColumnsMut, Matrix, multiply};
-use super::super::reused::Reused;
-use super::super::rows::{add_to_rows, vectorized};
-use super::Setting;
-use super::problem::{Problem, Rows, Scratch, Sizes};
+use super::AttentionOptions;
+use super::tiles::{Rows, Sizes, TiledAttention, Workspace};
+use crate::adaptive_norm::AdaptiveNorm;
+use crate::buffer::{contiguous, unit_stride, values};
+use crate::busy_wait::keep_workers_awake;
+use crate::gemm::{ColumnsMut, Matrix, multiply};
+use crate::rows::{add_to_rows, vectorized};
+use crate::scratch::Scratch;
 
 /// `residual + gate * projection(attention(input))`, without a backward pass.
 pub struct GatedAttention {
-    pub adaptive: Adaptive,
+    /// The layer norm around it, with its input.
+    pub adaptive: AdaptiveNorm,
     /// Weight `[width, 3 * width]` and bias `[3 * width]` to queries, keys and values.
     pub qkv: [FlexTensor; 2],
     /// Weight `[width, width]` and bias `[width]` of the output.
@@ -28,7 +29,8 @@ pub struct GatedAttention {
     pub past: [FlexTensor; 2],
     /// Gamma and beta of queries, then of keys, `[head_dim]`.
     pub norms: Option<[FlexTensor; 4]>,
-    pub setting: Setting,
+    /// Heads, RoPE and mask.
+    pub options: AttentionOptions,
 }
 
 impl GatedAttention {
@@ -44,7 +46,7 @@ impl GatedAttention {
         let past = self.past.map(unit_stride);
         let norms = self.norms.map(|norms| norms.map(contiguous));
         let [batch, frames, tokens, width] = self.adaptive.shape();
-        let heads = self.setting.heads;
+        let heads = self.options.heads;
         let (rows, dim) = (frames * tokens, width / heads);
         let sizes = Sizes {
             count: batch * heads,
@@ -53,21 +55,21 @@ impl GatedAttention {
             head_dim: dim,
             value_dim: dim,
         };
-        let problem = Problem::new(sizes, Some(&past), norms.as_ref(), &self.setting);
+        let tiled = TiledAttention::new(sizes, Some(&past), norms.as_ref(), &self.options);
 
-        keep_awake(batch * heads);
+        keep_workers_awake(batch * heads);
         let input = self.adaptive.input();
         // [heads, batch, rows, width]
-        let mut parts = Reused::new(heads * batch * rows * width);
+        let mut parts = Scratch::new(heads * batch * rows * width);
         let tasks = parts.par_chunks_mut(rows * width).enumerate();
         tasks.for_each_init(
-            || (Scratch::new(&problem), Reused::new(rows * dim)),
-            |(scratch, output), (task, part)| {
+            || (Workspace::new(&tiled), Scratch::new(rows * dim)),
+            |(workspace, output), (task, part)| {
                 let (head, sample) = (task / batch, task % batch);
                 let input = &input[sample * rows * width..][..rows * width];
                 let input = Matrix::new(input, width);
-                project(&qkv, input, head * dim, &mut scratch.rows);
-                problem.forward_head(sample * heads + head, scratch, output);
+                project(&qkv, input, head * dim, &mut workspace.rows);
+                tiled.forward_head(sample * heads + head, workspace, output);
                 let weight = &values(&projection[0])[head * dim * width..][..dim * width];
                 let (output, weight) = (Matrix::new(output, dim), Matrix::new(weight, width));
                 multiply(output, weight, ColumnsMut::all(part, width), false);

@@ -11,12 +11,12 @@ thread_local! {
 /// Values that a kernel computes on its way. At first they are what they happen to be.
 ///
 /// With a few tokens, to allocate and clear memory for them takes as long as some of the products.
-pub struct Reused {
+pub struct Scratch {
     values: Vec<f32>,
     len: usize,
 }
 
-impl Reused {
+impl Scratch {
     /// The most values that a thread keeps in one piece. It keeps as many pieces as it has ever
     /// used at once.
     const KEPT: usize = 1 << 18;
@@ -33,7 +33,7 @@ impl Reused {
     }
 }
 
-impl Drop for Reused {
+impl Drop for Scratch {
     fn drop(&mut self) {
         if self.values.len() <= Self::KEPT {
             let values = std::mem::take(&mut self.values);
@@ -43,7 +43,7 @@ impl Drop for Reused {
     }
 }
 
-impl Deref for Reused {
+impl Deref for Scratch {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
@@ -51,7 +51,7 @@ impl Deref for Reused {
     }
 }
 
-impl DerefMut for Reused {
+impl DerefMut for Scratch {
     fn deref_mut(&mut self) -> &mut [f32] {
         &mut self.values[..self.len]
     }

@@ -1,55 +1,67 @@
-//! Adaptive layer norm around half of a block at sampling, without a backward pass.
+//! Adaptive layer norm around a sub-layer of a transformer block at sampling, without a backward pass.
 
 use burn::backend::flex::FlexTensor;
-use burn::tensor::Tensor;
 
-use super::buffer::{contiguous, unit_stride, values};
-use super::gate::{Frames, Vectors};
-use super::norm::{modulate, moments};
-use super::primitive;
-use super::reused::Reused;
-use super::rows::{fill, fill_chunks, vectorized};
-use crate::norm::{AdaptiveNorm, Residual};
+use crate::buffer::{contiguous, unit_stride, values};
+use crate::gated_residual::{Frames, Vectors};
+use crate::norm::{modulate, moments};
+use crate::rows::{fill, fill_chunks, vectorized};
+use crate::scratch::Scratch;
 
-/// The input of a half, and how it is conditioned.
-pub struct Adaptive {
+/// Shift, scale and gate of a sub-layer.
+pub struct Modulation {
+    /// `n` vectors of `width` channels side by side: `[batch or 1, frames or 1, n * width]`.
+    pub vectors: FlexTensor,
+    /// Which of the `n` are this sub-layer's shift, scale and gate.
+    pub chunks: [usize; 3],
+    /// Whether the residual is the input after its layer norm rather than the input itself.
+    pub normed_residual: bool,
+    /// What is added to a variance.
+    pub epsilon: f64,
+}
+
+/// The input of a sub-layer, and how it is conditioned.
+pub struct AdaptiveNorm {
     /// `[batch, frames, tokens, width]`
     x: FlexTensor,
     /// `[batch or 1, frames or 1, n * width]`
     modulation: FlexTensor,
     /// Shift, scale and gate.
     chunks: [usize; 3],
-    residual: Residual,
+    normed_residual: bool,
     epsilon: f64,
     frames: Frames,
 }
 
-impl Adaptive {
-    /// Of tensors that are [covered](super::cover_untracked).
-    pub fn new(x: Tensor<4>, norm: AdaptiveNorm) -> Self {
-        let x = contiguous(primitive(x));
+impl AdaptiveNorm {
+    /// An adaptive layer norm with its input.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, frames, tokens, width]`
+    pub fn new(x: FlexTensor, modulation: Modulation) -> Self {
+        let x = contiguous(x);
         Self {
             frames: Frames::of(&x),
             x,
-            modulation: unit_stride(primitive(norm.modulation)),
-            chunks: norm.chunks,
-            residual: norm.residual,
-            epsilon: norm.epsilon,
+            modulation: unit_stride(modulation.vectors),
+            chunks: modulation.chunks,
+            normed_residual: modulation.normed_residual,
+            epsilon: modulation.epsilon,
         }
     }
 
     /// `[batch, frames, tokens, width]`
-    pub fn shape(&self) -> [usize; 4] {
+    pub(crate) fn shape(&self) -> [usize; 4] {
         self.frames.shape
     }
 
-    /// What the half reads: `[batch, frames, tokens, width]`.
-    pub fn input(&self) -> Reused {
+    /// What the sub-layer reads: `[batch, frames, tokens, width]`.
+    pub(crate) fn input(&self) -> Scratch {
         let x = values(&self.x);
         let [shift, scale, _] = self
             .chunks
             .map(|chunk| Vectors::of_chunk(&self.modulation, chunk, self.frames));
-        let mut input = Reused::new(x.len());
+        let mut input = Scratch::new(x.len());
         fill_chunks(&mut input, self.frames.len, |frame, input| {
             let x = &x[self.frames.range(frame)];
             let [shift, scale] = [shift.of_frame(frame), scale.of_frame(frame)];
@@ -61,18 +73,18 @@ impl Adaptive {
         input
     }
 
-    /// `residual + gate * (bias + Σ parts)`, the half's output, where its input was if nobody else
+    /// `residual + gate * (bias + Σ parts)`, the sub-layer's output, where its input was if nobody else
     /// has that.
     ///
     /// # Shapes
     /// - `parts`: any number of the output's size; `bias`: `[width]`
     /// - output: `[batch, frames, tokens, width]`
-    pub fn output(self, parts: &[f32], bias: &[f32]) -> FlexTensor {
+    pub(crate) fn output(self, parts: &[f32], bias: &[f32]) -> FlexTensor {
         let Self {
             mut x,
             modulation,
             chunks: [.., gate],
-            residual,
+            normed_residual,
             epsilon,
             frames,
         } = self;
@@ -82,7 +94,7 @@ impl Adaptive {
         let start = x.layout().start_offset();
         let stream = &mut x.storage_mut()[start..start + size];
         fill(stream, width, |first, rows| {
-            let mut sum = Reused::new(width);
+            let mut sum = Scratch::new(width);
             vectorized(
                 #[inline(always)]
                 || {
@@ -94,9 +106,10 @@ impl Adaptive {
                                 .zip(part)
                                 .for_each(|(sum, part)| *sum += part);
                         }
-                        let (mean, rstd) = match residual {
-                            Residual::Input => (0.0, 1.0),
-                            Residual::Normed => moments(x, epsilon),
+                        let (mean, rstd) = if normed_residual {
+                            moments(x, epsilon)
+                        } else {
+                            (0.0, 1.0)
                         };
                         let gate = gate.of_frame(index / tokens).iter();
                         for ((x, gate), sum) in x.iter_mut().zip(gate).zip(&*sum) {

@@ -1,4 +1,17 @@
-//! Host-side Gaussian noise, addressed by seed, sample and frame.
+//! Gaussian noise on the host, addressed by seed, sample and frame.
+//!
+//! A frame's noise depends only on the seed, the sample and the frame: the first frames of a long
+//! video start from the same noise as the frames of a short one, on every device.
+//!
+//! ```
+//! use ar_noise::FrameNoise;
+//!
+//! let noise = FrameNoise::new(42);
+//! let short = noise.clip(0, 0..4, 8);
+//! let long = noise.clip(0, 0..16, 8);
+//! assert_eq!(short, long[..4 * 8]);
+//! ```
+#![warn(missing_docs)]
 
 use std::ops::Range;
 

@@ -1,0 +1,82 @@
+//! Fused kernels for Burn's CPU backend (Flex), with hand-written backward passes.
+//!
+//! Burn's CPU backend computes every element-wise operation in a pass of its own, on one thread
+//! and one element at a time, and every pass allocates its result. A kernel here makes one pass
+//! over the data, on all cores and in vectors. They extend the backend through
+//! `#[backend_extension]`: each `..Ops` trait is implemented for Flex, for automatic
+//! differentiation over it, and for Burn's `Dispatch`, which stands for the backend of a tensor.
+//!
+//! Operations on any backend are in `ar-ops`: they use these kernels where [`covers`] allows it and
+//! Burn's own operations elsewhere.
+//!
+//! ```
+//! use ar_kernels::{covers, gelu::GeluOps};
+//! use burn::backend::Dispatch;
+//! use burn::tensor::{Device, Tensor};
+//!
+//! let x = Tensor::<2>::ones([2, 3], &Device::flex());
+//! assert!(covers(&x));
+//! let y = Tensor::<2>::from_dispatch(Dispatch::gelu_tanh(x.into_dispatch()));
+//! assert_eq!(y.dims(), [2, 3]);
+//! ```
+#![warn(missing_docs)]
+
+use burn::backend::flex::FlexTensor;
+use burn::backend::{DispatchDevice, Flex};
+use burn::nn::Linear;
+use burn::tensor::{DType, Tensor};
+
+pub mod adaptive_norm;
+pub mod attention;
+mod autodiff;
+mod buffer;
+mod busy_wait;
+mod exp;
+pub mod gated_mlp;
+pub mod gated_residual;
+pub mod gelu;
+mod gemm;
+pub mod linear;
+pub mod norm;
+pub mod rotary;
+mod rows;
+mod scratch;
+
+/// Whether the kernels compute on this tensor: f32 on the CPU backend, with autodiff or without.
+pub fn covers<const D: usize>(x: &Tensor<D>) -> bool {
+    let device = x.device();
+    let device = match device.as_dispatch() {
+        DispatchDevice::Autodiff(device) => device,
+        device => device,
+    };
+    x.dtype() == DType::F32 && matches!(device, DispatchDevice::Flex(_))
+}
+
+/// Whether the kernels without a backward pass compute on this tensor: as [`covers`], without
+/// autodiff.
+pub fn covers_without_autodiff<const D: usize>(x: &Tensor<D>) -> bool {
+    covers(x) && !x.device().is_autodiff()
+}
+
+/// The CPU backend's tensor behind one that is [covered](covers_without_autodiff).
+///
+/// # Panics
+/// If the tensor is not covered.
+pub fn into_flex<const D: usize>(tensor: Tensor<D>) -> FlexTensor {
+    let primitive = tensor.try_into_primitive::<Flex>();
+    primitive.expect("a tensor of the CPU backend without autodiff")
+}
+
+/// The inverse of [`into_flex`].
+pub fn from_flex<const D: usize>(primitive: FlexTensor) -> Tensor<D> {
+    Tensor::from_primitive::<Flex>(primitive)
+}
+
+/// Weight and bias of a layer, if it has both.
+///
+/// # Panics
+/// If they are not [covered](covers_without_autodiff).
+pub fn layer_into_flex(layer: &Linear) -> Option<[FlexTensor; 2]> {
+    let bias = layer.bias.as_ref()?.val();
+    Some([into_flex(layer.weight.val()), into_flex(bias)])
+}
