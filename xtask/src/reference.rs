@@ -5,6 +5,7 @@ mod configuration;
 mod help;
 #[cfg(test)]
 mod tests;
+mod timesteps;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use crate::workspace::{Workspace, cargo};
 
 /// Where the pages lie.
 const PAGES: &str = "docs/reference";
-/// Where the pictures of plans lie.
+/// Where the pictures of plans and timesteps lie.
 const IMAGES: &str = "docs/images";
 /// Step differences of the plans that are drawn, each for 8 frames of 12 steps: all frames
 /// together, in between, and one after another.
@@ -89,6 +90,8 @@ fn files(commands: &Commands) -> Result<Vec<(PathBuf, String)>> {
     }
     let configuration = configuration::page(commands)?;
     files.push((pages.join("configuration.md"), configuration));
+    let images = Path::new(IMAGES);
+    files.push((images.join("timesteps.svg"), timesteps::picture()));
     for ar_step in AR_STEPS {
         let name = format!("plan-s{ar_step}.svg");
         let picture = commands.scratch(&name)?;
@@ -100,7 +103,7 @@ fn files(commands: &Commands) -> Result<Vec<(PathBuf, String)>> {
             &[&plan[..], &[&ar_step, "--picture", &target]].concat(),
         )?;
         let svg = fs::read_to_string(&picture).with_context(|| picture.display().to_string())?;
-        files.push((Path::new(IMAGES).join(name), svg));
+        files.push((images.join(name), svg));
     }
     Ok(files)
 }
