@@ -118,7 +118,12 @@ fn command_page(commands: &Commands, name: &str) -> Result<String> {
     );
     for subcommand in main.subcommands() {
         let help = help::Help::parse(&commands.say(name, &[subcommand, "--help"])?);
-        text += &format!("\n## {name} {subcommand}\n\n{}", help.markdown());
+        let options = if help.repeats(&main) {
+            format!("Its options are the options of `{name}` itself, above.\n")
+        } else {
+            help.markdown()
+        };
+        text += &format!("\n## {name} {subcommand}\n\n{options}");
     }
     Ok(text)
 }

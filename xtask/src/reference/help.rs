@@ -63,6 +63,18 @@ impl Help {
             .filter(|name| *name != "help")
     }
 
+    /// Whether this is the command that `main` runs without a subcommand: it has the same options.
+    pub fn repeats(&self, main: &Self) -> bool {
+        let options = |help: &Self| -> Vec<String> {
+            let sections = help.sections.iter().filter(|it| it.title != "Commands");
+            let entries = sections.flat_map(|section| &section.entries);
+            let own = entries.filter(|entry| !entry.is_common());
+            own.map(Entry::markdown).collect()
+        };
+        let own = options(self);
+        !own.is_empty() && own == options(main)
+    }
+
     /// The help below a heading of a page.
     pub fn markdown(&self) -> String {
         let mut text = format!(

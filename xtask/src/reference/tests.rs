@@ -35,6 +35,10 @@ Try:
 ";
     let help = Help::parse(text);
     assert_eq!(help.subcommands().collect::<Vec<_>>(), ["do"]);
+    assert!(!help.repeats(&Help::parse(
+        "Usage: thing do\n\nOptions:\n  --fast  Faster\n"
+    )));
+    assert!(help.repeats(&Help::parse(text)));
     let expected = "\
 Does a thing.
 
