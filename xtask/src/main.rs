@@ -3,10 +3,13 @@
 mod ablate;
 mod bench;
 mod commands;
+mod cycles;
 mod gallery;
 mod links;
 mod machine;
+mod packages;
 mod reference;
+mod rust;
 mod sources;
 mod table;
 mod tidy;
@@ -35,7 +38,7 @@ enum Cli {
     /// Writes the reference pages of the book from what the commands say
     Reference(reference::Options),
     /// Checks what the architecture promises and a compiler does not see
-    Tidy,
+    Tidy(tidy::Options),
 }
 
 fn main() -> ExitCode {
@@ -56,7 +59,7 @@ fn run() -> Result<ExitCode> {
         Cli::Bench(options) => bench::run(&workspace, &options),
         Cli::Gallery(options) => gallery::run(&workspace, &options),
         Cli::Reference(options) => reference::run(&workspace, &options),
-        Cli::Tidy => tidy::run(&workspace),
+        Cli::Tidy(options) => tidy::run(&workspace, &options),
     }
 }
 

@@ -4,11 +4,22 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use clap::Args;
 
 use crate::workspace::{Package, Workspace};
-use crate::{links, sources};
+use crate::{cycles, links, packages, sources};
 
-/// The layers, the lowest first. A crate depends on crates of lower layers alone, tests included.
+#[derive(Args)]
+pub struct Options {
+    /// Only lists the modules that use each other
+    #[arg(long)]
+    cycles: bool,
+    /// Copies the licences into the folders of the crates
+    #[arg(long)]
+    fix: bool,
+}
+
+/// The layers, the lowest first. A crate depends on crates of lower layers only, tests included.
 const LAYERS: &[&[&str]] = &[
     &["ar-files", "ar-noise", "ar-schedulers"],
     &[
@@ -22,6 +33,8 @@ const LAYERS: &[&[&str]] = &[
     &["ar-device"],
     &["ar-vae", "ar-dit", "ar-diffusion", "ar-data"],
     &["ar-model"],
+    &["ar-pipeline"],
+    &["ar-eval"],
     &["ar-train", "ar-sample"],
     &["ar-benches", "xtask"],
 ];
@@ -47,34 +60,46 @@ const BACKENDS: &[&str] = &[
 ];
 
 /// Prints all findings; exit code 1 if there are any.
-pub fn run(workspace: &Workspace) -> Result<ExitCode> {
+pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
+    if options.cycles {
+        return Ok(print(&cycles::check(workspace)?, "cycles: none"));
+    }
+    if options.fix {
+        packages::fix(workspace)?;
+    }
     let files = workspace.files()?;
     let packages = &workspace.packages;
     let findings = [
         layers(packages),
         strangers(workspace),
         backends(packages),
-        descriptions(packages),
+        packages::check(workspace, &files)?,
         sources::check(workspace)?,
         links::check(&workspace.root, &files)?,
         links::machine_paths(&workspace.root, &files)?,
     ]
     .concat();
-    for finding in &findings {
+    let summary = format!("tidy: {} packages, {} files", packages.len(), files.len());
+    Ok(print(&findings, &summary))
+}
+
+/// Prints what was found, or `summary` if that is nothing.
+fn print(findings: &[String], summary: &str) -> ExitCode {
+    for finding in findings {
         println!("{finding}");
     }
     match findings.len() {
-        0 => println!("tidy: {} packages, {} files", packages.len(), files.len()),
+        0 => println!("{summary}"),
         count => println!("tidy: {count} findings"),
     }
-    Ok(ExitCode::from(u8::from(!findings.is_empty())))
+    ExitCode::from(u8::from(!findings.is_empty()))
 }
 
 fn layer(name: &str) -> Option<usize> {
     LAYERS.iter().position(|layer| layer.contains(&name))
 }
 
-/// Every crate has a layer and depends on lower ones alone.
+/// Every crate has a layer and depends on lower ones only.
 fn layers(packages: &[Package]) -> Vec<String> {
     let mut findings = Vec::new();
     for package in packages {
@@ -155,15 +180,6 @@ fn backends(packages: &[Package]) -> Vec<String> {
     findings
 }
 
-/// Every crate says what it is.
-fn descriptions(packages: &[Package]) -> Vec<String> {
-    packages
-        .iter()
-        .filter(|package| package.description.trim().is_empty())
-        .map(|package| format!("{}: has no description in its Cargo.toml", package.name))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,7 +188,6 @@ mod tests {
     fn package(name: &str, dependencies: &[&str]) -> Package {
         Package {
             name: name.into(),
-            description: "a crate".into(),
             dependencies: dependencies
                 .iter()
                 .map(|&name| Dependency {

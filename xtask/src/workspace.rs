@@ -20,18 +20,32 @@ pub struct Workspace {
 #[derive(Debug, Default)]
 pub struct Package {
     pub name: String,
-    pub description: String,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// What `cargo metadata` says of it.
+    pub metadata: Value,
     /// Root file of the library, if the package has one.
     pub lib_root: Option<PathBuf>,
+    /// Root files of all targets.
+    pub roots: Vec<PathBuf>,
     pub dependencies: Vec<Dependency>,
+}
+
+impl Package {
+    /// Whether it may be published.
+    pub fn is_public(&self) -> bool {
+        self.metadata["publish"].is_null()
+    }
 }
 
 /// What a package says about one it depends on.
 #[derive(Debug, Default)]
 pub struct Dependency {
     pub name: String,
+    /// The versions that will do.
+    pub requirement: String,
     pub features: Vec<String>,
-    /// Whether it serves tests, examples and benches alone.
+    /// Whether only tests, examples and benches need it.
     pub dev: bool,
 }
 
@@ -105,12 +119,14 @@ pub fn shown(path: &Path, root: &Path) -> String {
 
 fn package(value: &Value) -> Package {
     let is_library = |target: &&Value| list(&target["kind"]).any(|kind| kind == "lib");
+    let root = |target: &Value| PathBuf::from(text(&target["src_path"]));
+    let manifest = Path::new(text(&value["manifest_path"]));
     Package {
         name: text(&value["name"]).to_owned(),
-        description: text(&value["description"]).to_owned(),
-        lib_root: list(&value["targets"])
-            .find(is_library)
-            .map(|target| text(&target["src_path"]).into()),
+        folder: manifest.with_file_name(""),
+        metadata: value.clone(),
+        lib_root: list(&value["targets"]).find(is_library).map(root),
+        roots: list(&value["targets"]).map(root).collect(),
         dependencies: list(&value["dependencies"]).map(dependency).collect(),
     }
 }
@@ -118,6 +134,7 @@ fn package(value: &Value) -> Package {
 fn dependency(value: &Value) -> Dependency {
     Dependency {
         name: text(&value["name"]).to_owned(),
+        requirement: text(&value["req"]).to_owned(),
         features: list(&value["features"])
             .map(|feature| text(feature).to_owned())
             .collect(),
@@ -125,11 +142,13 @@ fn dependency(value: &Value) -> Dependency {
     }
 }
 
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
+/// The elements of an array.
+pub fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-fn text(value: &Value) -> &str {
+/// A string; empty where there is none.
+pub fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
