@@ -1,5 +1,6 @@
 //! A video far longer than the window, from noise to latents that nobody keeps: it should go on at
 //! the same pace, in the same memory.
+#![allow(clippy::print_stdout)]
 
 use std::time::Instant;
 

@@ -4,6 +4,7 @@
 //! The two take turns, after a run of each that does not count, so that a busy machine is busy for
 //! both: one run by full windows, three by active frames. Beside the results lie the models, the
 //! noise and the latents, which `benches/pytorch` reads.
+#![allow(clippy::print_stdout)]
 
 use std::time::{Duration, Instant};
 

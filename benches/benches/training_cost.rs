@@ -3,6 +3,7 @@
 //! A process of its own runs each case, so that its peak of resident memory is that case's. The
 //! published network does not fit everywhere: it is measured with two blocks and with six, and
 //! both time and memory are linear in their number.
+#![allow(clippy::print_stdout)]
 
 use std::env;
 use std::process::{Command, Stdio};

@@ -213,7 +213,7 @@ impl<'a> Bench<'a> {
             ar_steps,
         } = evaluation;
         let folder = self.evaluation(variant, *guidance, seed);
-        if let Ok(report) = json(&folder.join("report.json")) {
+        if let Ok(report) = json::read(&folder.join("report.json")) {
             let measured = |ar_step| figures::source(&report, &source(ar_step)).is_some();
             if ar_steps.iter().all(|ar_step| measured(*ar_step)) {
                 return Ok(());
@@ -245,7 +245,7 @@ impl<'a> Bench<'a> {
                 let reports: Vec<Value> = (0..seeds)
                     .map(|seed| {
                         let folder = self.evaluation(case.variant, case.guidance, seed);
-                        json(&folder.join("report.json"))
+                        json::read(&folder.join("report.json"))
                     })
                     .collect::<Result<_>>()?;
                 let source = source(case.ar_step);

@@ -120,7 +120,7 @@ fn left(folder: &Path, start: SystemTime) -> Result<Option<Value>> {
     let path = folder.join("results.json");
     let measured = fs::metadata(&path).and_then(|file| file.modified());
     match measured {
-        Ok(measured) if measured >= start => json(&path).map(Some),
+        Ok(measured) if measured >= start => json::read(&path).map(Some),
         _ => Ok(None),
     }
 }

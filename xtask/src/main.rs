@@ -1,10 +1,12 @@
 //! Chores of the repository: `cargo xtask ablate`, `bench`, `gallery`, `reference` and `tidy`.
+#![allow(clippy::print_stderr, clippy::print_stdout, reason = "a program")]
 
 mod ablate;
 mod bench;
 mod commands;
 mod cycles;
 mod gallery;
+mod json;
 mod links;
 mod machine;
 mod packages;
@@ -15,13 +17,10 @@ mod table;
 mod tidy;
 mod workspace;
 
-use std::fs;
-use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Parser;
-use serde_json::Value;
 
 use workspace::Workspace;
 
@@ -61,10 +60,4 @@ fn run() -> Result<ExitCode> {
         Cli::Reference(options) => reference::run(&workspace, &options),
         Cli::Tidy(options) => tidy::run(&workspace, &options),
     }
-}
-
-/// What a file of JSON holds.
-fn json(path: &Path) -> Result<Value> {
-    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    serde_json::from_str(&text).with_context(|| path.display().to_string())
 }

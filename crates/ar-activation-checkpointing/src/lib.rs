@@ -231,6 +231,11 @@ fn trains(block: &impl Module) -> bool {
     any.0
 }
 
+/// The examples of the README are tests too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -73,3 +73,8 @@ pub use shapes::{ShapesConfig, ShapesDataset, ShapesError, ShapesWorld};
 pub use shard::Shard;
 pub use skipped::Skipped;
 pub use video_folder::{VideoFolder, VideoFolderConfig, VideoFolderError};
+
+/// The examples of the README are tests too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

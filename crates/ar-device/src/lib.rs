@@ -158,3 +158,8 @@ mod tests {
         assert!(open("cpu:0").is_err() || available().len() > 1);
     }
 }
+
+/// The examples of the README are tests too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

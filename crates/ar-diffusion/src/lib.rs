@@ -56,3 +56,8 @@ pub use loss::{LossConfig, LossKind};
 pub use noise::{GivenNoise, HostNoise, NoiseSource};
 pub use parameterization::Parameterization;
 pub use sampler::{Iteration, SampledFrame, Sampler, SamplerConfig, SamplerError, Sampling};
+
+/// The examples of the README are tests too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

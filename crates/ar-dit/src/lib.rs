@@ -51,3 +51,8 @@ pub use mlp::Mlp;
 pub use model::Dit;
 pub use positions::Positions;
 pub use timestep::TimestepEmbedder;
+
+/// The examples of the README are tests too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

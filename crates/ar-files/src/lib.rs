@@ -86,6 +86,11 @@ fn builder(mode: u32) -> Builder<'static, 'static> {
     builder
 }
 
+/// The examples of the README are tests too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -80,3 +80,8 @@ pub fn layer_into_flex(layer: &Linear) -> Option<[FlexTensor; 2]> {
     let bias = layer.bias.as_ref()?.val();
     Some([into_flex(layer.weight.val()), into_flex(bias)])
 }
+
+/// The examples of the README are tests too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -76,3 +76,8 @@ fn assert_comparable(a: &[Frame], b: &[Frame]) {
         );
     }
 }
+
+/// The examples of the README are tests too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -48,3 +48,8 @@ pub use sampling::{CausalTransformer, SamplingMethod};
 pub use statistics::LatentStatistics;
 pub use transformer::Transformer;
 pub use video_model::{ModelFiles, VideoModel};
+
+/// The examples of the README are tests too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -15,3 +15,8 @@ pub mod norm;
 pub mod position;
 #[cfg(all(test, feature = "flex"))]
 mod testing;
+
+/// The examples of the README are tests too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

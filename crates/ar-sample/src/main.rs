@@ -1,4 +1,10 @@
 //! Generates videos with AR-Diffusion models; `ar-sample --help` says how.
+#![allow(
+    clippy::exit,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a program"
+)]
 
 mod cli;
 mod denoising;

@@ -60,3 +60,8 @@ pub use ddim::{DdimSchedule, DdimStep};
 pub use error::{PlanError, ScheduleError};
 pub use noise::{BetaSchedule, NoiseSchedule, NoiseScheduleConfig};
 pub use timesteps::TimestepSampler;
+
+/// The examples of the README are tests too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

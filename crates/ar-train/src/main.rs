@@ -1,4 +1,10 @@
 //! `ar-train`: trains, encodes, imports and exports AR-Diffusion models.
+#![allow(
+    clippy::exit,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a program"
+)]
 
 mod cli;
 

@@ -59,3 +59,8 @@ pub use pixel_decoder::PixelDecoder;
 pub use temporal::{CoarseTemporalBlock, FineTemporalBlock};
 pub use transformer::{ResidualAttentionBlock, TransformerMlp};
 use vae::Sizes;
+
+/// The examples of the README are tests too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

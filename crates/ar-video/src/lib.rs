@@ -40,3 +40,8 @@ pub use decode::{Ffmpeg, VideoReader, is_video_path, read_clip};
 pub use encode::{VideoFormat, VideoWriter, write_clip};
 pub use error::VideoError;
 pub use transform::{mirrored, square_crop};
+
+/// The examples of the README are tests too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

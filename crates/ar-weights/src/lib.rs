@@ -31,3 +31,8 @@ pub use error::WeightsError;
 pub use keys::KeyMap;
 pub use load::{WeightsSource, load_weights, load_weights_but};
 pub use save::{Precision, save_weights};
+
+/// The examples of the README are tests too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

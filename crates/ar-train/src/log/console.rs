@@ -1,3 +1,7 @@
+#![allow(
+    clippy::print_stderr,
+    reason = "hours of training without a sign of life would serve nobody"
+)]
 use std::io::IsTerminal;
 use std::time::Instant;
 
