@@ -18,7 +18,13 @@ struct Ban {
 
 const BANS: &[Ban] = &[
     Ban {
-        paths: &["clap"],
+        paths: &[
+            "clap",
+            "std::env::args",
+            "std::env::args_os",
+            "env::args",
+            "env::args_os",
+        ],
         why: "only the binaries read the command line",
         only: &[],
         except: &["ar-cli"],

@@ -56,8 +56,8 @@ fn collect(folder: &Path, start: SystemTime, rows: &mut Vec<Row>) -> Result<()> 
             && let Ok(measured) = measured
         {
             if measured >= start {
-                let benchmark = json(&path.join("benchmark.json"))?;
-                rows.push(row(&benchmark, &json(&estimates)?, measured)?);
+                let benchmark = json::read(&path.join("benchmark.json"))?;
+                rows.push(row(&benchmark, &json::read(&estimates)?, measured)?);
             }
         } else {
             collect(&path, start, rows)?;

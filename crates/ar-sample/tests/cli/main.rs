@@ -1,4 +1,9 @@
 //! The command as a user runs it.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "tests say what they skip"
+)]
 
 mod bad_input;
 mod denoising;

@@ -1,4 +1,9 @@
 //! The command as a user runs it, with the committed configurations shrunk through `--set`.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "tests say what they skip"
+)]
 
 mod data;
 mod killed;

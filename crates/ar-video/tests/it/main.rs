@@ -1,4 +1,5 @@
 //! Reading and writing of whole files, all made here.
+#![allow(clippy::print_stderr, reason = "tests say what they skip")]
 
 mod errors;
 mod ffmpeg;
