@@ -38,7 +38,7 @@ fn batches(
 }
 
 fn data(criterion: &mut Criterion) {
-    let text = include_str!("../../configs/shapes/latents.toml");
+    let text = include_str!("../../crates/ar-train/configs/shapes/latents.toml");
     let config: LatentsRun = read_config(text, &[]).expect("a configuration of the repository");
     let shapes = config.data.shapes.expect("a world of shapes");
     assert_eq!(shapes.frames, FRAMES);

@@ -45,14 +45,20 @@ pub fn device() -> Device {
 
 /// The transformer of the small preset, and how it is trained.
 pub fn small_diffusion() -> DiffusionRun {
-    read_config(include_str!("../../configs/shapes/diffusion.toml"), &[])
-        .expect("a configuration of the repository")
+    read_config(
+        include_str!("../../crates/ar-train/configs/shapes/diffusion.toml"),
+        &[],
+    )
+    .expect("a configuration of the repository")
 }
 
 /// The VAE of the small preset, and how it is trained.
 pub fn small_vae() -> VaeRun {
-    read_config(include_str!("../../configs/shapes/vae.toml"), &[])
-        .expect("a configuration of the repository")
+    read_config(
+        include_str!("../../crates/ar-train/configs/shapes/vae.toml"),
+        &[],
+    )
+    .expect("a configuration of the repository")
 }
 
 /// Gaussian noise.

@@ -5,16 +5,14 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// Every relative link of README.md and docs/*.md leads to a file of the repository.
+/// Every relative link of a page in Markdown leads to a file of the repository.
 pub fn check(root: &Path, files: &[PathBuf]) -> Result<Vec<String>> {
     let mut findings = Vec::new();
     for file in files {
-        let folder = file.parent().unwrap_or(Path::new(""));
-        let is_page = file == Path::new("README.md")
-            || folder == Path::new("docs") && file.extension().is_some_and(|it| it == "md");
-        if !is_page {
+        if file.extension().is_none_or(|extension| extension != "md") {
             continue;
         }
+        let folder = file.parent().unwrap_or(Path::new(""));
         let text = fs::read_to_string(root.join(file)).with_context(|| format!("{file:?}"))?;
         for (line, target) in targets(&text) {
             let path = target.split(['#', '?']).next().unwrap_or_default();

@@ -21,7 +21,7 @@ macro_rules! presets {
             name: $name,
             stage: $stage,
             about: $about,
-            text: include_str!(concat!("../../../configs/", $file)),
+            text: include_str!(concat!("../configs/", $file)),
         }),*]
     };
 }

@@ -9,7 +9,7 @@ use ar_vae::VaeConfig;
 use serde::de::DeserializeOwned;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("configs")
 }
 
 fn read<C: DeserializeOwned>(path: &Path) -> C {

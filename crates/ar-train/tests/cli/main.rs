@@ -83,6 +83,6 @@ impl Folder {
 }
 
 fn config(stage: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/shapes");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/shapes");
     format!("--config {}", path.join(format!("{stage}.toml")).display())
 }
