@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ar_data::{
-    Batches, Positions, ReadAhead, ShapesDataset, ShapesWorld, VideoBatch, VideoFolder,
+    Batches, DataCursor, ReadAhead, ShapesDataset, ShapesWorld, VideoBatch, VideoFolder,
     VideoFolderConfig, VideoItem,
 };
 use ar_train::config::{LatentsRun, read_config};
@@ -29,8 +29,8 @@ fn batches(
             workers,
             batches: 1,
         };
-        let read = move |draw: ar_data::Draw| dataset.get(draw.index);
-        let mut batches = Batches::start(len, read, 0, BATCH, Positions::from(0), ahead);
+        let read = move |item: ar_data::EpochItem| dataset.get(item.index);
+        let mut batches = Batches::start(len, read, 0, BATCH, DataCursor::from(0), ahead);
         group.bench_function(format!("{name}/workers_{workers}"), |bencher| {
             bencher.iter(|| batches.next_batch().expect("a batch"));
         });

@@ -88,7 +88,7 @@ fn vae(criterion: &mut Criterion) {
     let mut trainer = Trainer::new(network, &run.optimizer, STEPS);
     let pixels = pixels([batch, 1], run.vae.image_size(), &device);
 
-    let draw = vae::Draw {
+    let noise = vae::PosteriorNoise {
         seed: 0,
         step: 0,
         first_clip: 0,
@@ -97,7 +97,7 @@ fn vae(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(batch as u64));
     group.bench_function(format!("vae_small_batch_{batch}_of_1_frame"), |bencher| {
         bencher.iter(|| {
-            let loss = vae::loss(trainer.model(), pixels.clone(), &run.loss, draw, None);
+            let loss = vae::loss(trainer.model(), pixels.clone(), &run.loss, noise, None);
             trainer.accumulate(loss, 1.0);
             let report = trainer.update();
             wait(&device);

@@ -40,7 +40,7 @@ const CASE: &str = "AR_TRAINING_CASE";
 struct Case {
     /// The small preset, or else the published network with that many blocks.
     published_blocks: Option<usize>,
-    recompute_blocks: bool,
+    activation_checkpointing: bool,
 }
 
 /// What a case takes.
@@ -59,7 +59,7 @@ struct Row {
     network: &'static str,
     /// Clips and frames of a step.
     batch: [usize; 2],
-    recompute_blocks: bool,
+    activation_checkpointing: bool,
     extrapolated: bool,
     #[serde(flatten)]
     cost: Cost,
@@ -80,10 +80,10 @@ fn bench() {
     }
     let mut rows = Vec::new();
     for published in [false, true] {
-        for recompute_blocks in [false, true] {
-            let row = row(published, recompute_blocks);
+        for activation_checkpointing in [false, true] {
+            let row = row(published, activation_checkpointing);
             println!(
-                "training_cost: {}, recompute_blocks = {recompute_blocks}: {:.2} s a step",
+                "training_cost: {}, activation_checkpointing = {activation_checkpointing}: {:.2} s a step",
                 row.network, row.cost.step_seconds
             );
             rows.push(row);
@@ -92,11 +92,11 @@ fn bench() {
     Results::new(env!("CARGO_TARGET_TMPDIR"), "training_cost").write(&rows);
 }
 
-fn row(published: bool, recompute_blocks: bool) -> Row {
+fn row(published: bool, activation_checkpointing: bool) -> Row {
     let cost = |published_blocks| {
         let case = Case {
             published_blocks,
-            recompute_blocks,
+            activation_checkpointing,
         };
         case.in_a_process()
     };
@@ -105,7 +105,7 @@ fn row(published: bool, recompute_blocks: bool) -> Row {
         false => Row {
             network: "small",
             batch: [config.run.batch_size, config.transformer.num_frames],
-            recompute_blocks,
+            activation_checkpointing,
             extrapolated: false,
             cost: cost(None),
         },
@@ -114,7 +114,7 @@ fn row(published: bool, recompute_blocks: bool) -> Row {
             Row {
                 network: "published",
                 batch: [1, network.num_frames],
-                recompute_blocks,
+                activation_checkpointing,
                 extrapolated: true,
                 cost: extrapolate(FEW_BLOCKS.map(|blocks| cost(Some(blocks))), network.depth),
             }
@@ -150,7 +150,7 @@ impl Case {
 
     fn config(self) -> DiffusionRun {
         let mut config = small_diffusion();
-        config.recompute_blocks = self.recompute_blocks;
+        config.activation_checkpointing = self.activation_checkpointing;
         config.short_clips = 0.0;
         config.standardize_latents = false;
         if let Some(depth) = self.published_blocks {

@@ -62,7 +62,7 @@ struct Studio<'a> {
 }
 
 impl Studio<'_> {
-    /// Held-out clips, their reconstruction, samples and continuations, by one evaluation.
+    /// Validation clips, their reconstruction, samples and continuations, by one evaluation.
     fn evaluated(&self) -> Result<()> {
         let mut evaluate = self.sample();
         evaluate.args(["evaluate", "--metrics", "psnr", "--frames", "16"]);

@@ -11,7 +11,7 @@ pub struct VideoItem {
     pub clip: Clip,
     /// The class, if the dataset has any.
     pub label: Option<usize>,
-    /// The video that it comes from: see [`Sources`](crate::Sources).
+    /// The video that it comes from: see [`SourceIds`](crate::SourceIds).
     pub source: u64,
 }
 

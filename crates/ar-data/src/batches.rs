@@ -22,9 +22,9 @@ pub struct ReadAhead {
     pub batches: usize,
 }
 
-/// Which positions of the order of items are read.
+/// Where in the order of items a process reads, and which batches are its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Positions {
+pub struct DataCursor {
     /// Where the first batch begins.
     pub first: u64,
     /// Number of this process, from 0.
@@ -33,7 +33,7 @@ pub struct Positions {
     pub processes: usize,
 }
 
-impl Positions {
+impl DataCursor {
     /// All from `first` on.
     pub fn from(first: u64) -> Self {
         Self {
@@ -53,7 +53,7 @@ impl Positions {
 
 /// Which item to read, and in which epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Draw {
+pub struct EpochItem {
     /// Number of the epoch, from 0.
     pub epoch: u64,
     /// The item.
@@ -119,14 +119,14 @@ impl<I: Send + 'static> Batches<I> {
     /// [`EpochShuffle`] and read by `read`.
     ///
     /// # Panics
-    /// If there are no items, batches are empty, `ahead` has a zero in it, or `positions` are those
-    /// of a process that there is not.
+    /// If there are no items, batches are empty, `ahead` has a zero in it, or `positions` name a process
+    /// that does not exist.
     pub fn start(
         len: usize,
-        read: impl Fn(Draw) -> Result<I, DatasetError> + Send + Sync + 'static,
+        read: impl Fn(EpochItem) -> Result<I, DatasetError> + Send + Sync + 'static,
         seed: u64,
         batch_size: usize,
-        positions: Positions,
+        positions: DataCursor,
         ahead: ReadAhead,
     ) -> Self {
         let ReadAhead { workers, batches } = ahead;
@@ -202,14 +202,14 @@ fn read_at<I>(
     position: u64,
     order: &EpochShuffle,
     seed: u64,
-    read: impl Fn(Draw) -> Result<I, DatasetError>,
+    read: impl Fn(EpochItem) -> Result<I, DatasetError>,
 ) -> Read<I> {
     let epoch = order.epoch(position);
     let mut index = order.index(position);
     let mut unreadable = Vec::new();
     let mut others = addressed_rng(seed, b"replaced", position);
     loop {
-        let reason = match read(Draw { epoch, index }) {
+        let reason = match read(EpochItem { epoch, index }) {
             Ok(item) => {
                 return Read {
                     item: Some(item),
@@ -239,23 +239,23 @@ mod tests {
     const SEED: u64 = 9;
 
     /// Reads the index and the epoch; multiples of 7 are broken.
-    fn read(draw: Draw) -> Result<Draw, DatasetError> {
-        match draw.index % 7 {
+    fn read(item: EpochItem) -> Result<EpochItem, DatasetError> {
+        match item.index % 7 {
             0 => Err(DatasetError::new(std::io::Error::other("broken"))),
-            _ => Ok(draw),
+            _ => Ok(item),
         }
     }
 
-    fn batches(workers: usize, first_batch: usize) -> Batches<Draw> {
+    fn batches(workers: usize, first_batch: usize) -> Batches<EpochItem> {
         let ahead = ReadAhead {
             workers,
             batches: 2,
         };
-        let positions = Positions::from(4 * first_batch as u64);
+        let positions = DataCursor::from(4 * first_batch as u64);
         Batches::start(LEN, read, SEED, 4, positions, ahead)
     }
 
-    fn take(batches: &mut Batches<Draw>, count: usize) -> Vec<Vec<Draw>> {
+    fn take(batches: &mut Batches<EpochItem>, count: usize) -> Vec<Vec<EpochItem>> {
         let batch = |_| batches.next_batch().expect("most items read");
         (0..count).map(batch).collect()
     }
@@ -282,7 +282,7 @@ mod tests {
         };
         let first = 5;
         let batches = |size, process, processes| {
-            let positions = Positions {
+            let positions = DataCursor {
                 first,
                 process,
                 processes,
@@ -304,13 +304,13 @@ mod tests {
     fn readable_items_come_in_the_order_of_the_shuffle() {
         let order = EpochShuffle::new(LEN, SEED);
         let drawn = take(&mut batches(3, 0), 30).concat();
-        for (position, draw) in drawn.into_iter().enumerate() {
+        for (position, item) in drawn.into_iter().enumerate() {
             let position = position as u64;
-            assert_eq!(draw.epoch, order.epoch(position));
+            assert_eq!(item.epoch, order.epoch(position));
             let index = order.index(position);
             match index % 7 {
-                0 => assert_ne!(draw.index % 7, 0),
-                _ => assert_eq!(draw.index, index),
+                0 => assert_ne!(item.index % 7, 0),
+                _ => assert_eq!(item.index, index),
             }
         }
     }
@@ -337,13 +337,13 @@ mod tests {
             workers: 2,
             batches: 1,
         };
-        let mut batches = Batches::start(LEN, nothing, SEED, 4, Positions::from(0), ahead);
+        let mut batches = Batches::start(LEN, nothing, SEED, 4, DataCursor::from(0), ahead);
         let error = batches.next_batch().expect_err("nothing reads").to_string();
         assert!(error.starts_with("17 items drawn"), "{error}");
         assert!(error.ends_with(": gone"), "{error}");
 
-        let panics = |_: Draw| -> Result<(), DatasetError> { panic!("on purpose") };
-        let mut batches = Batches::start(LEN, panics, SEED, 4, Positions::from(0), ahead);
+        let panics = |_: EpochItem| -> Result<(), DatasetError> { panic!("on purpose") };
+        let mut batches = Batches::start(LEN, panics, SEED, 4, DataCursor::from(0), ahead);
         let error = batches.next_batch().expect_err("no worker is left");
         assert!(matches!(error, BatchError::Died), "{error}");
     }
@@ -354,7 +354,7 @@ mod tests {
         let count = Arc::new(AtomicUsize::new(0));
         let counted = {
             let count = count.clone();
-            move |_: Draw| {
+            move |_: EpochItem| {
                 count.fetch_add(1, Ordering::SeqCst);
                 Ok::<_, DatasetError>(())
             }
@@ -363,7 +363,7 @@ mod tests {
             workers: 2,
             batches: 3,
         };
-        let mut batches = Batches::start(LEN, counted, SEED, 4, Positions::from(0), ahead);
+        let mut batches = Batches::start(LEN, counted, SEED, 4, DataCursor::from(0), ahead);
         batches.next_batch().expect("a batch");
         // 4 taken, 12 waiting, one in the hand of each worker.
         let most = 4 + 12 + 2;

@@ -14,13 +14,14 @@ pub struct DataConfig {
     pub clips: usize,
     /// Seed of the first clip of a synthetic world.
     pub first_seed: u64,
-    /// Clips that are held out for measuring: see [`hold_out`](crate::hold_out).
-    pub held_out: usize,
+    /// Clips for validation: see [`Split`](crate::Split). The old name `held_out` is read, too.
+    #[serde(alias = "held_out")]
+    pub validation: usize,
     /// Threads that read ahead of training. Their number changes no batch.
     pub workers: usize,
     /// Batches that wait for training at most.
     pub prefetch: usize,
-    /// Whether clips are mirrored left to right at random (not those held out).
+    /// Whether clips are mirrored left to right at random (not the validation clips).
     pub flip: bool,
     /// Classes of the videos at `path`, or of `.npy` latents: `"folders"`, or a CSV file with the
     /// columns `path` and `class`.
@@ -43,7 +44,7 @@ impl Default for DataConfig {
         Self {
             clips: 4096,
             first_seed: 0,
-            held_out: 16,
+            validation: 16,
             workers: 2,
             prefetch: 4,
             flip: false,

@@ -1,13 +1,13 @@
 use rand::RngExt;
 
 use crate::batch::VideoItem;
-use crate::batches::Draw;
+use crate::batches::EpochItem;
 use crate::order::addressed_rng;
 use ar_video::{Clip, mirrored};
 
 /// Mirrors every second clip left to right on average. Whether it does follows from the seed, the
 /// epoch and the clip alone.
-pub fn random_flip(item: VideoItem, seed: u64, draw: Draw) -> VideoItem {
+pub fn random_flip(item: VideoItem, seed: u64, draw: EpochItem) -> VideoItem {
     let mut coins = addressed_rng(seed, b"mirrored", draw.epoch);
     coins.set_word_pos(draw.index as u128);
     if !coins.random::<bool>() {
@@ -35,7 +35,7 @@ mod tests {
         };
         let flips = |epoch| -> Vec<bool> {
             let is_flipped = |index| {
-                let flipped = random_flip(item.clone(), 5, Draw { epoch, index });
+                let flipped = random_flip(item.clone(), 5, EpochItem { epoch, index });
                 assert_eq!(flipped.label, Some(3));
                 let pixels: Vec<&[u8]> = flipped.clip.frames().iter().map(Frame::rgb).collect();
                 match flipped == item {

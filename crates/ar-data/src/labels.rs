@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::skipped::Skipped;
+use crate::skipped::SkippedFile;
 
 /// Where the classes of files come from.
 ///
@@ -104,7 +104,7 @@ impl Labels {
         labels: Option<&Self>,
         root: &Path,
         paths: Vec<PathBuf>,
-        skipped: &mut Vec<Skipped>,
+        skipped: &mut Vec<SkippedFile>,
     ) -> Result<Selected, LabelsError> {
         let Some(labels) = labels else {
             return Ok(Selected {
@@ -117,7 +117,7 @@ impl Labels {
             labels,
             missing,
         } = labels.assign(root, &paths)?;
-        skipped.extend(missing.into_iter().map(|path| Skipped {
+        skipped.extend(missing.into_iter().map(|path| SkippedFile {
             path,
             reason: "the table of labels names it, but it is not in the dataset".to_string(),
         }));
@@ -125,7 +125,7 @@ impl Labels {
         for (path, label) in paths.into_iter().zip(labels) {
             match label {
                 Some(_) => files.push((path, label)),
-                None => skipped.push(Skipped {
+                None => skipped.push(SkippedFile {
                     path,
                     reason: "the table of labels does not name it".to_string(),
                 }),

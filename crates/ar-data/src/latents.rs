@@ -12,9 +12,9 @@ pub use error::LatentError;
 pub use index::LatentIndex;
 pub use npy::NpyError;
 
-use crate::held_out::Sources;
 use crate::labels::Labels;
-use crate::skipped::Skipped;
+use crate::skipped::SkippedFile;
+use crate::split::SourceIds;
 
 use burn_dataset::{Dataset, DatasetError};
 
@@ -40,10 +40,10 @@ pub struct LatentDataset {
     latents: Vec<f32>,
     shape: [usize; 4],
     labels: Option<Vec<usize>>,
-    /// Of each clip, if they are known: see [`Sources`].
+    /// Of each clip, if they are known: see [`SourceIds`].
     sources: Option<Vec<u64>>,
     classes: Vec<String>,
-    skipped: Vec<Skipped>,
+    skipped: Vec<SkippedFile>,
 }
 
 impl LatentDataset {
@@ -96,7 +96,7 @@ impl LatentDataset {
         })
     }
 
-    /// With the videos that the clips come from, one number a clip; see [`Sources`].
+    /// With the videos that the clips come from, one number a clip; see [`SourceIds`].
     ///
     /// # Errors
     /// If there are not as many as clips.
@@ -131,7 +131,7 @@ impl LatentDataset {
     }
 
     /// Files that were left out.
-    pub fn skipped(&self) -> &[Skipped] {
+    pub fn skipped(&self) -> &[SkippedFile] {
         &self.skipped
     }
 
@@ -189,8 +189,8 @@ impl LatentDataset {
     }
 }
 
-impl Sources for LatentDataset {
-    fn source(&self, index: usize) -> u64 {
+impl SourceIds for LatentDataset {
+    fn source_id(&self, index: usize) -> u64 {
         match &self.sources {
             Some(sources) => sources[index],
             None => index as u64,

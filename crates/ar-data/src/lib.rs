@@ -10,21 +10,21 @@
 //! - [`to_frames`]: tensors back to frames.
 //! - [`EpochShuffle`]: which item comes at which position of a training run.
 //! - [`Batches`]: items in that order, read ahead on worker threads.
-//! - [`hold_out`]: which clips are held out of training.
-//! - [`Shard`]: a part of the work on clips, for one of several processes.
+//! - [`Split`]: which clips are for training and which for validation.
+//! - [`Part`]: the part of the work on clips that one of several processes does.
 //! - [`random_flip`]: the augmentation.
 //!
 //! The datasets implement [`burn_dataset::Dataset`]. Axes are in the order
 //! `[batch, frames, ...]` everywhere.
 //!
 //! ```
-//! use ar_data::{Batches, Positions, ReadAhead, ShapesConfig, ShapesDataset, ShapesWorld, VideoBatch};
+//! use ar_data::{Batches, DataCursor, ReadAhead, ShapesConfig, ShapesDataset, ShapesWorld, VideoBatch};
 //! use burn::tensor::Device;
 //! use burn_dataset::Dataset;
 //!
 //! let config = ShapesConfig { size: 32, frames: 4, ..Default::default() };
 //! let dataset = ShapesDataset::new(ShapesWorld::new(config)?, 1000, 0);
-//! let (seed, batch_size, first) = (42, 2, Positions::from(14));
+//! let (seed, batch_size, first) = (42, 2, DataCursor::from(14));
 //! let ahead = ReadAhead { workers: 2, batches: 4 };
 //! let mut batches = Batches::start(
 //!     dataset.len(),
@@ -46,32 +46,32 @@ mod batch;
 mod batches;
 mod config;
 mod flip;
-mod held_out;
 mod idx;
 mod labels;
 mod latents;
 mod moving_mnist;
 mod order;
+mod part;
 mod pixels;
 pub mod shapes;
-mod shard;
 mod skipped;
+mod split;
 mod video_folder;
 
 pub use batch::{LatentBatch, LatentBatcher, VideoBatch, VideoBatcher, VideoItem};
-pub use batches::{BatchError, Batches, Draw, Positions, ReadAhead, Unreadable};
+pub use batches::{BatchError, Batches, DataCursor, EpochItem, ReadAhead, Unreadable};
 pub use config::DataConfig;
 pub use flip::random_flip;
-pub use held_out::{Parted, Sources, hold_out};
 pub use idx::IdxError;
 pub use labels::{Labels, LabelsError};
 pub use latents::{LatentDataset, LatentError, LatentIndex, LatentItem, NpyError};
 pub use moving_mnist::{MovingMnist, MovingMnistConfig, MovingMnistError};
 pub use order::EpochShuffle;
+pub use part::Part;
 pub use pixels::to_frames;
 pub use shapes::{ShapesConfig, ShapesDataset, ShapesError, ShapesWorld};
-pub use shard::Shard;
-pub use skipped::Skipped;
+pub use skipped::SkippedFile;
+pub use split::{SourceIds, Split};
 pub use video_folder::{VideoFolder, VideoFolderConfig, VideoFolderError};
 
 /// The examples of the README are tests too.

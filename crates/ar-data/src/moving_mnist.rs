@@ -11,9 +11,9 @@ use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
 use crate::batch::VideoItem;
-use crate::held_out::Sources;
 use crate::idx::{IdxError, Pictures};
 use crate::order::addressed_rng;
+use crate::split::SourceIds;
 
 /// Configuration of [`MovingMnist`]. Defaults are those of the published dataset, with as many
 /// frames as a window of the published transformer.
@@ -152,8 +152,8 @@ impl MovingMnist {
     }
 }
 
-impl Sources for MovingMnist {
-    fn source(&self, index: usize) -> u64 {
+impl SourceIds for MovingMnist {
+    fn source_id(&self, index: usize) -> u64 {
         self.first_seed + index as u64
     }
 }
@@ -162,9 +162,9 @@ impl Dataset<VideoItem> for MovingMnist {
     fn get(&self, index: usize) -> Result<VideoItem, DatasetError> {
         assert!(index < self.len, "item {index} of {}", self.len);
         Ok(VideoItem {
-            clip: self.clip(self.source(index)),
+            clip: self.clip(self.source_id(index)),
             label: None,
-            source: self.source(index),
+            source: self.source_id(index),
         })
     }
 

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 /// A file that is left out of a dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Skipped {
+pub struct SkippedFile {
     /// The file or folder.
     pub path: PathBuf,
     /// Why it is left out.
@@ -14,9 +14,9 @@ pub struct Skipped {
 const NAMED: usize = 10;
 
 /// A line for each of the first files.
-pub(crate) fn list(skipped: &[Skipped]) -> String {
+pub(crate) fn list(skipped: &[SkippedFile]) -> String {
     let mut text = String::new();
-    for Skipped { path, reason } in skipped.iter().take(NAMED) {
+    for SkippedFile { path, reason } in skipped.iter().take(NAMED) {
         let _ = write!(text, "\n  {}: {reason}", path.display());
     }
     if skipped.len() > NAMED {

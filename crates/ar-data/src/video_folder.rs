@@ -8,9 +8,9 @@ use burn_dataset::{Dataset, DatasetError};
 use serde::{Deserialize, Serialize};
 
 use crate::batch::VideoItem;
-use crate::held_out::Sources;
 use crate::labels::{Labels, LabelsError, Selected};
-use crate::skipped::{Skipped, list};
+use crate::skipped::{SkippedFile, list};
+use crate::split::SourceIds;
 use decode::{Scan, scan_all};
 use find::find_videos;
 
@@ -99,7 +99,7 @@ pub enum VideoFolderError {
         /// Where videos were looked for.
         root: PathBuf,
         /// All of them.
-        skipped: Vec<Skipped>,
+        skipped: Vec<SkippedFile>,
     },
 }
 
@@ -115,7 +115,7 @@ pub struct VideoFolder {
     /// Number of clips in all videos up to and including each one.
     ends: Vec<usize>,
     classes: Vec<String>,
-    skipped: Vec<Skipped>,
+    skipped: Vec<SkippedFile>,
 }
 
 #[derive(Clone, Debug)]
@@ -176,7 +176,7 @@ impl VideoFolder {
                         pixels,
                     });
                 }
-                Err(reason) => skipped.push(Skipped { path, reason }),
+                Err(reason) => skipped.push(SkippedFile { path, reason }),
             }
         }
         if videos.is_empty() {
@@ -205,7 +205,7 @@ impl VideoFolder {
     }
 
     /// The videos that give no clip.
-    pub fn skipped(&self) -> &[Skipped] {
+    pub fn skipped(&self) -> &[SkippedFile] {
         &self.skipped
     }
 
@@ -240,8 +240,8 @@ fn name_number(root: &Path, path: &Path) -> u64 {
     u64::from(crc32c::crc32c(name.replace('\\', "/").as_bytes()))
 }
 
-impl Sources for VideoFolder {
-    fn source(&self, index: usize) -> u64 {
+impl SourceIds for VideoFolder {
+    fn source_id(&self, index: usize) -> u64 {
         self.locate(index).0.source
     }
 }

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use ar_data::Shard;
+use ar_data::Part;
 use ar_video::VideoFormat;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
@@ -98,11 +98,12 @@ pub struct GenerateArgs {
     /// have it; a part's latents go to F-i-of-n.safetensors
     #[arg(
         long,
+        alias = "shard",
         value_name = "i/n",
         help_heading = "Output",
         default_value = "0/1"
     )]
-    pub shard: Shard,
+    pub part: Part,
     /// Also write how the video is denoised: a video with a picture for each iteration, in which all
     /// frames stand side by side, as noisy as they are then
     #[arg(long, value_name = "PATH", help_heading = "Output")]
@@ -193,8 +194,8 @@ pub struct EvaluateArgs {
     #[command(flatten, next_help_heading = "Model")]
     pub model: ModelArgs,
 
-    /// What to measure against: the held-out clips of the data section of this file, one of ar-train's
-    /// [default: held-out clips of the world of shapes]
+    /// What to measure against: the validation clips of the data section of this file, one of ar-train's
+    /// [default: validation clips of the world of shapes]
     #[arg(long, value_name = "CONFIG", help_heading = "Data")]
     pub data: Option<PathBuf>,
     /// Clips of the data, and samples with each step difference
@@ -279,11 +280,12 @@ pub struct EvaluateArgs {
     /// Do the i-th of n parts alone, from 0; the last one to end writes the report of all
     #[arg(
         long,
+        alias = "shard",
         value_name = "i/n",
         help_heading = "Output",
         default_value = "0/1"
     )]
-    pub shard: Shard,
+    pub part: Part,
     /// No progress
     #[arg(long, help_heading = "Output")]
     pub quiet: bool,

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use ar_data::Shard;
+use ar_data::Part;
 use ar_diffusion::{Sampler, SamplerConfig};
 use ar_model::{ModelConfig, SamplingMethod};
 use ar_video::Frame;
@@ -90,12 +90,12 @@ impl Settings {
         if count > 1 && video.as_ref().is_some_and(VideoTarget::is_stdout) {
             bail!("--out - is one video, and there are {count} to generate");
         }
-        let videos = args.shard.part(count);
+        let videos = args.part.range(count);
         if videos.is_empty() {
             bail!(
-                "--shard {} of {} has none of the {count} videos: ask for fewer parts",
-                args.shard.index,
-                args.shard.count
+                "--part {} of {} has none of the {count} videos: ask for fewer parts",
+                args.part.index,
+                args.part.count
             );
         }
         let denoising = denoising_target(args, model)?;
@@ -127,7 +127,7 @@ impl Settings {
             window,
             latent,
             video,
-            latents: latents.map(|path| path_of_part(path, args.shard)),
+            latents: latents.map(|path| path_of_part(path, args.part)),
             denoising,
         })
     }
@@ -168,7 +168,7 @@ impl Settings {
 }
 
 /// The file of a part of the videos: the one given, numbered if there are several parts.
-fn path_of_part(path: &Path, Shard { index, count }: Shard) -> PathBuf {
+fn path_of_part(path: &Path, Part { index, count }: Part) -> PathBuf {
     match count {
         1 => path.to_owned(),
         _ => with_suffix(path, &format!("-{index}-of-{count}")),

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use anyhow::{Context, Result, bail, ensure};
-use ar_data::Shard;
+use ar_data::Part;
 use ar_device::open;
 use ar_files::write_atomically;
 use ar_model::{ModelConfig, Precision, VideoModel};
@@ -98,10 +98,10 @@ struct Init {
 struct Latents {
     #[command(flatten)]
     stage: Stage,
-    /// Encodes the i-th of n parts of the dataset alone, from 0; run all n, on any machines that share
+    /// Encodes only the i-th of n parts of the dataset, from 0; run all n, on any machines that share
     /// the folder.
-    #[arg(long, value_name = "i/n", default_value = "0/1")]
-    shard: Shard,
+    #[arg(long, alias = "shard", value_name = "i/n", default_value = "0/1")]
+    part: Part,
 }
 
 #[derive(Args)]
@@ -169,17 +169,17 @@ pub fn run() -> Result<ExitCode> {
                 Ok(farewell(ending, &config.run.out, &workers))
             })
         }
-        Command::Latents(Latents { stage, shard }) => {
+        Command::Latents(Latents { stage, part }) => {
             let (config, source): (LatentsRun, _) = stage.read()?;
             let [device] = &stage.device[..] else {
-                bail!("a process encodes on one device: share the work between them with --shard");
+                bail!("a process encodes on one device: share the work between them with --part");
             };
             let device = open(device)?;
             let bar = ProgressBar::new(0);
             let ending = latents::encode(
                 &config,
                 stage.resume,
-                shard,
+                part,
                 &device,
                 &interrupter()?,
                 |done, total| {

@@ -17,7 +17,7 @@ use ar_schedulers::TimestepSampler;
 use ar_vae::VaeConfig;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-pub use crate::weights_file::WeightsFile;
+pub use crate::weights_location::WeightsLocation;
 pub use discriminator::DiscriminatorConfig;
 pub use optimizer::{LearningRateSchedule, OptimizerConfig};
 pub use places::ConfigSource;
@@ -37,7 +37,8 @@ pub struct VaeRun {
     pub start_from: Option<PathBuf>,
     /// Whether the backward pass computes blocks again in place of keeping what they computed: layers
     /// of the transformers, residual blocks and doublings of resolution.
-    pub recompute_blocks: bool,
+    #[serde(alias = "recompute_blocks")]
+    pub activation_checkpointing: bool,
     /// Floats that the network computes in. Weights, their average and the optimizer's state are
     /// 32-bit floats always, and so are LPIPS, the discriminator, the losses and the sum of gradients.
     pub precision: ComputePrecision,
@@ -95,7 +96,8 @@ pub struct DiffusionRun {
     pub context_dropout: f64,
     /// Whether the backward pass computes blocks again in place of keeping what they computed: the
     /// memory of one block, for one more forward pass.
-    pub recompute_blocks: bool,
+    #[serde(alias = "recompute_blocks")]
+    pub activation_checkpointing: bool,
     /// Floats that the network computes in. Weights, their average and the optimizer's state are
     /// 32-bit floats always, and so are the loss and the sum of gradients.
     pub precision: ComputePrecision,
@@ -122,7 +124,7 @@ impl Default for DiffusionRun {
             standardize_latents: false,
             short_clips: 0.0,
             context_dropout: 0.0,
-            recompute_blocks: false,
+            activation_checkpointing: false,
             precision: ComputePrecision::F32,
             diffusion: DiffusionConfig::default(),
             conditioning: ConditioningConfig::default(),
@@ -184,7 +186,7 @@ pub struct RunConfig {
     pub seed: u64,
     /// Steps between lines of `metrics.jsonl`.
     pub log_every: usize,
-    /// Steps between measurements on held-out data; 0 is at the end only.
+    /// Steps between measurements on validation data; 0 is at the end only.
     pub eval_every: usize,
     /// Steps between samples of the averaged weights, in the run's folder; 0 is never.
     pub sample_every: usize,
@@ -282,9 +284,9 @@ impl VaeLossConfig {
 #[serde(deny_unknown_fields)]
 pub struct LpipsWeights {
     /// VGG16 of `torchvision`: `vgg16-397923af.pth`.
-    pub vgg: WeightsFile,
+    pub vgg: WeightsLocation,
     /// LPIPS's own layers: `weights/v0.1/vgg.pth` of its authors.
-    pub linear: WeightsFile,
+    pub linear: WeightsLocation,
 }
 
 /// Parses a configuration with overrides of the form `key.sub=value`, where the value is TOML or,
@@ -318,6 +320,23 @@ pub fn read_config<C: DeserializeOwned>(text: &str, overrides: &[String]) -> Res
     })
 }
 
+/// Keys that have been renamed, by their last part, with the name that they have now.
+const RENAMED: [(&str, &str); 2] = [
+    ("held_out", "validation"),
+    ("recompute_blocks", "activation_checkpointing"),
+];
+
+/// Sets a key in place of the one that is there, under whichever of its names.
+fn insert(table: &mut toml::Table, key: &str, value: toml::Value) {
+    for (old, new) in RENAMED {
+        if key == old || key == new {
+            table.remove(old);
+            table.remove(new);
+        }
+    }
+    table.insert(key.to_owned(), value);
+}
+
 fn set(table: &mut toml::Table, text: &str) -> Result<()> {
     let (key, value) = text
         .split_once('=')
@@ -341,7 +360,7 @@ fn set(table: &mut toml::Table, text: &str) -> Result<()> {
             .as_table_mut()
             .with_context(|| format!("--set {text}: {part} is a value, not a section"))?;
     }
-    table.insert(last.to_owned(), value);
+    insert(table, last, value);
     Ok(())
 }
 
@@ -372,6 +391,22 @@ mod tests {
             ..ConvVaeConfig::default()
         };
         assert_eq!(config.vae, VaeConfig::Conv(conv));
+    }
+
+    #[test]
+    fn keys_keep_their_old_names() {
+        for file in ["held_out", "validation"] {
+            for set in ["held_out", "validation"] {
+                let text = format!("[data]\n{file} = 3\n");
+                let read = |overrides: &[String]| read_config::<VaeRun>(&text, overrides);
+                assert_eq!(read(&[]).expect("a configuration").data.validation, 3);
+                let config = read(&[format!("data.{set}=5")]).expect("a configuration");
+                assert_eq!(config.data.validation, 5, "{file} {set}");
+            }
+        }
+        let overrides = ["recompute_blocks=true".to_owned()];
+        let config: DiffusionRun = read_config("", &overrides).expect("a configuration");
+        assert!(config.activation_checkpointing);
     }
 
     #[test]

@@ -10,9 +10,9 @@ use std::thread;
 
 use anyhow::{Context, Error, Result, bail, ensure};
 use ar_data::{
-    Batches, DataConfig, Draw, LatentDataset, LatentError, MovingMnist, MovingMnistError, Parted,
-    Positions, ReadAhead, ShapesDataset, ShapesWorld, Sources, VideoFolder, VideoFolderError,
-    VideoItem, hold_out, random_flip,
+    Batches, DataConfig, DataCursor, EpochItem, LatentDataset, LatentError, MovingMnist,
+    MovingMnistError, ReadAhead, ShapesDataset, ShapesWorld, SourceIds, Split, VideoFolder,
+    VideoFolderError, VideoItem, random_flip,
 };
 use ar_files::write_atomically;
 use burn_dataset::Dataset;
@@ -29,41 +29,43 @@ fn skipped_file(process: usize) -> String {
 }
 
 /// What happens to an item between the dataset and a batch: item, seed of the run, draw.
-type Augmentation<I> = fn(I, u64, Draw) -> I;
+type Augmentation<I> = fn(I, u64, EpochItem) -> I;
 
-/// The clips of a dataset, some of them held out for measuring.
-pub struct Split<I> {
+/// The clips of a dataset, some of them set aside for validation.
+pub struct TrainingData<I> {
     dataset: Arc<dyn Dataset<I>>,
-    parted: Arc<Parted>,
+    split: Arc<Split>,
     ahead: ReadAhead,
     augmentation: Option<Augmentation<I>>,
-    skipped: Skipped,
+    skipped: SkippedItems,
 }
 
-impl<I: Send + Sync + 'static> Split<I> {
-    /// Holds out `data.held_out` items, as [`hold_out`] chooses them.
+impl<I: Send + Sync + 'static> TrainingData<I> {
+    /// Sets `data.validation` items aside, as [`Split`] chooses them.
     ///
     /// # Errors
     /// If none would be left for training, or nothing could be read ahead.
-    pub fn new(dataset: impl Dataset<I> + Sources + 'static, data: &DataConfig) -> Result<Self> {
-        let (len, held_out) = (dataset.len(), data.held_out);
+    pub fn new(dataset: impl Dataset<I> + SourceIds + 'static, data: &DataConfig) -> Result<Self> {
+        let (len, validation) = (dataset.len(), data.validation);
         ensure!(
-            len > held_out,
-            "the dataset has {len} clips and data.held_out = {held_out}; at least one must be \
+            len > validation,
+            "the dataset has {len} clips and data.validation = {validation}; at least one must be \
              left for training"
         );
         for (key, value) in [("workers", data.workers), ("prefetch", data.prefetch)] {
             ensure!(value > 0, "data.{key} is 0; it must be at least 1");
         }
         Ok(Self {
-            parted: Arc::new(hold_out(len, held_out, |index| dataset.source(index))),
+            split: Arc::new(Split::new(len, validation, |index| {
+                dataset.source_id(index)
+            })),
             dataset: Arc::new(dataset),
             ahead: ReadAhead {
                 workers: data.workers,
                 batches: data.prefetch,
             },
             augmentation: None,
-            skipped: Skipped::default(),
+            skipped: SkippedItems::default(),
         })
     }
 
@@ -74,12 +76,12 @@ impl<I: Send + Sync + 'static> Split<I> {
 
     /// Items to train on.
     pub fn training(&self) -> &[usize] {
-        &self.parted.training
+        &self.split.training
     }
 
-    /// Items held out.
-    pub fn held_out(&self) -> &[usize] {
-        &self.parted.held_out
+    /// Items to validate on.
+    pub fn validation(&self) -> &[usize] {
+        &self.split.validation
     }
 
     /// The items of `indices` in order, less those that cannot be read.
@@ -136,11 +138,11 @@ impl<I: Send + Sync + 'static> Split<I> {
     ///
     /// # Errors
     /// If the list cannot be read or written.
-    pub fn batches(&self, run: &RunConfig, positions: Positions) -> Result<TrainingBatches<I>> {
+    pub fn batches(&self, run: &RunConfig, positions: DataCursor) -> Result<TrainingBatches<I>> {
         let (dataset, augmentation, seed) = (self.dataset.clone(), self.augmentation, run.seed);
-        let parted = self.parted.clone();
-        let read = move |draw: Draw| {
-            let item = dataset.get(parted.training[draw.index])?;
+        let split = self.split.clone();
+        let read = move |draw: EpochItem| {
+            let item = dataset.get(split.training[draw.index])?;
             Ok(match augmentation {
                 Some(augment) => augment(item, seed, draw),
                 None => item,
@@ -153,21 +155,21 @@ impl<I: Send + Sync + 'static> Split<I> {
         self.skipped.write(&skipped_file)?;
         Ok(TrainingBatches {
             batches: Batches::start(
-                self.parted.training.len(),
+                self.split.training.len(),
                 read,
                 seed,
                 run.clips_per_step(),
                 positions,
                 self.ahead,
             ),
-            parted: self.parted.clone(),
+            split: self.split.clone(),
             skipped: self.skipped.clone(),
             skipped_file,
         })
     }
 
     /// Notes files that the dataset has left out.
-    pub fn leave_out(&self, files: &[ar_data::Skipped]) {
+    pub fn leave_out(&self, files: &[ar_data::SkippedFile]) {
         for file in files {
             let line = format!("{}: {}", file.path.display(), file.reason);
             self.skipped.add(line);
@@ -175,7 +177,7 @@ impl<I: Send + Sync + 'static> Split<I> {
     }
 
     /// What was left out of the dataset until now.
-    pub fn skipped(&self) -> &Skipped {
+    pub fn skipped(&self) -> &SkippedItems {
         &self.skipped
     }
 }
@@ -183,8 +185,8 @@ impl<I: Send + Sync + 'static> Split<I> {
 /// Batches that are read ahead.
 pub struct TrainingBatches<I> {
     batches: Batches<I>,
-    parted: Arc<Parted>,
-    skipped: Skipped,
+    split: Arc<Split>,
+    skipped: SkippedItems,
     skipped_file: PathBuf,
 }
 
@@ -198,7 +200,7 @@ impl<I: Send + 'static> TrainingBatches<I> {
         let unreadable = self.batches.take_skipped();
         if !unreadable.is_empty() {
             for item in unreadable {
-                let index = self.parted.training[item.index];
+                let index = self.split.training[item.index];
                 self.skipped.add(clip_line(index, &item.reason));
             }
             self.skipped.write(&self.skipped_file)?;
@@ -213,9 +215,9 @@ fn clip_line(index: usize, reason: &str) -> String {
 
 /// What was left out of a dataset, and why, line by line, in order.
 #[derive(Clone, Debug, Default)]
-pub struct Skipped(Arc<Mutex<BTreeSet<String>>>);
+pub struct SkippedItems(Arc<Mutex<BTreeSet<String>>>);
 
-impl Skipped {
+impl SkippedItems {
     fn lines(&self) -> MutexGuard<'_, BTreeSet<String>> {
         // A line is in the set or not: a panic elsewhere leaves it intact.
         self.0.lock().unwrap_or_else(|e| e.into_inner())
@@ -250,7 +252,7 @@ impl Skipped {
     }
 }
 
-impl fmt::Display for Skipped {
+impl fmt::Display for SkippedItems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.lines()
             .iter()
@@ -261,7 +263,7 @@ impl fmt::Display for Skipped {
 /// Clips, and the names of their classes.
 pub struct Clips {
     /// The clips.
-    pub split: Split<VideoItem>,
+    pub split: TrainingData<VideoItem>,
     /// Names in the order of the labels; empty without labels.
     pub classes: Vec<String>,
 }
@@ -284,7 +286,7 @@ pub fn open_clips(data: &DataConfig) -> Result<Clips> {
             let classes = world.label_names();
             let dataset = ShapesDataset::new(world, data.clips, data.first_seed);
             Clips {
-                split: Split::new(dataset, data)?,
+                split: TrainingData::new(dataset, data)?,
                 classes,
             }
         }
@@ -297,7 +299,7 @@ pub fn open_clips(data: &DataConfig) -> Result<Clips> {
                 with_key(error, is_of_file.then_some(key))
             })?;
             Clips {
-                split: Split::new(dataset, data)?,
+                split: TrainingData::new(dataset, data)?,
                 classes: Vec::new(),
             }
         }
@@ -351,7 +353,7 @@ fn open_videos(data: &DataConfig) -> Result<Clips> {
     bar.finish_and_clear();
     let classes = folder.class_names().to_vec();
     let skipped = folder.skipped().to_vec();
-    let split = Split::new(folder, data)?;
+    let split = TrainingData::new(folder, data)?;
     split.leave_out(&skipped);
     Ok(Clips { split, classes })
 }
@@ -407,8 +409,8 @@ mod tests {
         }
     }
 
-    impl Sources for Numbers {
-        fn source(&self, index: usize) -> u64 {
+    impl SourceIds for Numbers {
+        fn source_id(&self, index: usize) -> u64 {
             index as u64
         }
     }
@@ -423,7 +425,7 @@ mod tests {
         let list = folder.path().join("skipped.txt");
         fs::write(&list, "clip 2: gone for a while\n").expect("a list");
         let data = DataConfig {
-            held_out: 0,
+            validation: 0,
             ..DataConfig::default()
         };
         for (first, lines) in [
@@ -431,9 +433,9 @@ mod tests {
             // A run from the start has a list of its own.
             (0, "clip 0: broken\n"),
         ] {
-            let split = Split::new(Numbers, &data).expect("a dataset");
+            let split = TrainingData::new(Numbers, &data).expect("a dataset");
             assert_eq!(split.first().expect("a clip"), 1);
-            let batches = split.batches(&run, Positions::from(first));
+            let batches = split.batches(&run, DataCursor::from(first));
             batches.expect("a list that can be written");
             assert_eq!(fs::read_to_string(&list).expect("the list"), lines);
         }

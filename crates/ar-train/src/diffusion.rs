@@ -21,7 +21,7 @@ pub use objective::{Draws, Objective};
 
 use crate::checkpoint::Checkpointed;
 use crate::config::{DiffusionRun, check_sizes, not_negative};
-use crate::data::{Split, open_latents};
+use crate::data::{TrainingData, open_latents};
 use crate::latents::load_vae;
 use crate::run::{Ending, Run};
 use crate::samples;
@@ -93,7 +93,7 @@ pub fn train(
     model_config.latent_statistics = training.statistics.clone();
 
     let skipped = latents.skipped().to_vec();
-    let data = Split::new(latents, &config.data)?;
+    let data = TrainingData::new(latents, &config.data)?;
     data.leave_out(&skipped);
     let clips = data.training().len();
     run.line(format!(
@@ -101,7 +101,7 @@ pub fn train(
     ));
     let objective = Objective::new(config, training.statistics.clone())?;
     let mut batches = data.batches(&config.run, run.positions())?;
-    let held_out = data.items(run.measured(data.held_out()).iter().copied())?;
+    let validation = data.items(run.measured(data.validation()).iter().copied())?;
     let model = |training: &Training| {
         let transformer = training.trainer.ema.clone();
         let vae = vae.vae()?.clone();
@@ -127,9 +127,9 @@ pub fn train(
             run.checkpoint(&training)?;
             model(&training)?.save(&run.model_dir(), Precision::Full)?;
         }
-        if run.eval_is_due() && !held_out.is_empty() {
-            let loss = objective.held_out_loss(&training.trainer.ema, &held_out)?;
-            run.measure("held_out_loss", loss)?;
+        if run.eval_is_due() && !validation.is_empty() {
+            let loss = objective.validation_loss(&training.trainer.ema, &validation)?;
+            run.measure("validation_loss", loss)?;
         }
         if run.samples_are_due() {
             let path = run.sample_path(training.trainer.step());

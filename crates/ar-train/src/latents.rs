@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use ar_data::{
-    DataConfig, LatentDataset, LatentIndex, Shard, VideoBatch, VideoFolderConfig, VideoItem,
+    DataConfig, LatentDataset, LatentIndex, Part, VideoBatch, VideoFolderConfig, VideoItem,
 };
 use ar_model::VideoModel;
 use burn::tensor::Device;
@@ -28,7 +28,7 @@ const FRAMES_AT_ONCE: usize = 64;
 pub fn encode(
     config: &LatentsRun,
     resume: bool,
-    part: Shard,
+    part: Part,
     device: &Device,
     interrupter: &Interrupter,
     mut progress: impl FnMut(usize, usize),
@@ -55,16 +55,16 @@ pub fn encode(
         classes,
         source: source(config)?,
     };
-    open_folder(out, &index, resume || part != Shard::ALL)?;
+    open_folder(out, &index, resume || part != Part::ALL)?;
 
     let list = out.join(match part {
-        Shard::ALL => "skipped.txt".to_string(),
-        Shard { index, count } => format!("skipped-{index}-of-{count}.txt"),
+        Part::ALL => "skipped.txt".to_string(),
+        Part { index, count } => format!("skipped-{index}-of-{count}.txt"),
     });
     split.skipped().keep(&list)?;
     split.skipped().write(&list)?;
 
-    let files = part.part(index.shards());
+    let files = part.range(index.shards());
     let total = files.clone().map(|file| index.clips_of(file).len()).sum();
     let mut done = 0;
     for file in files {
@@ -136,7 +136,7 @@ fn source(config: &LatentsRun) -> Result<Vec<String>> {
     // Without what changes only how clips are read.
     let defaults = DataConfig::default();
     let mut data = DataConfig {
-        held_out: defaults.held_out,
+        validation: defaults.validation,
         workers: defaults.workers,
         prefetch: defaults.prefetch,
         ..config.data.clone()

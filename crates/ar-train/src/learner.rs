@@ -28,7 +28,7 @@ pub struct Learner<M> {
 
 /// What a device computes with one forward and one backward pass.
 #[derive(Clone, Debug)]
-pub struct Part<'a, M> {
+pub struct MicroBatch<'a, M> {
     /// The network, on the device and in the precision that it computes in.
     pub network: &'a M,
     /// The device.
@@ -146,7 +146,7 @@ impl<M: Module> Learner<M> {
         &mut self,
         clips: usize,
         batch_size: usize,
-        backward: impl Fn(Part<'_, M>, &mut dyn FnMut(Gradients)) -> Result<Tensor<1>, E> + Sync,
+        backward: impl Fn(MicroBatch<'_, M>, &mut dyn FnMut(Gradients)) -> Result<Tensor<1>, E> + Sync,
     ) -> Result<f64, E> {
         let devices = &self.workers.devices;
         let batch_size = batch_size.div_ceil(devices.len());
@@ -157,7 +157,7 @@ impl<M: Module> Learner<M> {
             let mut loss = 0.0;
             for start in own.clone().step_by(batch_size) {
                 let batch = start..own.end.min(start + batch_size);
-                let part = Part {
+                let part = MicroBatch {
                     network: &network,
                     device,
                     share: batch.len() as f64 / clips as f64,
@@ -267,7 +267,7 @@ mod tests {
 
     /// Takes a step on `clips` and returns the loss and the norm of the gradient.
     fn step(learner: &mut Learner<Linear>, clips: &[[f32; 2]], batch_size: usize) -> [f64; 2] {
-        let backward = |part: Part<'_, Linear>, collect: &mut dyn FnMut(Gradients)| {
+        let backward = |part: MicroBatch<'_, Linear>, collect: &mut dyn FnMut(Gradients)| {
             let clips = clips[part.clips].concat();
             let shape = [clips.len() / 2, 2];
             let input = Tensor::<2>::from_data(TensorData::new(clips, shape), part.device);

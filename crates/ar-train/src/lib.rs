@@ -42,5 +42,5 @@ pub mod run;
 mod samples;
 pub mod trainer;
 pub mod vae;
-mod weights_file;
+mod weights_location;
 pub mod workers;

@@ -83,7 +83,7 @@ mod tests {
 
     use super::*;
     use crate::config::{
-        DiffusionRun, LatentsRun, LpipsWeights, VaeRun, VaeStage, WeightsFile, check_sizes,
+        DiffusionRun, LatentsRun, LpipsWeights, VaeRun, VaeStage, WeightsLocation, check_sizes,
         read_config,
     };
 
@@ -192,8 +192,8 @@ mod tests {
             ..Default::default()
         };
         vae.loss.lpips_weights = Some(LpipsWeights {
-            vgg: WeightsFile::Local("FILE".into()),
-            linear: WeightsFile::Local("FILE".into()),
+            vgg: WeightsLocation::Local("FILE".into()),
+            linear: WeightsLocation::Local("FILE".into()),
         });
         let latents = LatentsRun {
             data: clips,

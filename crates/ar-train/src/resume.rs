@@ -39,7 +39,7 @@ impl StageConfig for VaeRun {
         "data.labels",
         "data.clips",
         "data.first_seed",
-        "data.held_out",
+        "data.validation",
         "discriminator.filters",
         "discriminator.layers",
     ];
@@ -61,7 +61,7 @@ impl StageConfig for DiffusionRun {
         "standardize_latents",
         "run.seed",
         "data.labels",
-        "data.held_out",
+        "data.validation",
     ];
 
     fn run(&self) -> &RunConfig {

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
-use ar_data::Positions;
+use ar_data::DataCursor;
 use burn_train::Interrupter;
 
 use crate::checkpoint::{CheckpointState, Checkpointed, Checkpoints};
@@ -88,8 +88,8 @@ impl Run {
     }
 
     /// Where the data of this process goes on.
-    pub fn positions(&self) -> Positions {
-        Positions {
+    pub fn positions(&self) -> DataCursor {
+        DataCursor {
             first: self.clips,
             process: self.group.rank(),
             processes: self.group.size(),
@@ -111,10 +111,10 @@ impl Run {
         self.group.is_leader()
     }
 
-    /// What of the `held_out` clips this process reads: all of them if it measures, else none.
-    pub fn measured<'a>(&self, held_out: &'a [usize]) -> &'a [usize] {
+    /// What of the `validation` clips this process reads: all of them if it measures, else none.
+    pub fn measured<'a>(&self, validation: &'a [usize]) -> &'a [usize] {
         match self.is_leader() {
-            true => held_out,
+            true => validation,
             false => &[],
         }
     }

@@ -10,8 +10,8 @@ use crate::ema::average;
 use crate::learner::Learner;
 use crate::workers::Workers;
 
-/// The number under which held-out clips draw; training steps stay far below.
-pub const HELD_OUT_STEP: u64 = u64::MAX;
+/// The step under which random numbers of validation are addressed; training steps stay far below.
+pub const VALIDATION_STEP: u64 = u64::MAX;
 
 /// A network in training.
 pub struct Trainer<M> {

@@ -3,12 +3,12 @@
 mod accumulate;
 mod adversary;
 mod discriminator;
-mod held_out;
 mod loss;
 mod perceptual;
 mod start;
 #[cfg(test)]
 mod testing;
+mod validation;
 
 use std::path::Path;
 
@@ -23,9 +23,9 @@ use burn_train::Interrupter;
 use accumulate::{accumulate, accumulate_against};
 pub use adversary::{Adversary, Balance, SkippedSteps};
 pub use discriminator::PatchGan;
-pub use held_out::{held_out_loss, reconstruction_psnr};
-pub use loss::{Draw, Reconstruction, loss, loss_checkpointed, pixel_loss};
+pub use loss::{PosteriorNoise, Reconstruction, loss, loss_checkpointed, pixel_loss};
 pub use perceptual::Perceptual;
+pub use validation::{reconstruction_psnr, validation_loss};
 
 use crate::checkpoint::Checkpointed;
 use crate::config::{VaeRun, check_sizes};
@@ -91,7 +91,7 @@ pub fn train(
     let mut training = Training::new(config, vae, perceptual, &workers);
     run.restore(&mut training)?;
     let mut batches = data.batches(&config.run, run.positions())?;
-    let held_out = data.items(run.measured(data.held_out()).iter().copied())?;
+    let validation = data.items(run.measured(data.validation()).iter().copied())?;
     if training.trainer.is_done() && run.is_leader() {
         training.model()?.save(&run.model_dir(), Precision::Full)?;
     }
@@ -110,13 +110,14 @@ pub fn train(
             run.checkpoint(&training)?;
             training.model()?.save(&run.model_dir(), Precision::Full)?;
         }
-        if run.eval_is_due() && !held_out.is_empty() {
-            let psnr = reconstruction_psnr(&training.trainer.ema, &held_out, config.run.batch_size);
-            run.measure("held_out_psnr_db", psnr)?;
-            run.measure("held_out_loss", training.held_out_loss(&held_out))?;
+        if run.eval_is_due() && !validation.is_empty() {
+            let psnr =
+                reconstruction_psnr(&training.trainer.ema, &validation, config.run.batch_size);
+            run.measure("validation_psnr_db", psnr)?;
+            run.measure("validation_loss", training.validation_loss(&validation))?;
         }
-        if run.samples_are_due() && !held_out.is_empty() {
-            let shown = &held_out[..held_out.len().min(SHOWN)];
+        if run.samples_are_due() && !validation.is_empty() {
+            let shown = &validation[..validation.len().min(SHOWN)];
             show(
                 &training.trainer.ema,
                 shown,
@@ -162,7 +163,7 @@ impl<'a> Training<'a> {
     /// One step on the clips `items`, of which the first has the place `first_clip` in the step.
     fn step(&mut self, items: &[VideoItem], first_clip: usize) -> (Losses, StepReport) {
         let step = self.trainer.step();
-        let draw = Draw {
+        let noise = PosteriorNoise {
             seed: self.config.run.seed,
             step: step as u64,
             first_clip,
@@ -171,13 +172,13 @@ impl<'a> Training<'a> {
         let perceptual = self.perceptual.as_ref();
         match self.adversary.as_mut().filter(is_active) {
             None => {
-                let losses = accumulate(self.config, &mut self.trainer, perceptual, items, draw);
+                let losses = accumulate(self.config, &mut self.trainer, perceptual, items, noise);
                 (losses, self.trainer.update())
             }
             Some(adversary) => {
                 let trainer = &mut self.trainer;
                 let losses =
-                    accumulate_against(self.config, adversary, trainer, perceptual, items, draw);
+                    accumulate_against(self.config, adversary, trainer, perceptual, items, noise);
                 let report = trainer.update();
                 adversary.update(step);
                 (losses, report)
@@ -186,10 +187,10 @@ impl<'a> Training<'a> {
     }
 
     /// The mean loss of the averaged VAE over the clips `items`, but for the adversarial part.
-    fn held_out_loss(&self, items: &[VideoItem]) -> f64 {
+    fn validation_loss(&self, items: &[VideoItem]) -> f64 {
         let perceptual = self.perceptual.as_ref().map(Perceptual::valid);
         let (config, seed) = (&self.config.loss, self.config.run.seed);
-        held_out_loss(&self.trainer.ema, items, config, seed, perceptual.as_ref())
+        validation_loss(&self.trainer.ema, items, config, seed, perceptual.as_ref())
     }
 
     /// What the discriminator has skipped and may skip in a row, if its last step was skipped.

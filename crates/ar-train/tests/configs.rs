@@ -136,7 +136,7 @@ fn ablations_are_of_the_world_that_the_model_in_the_box_knows() {
     let diffusion: DiffusionRun = read(&file("diffusion.toml"));
     assert_eq!(latents.vae, diffusion.vae);
     assert_eq!(Some(&latents.out), diffusion.data.latents.as_ref());
-    assert_eq!(latents.data.held_out, diffusion.data.held_out);
+    assert_eq!(latents.data.validation, diffusion.data.validation);
 
     let (vae, model_latents, model) = stages(&root().join("shapes"));
     let transformer = &diffusion.transformer;
@@ -173,8 +173,8 @@ fn the_published_networks_are_those_of_the_published_datasets() {
         let frames = diffusion.transformer.num_frames;
         assert_eq!(latents.data.videos.expect(name).skip, Some(skip), "{name}");
         // A video has at most so many frames for each of its clips.
-        let held_out = diffusion.data.held_out * (skip + frames - 1);
-        assert!(vae.data.held_out >= held_out, "{name}");
+        let validation = diffusion.data.validation * (skip + frames - 1);
+        assert!(vae.data.validation >= validation, "{name}");
 
         assert_eq!((vae.run.batch_size, vae.run.accumulate), (16, 2), "{name}");
         assert_eq!(vae.run.steps, 500_000, "{name}");
@@ -188,7 +188,10 @@ fn the_published_networks_are_those_of_the_published_datasets() {
         assert_eq!((discriminator.filters, discriminator.layers), (64, 3));
         let temporal: VaeRun = read(&root().join(name).join("vae-temporal.toml"));
         assert_eq!(temporal.optimizer.learning_rate, 1e-6, "{name}");
-        assert_eq!(temporal.data.held_out, diffusion.data.held_out, "{name}");
+        assert_eq!(
+            temporal.data.validation, diffusion.data.validation,
+            "{name}"
+        );
         assert_eq!(Some(temporal.vae), published.vae, "{name}");
 
         assert_eq!(diffusion.run.steps, 100_000, "{name}");

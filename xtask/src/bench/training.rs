@@ -12,7 +12,7 @@ pub fn section(results: &Value) -> Result<String> {
     let head = [
         "network",
         "clips x frames",
-        "recompute_blocks",
+        "activation_checkpointing",
         "step",
         "peak memory",
         "checkpoint",
@@ -31,13 +31,13 @@ fn row(row: &Value) -> Result<[String; 7]> {
         true => ", extrapolated",
         false => "",
     };
-    let recompute = row["recompute_blocks"].as_bool();
+    let recompute = row["activation_checkpointing"].as_bool();
     let memory = row["peak_memory_bytes"].as_f64();
     Ok([
         format!("{network}{note}"),
         format!("{} x {}", row["batch"][0], row["batch"][1]),
         recompute
-            .with_context(|| missing("recompute_blocks"))?
+            .with_context(|| missing("activation_checkpointing"))?
             .to_string(),
         duration(number("step_seconds")?),
         memory.map_or_else(|| "unknown".into(), bytes),
@@ -56,7 +56,7 @@ mod tests {
         let results = json!([{
             "network": "published",
             "batch": [1, 16],
-            "recompute_blocks": true,
+            "activation_checkpointing": true,
             "extrapolated": true,
             "step_seconds": 12.5,
             "checkpoint_seconds": 0.25,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::{Dtype, SafeTensorError};
 
 use crate::labels::LabelsError;
-use crate::skipped::{Skipped, list};
+use crate::skipped::{SkippedFile, list};
 
 /// Latents that make no dataset, or a file of them that does not read or
 /// write.
@@ -118,7 +118,7 @@ pub enum LatentError {
         /// Where files were looked for.
         root: PathBuf,
         /// All of them.
-        skipped: Vec<Skipped>,
+        skipped: Vec<SkippedFile>,
     },
     /// The classes of `.npy` files cannot be told.
     #[error(transparent)]

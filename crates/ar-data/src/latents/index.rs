@@ -31,6 +31,14 @@ pub struct LatentIndex {
     pub source: Vec<String>,
 }
 
+/// Keys that indices of older versions list though no latent depends on them.
+const NOT_OF_LATENTS: [&str; 5] = ["held_out", "workers", "prefetch", "flip", "max_memory_mib"];
+
+fn is_key(line: &str, key: &str) -> bool {
+    line.strip_prefix(key)
+        .is_some_and(|rest| rest.starts_with(" = "))
+}
+
 impl LatentIndex {
     /// Number of shards.
     pub fn shards(&self) -> usize {
@@ -100,7 +108,8 @@ impl LatentIndex {
                 format!("clips_per_shard = {}", index.clips_per_shard),
                 format!("classes = {}", index.classes.join(", ")),
             ];
-            lines.extend(index.source.iter().cloned());
+            let of_latents = |line: &&String| !NOT_OF_LATENTS.iter().any(|key| is_key(line, key));
+            lines.extend(index.source.iter().filter(of_latents).cloned());
             lines
         };
         let (ours, theirs) = (lines(self), lines(other));
@@ -170,6 +179,8 @@ mod tests {
             index().difference(&other).unwrap(),
             "`size = 64` here, `size = 32` there"
         );
+        other.source = vec!["size = 64".to_string(), "held_out = 16".to_string()];
+        assert_eq!(index().difference(&other), None);
         other.source.clear();
         assert_eq!(
             index().difference(&other).unwrap(),

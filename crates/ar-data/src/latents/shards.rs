@@ -182,7 +182,7 @@ mod tests {
 
     use super::super::tests::dataset;
     use super::*;
-    use crate::held_out::Sources;
+    use crate::split::SourceIds;
 
     #[test]
     fn a_saved_dataset_loads_as_it_was() {
@@ -196,7 +196,7 @@ mod tests {
             dataset.save(&path).unwrap();
             let loaded = LatentDataset::load(&path, None).unwrap();
             assert_eq!(loaded, dataset);
-            assert_eq!([loaded.source(0), loaded.source(1)], [u64::MAX, 3]);
+            assert_eq!([loaded.source_id(0), loaded.source_id(1)], [u64::MAX, 3]);
         }
     }
 
@@ -227,7 +227,7 @@ mod tests {
         for clip in 0..4 {
             let expected = shards[clip / 2].get(clip % 2).unwrap();
             assert_eq!(all.get(clip).unwrap(), expected);
-            assert_eq!(all.source(clip), 8 + clip as u64 % 2);
+            assert_eq!(all.source_id(clip), 8 + clip as u64 % 2);
         }
 
         let second = index.shard_path(folder.path(), 1);

@@ -18,11 +18,11 @@ use serde::{Deserialize, Serialize};
 pub use config::{LabelMode, PALETTE, ShapeKind, ShapesConfig, ShapesError};
 
 use crate::batch::VideoItem;
-use crate::held_out::Sources;
+use crate::split::SourceIds;
 use scene::Scene;
 
 /// The first of the seeds that are for evaluation: those of training stay below.
-pub const HELD_OUT_SEED: u64 = 1 << 32;
+pub const EVALUATION_SEED: u64 = 1 << 32;
 
 /// One shape through the frames of a clip.
 ///
@@ -190,8 +190,8 @@ impl ShapesDataset {
     }
 }
 
-impl Sources for ShapesDataset {
-    fn source(&self, index: usize) -> u64 {
+impl SourceIds for ShapesDataset {
+    fn source_id(&self, index: usize) -> u64 {
         self.seed(index)
     }
 }
@@ -203,7 +203,7 @@ impl Dataset<VideoItem> for ShapesDataset {
         Ok(VideoItem {
             clip,
             label,
-            source: self.source(index),
+            source: self.source_id(index),
         })
     }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::hold_out;
+use crate::Split;
 use std::fs;
 use tempfile::TempDir;
 
@@ -176,7 +176,7 @@ fn short_and_broken_videos_are_skipped() {
     assert_eq!(folder.len(), 1);
     let skipped = folder.skipped();
     assert_eq!(skipped.len(), 2);
-    let short = Skipped {
+    let short = SkippedFile {
         path: root.path().join("b/c"),
         reason: "it has 5 frames, but a clip has 8".to_string(),
     };
@@ -306,7 +306,7 @@ fn links_in_a_circle_end() {
 }
 
 #[test]
-fn every_class_has_clips_that_are_held_out() {
+fn every_class_has_validation_clips() {
     let root = tempfile::tempdir().unwrap();
     for class in ["jump", "run", "walk"] {
         for video in 0..8 {
@@ -322,9 +322,9 @@ fn every_class_has_clips_that_are_held_out() {
     )
     .unwrap();
     assert_eq!(folder.len(), 72);
-    let held_out = hold_out(72, 24, |index| folder.source(index)).held_out;
+    let validation = Split::new(72, 24, |index| folder.source_id(index)).validation;
     let mut videos = [0; 3];
-    for clips in held_out.chunks(3) {
+    for clips in validation.chunks(3) {
         // Overlapping clips of a video stay together.
         let of_video = clips.iter().map(|&index| folder.origin(index).0);
         assert!(
@@ -341,5 +341,5 @@ fn every_class_has_clips_that_are_held_out() {
     fs::rename(root.path(), &moved).unwrap();
     let again = open(&moved, config(2, Some(1)));
     fs::rename(&moved, root.path()).unwrap();
-    assert!((0..72).all(|index| folder.source(index) == again.source(index)));
+    assert!((0..72).all(|index| folder.source_id(index) == again.source_id(index)));
 }

@@ -5,10 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use ar_data::shapes::{HELD_OUT_SEED, LabelMode, PALETTE, ShapeKind};
+use ar_data::shapes::{EVALUATION_SEED, LabelMode, PALETTE, ShapeKind};
 use ar_data::{
-    DataConfig, Labels, ShapesConfig, ShapesDataset, ShapesWorld, Sources, VideoFolder,
-    VideoFolderConfig, VideoItem, hold_out,
+    DataConfig, Labels, ShapesConfig, ShapesDataset, ShapesWorld, SourceIds, Split, VideoFolder,
+    VideoFolderConfig, VideoItem,
 };
 use ar_metrics::world::{Outline, World};
 use ar_model::ModelConfig;
@@ -22,7 +22,7 @@ use crate::fingerprint::Fingerprint;
 /// Frames of a clip where neither model nor user says.
 const FRAMES: usize = 16;
 
-/// Held-out clips of the size of the model's VAE.
+/// Validation clips of the size of the model's VAE.
 pub struct Data {
     /// What it is, in words.
     pub name: String,
@@ -33,8 +33,8 @@ pub struct Data {
     /// Frames of a clip.
     pub frames: usize,
     clips: Box<dyn Dataset<VideoItem>>,
-    /// The clips, of the dataset's, that are held out.
-    held_out: Vec<usize>,
+    /// The clips, of the dataset's, that are for validation.
+    validation: Vec<usize>,
     /// The world that the clips are of, if they are of shapes.
     shapes: Option<ShapesConfig>,
     has_labels: bool,
@@ -68,20 +68,20 @@ impl Data {
             };
             let config = DataConfig {
                 clips: samples,
-                held_out: samples,
-                first_seed: HELD_OUT_SEED,
+                validation: samples,
+                first_seed: EVALUATION_SEED,
                 ..DataConfig::default()
             };
-            let name = format!("world of shapes, seeds from {HELD_OUT_SEED} on");
+            let name = format!("world of shapes, seeds from {EVALUATION_SEED} on");
             let mut data = Self::shapes(name, config, shapes)?;
             // However many are asked for, a clip is that of its number.
-            (data.config.clips, data.config.held_out) = (0, 0);
+            (data.config.clips, data.config.validation) = (0, 0);
             return Ok(data);
         };
         let name = path.display().to_string();
         let text = fs::read_to_string(path).with_context(|| format!("{name}: cannot read"))?;
         let File { data } = toml::from_str(&text).with_context(|| name.clone())?;
-        let held_out = data.held_out;
+        let validation = data.validation;
         if data.moving_mnist.is_some() {
             bail!("{name}: data.moving_mnist is no data to measure against; use shapes or videos");
         }
@@ -91,8 +91,8 @@ impl Data {
                 shapes.frames = frames.or(window).unwrap_or(shapes.frames);
                 check_size(&name, shapes.size, size)?;
                 ensure!(
-                    data.clips >= held_out,
-                    "{name}: data.held_out is {held_out}, above data.clips, which is {}",
+                    data.clips >= validation,
+                    "{name}: data.validation is {validation}, above data.clips, which is {}",
                     data.clips
                 );
                 Self::shapes(name, data, shapes)?
@@ -109,18 +109,18 @@ impl Data {
             _ => bail!("{name}: [data] must have exactly one of [data.shapes] and [data.videos]"),
         };
         ensure!(
-            samples <= held_out,
-            "--samples is {samples}, and {} holds out {held_out} clips: ask for fewer, or raise \
-             data.held_out, if the model was not trained on them",
+            samples <= validation,
+            "--samples is {samples}, and {} holds out {validation} clips: ask for fewer, or raise \
+             data.validation, if the model was not trained on them",
             path.display()
         );
         if let Some(class) = class.filter(|_| data.has_labels) {
             data.keep_class(class)?;
-            let found = data.held_out.len();
+            let found = data.validation.len();
             ensure!(
                 samples <= found,
                 "--samples is {samples}, and {} holds out {found} clips of class {class}: ask for \
-                 fewer, or raise data.held_out, if the model was not trained on them",
+                 fewer, or raise data.validation, if the model was not trained on them",
                 path.display()
             );
         }
@@ -131,7 +131,9 @@ impl Data {
         let world = ShapesWorld::new(config)?;
         let config = world.config().clone();
         let dataset = ShapesDataset::new(world, data.clips, data.first_seed);
-        let parted = hold_out(data.clips, data.held_out, |index| dataset.source(index));
+        let split = Split::new(data.clips, data.validation, |index| {
+            dataset.source_id(index)
+        });
         Ok(Self {
             name,
             config: DataConfig {
@@ -142,7 +144,7 @@ impl Data {
             frames: config.frames,
             has_labels: config.labels != LabelMode::Off,
             shapes: Some(config),
-            held_out: parted.held_out,
+            validation: split.validation,
             clips: Box::new(dataset),
         })
     }
@@ -154,16 +156,16 @@ impl Data {
         })?;
         let clips = open_folder(path, config, data.labels.as_ref(), data.workers)?;
         ensure!(
-            data.held_out <= clips.len(),
-            "{name}: data.held_out is {}, and there are {} clips",
-            data.held_out,
+            data.validation <= clips.len(),
+            "{name}: data.validation is {}, and there are {} clips",
+            data.validation,
             clips.len()
         );
         let mut fingerprint = fingerprint(path, &clips)?;
         if let Some(Labels::Csv(table)) = &data.labels {
             fingerprint = fingerprint.and_file(table)?;
         }
-        let parted = hold_out(clips.len(), data.held_out, |index| clips.source(index));
+        let split = Split::new(clips.len(), data.validation, |index| clips.source_id(index));
         Ok(Self {
             name,
             config: DataConfig {
@@ -176,7 +178,7 @@ impl Data {
             fingerprint: Some(fingerprint),
             frames: clips.config().frames,
             has_labels: !clips.class_names().is_empty(),
-            held_out: parted.held_out,
+            validation: split.validation,
             clips: Box::new(clips),
             shapes: None,
         })
@@ -185,12 +187,12 @@ impl Data {
     /// Leaves the clips of other classes out.
     fn keep_class(&mut self, class: usize) -> anyhow::Result<()> {
         let mut kept = Vec::new();
-        for (clip, &index) in self.held_out.iter().enumerate() {
+        for (clip, &index) in self.validation.iter().enumerate() {
             if self.label(clip)? == Some(class) {
                 kept.push(index);
             }
         }
-        self.held_out = kept;
+        self.validation = kept;
         Ok(())
     }
 
@@ -223,18 +225,18 @@ impl Data {
         Some(world)
     }
 
-    /// The frames of a held-out clip.
+    /// The frames of a validation clip.
     pub fn clip(&self, index: usize) -> anyhow::Result<Vec<Frame>> {
         Ok(self.item(index)?.clip.into_frames())
     }
 
-    /// The class of a held-out clip, if it has one.
+    /// The class of a validation clip, if it has one.
     pub fn label(&self, index: usize) -> anyhow::Result<Option<usize>> {
         Ok(self.item(index)?.label)
     }
 
     fn item(&self, index: usize) -> anyhow::Result<VideoItem> {
-        let item = self.clips.get(self.held_out[index]);
+        let item = self.clips.get(self.validation[index]);
         item.with_context(|| format!("clip {index} of {}", self.name))
     }
 }
@@ -336,7 +338,7 @@ mod tests {
         let world = laws(&config);
         let shapes = ShapesWorld::new(config).unwrap();
         let clips: Vec<_> = (0..200)
-            .map(|i| shapes.clip(HELD_OUT_SEED + i).clip)
+            .map(|i| shapes.clip(EVALUATION_SEED + i).clip)
             .map(|clip| measure(&world, clip.frames(), None))
             .collect();
         let report = WorldReport::new(&clips);

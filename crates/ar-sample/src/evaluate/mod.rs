@@ -56,7 +56,7 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
 
     let part = Part {
         args,
-        clips: args.shard.part(settings.samples),
+        clips: args.part.range(settings.samples),
         kept: Kept::new(args, settings.fps),
         settings: &settings,
         data: &data,
@@ -127,7 +127,7 @@ impl Part<'_> {
         let Settings {
             protocol, features, ..
         } = settings;
-        let mut recorder = Recorder::new(&args.out, protocol, features, args.shard, records)?;
+        let mut recorder = Recorder::new(&args.out, protocol, features, args.part, records)?;
         let total = self.clips.len() * settings.sources.len();
         let mut measured = self.measured(records);
         let mut progress = Progress::new("clip", total, String::new(), args.quiet);

@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use ar_data::Shard;
+use ar_data::Part;
 use ar_files::write_atomically;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -161,14 +161,14 @@ impl Recorder {
         folder: &Path,
         protocol: &Protocol,
         features: &[Features],
-        shard: Shard,
+        part: Part,
         records: &Records,
     ) -> anyhow::Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("{}: cannot make", folder.display()))?;
         begin(folder, protocol)?;
-        let path = folder.join(match shard {
-            Shard { count: 1, .. } => "clips.jsonl".into(),
-            Shard { index, count } => format!("clips-{index}-of-{count}.jsonl"),
+        let path = folder.join(match part {
+            Part { count: 1, .. } => "clips.jsonl".into(),
+            Part { index, count } => format!("clips-{index}-of-{count}.jsonl"),
         });
         let complete = records.files.get(&path).copied().unwrap_or_default();
         let file = open_to_append(&path, complete.bytes)?;
@@ -275,8 +275,14 @@ fn agree(folder: &Path, protocol: &Protocol) -> anyhow::Result<()> {
         return Ok(());
     }
     let theirs = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let theirs: Value =
+    let mut theirs: Value =
         serde_json::from_str(&theirs).with_context(|| format!("{}: is damaged", path.display()))?;
+    // Folders of older versions.
+    if let Some(data) = theirs["data_config"].as_object_mut()
+        && let Some(count) = data.remove("held_out")
+    {
+        data.insert("validation".into(), count);
+    }
     // Read as theirs are, for numbers.
     let ours = serde_json::from_str(&text(protocol)).expect("JSON");
     let Some((field, theirs, ours)) = difference("", &theirs, &ours) else {
@@ -312,7 +318,7 @@ mod tests {
     use crate::evaluate::metrics::Metric;
     use crate::evaluate::settings::Classes;
 
-    const WHOLE: Shard = Shard { index: 0, count: 1 };
+    const WHOLE: Part = Part { index: 0, count: 1 };
 
     fn protocol(seed: u64) -> Protocol {
         Protocol {
@@ -347,11 +353,11 @@ mod tests {
         folder: &Path,
         seed: u64,
         features: &[Features],
-        shard: Shard,
+        part: Part,
     ) -> anyhow::Result<(Records, Recorder)> {
         let protocol = protocol(seed);
         let records = Records::read(folder, &protocol, features)?;
-        let recorder = Recorder::new(folder, &protocol, features, shard, &records)?;
+        let recorder = Recorder::new(folder, &protocol, features, part, &records)?;
         Ok((records, recorder))
     }
 
@@ -379,7 +385,7 @@ mod tests {
     fn features_stay_with_their_lines() {
         let folder = tempfile::tempdir().unwrap();
         let features = Metric::Latents.features(2, [1, 1]).unwrap();
-        let part = |index, count| open(folder.path(), 1, &[features], Shard { index, count });
+        let part = |index, count| open(folder.path(), 1, &[features], Part { index, count });
         let (_, mut first) = part(0, 2).unwrap();
         first.add("a", 0, psnr(1.0), &[vec![1.0, 2.0]]).unwrap();
         // Killed between the features and the line.
@@ -410,7 +416,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         // Both begin before either has measured anything.
         let parts = [0, 1].map(|index| {
-            let (_, recorder) = open(folder.path(), 1, &[], Shard { index, count: 2 }).unwrap();
+            let (_, recorder) = open(folder.path(), 1, &[], Part { index, count: 2 }).unwrap();
             (index, recorder)
         });
         for (index, mut recorder) in parts {

@@ -52,13 +52,13 @@ fn evaluation_in_parts() {
     std::fs::write(folder.path("data.toml"), SMALL_WORLD).expect("a file");
 
     folder.ok(&format!("{EVALUATE} --out whole"));
-    let waiting = folder.ok(&format!("{EVALUATE} --out parts --shard 0/2"));
+    let waiting = folder.ok(&format!("{EVALUATE} --out parts --part 0/2"));
     assert!(waiting.contains("waits for the other parts"), "{waiting}");
     assert!(!folder.path("parts/report.json").exists());
-    folder.ok(&format!("{EVALUATE} --out parts --shard 1/2"));
+    folder.ok(&format!("{EVALUATE} --out parts --part 1/2"));
     // Both have begun before either ends.
     let both = [0, 1]
-        .map(|part| folder.start(&format!("{EVALUATE} --out together --shard {part}/2")))
+        .map(|part| folder.start(&format!("{EVALUATE} --out together --part {part}/2")))
         .map(|process| process.wait_with_output().expect("an end"));
     for output in both {
         let errors = String::from_utf8_lossy(&output.stderr);

@@ -61,7 +61,7 @@ fn parts_make_the_videos_of_the_whole() {
     let mut latents = Vec::new();
     for part in 0..3 {
         let stdout = folder.ok(&format!(
-            "{quick} --out part.png --save-latents part.safetensors --shard {part}/3 --json"
+            "{quick} --out part.png --save-latents part.safetensors --part {part}/3 --json"
         ));
         let videos = [3, 4, 4][part];
         assert_eq!(last_line_json(&stdout)["count"], videos);
@@ -74,7 +74,7 @@ fn parts_make_the_videos_of_the_whole() {
         let [part, whole] = ["part", "whole"].map(|name| format!("{name}-{video:02}.png"));
         assert!(folder.read(&part) == folder.read(&whole), "video {video}");
     }
-    folder.fails("--count 2 --shard 0/3", "none of the 2 videos");
+    folder.fails("--count 2 --part 0/3", "none of the 2 videos");
 }
 
 #[test]

@@ -10,8 +10,8 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::config::DiffusionRun;
-use crate::learner::Part;
-use crate::trainer::{HELD_OUT_STEP, Trainer};
+use crate::learner::MicroBatch;
+use crate::trainer::{Trainer, VALIDATION_STEP};
 
 /// The diffusion loss of a configuration (method section 2).
 pub struct Objective<'a> {
@@ -188,11 +188,12 @@ impl<'a> Objective<'a> {
         items: &[LatentItem],
         draws: &Draws,
     ) -> Result<f64> {
-        let backward = |part: Part<'_, Transformer>, collect: &mut dyn FnMut(Gradients)| {
+        let backward = |part: MicroBatch<'_, Transformer>, collect: &mut dyn FnMut(Gradients)| {
             let (share, device) = (part.share, part.device);
             let draws = draws.part(part.clips.start, part.clips.len());
             let items = &items[part.clips];
-            let mut checkpointing = ActivationCheckpointing::new(self.config.recompute_blocks);
+            let mut checkpointing =
+                ActivationCheckpointing::new(self.config.activation_checkpointing);
             let loss =
                 self.loss_checkpointed(&mut checkpointing, part.network, items, draws, device)?
                     * share;
@@ -243,14 +244,14 @@ impl<'a> Objective<'a> {
         })
     }
 
-    /// The mean loss over held-out clips, at the same timesteps and noise every time, however the
+    /// The mean loss over validation clips, at the same timesteps and noise every time, however the
     /// clips are put into batches.
     ///
     /// # Errors
     /// If a label is out of range.
-    pub fn held_out_loss(&self, transformer: &Transformer, items: &[LatentItem]) -> Result<f64> {
+    pub fn validation_loss(&self, transformer: &Transformer, items: &[LatentItem]) -> Result<f64> {
         let device = &transformer.devices()[0];
-        let draws = self.draws_of(HELD_OUT_STEP, [items.len(), items[0].shape[0]], 0.0);
+        let draws = self.draws_of(VALIDATION_STEP, [items.len(), items[0].shape[0]], 0.0);
         let (mut sum, mut done) = (0.0, 0);
         for batch in items.chunks(self.config.run.batch_size) {
             let draws = draws.part(done, batch.len());
@@ -357,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn the_held_out_loss_is_that_of_any_batches() {
+    fn the_validation_loss_is_that_of_any_batches() {
         let device = Device::flex();
         device.seed(5);
         let mut config = config();
@@ -366,7 +367,7 @@ mod tests {
         let [whole, parts] = [5, 2].map(|batch_size| {
             config.run.batch_size = batch_size;
             let objective = Objective::new(&config, None).expect("an objective");
-            let loss = objective.held_out_loss(&transformer, &items);
+            let loss = objective.validation_loss(&transformer, &items);
             loss.expect("labels in range")
         });
         // Sums of 120 numbers in another order.
@@ -422,9 +423,9 @@ mod tests {
         let device = Device::flex().autodiff();
         let [mut norms, mut losses] = [[0.0; 2], [0.0; 2]];
         let network = network(&config(), &device);
-        for recompute_blocks in [false, true] {
+        for activation_checkpointing in [false, true] {
             let config = DiffusionRun {
-                recompute_blocks,
+                activation_checkpointing,
                 ..config()
             };
             let objective = Objective::new(&config, None).expect("an objective");
@@ -432,8 +433,8 @@ mod tests {
             for step in 0..4 {
                 let draws = objective.draws(step, [2, 3]);
                 let loss = objective.accumulate(&mut trainer, &items(2), &draws);
-                losses[usize::from(recompute_blocks)] = loss.expect("a loss");
-                norms[usize::from(recompute_blocks)] = trainer.update().gradient_norm;
+                losses[usize::from(activation_checkpointing)] = loss.expect("a loss");
+                norms[usize::from(activation_checkpointing)] = trainer.update().gradient_norm;
             }
         }
         // Adam's first steps magnify rounding.
@@ -444,9 +445,9 @@ mod tests {
     #[test]
     fn sixteen_bits_train_weights_of_thirty_two() {
         let device = Device::flex().autodiff();
-        for recompute_blocks in [false, true] {
+        for activation_checkpointing in [false, true] {
             let config = DiffusionRun {
-                recompute_blocks,
+                activation_checkpointing,
                 ..config()
             };
             let objective = Objective::new(&config, None).expect("an objective");

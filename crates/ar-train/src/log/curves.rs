@@ -37,16 +37,26 @@ fn curves(metrics: &Path) -> Result<Vec<Curve>> {
             let (Some(step), Some(value)) = (step, value.as_f64()) else {
                 continue;
             };
-            match curves.iter_mut().find(|curve| curve.name == *name) {
+            let name = current_name(name);
+            match curves.iter_mut().find(|curve| curve.name == name) {
                 Some(curve) => curve.points.push((step, value)),
                 None => curves.push(Curve {
-                    name: name.clone(),
+                    name: name.to_owned(),
                     points: vec![(step, value)],
                 }),
             }
         }
     }
     Ok(curves)
+}
+
+/// The name that a quantity has now: a run may have been begun by an older version.
+fn current_name(name: &str) -> &str {
+    match name {
+        "held_out_loss" => "validation_loss",
+        "held_out_psnr_db" => "validation_psnr_db",
+        name => name,
+    }
 }
 
 fn svg(curves: &[Curve]) -> Result<String, Box<dyn std::error::Error>> {
@@ -100,8 +110,10 @@ mod tests {
         let metrics = folder.path().join("metrics.jsonl");
         let lines = [
             r#"{"step":1,"loss":2.5,"clips_per_second":9.0}"#,
-            r#"{"step":2,"held_out_loss":3.0}"#,
+            r#"{"step":2,"validation_loss":3.0}"#,
             r#"{"step":3,"loss":0.5,"gradient_norm":null}"#,
+            // As an older version has written it.
+            r#"{"step":3,"held_out_loss":2.0}"#,
         ];
         std::fs::write(&metrics, lines.join("\n")).expect("written");
         let curve = |name: &str, points: &[(f64, f64)]| Curve {
@@ -112,14 +124,14 @@ mod tests {
             curves(&metrics).expect("curves"),
             [
                 curve("loss", &[(1.0, 2.5), (3.0, 0.5)]),
-                curve("held_out_loss", &[(2.0, 3.0)])
+                curve("validation_loss", &[(2.0, 3.0), (3.0, 2.0)])
             ]
         );
 
         let picture = folder.path().join("curves.svg");
         draw(&metrics, &picture).expect("a picture");
         let picture = std::fs::read_to_string(picture).expect("text");
-        assert!(picture.contains("<svg") && picture.contains("held_out_loss"));
+        assert!(picture.contains("<svg") && picture.contains("validation_loss"));
         assert!(picture.matches("<polyline").count() >= 2);
     }
 }

@@ -3,7 +3,7 @@
 use super::Run;
 
 impl Run {
-    /// Whether the leader is due to measure on held-out data: regularly and at the end.
+    /// Whether the leader is due to measure on validation data: regularly and at the end.
     pub fn eval_is_due(&self) -> bool {
         self.is_leader() && (self.is_last() || self.is_multiple_of(self.config.eval_every))
     }

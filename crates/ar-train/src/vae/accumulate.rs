@@ -8,9 +8,9 @@ use ar_vae::Vae;
 use burn::module::Module;
 use burn::tensor::Gradients;
 
-use super::{Adversary, Draw, Perceptual, Reconstruction, loss_checkpointed, pixel_loss};
+use super::{Adversary, Perceptual, PosteriorNoise, Reconstruction, loss_checkpointed, pixel_loss};
 use crate::config::VaeRun;
-use crate::learner::Part;
+use crate::learner::MicroBatch;
 use crate::losses::Losses;
 use crate::trainer::Trainer;
 
@@ -20,19 +20,19 @@ pub fn accumulate(
     trainer: &mut Trainer<Vae>,
     perceptual: Option<&Perceptual>,
     items: &[VideoItem],
-    draw: Draw,
+    noise: PosteriorNoise,
 ) -> Losses {
-    let backward = |part: Part<'_, Vae>, collect: &mut dyn FnMut(Gradients)| {
-        let draw = draw.from_clip(part.clips.start);
+    let backward = |part: MicroBatch<'_, Vae>, collect: &mut dyn FnMut(Gradients)| {
+        let noise = noise.from_clip(part.clips.start);
         let pixels = VideoBatch::new(&items[part.clips], part.device).pixels;
         let perceptual = perceptual.map(|perceptual| perceptual.on(part.device));
-        let mut checkpointing = ActivationCheckpointing::new(config.recompute_blocks);
+        let mut checkpointing = ActivationCheckpointing::new(config.activation_checkpointing);
         let loss = loss_checkpointed(
             &mut checkpointing,
             part.network,
             pixels,
             &config.loss,
-            draw,
+            noise,
             perceptual.as_ref(),
         );
         let loss = loss * part.share;
@@ -53,18 +53,18 @@ pub fn accumulate_against(
     trainer: &mut Trainer<Vae>,
     perceptual: Option<&Perceptual>,
     items: &[VideoItem],
-    draw: Draw,
+    noise: PosteriorNoise,
 ) -> Losses {
     let mut losses = Losses::default();
     let batch_size = config.run.batch_size;
     for (part, batch) in items.chunks(batch_size).enumerate() {
         let share = batch.len() as f64 / items.len() as f64;
         let pixels = VideoBatch::new(batch, &trainer.model().devices()[0]).pixels;
-        let draw = draw.from_clip(part * batch_size);
+        let noise = noise.from_clip(part * batch_size);
         trainer.learner.accumulate_pieces(|vae, collect| {
-            let mut checkpointing = ActivationCheckpointing::new(config.recompute_blocks);
+            let mut checkpointing = ActivationCheckpointing::new(config.activation_checkpointing);
             let reconstruction =
-                Reconstruction::new(&mut checkpointing, vae, pixels.clone(), &config.loss, draw);
+                Reconstruction::new(&mut checkpointing, vae, pixels.clone(), &config.loss, noise);
             let divergence = reconstruction.divergence(&config.loss);
             let Reconstruction {
                 features, output, ..
@@ -108,7 +108,7 @@ mod tests {
     use crate::vae::testing::{items, pixels, small_conv, small_transformer};
     use crate::workers::Workers;
 
-    const DRAW: Draw = Draw {
+    const DRAW: PosteriorNoise = PosteriorNoise {
         seed: 3,
         step: 0,
         first_clip: 0,
@@ -227,9 +227,9 @@ mod tests {
             let network = config.vae.init(&device).expect("a network");
             let discriminator = PatchGan::new(&small_discriminator(), &device);
             for against in [None, Some(&discriminator)] {
-                let [kept, again] = [false, true].map(|recompute_blocks| {
+                let [kept, again] = [false, true].map(|activation_checkpointing| {
                     let config = VaeRun {
-                        recompute_blocks,
+                        activation_checkpointing,
                         ..config.clone()
                     };
                     step(&network, &config, against)
@@ -251,11 +251,13 @@ mod tests {
             let network = config.vae.init(&device).expect("a network");
             let discriminator = PatchGan::new(&small_discriminator(), &device);
             let against = Some(&discriminator);
-            for (recompute_blocks, against) in [(false, None), (true, None), (true, against)] {
+            for (activation_checkpointing, against) in
+                [(false, None), (true, None), (true, against)]
+            {
                 let [full, half] =
                     [ComputePrecision::F32, ComputePrecision::Bf16].map(|precision| {
                         let config = VaeRun {
-                            recompute_blocks,
+                            activation_checkpointing,
                             precision,
                             ..config.clone()
                         };

@@ -10,7 +10,7 @@ use crate::config::VaeLossConfig;
 
 /// Addresses the random numbers of a part of a step: every clip of the step has its own.
 #[derive(Clone, Copy, Debug)]
-pub struct Draw {
+pub struct PosteriorNoise {
     /// Seed of the run.
     pub seed: u64,
     /// Number of the step.
@@ -19,7 +19,7 @@ pub struct Draw {
     pub first_clip: usize,
 }
 
-impl Draw {
+impl PosteriorNoise {
     /// That of the part that begins `clips` clips later.
     pub fn from_clip(self, clips: usize) -> Self {
         Self {
@@ -70,12 +70,12 @@ impl Reconstruction {
         vae: &Vae,
         pixels: Tensor<5>,
         config: &VaeLossConfig,
-        draw: Draw,
+        noise: PosteriorNoise,
     ) -> Self {
         let [batch, frames, ..] = pixels.dims();
         let posterior = vae.encode_checkpointed(checkpointing, pixels);
         let latents = match config.sample_posterior {
-            true => draw.sample(&posterior),
+            true => noise.sample(&posterior),
             false => posterior.mean(),
         };
         let features = vae.decode_features(checkpointing, latents);
@@ -132,11 +132,11 @@ pub fn loss(
     vae: &Vae,
     pixels: Tensor<5>,
     config: &VaeLossConfig,
-    draw: Draw,
+    noise: PosteriorNoise,
     perceptual: Option<&Perceptual>,
 ) -> Tensor<1> {
     let mut checkpointing = ActivationCheckpointing::new(false);
-    loss_checkpointed(&mut checkpointing, vae, pixels, config, draw, perceptual)
+    loss_checkpointed(&mut checkpointing, vae, pixels, config, noise, perceptual)
 }
 
 /// [`loss`] for a backward pass by [`ActivationCheckpointing::backward`].
@@ -148,10 +148,10 @@ pub fn loss_checkpointed(
     vae: &Vae,
     pixels: Tensor<5>,
     config: &VaeLossConfig,
-    draw: Draw,
+    noise: PosteriorNoise,
     perceptual: Option<&Perceptual>,
 ) -> Tensor<1> {
-    let reconstruction = Reconstruction::new(checkpointing, vae, pixels.clone(), config, draw);
+    let reconstruction = Reconstruction::new(checkpointing, vae, pixels.clone(), config, noise);
     let divergence = reconstruction.divergence(config);
     let loss = pixel_loss(reconstruction.output, pixels, config, perceptual);
     match divergence {
@@ -190,22 +190,22 @@ mod tests {
     fn every_clip_of_a_step_draws_its_own_noise_in_whatever_part_it_is() {
         let device = Device::flex();
         let vae = small_conv().init(&device).expect("a network");
-        let draw = Draw {
+        let noise = PosteriorNoise {
             seed: 5,
             step: 2,
             first_clip: 0,
         };
         // The same clip three times, so that samples differ by their noise alone.
         let clip = pixels([1, 2], 16, &device);
-        let sample = |draw: Draw, clips: usize| -> Vec<f32> {
+        let sample = |noise: PosteriorNoise, clips: usize| -> Vec<f32> {
             let posterior = vae.encode(clip.clone().repeat_dim(0, clips));
-            let sample = draw.sample(&posterior);
+            let sample = noise.sample(&posterior);
             sample.into_data().iter::<f32>().collect()
         };
-        let whole = sample(draw, 3);
+        let whole = sample(noise, 3);
         let len = whole.len() / 3;
         for (place, expected) in whole.chunks(len).enumerate() {
-            let part = sample(draw.from_clip(place), 1);
+            let part = sample(noise.from_clip(place), 1);
             let difference = |other: &[f32]| {
                 let differences = part.iter().zip(other).map(|(a, b)| (a - b).abs());
                 differences.fold(0.0, f32::max)

@@ -71,10 +71,10 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::{LpipsWeights, OptimizerConfig, WeightsFile};
+    use crate::config::{LpipsWeights, OptimizerConfig, WeightsLocation};
     use crate::trainer::Trainer;
     use crate::vae::testing::{pixels, small_conv};
-    use crate::vae::{Draw, loss, pixel_loss};
+    use crate::vae::{PosteriorNoise, loss, pixel_loss};
     use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 
     /// Convolutions of VGG16: place among `torchvision`'s layers, channels in and out.
@@ -129,7 +129,7 @@ mod tests {
             (key, vec![1, channels, 1, 1], [0.5, 0.5])
         });
         write(linear, linears.collect());
-        let [vgg, linear] = files.map(WeightsFile::Local);
+        let [vgg, linear] = files.map(WeightsLocation::Local);
         VaeLossConfig {
             lpips: 0.7,
             lpips_weights: Some(LpipsWeights { vgg, linear }),
@@ -178,13 +178,19 @@ mod tests {
         let config = VaeLossConfig { l1: 0.0, ..config };
         let vae = small_conv().init(&device).expect("a network");
         let mut trainer = Trainer::new(vae, &OptimizerConfig::default(), 10);
-        let draw = Draw {
+        let noise = PosteriorNoise {
             seed: 0,
             step: 0,
             first_clip: 0,
         };
         for _ in 0..2 {
-            let loss = loss(trainer.model(), a.clone(), &config, draw, Some(&perceptual));
+            let loss = loss(
+                trainer.model(),
+                a.clone(),
+                &config,
+                noise,
+                Some(&perceptual),
+            );
             trainer.accumulate(loss, 1.0);
             let norm = trainer.update().gradient_norm;
             assert!(norm.is_finite() && norm > 1e-4, "{norm}");
@@ -201,7 +207,7 @@ mod tests {
                 .expect("nothing to read")
                 .is_none()
         );
-        let gone = WeightsFile::Local("gone.pth".into());
+        let gone = WeightsLocation::Local("gone.pth".into());
         config.lpips_weights = Some(LpipsWeights {
             vgg: gone.clone(),
             linear: gone,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ar_data::Sources;
+use ar_data::SourceIds;
 
 use super::{Folder, SMALL_DIFFUSION, SMALL_LATENTS, SMALL_VAE, config};
 
@@ -36,13 +36,13 @@ fn latents_are_encoded_in_parts_and_resumed() {
         config("latents")
     );
     folder.ok(&format!("{latents} --set out=whole"));
-    folder.ok(&format!("{latents} --set out=parts --shard 1/2"));
+    folder.ok(&format!("{latents} --set out=parts --part 1/2"));
     let diffusion = format!(
         "diffusion {} {SMALL_DIFFUSION} --set data.latents=parts",
         config("diffusion")
     );
     folder.fails(&diffusion, "1 of the 3 shards of parts are missing");
-    folder.ok(&format!("{latents} --set out=parts --shard 0/2"));
+    folder.ok(&format!("{latents} --set out=parts --part 0/2"));
     let whole = contents(&folder.path("whole"));
     assert_eq!(whole.len(), 4, "an index and three shards");
     assert!(contents(&folder.path("parts")) == whole);
@@ -59,7 +59,7 @@ fn latents_are_encoded_in_parts_and_resumed() {
     ));
     assert!(contents(&folder.path("parts")) == whole);
     folder.fails(
-        &format!("{latents} --set out=x --shard 2/2"),
+        &format!("{latents} --set out=x --part 2/2"),
         "0/4, 1/4, 2/4 and 3/4",
     );
     assert!(!folder.path("x").exists());
@@ -83,7 +83,7 @@ fn broken_videos_are_listed_and_classes_are_kept() {
         write_video(&folder.path(&format!("videos/{video}")), frames);
     }
     std::fs::write(folder.path("videos/walk/broken.gif"), "GIF89a").expect("a file");
-    let videos = "[data]\nheld_out = 1\nlabels = \"folders\"\npath = \"videos\"\n\
+    let videos = "[data]\nvalidation = 1\nlabels = \"folders\"\npath = \"videos\"\n\
                   [data.videos]\nsize = 32\nframes = 3\n";
     let write = |name: &str, text: String| {
         std::fs::write(folder.path(name), text).expect("a file");
@@ -91,7 +91,7 @@ fn broken_videos_are_listed_and_classes_are_kept() {
     write("vae.toml", format!("[vae]\nkind = \"conv\"\n{videos}"));
     write("latents.toml", videos.to_string());
     let small = SMALL_VAE.replace(
-        "--set data.shapes.size=32 --set data.clips=20 --set data.held_out=2",
+        "--set data.shapes.size=32 --set data.clips=20 --set data.validation=2",
         "",
     );
     folder.ok(&format!(
@@ -112,7 +112,7 @@ fn broken_videos_are_listed_and_classes_are_kept() {
     assert_eq!(latents.labels(), Some(&[0, 0, 1, 1, 1][..]));
     assert_eq!(folder.read("latents/skipped.txt"), skipped.as_bytes());
     // A number for each of the three videos, which both stages hold out alike.
-    let source = |clip| latents.source(clip);
+    let source = |clip| latents.source_id(clip);
     assert!(source(0) == source(1) && source(2) == source(4) && source(1) != source(2));
 
     let diffusion = format!(

@@ -125,7 +125,7 @@ fn a_killed_diffusion_stage_ends_bit_identical() {
     ));
     folder.ok(&format!("latents {} {SMALL_LATENTS}", config("latents")));
     let stage = format!(
-        "diffusion {} {SMALL_DIFFUSION} --set recompute_blocks=true",
+        "diffusion {} {SMALL_DIFFUSION} --set activation_checkpointing=true",
         config("diffusion")
     );
     let ends = run_killed(&folder, &stage, 2);

@@ -19,14 +19,14 @@ use tempfile::TempDir;
 
 const SMALL_VAE: &str = "--set vae.image_size=32 --set vae.patch_size=8 --set vae.channels=[8,8] \
     --set vae.latent_channels=4 \
-    --set data.shapes.size=32 --set data.clips=20 --set data.held_out=2 \
+    --set data.shapes.size=32 --set data.clips=20 --set data.validation=2 \
     --set run.batch_size=2 --set run.log_every=1 --set optimizer.schedule=constant \
     --set run.out=vae";
 const SMALL_LATENTS: &str = "--set vae=vae/model --set data.clips=6 --set data.shapes.size=32 \
     --set data.shapes.labels=kind \
     --set data.shapes.frames=3 --set out=latents --set clips_per_shard=4";
 const SMALL_DIFFUSION: &str = "--set vae=vae/model --set data.latents=latents \
-    --set data.held_out=2 --set transformer.num_frames=3 --set transformer.tokens_per_frame=4 --set transformer.in_channels=4 \
+    --set data.validation=2 --set transformer.num_frames=3 --set transformer.tokens_per_frame=4 --set transformer.in_channels=4 \
     --set transformer.hidden_size=16 --set transformer.num_heads=2 --set transformer.depth=1 \
     --set run.batch_size=2 --set run.log_every=1 --set optimizer.schedule=constant";
 

@@ -52,7 +52,7 @@ fn devices_share_the_clips_of_a_step() {
         ),
         (
             &diffusion,
-            "--set recompute_blocks=true --set precision=bf16",
+            "--set activation_checkpointing=true --set precision=bf16",
         ),
         (
             &vae,
@@ -60,7 +60,7 @@ fn devices_share_the_clips_of_a_step() {
         ),
         (
             &vae,
-            "--set loss.foreground=0 --set recompute_blocks=true --set precision=bf16",
+            "--set loss.foreground=0 --set activation_checkpointing=true --set precision=bf16",
         ),
     ] {
         for (run, device) in [("one", "cpu"), ("three", "cpu,cpu,cpu")] {
@@ -80,7 +80,7 @@ fn devices_share_the_clips_of_a_step() {
     );
     folder.fails(
         &format!("latents {} --device cpu,cpu", config("latents")),
-        "--shard",
+        "--part",
     );
 }
 

@@ -44,10 +44,10 @@ fn the_stages_make_a_model_and_resume_exactly() {
 
     for run in ["vae", "parts"] {
         let text = |name| String::from_utf8(folder.read(&format!("{run}/{name}"))).expect("text");
-        assert!(text("curves.svg").contains("held_out_loss"), "{run}");
+        assert!(text("curves.svg").contains("validation_loss"), "{run}");
         let last = text("metrics.jsonl");
         let last = last.lines().last().expect("a line");
-        assert!(last.contains("\"held_out_loss\""), "{run}: {last}");
+        assert!(last.contains("\"validation_loss\""), "{run}: {last}");
     }
 
     folder.ok("export --model whole/model --out half --half");
@@ -133,7 +133,7 @@ fn the_temporal_stage_and_samples() {
         --set vae.pixel_decoder.channel_multipliers=[1,1,2] \
         --set vae.pixel_decoder.res_blocks=1 --set vae.pixel_decoder.z_channels=8 \
         --set vae.pixel_decoder.norm_groups=4 --set data.shapes.size=16 --set data.clips=8 \
-        --set data.shapes.max_shapes=1 --set data.shapes.min_radius=0.15 --set data.held_out=2 --set run.batch_size=2 \
+        --set data.shapes.max_shapes=1 --set data.shapes.min_radius=0.15 --set data.validation=2 --set run.batch_size=2 \
         --set run.steps=2 --set run.sample_every=2";
     std::fs::write(folder.path("vae.toml"), "").expect("an empty configuration");
     let vae = format!("vae --config vae.toml {transformer}");
@@ -239,8 +239,8 @@ fn errors_name_the_line() {
         ),
         (
             "vae",
-            "[data.shapes]\nsize = 64\nframes = 1\n[data]\nheld_out = 4096\n[vae]\nkind = \"conv\"\n",
-            "a.toml, line 5 (data.held_out): the dataset has 4096 clips",
+            "[data.shapes]\nsize = 64\nframes = 1\n[data]\nvalidation = 4096\n[vae]\nkind = \"conv\"\n",
+            "a.toml, line 5 (data.validation): the dataset has 4096 clips",
         ),
         (
             "latents",
@@ -352,8 +352,8 @@ fn bad_input_is_an_error() {
         ),
         (format!("{vae} --set vae.image_size=64"), "32x32"),
         (
-            format!("{vae} --set data.held_out=20"),
-            "data.held_out = 20",
+            format!("{vae} --set data.validation=20"),
+            "data.validation = 20",
         ),
         (format!("{vae} --device tpu"), "device 'tpu'"),
         (

@@ -13,7 +13,7 @@ const HUB: &str = "hf://";
 /// hub.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub enum WeightsFile {
+pub enum WeightsLocation {
     /// A file of this machine.
     Local(PathBuf),
     /// A file on the hub.
@@ -25,7 +25,7 @@ pub enum WeightsFile {
     },
 }
 
-impl WeightsFile {
+impl WeightsLocation {
     /// Where the file lies; one on the hub is downloaded unless it is in the hub's cache.
     ///
     /// # Errors
@@ -52,7 +52,7 @@ fn download(_repository: &str, _file: &str) -> Result<PathBuf> {
     anyhow::bail!("this program was built without the feature `hub`; give the path of a file")
 }
 
-impl TryFrom<String> for WeightsFile {
+impl TryFrom<String> for WeightsLocation {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -72,13 +72,13 @@ impl TryFrom<String> for WeightsFile {
     }
 }
 
-impl From<WeightsFile> for String {
-    fn from(file: WeightsFile) -> Self {
+impl From<WeightsLocation> for String {
+    fn from(file: WeightsLocation) -> Self {
         file.to_string()
     }
 }
 
-impl fmt::Display for WeightsFile {
+impl fmt::Display for WeightsLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Local(path) => write!(f, "{}", path.display()),
@@ -93,13 +93,13 @@ mod tests {
 
     #[test]
     fn paths_and_files_of_the_hub_are_told_apart() {
-        let parse = |text: &str| WeightsFile::try_from(text.to_owned());
+        let parse = |text: &str| WeightsLocation::try_from(text.to_owned());
         assert_eq!(
             parse("weights/vgg.pth"),
-            Ok(WeightsFile::Local("weights/vgg.pth".into()))
+            Ok(WeightsLocation::Local("weights/vgg.pth".into()))
         );
         let hub = parse("hf://owner/name/folder/vgg.pth").expect("a file of the hub");
-        let expected = WeightsFile::Hub {
+        let expected = WeightsLocation::Hub {
             repository: "owner/name".into(),
             file: "folder/vgg.pth".into(),
         };

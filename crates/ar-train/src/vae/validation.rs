@@ -1,17 +1,17 @@
-//! What a VAE stage measures on held-out clips.
+//! What a VAE stage measures on validation clips.
 
 use ar_data::{VideoBatch, VideoItem};
 use ar_vae::Vae;
 use burn::module::Module;
 
-use super::{Draw, Perceptual, loss};
+use super::{Perceptual, PosteriorNoise, loss};
 use crate::config::VaeLossConfig;
-use crate::trainer::HELD_OUT_STEP;
+use crate::trainer::VALIDATION_STEP;
 
 /// The mean [`loss`](fn@loss) over the clips `items`, with the same draws from their posteriors
 /// every time. Clip by clip, since `loss.foreground` looks at a batch as a whole. Without autodiff,
 /// as are `vae` and `perceptual`.
-pub fn held_out_loss(
+pub fn validation_loss(
     vae: &Vae,
     items: &[VideoItem],
     config: &VaeLossConfig,
@@ -19,14 +19,14 @@ pub fn held_out_loss(
     perceptual: Option<&Perceptual>,
 ) -> f64 {
     let device = &vae.devices()[0];
-    let draw = Draw {
+    let noise = PosteriorNoise {
         seed,
-        step: HELD_OUT_STEP,
+        step: VALIDATION_STEP,
         first_clip: 0,
     };
     let losses = items.iter().enumerate().map(|(place, item)| {
         let pixels = VideoBatch::new(std::slice::from_ref(item), device).pixels;
-        let loss = loss(vae, pixels, config, draw.from_clip(place), perceptual);
+        let loss = loss(vae, pixels, config, noise.from_clip(place), perceptual);
         f64::from(loss.into_scalar::<f32>())
     });
     losses.sum::<f64>() / items.len() as f64
@@ -71,7 +71,7 @@ mod tests {
         let difference: Vec<f32> = difference.into_data().iter::<f32>().collect();
         let error = |e: &f32| 0.5 * f64::from(e.abs()) + 2.0 * f64::from(e * e);
         let expected = difference.iter().map(error).sum::<f64>() / difference.len() as f64;
-        let loss = held_out_loss(&vae, &items, &config, 0, None);
+        let loss = validation_loss(&vae, &items, &config, 0, None);
         // Sums of 3840 numbers in another order.
         assert!((loss / expected - 1.0).abs() < 1e-5, "{loss} {expected}");
     }
@@ -86,7 +86,7 @@ mod tests {
             foreground: 3.0,
             ..VaeLossConfig::default()
         };
-        let measure = |items: &[VideoItem]| held_out_loss(&vae, items, &config, 0, None);
+        let measure = |items: &[VideoItem]| validation_loss(&vae, items, &config, 0, None);
         let single: f64 = items.chunks(1).map(measure).sum();
         let error = (measure(&items) / (single / 3.0) - 1.0).abs();
         assert!(error < 1e-9, "{error}");
@@ -96,7 +96,7 @@ mod tests {
             ..config
         };
         let [once, again, other] =
-            [0, 0, 1].map(|seed| held_out_loss(&vae, &items, &config, seed, None));
+            [0, 0, 1].map(|seed| validation_loss(&vae, &items, &config, seed, None));
         assert_eq!(once, again);
         assert!(once != other, "{once}");
     }
@@ -113,18 +113,18 @@ mod tests {
         let config = VaeLossConfig::default();
         let mut trainer = Trainer::new(vae, &optimizer, 100);
         let items = items(6);
-        let (training, held_out) = items.split_at(4);
+        let (training, validation) = items.split_at(4);
         let measure =
-            |trainer: &Trainer<Vae>| held_out_loss(&trainer.ema, held_out, &config, 0, None);
+            |trainer: &Trainer<Vae>| validation_loss(&trainer.ema, validation, &config, 0, None);
         let before = measure(&trainer);
         for step in 0..60 {
             let pixels = VideoBatch::new(training, &device).pixels;
-            let draw = Draw {
+            let noise = PosteriorNoise {
                 seed: 0,
                 step,
                 first_clip: 0,
             };
-            let loss = loss(trainer.model(), pixels, &config, draw, None);
+            let loss = loss(trainer.model(), pixels, &config, noise, None);
             trainer.accumulate(loss, 1.0);
             trainer.update();
         }

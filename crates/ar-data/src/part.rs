@@ -3,25 +3,25 @@ use std::str::FromStr;
 
 /// One of several equal parts of the work on clips, `i/n` with `i` from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shard {
+pub struct Part {
     /// Which part, from 0.
     pub index: usize,
     /// How many there are.
     pub count: usize,
 }
 
-impl Shard {
+impl Part {
     /// All of the work.
     pub const ALL: Self = Self { index: 0, count: 1 };
 
     /// This part of `0..len`; the parts differ by one at most.
-    pub fn part(self, len: usize) -> Range<usize> {
+    pub fn range(self, len: usize) -> Range<usize> {
         let bound = |index: usize| (index as u128 * len as u128 / self.count as u128) as usize;
         bound(self.index)..bound(self.index + 1)
     }
 }
 
-impl FromStr for Shard {
+impl FromStr for Part {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -42,16 +42,16 @@ mod tests {
     #[test]
     fn parts_cover_everything_once() {
         for (len, count) in [(10, 3), (2, 5), (0, 2), (64, 1)] {
-            let parts = (0..count).flat_map(|index| Shard { index, count }.part(len));
+            let parts = (0..count).flat_map(|index| Part { index, count }.range(len));
             assert_eq!(parts.collect::<Vec<_>>(), (0..len).collect::<Vec<_>>());
         }
     }
 
     #[test]
     fn reads_i_of_n() {
-        assert_eq!("1/4".parse(), Ok(Shard { index: 1, count: 4 }));
+        assert_eq!("1/4".parse(), Ok(Part { index: 1, count: 4 }));
         for wrong in ["4/4", "1", "a/b", "-1/2", "0/0"] {
-            assert!(wrong.parse::<Shard>().is_err(), "{wrong}");
+            assert!(wrong.parse::<Part>().is_err(), "{wrong}");
         }
     }
 }
