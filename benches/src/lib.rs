@@ -108,3 +108,9 @@ pub fn criterion() -> Criterion {
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2))
 }
+
+/// The examples of the repository's README are tests too. They are tested here since packages of
+/// the other crates do not have the file.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -68,7 +68,7 @@ fn targets(text: &str) -> Vec<(usize, &str)> {
 }
 
 /// The path below the root that `link` names from `folder`; none outside.
-fn resolve(folder: &Path, link: &str) -> Option<PathBuf> {
+pub fn resolve(folder: &Path, link: &str) -> Option<PathBuf> {
     let mut path = folder.to_owned();
     for part in Path::new(link).components() {
         match part {

@@ -1,14 +1,16 @@
-//! Chores of the repository: `cargo xtask ablate`, `bench`, `gallery`, `reference` and `tidy`.
+//! Chores of the repository: `cargo xtask ablate`, `bench`, `gallery`, `package`, `reference` and `tidy`.
 #![allow(clippy::print_stderr, clippy::print_stdout, reason = "a program")]
 
 mod ablate;
 mod bench;
 mod commands;
 mod cycles;
+mod examples;
 mod gallery;
 mod json;
 mod links;
 mod machine;
+mod package;
 mod packages;
 mod reference;
 mod rust;
@@ -34,6 +36,8 @@ enum Cli {
     Bench(bench::Options),
     /// Makes the pictures of the world of shapes in README.md and docs
     Gallery(gallery::Options),
+    /// Packages the crates and builds what the packages hold
+    Package(package::Options),
     /// Writes the reference pages of the book from what the commands say
     Reference(reference::Options),
     /// Checks what the architecture promises and a compiler does not see
@@ -57,6 +61,7 @@ fn run() -> Result<ExitCode> {
         Cli::Ablate(options) => ablate::run(&workspace, &options),
         Cli::Bench(options) => bench::run(&workspace, &options),
         Cli::Gallery(options) => gallery::run(&workspace, &options),
+        Cli::Package(options) => package::run(&workspace, &options),
         Cli::Reference(options) => reference::run(&workspace, &options),
         Cli::Tidy(options) => tidy::run(&workspace, &options),
     }

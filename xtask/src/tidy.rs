@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::workspace::{Package, Workspace};
-use crate::{cycles, links, packages, sources};
+use crate::{cycles, examples, links, packages, sources};
 
 #[derive(Args)]
 pub struct Options {
@@ -76,6 +76,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
         packages::check(workspace, &files)?,
         sources::check(workspace)?,
         links::check(&workspace.root, &files)?,
+        examples::check(&workspace.root, &files)?,
         links::machine_paths(&workspace.root, &files)?,
     ]
     .concat();
