@@ -116,3 +116,37 @@ pub enum PlanError {
         ar_step: usize,
     },
 }
+
+/// A planned timestep sampler that cannot be built.
+#[derive(Error, Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PlannedError {
+    /// There is nothing to draw a plan from.
+    #[error("ar_steps is empty, but plans need at least one step difference, such as [0, 5, 50]")]
+    NoStepDifference,
+
+    /// A step difference is larger than the number of steps.
+    #[error(
+        "ar_steps has {ar_step}, but a step difference must be in 0..={steps}, the number of \
+         sampling steps"
+    )]
+    ArStepTooLarge {
+        /// The step difference.
+        ar_step: usize,
+        /// The number of sampling steps.
+        steps: usize,
+    },
+
+    /// The level of the history is no timestep of the noise schedule.
+    #[error(
+        "history_noise is {history_noise}, but must be in 1..={}, a timestep of the noise schedule \
+         (1 is a clean history)",
+        timesteps - 1
+    )]
+    HistoryNoise {
+        /// The level asked for.
+        history_noise: usize,
+        /// The number of timesteps that the noise schedule has.
+        timesteps: usize,
+    },
+}

@@ -57,9 +57,9 @@ mod timesteps;
 
 pub use ad::{AdConfig, AdIteration, AdPlan, FrameState};
 pub use ddim::{DdimSchedule, DdimStep};
-pub use error::{PlanError, ScheduleError};
+pub use error::{PlanError, PlannedError, ScheduleError};
 pub use noise::{BetaSchedule, NoiseSchedule, NoiseScheduleConfig};
-pub use timesteps::TimestepSampler;
+pub use timesteps::{PlannedConfig, PlannedSampler, PlannedTimesteps, TimestepSampler};
 
 /// The examples of the README are tests too.
 #[cfg(doctest)]

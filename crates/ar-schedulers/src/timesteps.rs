@@ -5,8 +5,11 @@ use std::collections::BTreeSet;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
+pub use planned::{PlannedConfig, PlannedSampler, PlannedTimesteps};
+
 #[cfg(test)]
 mod oracle;
+mod planned;
 #[cfg(test)]
 mod tests;
 
@@ -23,13 +26,17 @@ pub enum TimestepSampler {
     /// Frame-oriented probability propagation, the published sampler: a uniform frame gets a
     /// uniform timestep, and then every non-decreasing completion is equally likely.
     Fopp,
+    /// Noise levels along the plans of inference, ours; see [`PlannedSampler`], which also says which
+    /// frames belong in the loss and takes a configuration.
+    Planned,
 }
 
 impl TimestepSampler {
     /// Draws the timesteps of one clip, `[frames]`, each in `0..timesteps`.
     ///
-    /// [`ForwardOnly`](Self::ForwardOnly) and [`Fopp`](Self::Fopp) give non-decreasing sequences.
-    /// The cost is O(frames log frames) whatever the number of timesteps.
+    /// [`ForwardOnly`](Self::ForwardOnly), [`Fopp`](Self::Fopp) and [`Planned`](Self::Planned) give
+    /// non-decreasing sequences, `Planned` by the default configuration over 50 sampling steps. The
+    /// cost is O(frames log frames) whatever the number of timesteps.
     ///
     /// # Panics
     ///
@@ -60,8 +67,25 @@ impl TimestepSampler {
             Self::DiffusionForcing => (0..frames).map(|_| draw(timesteps)).collect(),
             Self::ForwardOnly => sorted_multiset(frames, timesteps, &mut draw),
             Self::Fopp => fopp(frames, timesteps, &mut draw),
+            Self::Planned => planned(frames, timesteps, &mut draw),
         }
     }
+}
+
+/// A clip of a [`PlannedSampler`] with the default step differences, which are out of 50 steps. Where
+/// there are too few timesteps for noise in the history, it has none.
+fn planned(frames: usize, timesteps: usize, draw: &mut impl FnMut(usize) -> usize) -> Vec<usize> {
+    const STEPS: usize = 50;
+    if timesteps < 2 {
+        return vec![0; frames];
+    }
+    let default = PlannedConfig::default();
+    let config = PlannedConfig {
+        history_noise: default.history_noise.min(timesteps - 1),
+        ..default
+    };
+    let sampler = PlannedSampler::new(config, STEPS, timesteps).expect("the default is valid");
+    sampler.sample_with([1, frames], draw).swap_remove(0).timesteps
 }
 
 /// Frame-oriented probability propagation in closed form.

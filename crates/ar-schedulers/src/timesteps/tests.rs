@@ -125,6 +125,122 @@ fn fopp_marginals_pass_a_chi_square_test() {
     }
 }
 
+fn planned_of(ar_steps: &[usize], history_noise: usize) -> PlannedConfig {
+    PlannedConfig {
+        ar_steps: ar_steps.to_vec(),
+        history_noise,
+    }
+}
+
+/// A plan of length L = S + s (F - 1) has frame i wait for s i of it, take steps for S and be
+/// finished for the rest; an active frame's timestep is uniform.
+#[test]
+fn planned_marginals_pass_a_chi_square_test() {
+    const FRAMES: usize = 6;
+    const STEPS: usize = 10;
+    const TIMESTEPS: usize = 30;
+    const STEPS_OF_TRAINING: usize = 20_000;
+    // Quantiles of 1 - 1e-6 with 29 to 31 degrees of freedom are 81 to 84; the seed is fixed.
+    const LIMIT: f64 = 84.0;
+    // Frames that wait and that are finished come after the timesteps.
+    const WAITING: usize = TIMESTEPS;
+    const FINISHED: usize = TIMESTEPS + 1;
+
+    let ar_steps = [0, 1, 3, 10, 10];
+    let mut expected = [[0.0; TIMESTEPS + 2]; FRAMES];
+    for s in ar_steps.map(|s| s as f64) {
+        let length = STEPS as f64 + s * (FRAMES - 1) as f64;
+        let each = 1.0 / ar_steps.len() as f64 / length;
+        for (frame, expected) in expected.iter_mut().enumerate() {
+            expected[WAITING] += each * s * frame as f64;
+            expected[FINISHED] += each * s * (FRAMES - 1 - frame) as f64;
+            for p in &mut expected[..TIMESTEPS] {
+                *p += each * STEPS as f64 / TIMESTEPS as f64;
+            }
+        }
+    }
+
+    let sampler = PlannedSampler::new(planned_of(&ar_steps, 7), STEPS, TIMESTEPS).unwrap();
+    // Independent clips: several of a step share its step difference.
+    let mut rng = ChaCha8Rng::seed_from_u64(7);
+    let mut counts = [[0_u32; TIMESTEPS + 2]; FRAMES];
+    for _ in 0..STEPS_OF_TRAINING {
+        let drawn = sampler.sample([1, FRAMES], &mut rng).swap_remove(0);
+        for (frame, count) in counts.iter_mut().enumerate() {
+            let t = drawn.timesteps[frame];
+            let place = match frame {
+                frame if frame < drawn.active.start => FINISHED,
+                frame if frame < drawn.active.end => t,
+                _ => WAITING,
+            };
+            count[place] += 1;
+        }
+    }
+    for (frame, (counts, expected)) in counts.iter().zip(&expected).enumerate() {
+        let statistic: f64 = counts
+            .iter()
+            .zip(expected)
+            .map(|(&count, p)| {
+                let expected = p * STEPS_OF_TRAINING as f64;
+                // The first frame never waits and the last is never finished.
+                assert!(expected >= 5.0 || expected == 0.0 && count == 0, "{expected}");
+                match expected {
+                    0.0 => 0.0,
+                    _ => (f64::from(count) - expected).powi(2) / expected,
+                }
+            })
+            .sum();
+        assert!(statistic < LIMIT, "frame {frame}: {statistic}");
+    }
+}
+
+/// What training sees is on the way of sampling: at a whole step k the active frames of a plan are at
+/// the timesteps of DDIM, a fraction of a step above.
+#[test]
+fn planned_timesteps_are_the_plan_of_inference() {
+    let noise = crate::NoiseScheduleConfig::default().init().unwrap();
+    let ddim = crate::DdimSchedule::new(&noise, 50, 0.0).unwrap();
+    let plan = crate::AdPlan::new(crate::AdConfig {
+        steps: 50,
+        ar_step: 5,
+        frames: 16,
+        window: 16,
+    })
+    .unwrap();
+    let sampler = PlannedSampler::new(planned_of(&[5], 1), 50, 1000).unwrap();
+    let iterations = plan.iterations();
+    // One clip an iteration, each in the middle of its stretch.
+    let mut rng = 0..;
+    let drawn = sampler.sample_with([iterations, 16], |bound| match rng.next().unwrap() {
+        0 => 0,
+        _ if bound == 1 => 0,
+        _ => bound / 2,
+    });
+    for (row, drawn) in plan.iter().zip(&drawn) {
+        assert_eq!(row.active, drawn.active, "iteration {}", row.iteration);
+        for frame in 0..16 {
+            let fed = ddim.fed_timestep(plan.state(row.iteration, frame));
+            let t = drawn.timesteps[frame];
+            // 981 to 1000 for the first step, whose timestep is 981.
+            let within = if row.active.contains(&frame) { 9 } else { 0 };
+            let expected = fed + within;
+            assert_eq!(t, expected, "iteration {}, frame {frame}", row.iteration);
+        }
+    }
+}
+
+#[test]
+fn impossible_planned_samplers_say_why() {
+    let error = |ar_steps: &[usize], history_noise| {
+        let config = planned_of(ar_steps, history_noise);
+        let error = PlannedSampler::new(config, 50, 1000).expect_err("no sampler");
+        error.to_string()
+    };
+    assert!(error(&[], 1).contains("at least one"));
+    assert!(error(&[0, 51], 1).contains("ar_steps has 51") && error(&[51], 1).contains("0..=50"));
+    assert!(error(&[0], 1000).contains("1..=999") && error(&[0], 0).contains("is 0"));
+}
+
 #[test]
 fn many_frames_and_timesteps_need_no_table() {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
@@ -140,12 +256,19 @@ fn many_frames_and_timesteps_need_no_table() {
 
 #[test]
 fn names_in_configurations() {
-    let names = ["full_sequence", "diffusion_forcing", "forward_only", "fopp"];
+    let names = [
+        "full_sequence",
+        "diffusion_forcing",
+        "forward_only",
+        "fopp",
+        "planned",
+    ];
     let samplers = [
         TimestepSampler::FullSequence,
         TimestepSampler::DiffusionForcing,
         TimestepSampler::ForwardOnly,
         TimestepSampler::Fopp,
+        TimestepSampler::Planned,
     ];
     for (name, sampler) in names.into_iter().zip(samplers) {
         let json = serde_json::to_string(&sampler).unwrap();
@@ -174,11 +297,38 @@ proptest! {
             TimestepSampler::DiffusionForcing,
             TimestepSampler::ForwardOnly,
             TimestepSampler::Fopp,
+            TimestepSampler::Planned,
         ] {
             let sequence = sampler.sample(frames, timesteps, &mut rng);
             prop_assert_eq!(sequence.len(), frames);
             prop_assert!(sequence.iter().all(|&t| t < timesteps));
             prop_assert!(sampler == TimestepSampler::DiffusionForcing || sequence.is_sorted());
+        }
+    }
+
+    /// Frames are history, active and waiting in this order, and every position of the plan has
+    /// something to learn.
+    #[test]
+    fn planned_clips_are_ordered(
+        clips in 1_usize..9,
+        frames in 1_usize..40,
+        steps in 1_usize..100,
+        ar_step in 0_usize..100,
+        (timesteps, history_noise) in (2_usize..1500).prop_flat_map(|n| (Just(n), 1..n)),
+        seed: u64,
+    ) {
+        let config = planned_of(&[ar_step.min(steps)], history_noise);
+        let sampler = PlannedSampler::new(config, steps, timesteps).unwrap();
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let drawn = sampler.sample([clips, frames], &mut rng);
+        prop_assert_eq!(drawn.len(), clips);
+        for PlannedTimesteps { timesteps: t, active } in drawn {
+            prop_assert_eq!(t.len(), frames);
+            prop_assert!(t.is_sorted());
+            prop_assert!(t[frames - 1] < timesteps);
+            prop_assert!(active.start < active.end && active.end <= frames);
+            prop_assert!(t[..active.start].iter().all(|&t| t <= history_noise));
+            prop_assert!(t[active.end..].iter().all(|&t| t == timesteps - 1));
         }
     }
 
