@@ -12,7 +12,7 @@ use std::time::Instant;
 use ar_benches::{Results, noise, process_memory, seconds, small_diffusion};
 use ar_data::LatentItem;
 use ar_dit::DitConfig;
-use ar_model::Transformer;
+use ar_model::{LatentScale, Transformer};
 use ar_train::checkpoint::Checkpointed;
 use ar_train::config::DiffusionRun;
 use ar_train::diffusion::Objective;
@@ -152,7 +152,7 @@ impl Case {
         let mut config = small_diffusion();
         config.activation_checkpointing = self.activation_checkpointing;
         config.short_clips = 0.0;
-        config.standardize_latents = false;
+        config.latent_scale = LatentScale::Off;
         if let Some(depth) = self.published_blocks {
             config.transformer = DitConfig {
                 depth,

@@ -1,4 +1,4 @@
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 /// Distance between prediction and target.
@@ -39,11 +39,7 @@ impl LossConfig {
     /// - `prediction`, `target`: `[batch, frames, tokens, channels]`
     /// - output: `[1]`
     pub fn loss(&self, prediction: Tensor<4>, target: Tensor<4>) -> Tensor<1> {
-        let difference = prediction - target;
-        let error = match self.kind {
-            LossKind::L2 => difference.square(),
-            LossKind::L1 => difference.abs(),
-        };
+        let error = self.distance(prediction, target);
         if self.last_frame_weight == 1.0 {
             return error.mean();
         }
@@ -54,6 +50,37 @@ impl LossConfig {
             &error.device(),
         );
         (error * weights).mean()
+    }
+
+    /// The mean over tokens and channels, with the weights of frames: the first ones of clips of
+    /// `clip_frames` frames.
+    ///
+    /// # Shapes
+    /// - `prediction`, `target`: `[batch, frames, tokens, channels]`
+    /// - output: `[batch, frames]`
+    pub fn by_frame(
+        &self,
+        prediction: Tensor<4>,
+        target: Tensor<4>,
+        clip_frames: usize,
+    ) -> Tensor<2> {
+        let error = self.distance(prediction, target).mean_dims(&[2, 3]);
+        let [batch, frames, ..] = error.dims();
+        let error = error.reshape([batch, frames]);
+        if self.last_frame_weight == 1.0 {
+            return error;
+        }
+        let weights = self.frame_weights(clip_frames).into_iter().take(frames);
+        let weights: Vec<f32> = weights.map(|weight| weight as f32).collect();
+        error.clone() * Tensor::from_data(TensorData::new(weights, [1, frames]), &error.device())
+    }
+
+    fn distance(&self, prediction: Tensor<4>, target: Tensor<4>) -> Tensor<4> {
+        let difference = prediction - target;
+        match self.kind {
+            LossKind::L2 => difference.square(),
+            LossKind::L1 => difference.abs(),
+        }
     }
 
     /// The weight of every frame, averaging to one.

@@ -45,7 +45,7 @@ pub use error::ModelError;
 pub use import::import;
 pub use keys::{TRANSFORMER_KEYS, VAE_KEYS};
 pub use sampling::{CausalTransformer, SamplingMethod};
-pub use statistics::LatentStatistics;
+pub use statistics::{LatentScale, LatentStatistics};
 pub use transformer::Transformer;
 pub use video_model::{ModelFiles, VideoModel};
 

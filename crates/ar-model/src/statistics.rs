@@ -14,9 +14,31 @@ pub struct LatentStatistics {
     pub std: Vec<Vec<f32>>,
 }
 
+/// What the latents are brought to the scale of the noise by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LatentScale {
+    /// Nothing: the network sees latents as the tokenizer makes them (published).
+    #[default]
+    Off,
+    /// One deviation for all latents, as in latent diffusion: channels that a tokenizer hardly uses
+    /// stay small, and count little in the loss.
+    Global,
+    /// Each token's and channel's own deviation.
+    Channel,
+}
+
+/// A channel with less variance than this never changes: it is left as it is.
+const NO_VARIANCE: f64 = 1e-12;
+
 impl LatentStatistics {
-    /// The statistics of latents `[clips * frames, tokens, channels]`, flat.
-    pub fn estimate(latents: &[f32], [tokens, channels]: [usize; 2]) -> Self {
+    /// The means of latents `[clips * frames, tokens, channels]`, flat, by token and channel, and
+    /// their deviations by `scale`; None where nothing is scaled.
+    pub fn estimate(
+        scale: LatentScale,
+        latents: &[f32],
+        [tokens, channels]: [usize; 2],
+    ) -> Option<Self> {
         let width = tokens * channels;
         let count = (latents.len() / width) as f64;
         let mut moments = vec![(0.0, 0.0); width];
@@ -26,22 +48,30 @@ impl LatentStatistics {
                 *squares += f64::from(value).powi(2);
             }
         }
-        let table = |f: &dyn Fn(f64, f64) -> f64| -> Vec<Vec<f32>> {
-            let values: Vec<f32> = moments.iter().map(|&(s, q)| f(s, q) as f32).collect();
+        let variance = |&(sum, squares): &(f64, f64)| squares / count - (sum / count).powi(2);
+        let deviation = |variance: f64| {
+            if variance > NO_VARIANCE {
+                variance.sqrt()
+            } else {
+                1.0
+            }
+        };
+        let std: Vec<f64> = match scale {
+            LatentScale::Off => return None,
+            LatentScale::Global => {
+                let mean = moments.iter().map(variance).sum::<f64>() / width as f64;
+                vec![deviation(mean); width]
+            }
+            LatentScale::Channel => moments.iter().map(variance).map(deviation).collect(),
+        };
+        let table = |values: &mut dyn Iterator<Item = f64>| -> Vec<Vec<f32>> {
+            let values: Vec<f32> = values.map(|value| value as f32).collect();
             values.chunks(channels).map(<[f32]>::to_vec).collect()
         };
-        Self {
-            mean: table(&|sum, _| sum / count),
-            // A channel that never changes is left as it is.
-            std: table(&|sum, squares| {
-                let variance = squares / count - (sum / count).powi(2);
-                if variance > 1e-12 {
-                    variance.sqrt()
-                } else {
-                    1.0
-                }
-            }),
-        }
+        Some(Self {
+            mean: table(&mut moments.iter().map(|&(sum, _)| sum / count)),
+            std: table(&mut std.into_iter()),
+        })
     }
 
     /// Whether the tables are of `[tokens, channels]` and all deviations positive.
@@ -82,7 +112,9 @@ mod tests {
     #[test]
     fn standardised_latents_have_zero_mean_and_unit_variance() {
         // Two tokens of one channel: 1 and 3 (mean 2, deviation 1), always 5.
-        let statistics = LatentStatistics::estimate(&[1.0, 5.0, 3.0, 5.0], [2, 1]);
+        let statistics =
+            LatentStatistics::estimate(LatentScale::Channel, &[1.0, 5.0, 3.0, 5.0], [2, 1])
+                .expect("a scale");
         assert_eq!(statistics.mean, [[2.0], [5.0]]);
         assert_eq!(statistics.std, [[1.0], [1.0]]);
         assert!(statistics.fits([2, 1]) && !statistics.fits([1, 2]));
@@ -93,5 +125,18 @@ mod tests {
         assert_eq!(values, [-1.0, 0.0, 1.0, 0.0]);
         let restored = statistics.restore(standard);
         assert_eq!(restored.into_data(), latents.into_data());
+    }
+
+    #[test]
+    fn one_deviation_for_all_keeps_small_channels_small() {
+        // Variances of 1 and 0.04: their mean is 0.52.
+        let values = [1.0, 4.8, 3.0, 5.2];
+        let of = |scale| LatentStatistics::estimate(scale, &values, [1, 2]);
+        let statistics = of(LatentScale::Global).expect("a scale");
+        assert_eq!(statistics.mean, [[2.0, 5.0]]);
+        let std = &statistics.std[0];
+        assert!((std[0] - 0.52_f32.sqrt()).abs() < 1e-6, "{std:?}");
+        assert_eq!(std[0], std[1]);
+        assert_eq!(of(LatentScale::Off), None);
     }
 }

@@ -27,6 +27,21 @@ impl ModelFiles {
             vae: dir.join("vae.safetensors"),
         }
     }
+
+    /// Reads `config.toml`.
+    ///
+    /// # Errors
+    /// If the directory is no model directory, or the file cannot be read.
+    pub fn read_config(&self) -> Result<ModelConfig, ModelError> {
+        if !self.config.is_file() {
+            return Err(ModelError::NotAModel {
+                path: self.config.parent().unwrap_or(&self.config).to_owned(),
+            });
+        }
+        std::fs::read_to_string(&self.config)
+            .map_err(ModelError::io(&self.config))?
+            .parse()
+    }
 }
 
 /// A model in memory: configuration and networks.
@@ -69,20 +84,37 @@ impl VideoModel {
     /// If a file is missing, damaged, or does not fit `config.toml`.
     pub fn load(dir: &Path, device: &Device) -> Result<Self, ModelError> {
         let files = ModelFiles::new(dir);
-        if !files.config.is_file() {
-            return Err(ModelError::NotAModel {
-                path: dir.to_owned(),
-            });
-        }
-        let config = std::fs::read_to_string(&files.config)
-            .map_err(ModelError::io(&files.config))?
-            .parse()?;
         Self::from_sources(
-            config,
+            files.read_config()?,
             WeightsSource::File(&files.transformer),
             WeightsSource::File(&files.vae),
             device,
         )
+    }
+
+    /// Reads the transformer of a model directory, for clips of `num_frames` frames, and the
+    /// configuration that the directory has.
+    ///
+    /// # Errors
+    /// If there is no transformer, or a file is missing, damaged, or does not fit `config.toml`.
+    pub fn load_transformer(
+        dir: &Path,
+        num_frames: usize,
+        device: &Device,
+    ) -> Result<(ModelConfig, Transformer), ModelError> {
+        let files = ModelFiles::new(dir);
+        let found = files.read_config()?;
+        let mut config = ModelConfig {
+            vae: None,
+            ..found.clone()
+        };
+        if let Some(dit) = &mut config.transformer {
+            dit.num_frames = num_frames;
+        }
+        let transformer = WeightsSource::File(&files.transformer);
+        let no_vae = WeightsSource::File(&files.vae);
+        let model = Self::from_sources(config, transformer, no_vae, device)?;
+        Ok((found, model.transformer()?.clone()))
     }
 
     /// Reads a model from the bytes of the files of a model directory; a part that the

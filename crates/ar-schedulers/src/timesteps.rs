@@ -85,7 +85,10 @@ fn planned(frames: usize, timesteps: usize, draw: &mut impl FnMut(usize) -> usiz
         ..default
     };
     let sampler = PlannedSampler::new(config, STEPS, timesteps).expect("the default is valid");
-    sampler.sample_with([1, frames], draw).swap_remove(0).timesteps
+    sampler
+        .sample_with([1, frames], draw)
+        .swap_remove(0)
+        .timesteps
 }
 
 /// Frame-oriented probability propagation in closed form.

@@ -12,10 +12,10 @@ use anyhow::{Context, Result, bail};
 use ar_data::DataConfig;
 use ar_diffusion::{DiffusionConfig, LossConfig};
 use ar_dit::DitConfig;
-use ar_model::{ConditioningConfig, SamplingConfig};
-use ar_schedulers::TimestepSampler;
+use ar_model::{ConditioningConfig, LatentScale, SamplingConfig};
+use ar_schedulers::{PlannedConfig, TimestepSampler};
 use ar_vae::VaeConfig;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 
 pub use crate::weights_location::WeightsLocation;
 pub use discriminator::DiscriminatorConfig;
@@ -75,6 +75,9 @@ pub struct DiffusionRun {
     pub name: String,
     /// Model directory of the VAE; it becomes part of the trained model.
     pub vae: PathBuf,
+    /// Model directory whose transformer training starts from, with a fresh optimizer and average.
+    /// Training starts from random weights if it is not given.
+    pub start_from: Option<PathBuf>,
     /// How long, and where to.
     pub run: RunConfig,
     /// What to train on.
@@ -83,10 +86,15 @@ pub struct DiffusionRun {
     pub optimizer: OptimizerConfig,
     /// What to optimise.
     pub loss: LossConfig,
-    /// How the timesteps of a clip are drawn.
+    /// How the timesteps of a clip are drawn (published: `fopp`). `planned` draws them from the plans
+    /// that sampling follows, and takes the loss over active frames.
     pub timestep_sampler: TimestepSampler,
-    /// Whether latents are standardised by token and channel; the published models do not.
-    pub standardize_latents: bool,
+    /// Which plans `planned` draws from; their number of steps is `sampling.steps`.
+    pub planned: PlannedConfig,
+    /// How latents are brought to the scale of the noise (published: `off`). Also read as
+    /// `standardize_latents`, where true is `channel`.
+    #[serde(alias = "standardize_latents", deserialize_with = "latent_scale")]
+    pub latent_scale: LatentScale,
     /// Probability of a step on clips cut into shorter ones, down to single frames; the published
     /// models do not. FoPP seldom gives the first frames of a clip much noise, so that a short
     /// training leaves beginnings weak: a shorter clip has more of them.
@@ -116,12 +124,14 @@ impl Default for DiffusionRun {
         Self {
             name: String::new(),
             vae: PathBuf::new(),
+            start_from: None,
             run: RunConfig::default(),
             data: DataConfig::default(),
             optimizer: OptimizerConfig::default(),
             loss: LossConfig::default(),
             timestep_sampler: TimestepSampler::Fopp,
-            standardize_latents: false,
+            planned: PlannedConfig::default(),
+            latent_scale: LatentScale::Off,
             short_clips: 0.0,
             context_dropout: 0.0,
             activation_checkpointing: false,
@@ -132,6 +142,20 @@ impl Default for DiffusionRun {
             sampling: SamplingConfig::default(),
         }
     }
+}
+
+fn latent_scale<'de, D: Deserializer<'de>>(from: D) -> Result<LatentScale, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected \"off\", \"global\" or \"channel\"")]
+    enum Written {
+        Standardize(bool),
+        Scale(LatentScale),
+    }
+    Ok(match Written::deserialize(from)? {
+        Written::Standardize(false) => LatentScale::Off,
+        Written::Standardize(true) => LatentScale::Channel,
+        Written::Scale(scale) => scale,
+    })
 }
 
 /// Floats that a network computes in.

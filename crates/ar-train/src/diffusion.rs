@@ -1,6 +1,7 @@
 //! The diffusion stage: latents in, a transformer out.
 
 mod objective;
+mod start;
 
 use std::fs;
 use std::ops::RangeInclusive;
@@ -10,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use ar_data::{LatentDataset, to_frames};
 use ar_diffusion::{HostNoise, SamplerConfig};
 use ar_dit::Positions;
-use ar_model::{LatentStatistics, ModelConfig, Precision, Transformer, VideoModel};
+use ar_model::{LatentScale, LatentStatistics, ModelConfig, Precision, Transformer, VideoModel};
 use ar_vae::Vae;
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -78,7 +79,10 @@ pub fn train(
     let workers = workers.autodiff();
     let device = workers.main_device();
     device.seed(config.run.seed);
-    let transformer = Transformer::new(&config.transformer, &config.conditioning, device)?;
+    let (transformer, fresh) = start::network(config, device)?;
+    if let Some(fresh) = fresh {
+        run.line(fresh);
+    }
     let parameters = transformer.num_params() as f64 / 1e6;
     let mut training = Training {
         trainer: Trainer::new(transformer, &config.optimizer, config.run.steps)
@@ -87,8 +91,8 @@ pub fn train(
         statistics: None,
     };
     run.restore(&mut training)?;
-    if config.standardize_latents && training.statistics.is_none() {
-        training.statistics = Some(statistics(&latents)?);
+    if training.statistics.is_none() {
+        training.statistics = statistics(&latents, config.latent_scale)?;
     }
     model_config.latent_statistics = training.statistics.clone();
 
@@ -248,13 +252,20 @@ fn show(model: &VideoModel, config: &DiffusionRun, path: &Path) -> Result<()> {
     samples::write(path, &videos, SHOWN_IN_A_ROW, config.sampling.fps)
 }
 
-fn statistics(latents: &LatentDataset) -> Result<LatentStatistics> {
+fn statistics(latents: &LatentDataset, scale: LatentScale) -> Result<Option<LatentStatistics>> {
+    if scale == LatentScale::Off {
+        return Ok(None);
+    }
     let [clips, _, tokens, channels] = latents.shape();
     let mut values = Vec::new();
     for clip in 0..clips {
         values.extend(latents.get(clip)?.latents);
     }
-    Ok(LatentStatistics::estimate(&values, [tokens, channels]))
+    Ok(LatentStatistics::estimate(
+        scale,
+        &values,
+        [tokens, channels],
+    ))
 }
 
 fn check_latents(latents: &LatentDataset, config: &DiffusionRun) -> Result<()> {

@@ -58,7 +58,7 @@ impl StageConfig for DiffusionRun {
         "transformer",
         "conditioning",
         "diffusion",
-        "standardize_latents",
+        "latent_scale",
         "run.seed",
         "data.labels",
         "data.validation",

@@ -129,13 +129,7 @@ impl PlannedSampler {
 
     /// The noise of a clip at `position` of a plan, whose finished frames are at timestep `history`
     /// or below.
-    fn at(
-        &self,
-        ar_step: usize,
-        position: f64,
-        frames: usize,
-        history: usize,
-    ) -> PlannedTimesteps {
+    fn at(&self, ar_step: usize, position: f64, frames: usize, history: usize) -> PlannedTimesteps {
         let (steps, last) = (self.steps as f64, self.timesteps - 1);
         let age = |frame: usize| position - (ar_step * frame) as f64;
         let first = (0..frames)

@@ -183,7 +183,10 @@ fn planned_marginals_pass_a_chi_square_test() {
             .map(|(&count, p)| {
                 let expected = p * STEPS_OF_TRAINING as f64;
                 // The first frame never waits and the last is never finished.
-                assert!(expected >= 5.0 || expected == 0.0 && count == 0, "{expected}");
+                assert!(
+                    expected >= 5.0 || expected == 0.0 && count == 0,
+                    "{expected}"
+                );
                 match expected {
                     0.0 => 0.0,
                     _ => (f64::from(count) - expected).powi(2) / expected,

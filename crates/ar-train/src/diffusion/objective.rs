@@ -1,9 +1,12 @@
-use anyhow::Result;
+use std::ops::Range;
+
+use anyhow::{Context, Result};
 use ar_activation_checkpointing::ActivationCheckpointing;
 use ar_data::{LatentBatch, LatentItem};
 use ar_diffusion::Diffusion;
 use ar_model::{LatentStatistics, Transformer};
 use ar_noise::{FrameNoise, NoiseStream};
+use ar_schedulers::{PlannedSampler, PlannedTimesteps, TimestepSampler};
 use burn::module::Module;
 use burn::tensor::{Device, FloatDType, Gradients, Int, Tensor, TensorData};
 use rand::{Rng, RngExt, SeedableRng};
@@ -18,12 +21,14 @@ pub struct Objective<'a> {
     config: &'a DiffusionRun,
     diffusion: Diffusion,
     statistics: Option<LatentStatistics>,
+    /// None where timesteps follow no plans.
+    planned: Option<PlannedSampler>,
 }
 
 /// The random choices of a step, one of each a piece of a clip; all clips of a step are cut into as
 /// many. The same seed and step draw the same ones, and a clip's do not depend on how the step is
 /// put into batches.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Draws {
     seed: u64,
     step: u64,
@@ -33,6 +38,10 @@ pub struct Draws {
     first: usize,
     /// By piece, then by frame.
     timesteps: Vec<Vec<usize>>,
+    /// The frames of each piece that the loss is taken over; None for all of them.
+    active: Option<Vec<Range<usize>>>,
+    /// What those frames count, so that they average to one over the step's frames.
+    weight: f64,
     /// Whether a piece trains on the null context.
     dropped: Vec<bool>,
 }
@@ -44,6 +53,10 @@ impl Draws {
         Self {
             first: self.first + part.start,
             timesteps: self.timesteps[part.clone()].to_vec(),
+            active: self
+                .active
+                .as_ref()
+                .map(|active| active[part.clone()].to_vec()),
             dropped: self.dropped[part].to_vec(),
             ..*self
         }
@@ -52,6 +65,22 @@ impl Draws {
     /// Whether each piece trains on the null context.
     pub fn dropped(&self) -> &[bool] {
         &self.dropped
+    }
+
+    /// The frames behind the last one that the loss is taken over.
+    fn end_of_active(&self) -> Option<usize> {
+        let active = self.active.as_ref()?;
+        active.iter().map(|active| active.end).max()
+    }
+
+    /// The weights of frames in the loss, `[pieces, frames]`.
+    fn weights(&self, active: &[Range<usize>], frames: usize, device: &Device) -> Tensor<2> {
+        let weight = |counts| if counts { self.weight as f32 } else { 0.0 };
+        let weights: Vec<f32> = active
+            .iter()
+            .flat_map(|active| (0..frames).map(|frame| weight(active.contains(&frame))))
+            .collect();
+        Tensor::from_data(TensorData::new(weights, [active.len(), frames]), device)
     }
 
     /// The noise that the pieces are corrupted with.
@@ -97,18 +126,27 @@ struct Task {
     context: Tensor<3>,
     /// `[pieces, frames, tokens, channels]`
     target: Tensor<4>,
+    /// Frames of a piece, of which there may be fewer above: those that wait for the rest.
+    frames: usize,
 }
 
 impl<'a> Objective<'a> {
     /// The objective of `config`, on latents standardised by `statistics`, if there are any.
     ///
     /// # Errors
-    /// If the noise schedule is impossible.
+    /// If the noise schedule or the plans of a planned sampler are impossible.
     pub fn new(config: &'a DiffusionRun, statistics: Option<LatentStatistics>) -> Result<Self> {
+        let diffusion = config.diffusion.init()?;
+        let timesteps = diffusion.schedule().timesteps();
+        let planned = (config.timestep_sampler == TimestepSampler::Planned).then(|| {
+            PlannedSampler::new(config.planned.clone(), config.sampling.steps, timesteps)
+                .context("[planned]")
+        });
         Ok(Self {
             config,
-            diffusion: config.diffusion.init()?,
+            diffusion,
             statistics,
+            planned: planned.transpose()?,
         })
     }
 
@@ -125,9 +163,24 @@ impl<'a> Objective<'a> {
         let length = piece_length(frames, short_clips, &mut rng);
         let pieces = frames / length;
         let total = self.diffusion.schedule().timesteps();
-        let timesteps = (0..clips * pieces)
-            .map(|_| config.timestep_sampler.sample(length, total, &mut rng))
-            .collect();
+        let (timesteps, active): (Vec<_>, Option<Vec<_>>) = match &self.planned {
+            Some(planned) => {
+                let plans = planned
+                    .sample([clips * pieces, length], &mut rng)
+                    .into_iter();
+                let both = |plan: PlannedTimesteps| (plan.timesteps, plan.active);
+                let (timesteps, active) = plans.map(both).unzip();
+                (timesteps, Some(active))
+            }
+            None => {
+                let mut draw = || config.timestep_sampler.sample(length, total, &mut rng);
+                ((0..clips * pieces).map(|_| draw()).collect(), None)
+            }
+        };
+        let weight = active.as_ref().map_or(1.0, |active| {
+            let active: usize = active.iter().map(Range::len).sum();
+            (clips * pieces * length) as f64 / active as f64
+        });
         let dropped = (0..clips * pieces)
             .map(|_| rng.random_bool(config.context_dropout))
             .collect();
@@ -137,6 +190,8 @@ impl<'a> Objective<'a> {
             pieces,
             first: 0,
             timesteps,
+            active,
+            weight,
             dropped,
         }
     }
@@ -168,13 +223,22 @@ impl<'a> Objective<'a> {
         draws: Draws,
         device: &Device,
     ) -> Result<Tensor<1>> {
-        let task = self.task(transformer, items, draws, device)?;
+        let task = self.task(transformer, items, &draws, device)?;
         let dit = transformer.dit();
         let prediction =
             dit.forward_checkpointed(checkpointing, task.noisy, task.timesteps, task.context);
         // In 32-bit floats, whatever the network has computed in.
         let prediction = prediction.cast(FloatDType::F32);
-        Ok(self.config.loss.loss(prediction, task.target))
+        let Some(active) = &draws.active else {
+            return Ok(self.config.loss.loss(prediction, task.target));
+        };
+        let error = self
+            .config
+            .loss
+            .by_frame(prediction, task.target, task.frames);
+        let [pieces, frames] = error.dims();
+        let weights = draws.weights(active, frames, device);
+        Ok((error * weights).sum() / (pieces * task.frames) as f64)
     }
 
     /// Adds the gradient of the mean [`Objective::loss`] over the clips `items` to the next step of
@@ -210,7 +274,7 @@ impl<'a> Objective<'a> {
         &self,
         transformer: &Transformer,
         items: &[LatentItem],
-        draws: Draws,
+        draws: &Draws,
         device: &Device,
     ) -> Result<Task> {
         let config = self.config;
@@ -222,14 +286,21 @@ impl<'a> Objective<'a> {
         let [clips, frames, tokens, channels] = x0.dims();
         let (clips, frames) = (clips * draws.pieces, frames / draws.pieces);
         let x0 = x0.reshape([clips, frames, tokens, channels]);
+        // Nothing sees the frames that wait where nothing flows back in time.
+        let seen = draws
+            .end_of_active()
+            .filter(|_| config.transformer.is_causal());
+        let seen = seen.unwrap_or(frames);
+        let x0 = x0.narrow(1, 0, seen);
         let noise = draws.noise(x0.dims(), device);
-        let timesteps = draws.timesteps.concat();
+        let timesteps = draws.timesteps.iter().flat_map(|t| &t[..seen]);
+        let timesteps: Vec<usize> = timesteps.copied().collect();
         let noisy = self
             .diffusion
             .corrupt(x0.clone(), noise.clone(), &timesteps);
         let target = self.diffusion.target(x0, noise, &timesteps);
         let t: Vec<i64> = timesteps.iter().map(|&t| t as i64).collect();
-        let t = Tensor::<2, Int>::from_data(TensorData::new(t, [clips, frames]), device);
+        let t = Tensor::<2, Int>::from_data(TensorData::new(t, [clips, seen]), device);
         let labels = batch.labels.filter(|_| config.conditioning.classes > 0);
         let labels = labels.map(|labels| repeat_each(&labels, draws.pieces));
         let context = transformer
@@ -241,6 +312,7 @@ impl<'a> Objective<'a> {
             timesteps: t,
             context,
             target,
+            frames,
         })
     }
 
@@ -268,7 +340,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use ar_dit::DitConfig;
+    use ar_dit::{CausalMask, DitConfig};
     use ar_model::ConditioningConfig;
     use burn::module::{ModuleVisitor, Param};
     use burn::optim::GradientsParams;
@@ -416,6 +488,90 @@ mod tests {
         assert!((whole_loss - part_loss).abs() < 1e-5);
         let [whole, parts] = [whole.update(), parts.update()].map(|report| report.gradient_norm);
         assert!((whole / parts - 1.0).abs() < 1e-4, "{whole} {parts}");
+    }
+
+    /// A causal network under the planned sampler.
+    fn planned() -> DiffusionRun {
+        let config = config();
+        DiffusionRun {
+            timestep_sampler: TimestepSampler::Planned,
+            transformer: DitConfig {
+                causal_mask: CausalMask::TemporalCausal,
+                ..config.transformer
+            },
+            ..config
+        }
+    }
+
+    #[test]
+    fn the_loss_of_a_plan_is_the_mean_over_active_frames() {
+        let config = planned();
+        let device = Device::flex();
+        let objective = Objective::new(&config, None).expect("an objective");
+        let transformer = network(&config, &device);
+        let items = items(5);
+        let mut waited = false;
+        for step in 0..8 {
+            let draws = objective.draws(step, [5, 3]);
+            let active = draws.active.clone().expect("plans");
+            waited |= draws.end_of_active().expect("plans") < 3;
+            let loss = objective.loss(&transformer, &items, draws.clone(), &device);
+            let loss = f64::from(loss.expect("a loss").into_scalar::<f32>());
+
+            // All frames, those that wait too: nothing is cut off.
+            let whole = Draws {
+                active: None,
+                ..draws
+            };
+            let task = objective.task(&transformer, &items, &whole, &device);
+            let task = task.expect("a task");
+            let prediction = transformer
+                .dit()
+                .forward(task.noisy, task.timesteps, task.context);
+            let error = (prediction - task.target).square();
+            let error: Vec<f32> = error.into_data().iter().collect();
+            let frames: Vec<&[f32]> = error.chunks(8).collect();
+            let active: Vec<&[f32]> = active
+                .iter()
+                .enumerate()
+                .flat_map(|(clip, active)| active.clone().map(move |frame| 3 * clip + frame))
+                .map(|frame| frames[frame])
+                .collect();
+            let expected = active.concat().into_iter().map(f64::from).sum::<f64>()
+                / (8 * active.len()) as f64;
+            assert!((loss / expected - 1.0).abs() < 1e-5, "{loss} {expected}");
+        }
+        assert!(waited, "no step in which a frame waits in all clips");
+    }
+
+    #[test]
+    fn batches_of_a_planned_step_have_the_loss_of_the_whole() {
+        let config = planned();
+        let device = Device::flex();
+        let objective = Objective::new(&config, None).expect("an objective");
+        let transformer = network(&config, &device);
+        let items = items(6);
+        let loss = |draws: Draws, items: &[LatentItem]| {
+            let loss = objective.loss(&transformer, items, draws, &device);
+            f64::from(loss.expect("a loss").into_scalar::<f32>())
+        };
+        for step in 0..8 {
+            let draws = objective.draws(step, [6, 3]);
+            let parts: f64 = (0..3)
+                .map(|part| loss(draws.part(2 * part, 2), &items[2 * part..2 * part + 2]) / 3.0)
+                .sum();
+            let whole = loss(draws, &items);
+            assert!((whole / parts - 1.0).abs() < 1e-5, "{whole} {parts}");
+        }
+    }
+
+    #[test]
+    fn impossible_plans_are_refused() {
+        let mut config = planned();
+        config.sampling.steps = 20;
+        let error = Objective::new(&config, None).map(drop).expect_err("refused");
+        let message = format!("{error:#}");
+        assert!(message.contains("[planned]: ar_steps has 25"), "{message}");
     }
 
     #[test]

@@ -74,7 +74,7 @@ fn a_run_keeps_the_statistics_of_the_latents_that_it_began_with() {
     ));
 
     let diffusion = format!(
-        "diffusion {} {SMALL_DIFFUSION} --set standardize_latents=true",
+        "diffusion {} {SMALL_DIFFUSION} --set latent_scale=channel",
         config("diffusion")
     );
     let statistics = |arguments: &str| -> LatentStatistics {
