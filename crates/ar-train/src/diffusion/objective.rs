@@ -509,10 +509,10 @@ mod tests {
         let device = Device::flex();
         let objective = Objective::new(&config, None).expect("an objective");
         let transformer = network(&config, &device);
-        let items = items(5);
+        let items = items(1);
         let mut waited = false;
-        for step in 0..8 {
-            let draws = objective.draws(step, [5, 3]);
+        for step in 0..16 {
+            let draws = objective.draws(step, [1, 3]);
             let active = draws.active.clone().expect("plans");
             waited |= draws.end_of_active().expect("plans") < 3;
             let loss = objective.loss(&transformer, &items, draws.clone(), &device);
@@ -531,17 +531,12 @@ mod tests {
             let error = (prediction - task.target).square();
             let error: Vec<f32> = error.into_data().iter().collect();
             let frames: Vec<&[f32]> = error.chunks(8).collect();
-            let active: Vec<&[f32]> = active
-                .iter()
-                .enumerate()
-                .flat_map(|(clip, active)| active.clone().map(move |frame| 3 * clip + frame))
-                .map(|frame| frames[frame])
-                .collect();
-            let expected = active.concat().into_iter().map(f64::from).sum::<f64>()
-                / (8 * active.len()) as f64;
+            let active = &frames[active[0].clone()];
+            let expected =
+                active.concat().into_iter().map(f64::from).sum::<f64>() / (8 * active.len()) as f64;
             assert!((loss / expected - 1.0).abs() < 1e-5, "{loss} {expected}");
         }
-        assert!(waited, "no step in which a frame waits in all clips");
+        assert!(waited, "no step in which a frame waits");
     }
 
     #[test]
@@ -569,7 +564,9 @@ mod tests {
     fn impossible_plans_are_refused() {
         let mut config = planned();
         config.sampling.steps = 20;
-        let error = Objective::new(&config, None).map(drop).expect_err("refused");
+        let error = Objective::new(&config, None)
+            .map(drop)
+            .expect_err("refused");
         let message = format!("{error:#}");
         assert!(message.contains("[planned]: ar_steps has 25"), "{message}");
     }
