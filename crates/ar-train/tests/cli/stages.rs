@@ -61,6 +61,55 @@ fn the_stages_make_a_model_and_resume_exactly() {
 }
 
 #[test]
+fn a_diffusion_stage_starts_from_another_model() {
+    let folder = Folder::new();
+    folder.ok(&format!(
+        "vae {} {SMALL_VAE} --set run.steps=1",
+        config("vae")
+    ));
+    let count = "--set data.shapes.labels=count";
+    folder.ok(&format!(
+        "latents {} {SMALL_LATENTS} {count}",
+        config("latents")
+    ));
+    let stage = format!("diffusion {} {SMALL_DIFFUSION}", config("diffusion"));
+    folder.ok(&format!("{stage} --set run.out=first --set run.steps=3"));
+
+    // No step is taken: the weights are those that it starts from, under planned timesteps too.
+    let further = format!(
+        "{stage} --set start_from=first/model --set run.out=further --set run.steps=1 \
+         --set optimizer.learning_rate=0 --set timestep_sampler=planned --set context_dropout=0"
+    );
+    folder.ok(&further);
+    let [first, further] = ["first", "further"]
+        .map(|run| folder.read(&format!("{run}/model/transformer.safetensors")));
+    assert!(first == further, "the weights are others");
+
+    // Another number of classes: the network comes along, the context vectors do not.
+    let classes = format!("{stage} --set start_from=first/model --set conditioning.classes=3");
+    let output = folder.run(&format!(
+        "{classes} --set run.out=classes --set run.steps=1"
+    ));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("all weights but the context vectors"),
+        "{said}"
+    );
+
+    folder.fails(
+        &format!(
+            "{stage} --set start_from=first/model --set transformer.depth=2 --set run.out=deep"
+        ),
+        "its transformer is another network than [transformer] describes",
+    );
+    folder.fails(
+        &format!("{stage} --set start_from=nowhere --set run.out=none"),
+        "start_from = nowhere",
+    );
+}
+
+#[test]
 fn a_run_keeps_the_statistics_of_the_latents_that_it_began_with() {
     let folder = Folder::new();
     folder.ok(&format!(
