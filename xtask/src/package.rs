@@ -5,6 +5,7 @@
 //! included. Here the unpacked packages make one workspace that shares the repository's target
 //! folder: what comes from the registry is built already.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -65,6 +66,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
         println!("{archive}");
     }
     write(&folder.join("Cargo.toml"), &manifest(workspace, &public)?)?;
+    write(&folder.join("empty.rs"), "")?;
     let lock = workspace.root.join("Cargo.lock");
     fs::copy(&lock, folder.join("Cargo.lock")).with_context(|| lock.display().to_string())?;
 
@@ -83,7 +85,8 @@ fn folder_name(package: &Package) -> String {
 }
 
 /// The manifest of a workspace of unpacked packages: they find each other in their folders, and are
-/// built with the profiles of the repository.
+/// built with the profiles of the repository. Its own package depends on what benches and chores
+/// depend on: with other features of theirs, Burn would be built again.
 fn manifest(workspace: &Workspace, packages: &[&Package]) -> Result<String> {
     let path = workspace.root.join("Cargo.toml");
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
@@ -97,8 +100,21 @@ fn manifest(workspace: &Workspace, packages: &[&Package]) -> Result<String> {
         .iter()
         .map(|it| format!("{} = {{ path = {:?} }}\n", it.name, folder_name(it)))
         .collect();
+    let private = workspace.packages.iter().filter(|it| !it.is_public());
+    let registry = private
+        .flat_map(|it| &it.dependencies)
+        .filter(|it| !it.is_path);
+    let dependencies: BTreeMap<&str, String> = registry
+        .map(|it| (it.name.as_str(), it.to_string()))
+        .collect();
+    let dependencies: String = dependencies
+        .iter()
+        .map(|(name, requirement)| format!("{name} = {requirement}\n"))
+        .collect();
     Ok(format!(
-        "[workspace]\nresolver = \"3\"\nmembers = [{}]\n\n[patch.crates-io]\n{patches}\n{profiles}",
+        "[workspace]\nresolver = \"3\"\nmembers = [{}]\n\n[package]\nname = \"packages\"\n\
+         edition = \"2024\"\n\n[lib]\npath = \"empty.rs\"\n\n[dependencies]\n{dependencies}\n\
+         [patch.crates-io]\n{patches}\n{profiles}",
         members.join(", ")
     ))
 }

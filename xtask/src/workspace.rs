@@ -1,5 +1,6 @@
 //! What cargo and git say about the repository.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -45,8 +46,22 @@ pub struct Dependency {
     /// The versions that will do.
     pub requirement: String,
     pub features: Vec<String>,
+    pub default_features: bool,
+    /// Whether it is a folder of the repository.
+    pub is_path: bool,
     /// Whether only tests, examples and benches need it.
     pub dev: bool,
+}
+
+/// As it stands in a manifest.
+impl fmt::Display for Dependency {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(
+            f,
+            "{{ version = {:?}, default-features = {}, features = {:?} }}",
+            self.requirement, self.default_features, self.features
+        )
+    }
 }
 
 impl Workspace {
@@ -135,6 +150,8 @@ fn dependency(value: &Value) -> Dependency {
     Dependency {
         name: text(&value["name"]).to_owned(),
         requirement: text(&value["req"]).to_owned(),
+        default_features: value["uses_default_features"] == true,
+        is_path: value["path"].is_string(),
         features: list(&value["features"])
             .map(|feature| text(feature).to_owned())
             .collect(),
