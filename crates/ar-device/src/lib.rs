@@ -77,6 +77,7 @@ pub struct Found {
 
 /// A device name that cannot be opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum DeviceError {
     /// The name is none of a device of this build and machine.
     #[error(
@@ -135,9 +136,10 @@ impl Backend {
             .into_iter()
             .enumerate()
             .map(|(index, device)| Found {
-                name: match several {
-                    true => format!("{}:{index}", self.name),
-                    false => self.name.to_owned(),
+                name: if several {
+                    format!("{}:{index}", self.name)
+                } else {
+                    self.name.to_owned()
                 },
                 description: self.description.to_owned(),
                 device,

@@ -30,8 +30,8 @@ impl Context {
         }
     }
 
-    /// Classifier-free guidance `null + scale (condition - null)` of the network's outputs. A
-    /// `scale` of 1 is no guidance and costs none.
+    /// Classifier-free guidance (Ho and Salimans, 2022) of the network's outputs,
+    /// `null + scale (condition - null)`. A `scale` of 1 is no guidance and costs nothing.
     ///
     /// # Shapes
     /// - `condition`, `null`: `[batch, context_tokens, context_dim]`
@@ -43,12 +43,12 @@ impl Context {
         }
     }
 
-    /// The frames before those to sample: finished from the start, never changed and not handed out
-    /// again. Sampled frames are numbered after them.
+    /// Continues given frames: they are finished from the start, never change and are not handed out.
+    /// Sampled frames are numbered after them.
     ///
     /// # Shapes
     /// - `prefix`: `[batch, frames, tokens, channels]`, at least one frame; tokens and channels as
-    ///   those of the noise
+    ///   in the noise
     ///
     /// # Panics
     /// If the prefix has no frames or another batch than the context vectors.
@@ -72,7 +72,7 @@ impl Context {
     /// Asserts that the frames of the prefix have the shape of the noise.
     ///
     /// # Panics
-    /// If they are not.
+    /// If they do not.
     pub(crate) fn assert_prefix_fits(&self, noise: &(impl NoiseSource + ?Sized)) {
         let Some(prefix) = &self.prefix else { return };
         let [batch, frames, tokens, channels] = prefix.dims();
@@ -96,8 +96,8 @@ impl Context {
         (frame < prefix.dims()[1]).then(|| prefix.clone().narrow(1, frame, 1))
     }
 
-    /// The context of the batch that goes through the network, which with guidance is twice that of
-    /// the samples: null first.
+    /// The context of the batch that goes through the network; with guidance twice the batch of the
+    /// samples, null first.
     pub(crate) fn rows(&self) -> Tensor<3> {
         let condition = self.condition.clone();
         match &self.guidance {

@@ -1,7 +1,9 @@
 use burn::tensor::{Int, Tensor};
 
-/// A network that predicts the diffusion target of every frame.
+/// A network that predicts the diffusion target of every frame: a closure, for instance.
 pub trait Denoiser {
+    /// The prediction for noisy latents.
+    ///
     /// # Shapes
     /// - `x` and output: `[batch, frames, tokens, channels]`
     /// - `timesteps`: `[batch, frames]`
@@ -15,29 +17,29 @@ impl<F: Fn(Tensor<4>, Tensor<2, Int>, Tensor<3>) -> Tensor<4>> Denoiser for F {
     }
 }
 
-/// A network in which a frame depends on itself and earlier frames alone, so that what later frames
-/// need of finished ones can be computed once and kept.
+/// A network in which a frame depends only on itself and earlier frames, so that what later frames
+/// need of finished ones can be computed once and cached.
 ///
-/// Its predictions are those of a [`Denoiser`] that is given the frames before as well.
+/// It predicts the same as a [`Denoiser`] that is given the earlier frames as well.
 pub trait CausalDenoiser {
-    /// What is kept: keys and values, in a transformer.
+    /// What is cached: keys and values, in a transformer.
     type Cache;
 
-    /// Whether frames may follow one another without end. Otherwise their positions count from the
-    /// first frame in the cache, which must be cleared when the window moves.
+    /// Whether any number of frames may follow one another. Otherwise positions count from the first
+    /// frame in the cache, which must be cleared when the window moves.
     fn is_unbounded(&self) -> bool;
 
     /// A cache without frames.
     ///
     /// # Shapes
     /// - `context`: `[batch, context_tokens, context_dim]`
-    /// - `timesteps`: all that frames are going to have, in any order
+    /// - `timesteps`: every timestep that frames will have, in any order
     fn cache(&self, context: Tensor<3>, timesteps: &[usize]) -> Self::Cache;
 
     /// Forgets the frames of a cache, but not its context.
     fn clear(&self, cache: &mut Self::Cache);
 
-    /// Predicts frames that follow those of the cache; the first `finished` of them enter it.
+    /// Predicts the frames after the cached ones; the first `finished` of them enter the cache.
     ///
     /// # Shapes
     /// - `x` and output: `[batch, frames, tokens, channels]`

@@ -2,7 +2,7 @@ use ar_schedulers::{NoiseSchedule, NoiseScheduleConfig, ScheduleError};
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use crate::{Parameterization, Sampler, SamplerConfig, SamplerError};
+use crate::Parameterization;
 
 /// The diffusion process that a model is trained under.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ impl DiffusionConfig {
 }
 
 /// A diffusion process with a timestep per frame.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Diffusion {
     parameterization: Parameterization,
     schedule: NoiseSchedule,
@@ -45,8 +45,11 @@ impl Diffusion {
         &self.schedule
     }
 
-    /// Corrupts every frame to its own timestep (paper eq. 4):
-    /// `√ᾱ[t_f] x0_f + √(1 - ᾱ[t_f]) eps_f`.
+    /// Corrupts every frame f to its own timestep t_f (paper eq. 4):
+    ///
+    /// ```text
+    /// x_f = √ᾱ[t_f] x0_f + √(1 - ᾱ[t_f]) noise_f
+    /// ```
     ///
     /// # Shapes
     /// - `x0`, `noise` and output: `[batch, frames, tokens, channels]`
@@ -56,26 +59,14 @@ impl Diffusion {
         alpha.clone().sqrt() * x0 + (-alpha + 1.0).sqrt() * noise
     }
 
-    /// What the network should answer for latents corrupted by [`Diffusion::corrupt`].
+    /// The training target for latents corrupted by [`Diffusion::corrupt`]; see
+    /// [`Parameterization`].
     ///
     /// # Shapes
     /// As [`Diffusion::corrupt`].
     pub fn target(&self, x0: Tensor<4>, noise: Tensor<4>, timesteps: &[usize]) -> Tensor<4> {
         let alpha = self.alphas(&x0, timesteps);
         self.parameterization.target(x0, noise, alpha)
-    }
-
-    /// A sampler of videos of `frames` frames for a network with a window of `window` frames.
-    ///
-    /// # Errors
-    /// If steps, step difference, frames and window do not fit each other.
-    pub fn sampler(
-        &self,
-        config: SamplerConfig,
-        frames: usize,
-        window: usize,
-    ) -> Result<Sampler, SamplerError> {
-        Sampler::new(self, config, frames, window)
     }
 
     /// ᾱ of every frame, `[batch, frames, 1, 1]`.

@@ -2,12 +2,12 @@
 //! corruption and objectives for training, guidance and the asynchronous sampler for inference.
 //!
 //! A [`Sampler`] samples a video lazily: [`Sampling`] is an iterator over its iterations, and each
-//! [`Iteration`] hands out the frames that it finished, in order: they can be decoded and
-//! shown while later ones are denoised.
+//! [`Iteration`] hands out the frames that it finished, in order: they can be decoded and shown while
+//! later ones are denoised.
 //!
 //! No network is known here: a [`Denoiser`] is anything that maps noisy latents, timesteps and
-//! context to a prediction, a closure for instance. A [`CausalDenoiser`] keeps what later frames
-//! need of finished ones, which saves most evaluations.
+//! context to a prediction, a closure for instance. A [`CausalDenoiser`] caches what later frames
+//! need of finished ones (keys and values, in a transformer), which saves most evaluations.
 //!
 //! ```
 //! use ar_diffusion::{Context, DiffusionConfig, HostNoise, SamplerConfig};
@@ -43,10 +43,11 @@
 mod context;
 mod denoiser;
 mod diffusion;
-mod evaluate;
+mod frame_latents;
 mod loss;
 mod noise;
 mod parameterization;
+mod predictor;
 mod sampler;
 
 pub use context::Context;

@@ -18,8 +18,8 @@ pub enum LossKind {
 pub struct LossConfig {
     /// Distance between prediction and target.
     pub kind: LossKind,
-    /// Weight of the last frame over that of the first; weights between rise linearly and average
-    /// to one. 1 weighs all frames alike (published).
+    /// Weight of the last frame over the weight of the first; weights between rise linearly and
+    /// average to one. 1 weighs all frames alike (published).
     pub last_frame_weight: f64,
 }
 

@@ -24,8 +24,8 @@ impl Parameterization {
         }
     }
 
-    /// What a noisy latent and the network's output for it are multiplied by to add up to the clean
-    /// latent that the output stands for. `alpha` is ᾱ at the timestep.
+    /// The scales a, b with which `x0 = a x + b output`: the clean latent from a noisy latent and the
+    /// network's output. `alpha` is ᾱ at the timestep.
     pub fn x0_scales(self, alpha: f64) -> [f64; 2] {
         let noise_scale = (1.0 - alpha).sqrt();
         match self {

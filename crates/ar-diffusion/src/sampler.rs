@@ -7,7 +7,8 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::diffusion::per_frame;
-use crate::evaluate::{ActiveFrames, Evaluate, FullWindow, HeldFrames, Moment, Prediction};
+use crate::frame_latents::FrameLatents;
+use crate::predictor::{ActiveFrames, FullWindow, Prediction, Predictor, PredictorInput};
 use crate::{CausalDenoiser, Context, Denoiser, Diffusion, NoiseSource, Parameterization};
 
 /// How to sample.
@@ -35,6 +36,7 @@ impl Default for SamplerConfig {
 
 /// A sampler that cannot be built.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SamplerError {
     /// The steps do not fit the noise schedule.
     #[error(transparent)]
@@ -44,13 +46,28 @@ pub enum SamplerError {
     Plan(#[from] PlanError),
 }
 
-/// The asynchronous sampler (paper section 3.4): DDIM in which the steps of neighbouring frames
-/// are `ar_step` apart, driven by an [`AdPlan`].
+/// The asynchronous sampler (paper section 3.4): DDIM in which the steps of neighbouring frames are
+/// `ar_step` apart, as an [`AdPlan`] says.
 #[derive(Clone, Debug)]
 pub struct Sampler {
     parameterization: Parameterization,
     ddim: DdimSchedule,
     plan: AdPlan,
+}
+
+impl Diffusion {
+    /// A sampler of videos of `frames` frames for a network with a window of `window` frames.
+    ///
+    /// # Errors
+    /// If steps, step difference, frames and window do not fit each other.
+    pub fn sampler(
+        &self,
+        config: SamplerConfig,
+        frames: usize,
+        window: usize,
+    ) -> Result<Sampler, SamplerError> {
+        Sampler::new(self, config, frames, window)
+    }
 }
 
 impl Sampler {
@@ -101,14 +118,14 @@ impl Sampler {
         Sampling::new(self, FullWindow(denoiser), noise, context)
     }
 
-    /// As [`Sampler::run`], with the same result up to rounding, but an iteration evaluates active
-    /// frames only, and each finished frame once.
+    /// As [`Sampler::run`], with the same result up to rounding, but an iteration evaluates only active
+    /// frames, and each finished frame once to fill the cache.
     ///
-    /// That is `steps + 1` evaluations a frame, and one less for the last. Where the network's
+    /// These are `steps + 1` evaluations a frame, and one less for the last. Where the network's
     /// positions count from the window, finished frames are evaluated once in every window they are
-    /// in. Where it is [unbounded](CausalDenoiser::is_unbounded), the result is that of
-    /// [`Sampler::run`] with a window of all frames, and the plan's window decides no more than
-    /// which step differences are accepted.
+    /// in. Where it is [unbounded](CausalDenoiser::is_unbounded), the result is the same as by
+    /// [`Sampler::run`] with a window of all frames, and the plan's window decides only which step
+    /// differences are accepted.
     ///
     /// # Panics
     /// As [`Sampler::run`].
@@ -125,11 +142,25 @@ impl Sampler {
         let steps = (0..self.ddim.len()).map(|step| FrameState::Active { step });
         let states = steps.chain([FrameState::Finished]);
         let timesteps: Vec<usize> = states.map(|state| self.ddim.fed_timestep(state)).collect();
-        let evaluator = ActiveFrames::new(denoiser, &context, &timesteps, window);
-        Sampling::new(self, evaluator, noise, context)
+        let predictor = ActiveFrames::new(denoiser, &context, &timesteps, window);
+        Sampling::new(self, predictor, noise, context)
     }
 
-    /// One DDIM update of `frames` whose iteration performs `steps`.
+    /// The DDIM update (Song et al., 2021, eq. 12) of active frames, each by its own step, from
+    /// timestep t to the next smaller one, s, with `α = ᾱ[t]` and `α' = ᾱ[s]`:
+    ///
+    /// ```text
+    /// eps = (x - √α x0) / √(1 - α)
+    /// x'  = √α' x0 + √(1 - α' - σ²) eps + σ noise
+    /// σ   = η √((1 - α') / (1 - α)) √(1 - α / α')
+    /// ```
+    ///
+    /// where `x0`, the predicted clean latent, is linear in `x` and the network's output
+    /// ([`Parameterization::x0_scales`]); so `x'` is linear in both as well ([`Sampler::scales`]).
+    ///
+    /// # Shapes
+    /// - `x`, `output`, the fresh noise and the result: `[batch, frames, tokens, channels]`
+    /// - `steps`: one a frame
     fn update(
         &self,
         x: Tensor<4>,
@@ -146,8 +177,8 @@ impl Sampler {
         next + scale_frames(fresh_noise(), steps.iter().map(|step| step.sigma))
     }
 
-    /// What a step makes of a latent and of the network's output, before it adds noise, is a sum of
-    /// the two: their scales.
+    /// The scales of the latent and of the network's output in a step's update, without noise:
+    /// `x' = scales[0] x + scales[1] output`.
     fn scales(&self, step: &DdimStep) -> [f64; 2] {
         let x0 = self.parameterization.x0_scales(step.alpha);
         let x = [step.alpha.powf(-0.5), 0.0];
@@ -192,7 +223,7 @@ pub struct Iteration {
     pub finished: Vec<SampledFrame>,
 }
 
-/// The plan of a whole video: frames are numbered over the prefix and those of the plan.
+/// The plan of a whole video: frames are numbered from the first one of the prefix.
 #[derive(Clone, Copy)]
 struct Timeline<'a> {
     sampler: &'a Sampler,
@@ -242,17 +273,17 @@ impl Timeline<'_> {
 /// A sampling run: an iterator over the iterations of the plan.
 pub struct Sampling<'a, N: ?Sized> {
     timeline: Timeline<'a>,
-    evaluator: Box<dyn Evaluate + 'a>,
+    predictor: Box<dyn Predictor + 'a>,
     noise: &'a N,
     context: Context,
     iteration: usize,
-    frames: HeldFrames,
+    frames: FrameLatents,
 }
 
 impl<'a, N: NoiseSource + ?Sized> Sampling<'a, N> {
     fn new(
         sampler: &'a Sampler,
-        evaluator: impl Evaluate + 'a,
+        predictor: impl Predictor + 'a,
         noise: &'a N,
         context: Context,
     ) -> Self {
@@ -262,16 +293,16 @@ impl<'a, N: NoiseSource + ?Sized> Sampling<'a, N> {
                 sampler,
                 prefix: context.prefix_frames(),
             },
-            evaluator: Box::new(evaluator),
+            predictor: Box::new(predictor),
             noise,
             context,
             iteration: 0,
-            frames: HeldFrames::default(),
+            frames: FrameLatents::default(),
         }
     }
 
-    /// The latent of a frame as it stands between two iterations, `[batch, 1, tokens, channels]`;
-    /// none of frames that are not held yet, or no longer.
+    /// The latent of a frame between two iterations, `[batch, 1, tokens, channels]`; None if the frame
+    /// is not in memory yet, or no longer.
     pub fn latent(&self, frame: usize) -> Option<&Tensor<4>> {
         self.frames.get(frame)
     }
@@ -279,7 +310,7 @@ impl<'a, N: NoiseSource + ?Sized> Sampling<'a, N> {
     /// Lets the network predict the active frames.
     fn predict(&mut self, iteration: &AdIteration) -> Prediction {
         let Self { timeline, .. } = *self;
-        self.evaluator.predict(Moment {
+        self.predictor.predict(PredictorInput {
             iteration,
             context: &self.context,
             frames: &self.frames,
@@ -300,7 +331,7 @@ impl<N: NoiseSource + ?Sized> Iterator for Sampling<'_, N> {
         self.iteration += 1;
 
         let iteration = self.timeline.iteration(index);
-        let needed = self.evaluator.needs(&iteration);
+        let needed = self.predictor.needs(&iteration);
         self.frames.hold(needed, |frame| {
             let prefix = self.context.prefix_frame(frame);
             prefix.unwrap_or_else(|| self.noise.start(frame))

@@ -1,15 +1,15 @@
 use ar_ops::{
-    attention::{HeadNorm, KeysValues, Mask, attend_packed, gated_attention},
+    attention::{AttentionOptions, HeadNorm, LayerKvCache, Mask, gated_attention, self_attention},
     linear::{apply, linear},
     norm::AdaptiveNorm,
-    position::Rotation,
+    rotary::RotaryEmbedding,
 };
 use burn::module::Module;
 use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::{Device, Tensor};
 
 use crate::DitConfig;
-use crate::causal::Pass;
+use crate::kv_cache::Pass;
 
 /// Multi-head self-attention with a fused query-key-value projection.
 /// Checkpoint keys `attn.qkv`, `attn.proj`, `attn.q_norm`, `attn.k_norm`.
@@ -41,7 +41,8 @@ impl Attention {
         }
     }
 
-    /// With a `rotation` the last tokens of the sequence turn; see [`attend_packed`].
+    /// Self-attention; `rotary` applies to the last tokens of the sequence (see
+    /// [`AttentionOptions::rotary`]).
     ///
     /// # Shapes
     /// - `x` and output: `[batch, sequence, width]`
@@ -49,34 +50,34 @@ impl Attention {
         &self,
         x: Tensor<3>,
         mask: Option<&Mask>,
-        rotation: Option<&Rotation>,
+        rotary: Option<&RotaryEmbedding>,
     ) -> Tensor<3> {
         let qkv = apply(&self.qkv, x);
-        let output = attend_packed(qkv, self.num_heads, self.head_norms(), rotation, mask);
+        let output = self_attention(qkv, self.options(rotary, mask));
         apply(&self.proj, output)
     }
 
-    /// Context attending to context alone, with its keys and values.
+    /// Context that attends only to context, with its keys and values.
     ///
     /// # Shapes
     /// - `x` and output: `[batch, context, width]`
     pub(crate) fn forward_context(
         &self,
         x: Tensor<3>,
-        rotation: Option<&Rotation>,
-    ) -> (Tensor<3>, KeysValues) {
-        let plain = match rotation {
+        rotary: Option<&RotaryEmbedding>,
+    ) -> (Tensor<3>, LayerKvCache) {
+        let unrotated = match rotary {
             Some(_) => 0,
             None => x.dims()[1],
         };
         let qkv = apply(&self.qkv, x);
-        let keys_values = self.keys_values(qkv.clone(), rotation, plain);
-        let output = attend_packed(qkv, self.num_heads, self.head_norms(), rotation, None);
-        (apply(&self.proj, output), keys_values)
+        let options = self.options(rotary, None);
+        let cache = LayerKvCache::new(qkv.clone(), &options, unrotated);
+        (apply(&self.proj, self_attention(qkv, options)), cache)
     }
 
-    /// Half of a block, in which video tokens attend to what is kept and to one another; see
-    /// [`gated_attention`]. Their own keys and values are kept as `pass` says.
+    /// The attention sub-layer, in which video tokens attend to the cache and to one another; see
+    /// [`gated_attention`]. Their own keys and values enter the cache as `pass` says.
     ///
     /// # Shapes
     /// - `x` and output: `[batch, frames, tokens, width]`
@@ -84,31 +85,39 @@ impl Attention {
         &self,
         x: Tensor<4>,
         norm: AdaptiveNorm,
-        past: &mut KeysValues,
+        cache: &mut LayerKvCache,
         pass: &Pass,
     ) -> Tensor<4> {
-        let (rotation, mask) = (pass.rotation.as_ref(), pass.mask.as_ref());
-        let norms = self.head_norms();
         let layers = [&self.qkv, &self.proj];
-        let kept = pass.keep.as_ref().map(|keep| {
-            let new = (!keep.new.is_empty()).then(|| {
-                let frames = x.clone().narrow(1, keep.new.start, keep.new.len());
-                let (_, input) = norm.of_frames(keep.new.clone()).enter(frames);
+        let next_cache = pass.update.as_ref().map(|update| {
+            let new = (!update.new.is_empty()).then(|| {
+                let frames = x.clone().narrow(1, update.new.start, update.new.len());
+                let norm = norm.narrow_frames(update.new.clone());
+                let (_, input) = norm.modulated_input(frames);
                 let qkv = apply(&self.qkv, input.flatten(1, 2));
-                self.keys_values(qkv, keep.rotation.as_ref(), 0)
+                LayerKvCache::new(qkv, &self.options(update.rotary.as_ref(), None), 0)
             });
-            past.advance(keep.context, keep.dropped, new)
+            cache.advance(update.context, update.dropped, new)
         });
-        let output = gated_attention(x, norm, layers, past, norms, rotation, mask);
-        if let Some(kept) = kept {
-            *past = kept;
+        let options = self.options(pass.rotary.as_ref(), pass.mask.as_ref());
+        let output = gated_attention(x, norm, layers, cache, options);
+        if let Some(next_cache) = next_cache {
+            *cache = next_cache;
         }
         output
     }
 
-    fn keys_values(&self, qkv: Tensor<3>, rotation: Option<&Rotation>, plain: usize) -> KeysValues {
-        let norm = self.head_norms().map(|[_, k_norm]| k_norm);
-        KeysValues::new(qkv, self.num_heads, norm, rotation, plain)
+    fn options<'a>(
+        &self,
+        rotary: Option<&'a RotaryEmbedding>,
+        mask: Option<&'a Mask>,
+    ) -> AttentionOptions<'a> {
+        AttentionOptions {
+            heads: self.num_heads,
+            qk_norm: self.head_norms(),
+            rotary,
+            mask,
+        }
     }
 
     /// The norms of queries and keys.

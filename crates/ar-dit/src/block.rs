@@ -1,20 +1,22 @@
+//! A transformer block: attention and MLP, each inside an adaptive layer norm.
+
 use ar_ops::{
-    attention::{KeysValues, Mask},
+    attention::{LayerKvCache, Mask},
     linear::{apply, linear},
     norm::{AdaptiveNorm, Residual, gated_residual, layer_norm, modulate},
-    position::Rotation,
+    rotary::RotaryEmbedding,
 };
 use burn::module::Module;
 use burn::nn::{Initializer, Linear};
 use burn::tensor::{Device, Tensor};
 
-use crate::causal::Pass;
+use crate::kv_cache::Pass;
 use crate::{Attention, DitConfig, MergeMode, Mlp};
 
 const NORM_EPSILON: f64 = 1e-6;
 
-/// The stream between blocks. Context and video are kept apart because they are conditioned
-/// differently; attention alone joins them.
+/// The tokens between blocks. Context and video are kept apart because they are conditioned
+/// differently; only attention joins them.
 #[derive(Clone, Debug)]
 pub struct Tokens {
     /// `[batch, context, width]`
@@ -40,7 +42,7 @@ impl Tokens {
     }
 }
 
-/// A transformer block with adaptive layer norm per frame.
+/// A transformer block with adaptive layer norm per frame; see [`Block::forward`].
 /// Checkpoint keys `attn`, `mlp`, `adaLN_modulation.1`.
 #[derive(Module, Debug)]
 pub struct Block {
@@ -52,7 +54,7 @@ pub struct Block {
 }
 
 impl Block {
-    /// A block whose modulation starts at zero, so that both halves start as the identity.
+    /// A block whose modulation starts at zero, so that both sub-layers start as the identity.
     pub fn new(config: &DitConfig, device: &Device) -> Self {
         let width = config.hidden_size;
         Self {
@@ -63,6 +65,21 @@ impl Block {
         }
     }
 
+    /// The block's equation for the video tokens `x` of a frame with timestep embedding `c`
+    /// (adaLN-zero, Peebles and Xie, 2023):
+    ///
+    /// ```text
+    /// shift₁, scale₁, gate₁, shift₂, scale₂, gate₂ = modulation(c)
+    /// x = residual(x) + gate₁ * attention(layer_norm(x) (1 + scale₁) + shift₁)
+    /// x = residual(x) + gate₂ *       mlp(layer_norm(x) (1 + scale₂) + shift₂)
+    /// ```
+    ///
+    /// where `residual(x)` is `layer_norm(x)` for [`MergeMode::ShareNorm`] and
+    /// [`MergeMode::ShareNormShiftFirstT`], and `x` otherwise. Context tokens run through the same
+    /// sub-layers without modulation and gate (`shift = scale = 0`, `gate = 1`), except that they
+    /// take shift and scale from frame 0 in [`MergeMode::ShareNormShiftFirstT`] and shift, scale and
+    /// gate from frame 0 in [`MergeMode::Reproduce`].
+    ///
     /// # Shapes
     /// - `conditioning`: `[batch, frames, width]`, SiLU of the timestep embeddings
     pub fn forward(
@@ -70,63 +87,64 @@ impl Block {
         tokens: Tokens,
         conditioning: Tensor<3>,
         mask: Option<&Mask>,
-        rotation: Option<&Rotation>,
+        rotary: Option<&RotaryEmbedding>,
     ) -> Tokens {
         let conditioning = match self.merge_mode {
             // One timestep for all frames; the frame axis of length 1 broadcasts.
             MergeMode::Reproduce => conditioning.narrow(1, 0, 1),
             _ => conditioning,
         };
-        let [msa, mlp] = self.halves(self.modulation(conditioning), 0);
+        let [attn, mlp] = self.sublayer_norms(self.modulation(conditioning), 0);
 
-        let (residual, input) = self.enter(tokens, &msa);
+        let (residual, input) = self.modulated_input(tokens, &attn);
         let video = input.video.dims();
-        let output = Tokens::split(self.attn.forward(input.join(), mask, rotation), video);
-        let tokens = self.leave(residual, output, &msa);
+        let output = Tokens::split(self.attn.forward(input.join(), mask, rotary), video);
+        let tokens = self.gated_residual(residual, output, &attn);
 
-        let (residual, input) = self.enter(tokens, &mlp);
+        let (residual, input) = self.modulated_input(tokens, &mlp);
         let output = Tokens {
             context: self.mlp.forward(input.context),
             video: self.mlp.forward(input.video),
         };
-        self.leave(residual, output, &mlp)
+        self.gated_residual(residual, output, &mlp)
     }
 
-    /// The context part of a block in which context sees context alone and is not modulated.
+    /// The context part of a block in which context attends only to context and is not modulated.
     ///
     /// # Shapes
     /// - `context` and output: `[batch, context, width]`
     pub(crate) fn forward_context(
         &self,
         context: Tensor<3>,
-        rotation: Option<&Rotation>,
-    ) -> (Tensor<3>, KeysValues) {
-        let (residual, input) = self.enter_context(context);
-        let (output, keys_values) = self.attn.forward_context(input, rotation);
-        let (residual, input) = self.enter_context(residual + output);
-        (residual + self.mlp.forward(input), keys_values)
+        rotary: Option<&RotaryEmbedding>,
+    ) -> (Tensor<3>, LayerKvCache) {
+        let (residual, input) = self.normed_context(context);
+        let (output, cache) = self.attn.forward_context(input, rotary);
+        let (residual, input) = self.normed_context(residual + output);
+        (residual + self.mlp.forward(input), cache)
     }
 
-    /// The video part of a block, given the keys and values of what came before.
+    /// The video part of a block, given the KV cache of what came before.
     ///
     /// # Shapes
     /// - `video` and output: `[batch, frames, tokens, width]`
-    /// - `modulation`: of all blocks, [`Block::modulation`] of each; this is the one of that `index`
+    /// - `modulation`: [`Block::modulation`] of all blocks side by side, of which this block is
+    ///   number `index`
     pub(crate) fn forward_video(
         &self,
         video: Tensor<4>,
         modulation: Tensor<3>,
         index: usize,
-        past: &mut KeysValues,
+        cache: &mut LayerKvCache,
         pass: &Pass,
     ) -> Tensor<4> {
-        let [msa, mlp] = self.halves(modulation, index);
-        let video = self.attn.forward_video(video, msa, past, pass);
+        let [attn, mlp] = self.sublayer_norms(modulation, index);
+        let video = self.attn.forward_video(video, attn, cache, pass);
         self.mlp.forward_gated(video, mlp)
     }
 
-    /// How frames are modulated, which depends on their timesteps alone: shift, scale and gate of
-    /// attention's half, then of the MLP's, side by side.
+    /// How frames are modulated, which depends only on their timesteps: shift, scale and gate of the
+    /// attention sub-layer, then of the MLP sub-layer, side by side.
     ///
     /// # Shapes
     /// - `conditioning`: `[batch, frames, width]`, SiLU of the timestep embeddings
@@ -135,9 +153,10 @@ impl Block {
         apply(&self.ada_ln_modulation, conditioning)
     }
 
-    /// Attention's half and the MLP's, modulated by the [`Block::modulation`] of that `index`.
-    fn halves(&self, modulation: Tensor<3>, index: usize) -> [AdaptiveNorm; 2] {
-        let half = |chunks: [usize; 3]| AdaptiveNorm {
+    /// The adaptive norms of the attention and MLP sub-layers; `index` as for
+    /// [`Block::forward_video`].
+    fn sublayer_norms(&self, modulation: Tensor<3>, index: usize) -> [AdaptiveNorm; 2] {
+        let norm = |chunks: [usize; 3]| AdaptiveNorm {
             modulation: modulation.clone(),
             chunks: chunks.map(|chunk| 6 * index + chunk),
             residual: self.residual(),
@@ -148,10 +167,10 @@ impl Block {
             MergeMode::ShareNormShiftFirstT => [0, 1, 5],
             _ => [3, 4, 5],
         };
-        [half([0, 1, 2]), half(mlp)]
+        [norm([0, 1, 2]), norm(mlp)]
     }
 
-    /// What context and video of a half add their outputs to.
+    /// What context and video of a sub-layer add their outputs to.
     fn residual(&self) -> Residual {
         match self.merge_mode {
             MergeMode::ShareNorm | MergeMode::ShareNormShiftFirstT => Residual::Normed,
@@ -159,15 +178,15 @@ impl Block {
         }
     }
 
-    /// What a half adds its output to, and what it reads.
-    fn enter(&self, tokens: Tokens, half: &AdaptiveNorm) -> (Tokens, Tokens) {
-        let (context, normed) = self.enter_context(tokens.context);
-        let (video, modulated) = half.enter(tokens.video);
+    /// The residual, and the input of a sub-layer: normalised and modulated.
+    fn modulated_input(&self, tokens: Tokens, norm: &AdaptiveNorm) -> (Tokens, Tokens) {
+        let (context, normed) = self.normed_context(tokens.context);
+        let (video, modulated) = norm.modulated_input(tokens.video);
         let input = Tokens {
             context: match self.merge_mode {
                 MergeMode::ShareNorm | MergeMode::SeparateNorm => normed,
                 MergeMode::ShareNormShiftFirstT | MergeMode::Reproduce => {
-                    let [shift, scale, _] = self.of_frame_0(half);
+                    let [shift, scale, _] = self.modulation_of_frame_0(norm);
                     modulate(normed.unsqueeze_dim(1), shift, scale).squeeze_dim(1)
                 }
             },
@@ -176,8 +195,8 @@ impl Block {
         (Tokens { context, video }, input)
     }
 
-    /// What the context part of a half adds its output to, and what it reads before modulation.
-    fn enter_context(&self, context: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
+    /// The residual of the context, and the context after its layer norm.
+    fn normed_context(&self, context: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
         let normed = layer_norm(context.clone(), NORM_EPSILON);
         let residual = match self.residual() {
             Residual::Normed => normed.clone(),
@@ -186,25 +205,25 @@ impl Block {
         (residual, normed)
     }
 
-    /// Adds the output of a half, gated: video by its frame, context only in a plain DiT.
-    fn leave(&self, residual: Tokens, output: Tokens, half: &AdaptiveNorm) -> Tokens {
+    /// Adds the output of a sub-layer, gated: video by its frame, context only in a plain DiT.
+    fn gated_residual(&self, residual: Tokens, output: Tokens, norm: &AdaptiveNorm) -> Tokens {
         Tokens {
             context: match self.merge_mode {
                 MergeMode::Reproduce => {
                     let [residual, output] =
                         [residual.context, output.context].map(|context| context.unsqueeze_dim(1));
-                    let [.., gate] = self.of_frame_0(half);
+                    let [.., gate] = self.modulation_of_frame_0(norm);
                     gated_residual(residual, gate, output).squeeze_dim(1)
                 }
                 _ => residual.context + output.context,
             },
-            video: half.leave(residual.video, output.video),
+            video: norm.gated_residual(residual.video, output.video),
         }
     }
 
     /// Shift, scale and gate of the first frame.
-    fn of_frame_0(&self, half: &AdaptiveNorm) -> [Tensor<4>; 3] {
+    fn modulation_of_frame_0(&self, norm: &AdaptiveNorm) -> [Tensor<4>; 3] {
         let [width, _] = self.ada_ln_modulation.weight.dims();
-        half.vectors(width).map(|vectors| vectors.narrow(1, 0, 1))
+        norm.vectors(width).map(|vectors| vectors.narrow(1, 0, 1))
     }
 }

@@ -1,80 +1,30 @@
-use std::collections::{BTreeSet, HashMap};
-use std::ops::Range;
+//! Evaluation with a KV cache, of networks in which nothing flows back in time.
 
-use ar_ops::{
-    attention::{KeysValues, Mask},
-    linear::apply,
-    norm::layer_norm,
-    position::Rotation,
-};
+use std::collections::BTreeSet;
+
+use ar_ops::{attention::Mask, linear::apply, norm::layer_norm};
 use burn::tensor::{Device, Tensor, TensorData, activation::silu, assert_shape};
 
 use crate::Dit;
+use crate::kv_cache::{CacheUpdate, KvCache, Modulations, Pass};
 
-/// Keys and values that frames to come will attend to: those of the context and of finished
-/// frames, block by block. They belong to one batch of videos under one context.
-///
-/// Beside them it keeps what each timestep makes of each block, `6 * width` values: 39 MB in 50
-/// steps of the published network.
-#[derive(Clone, Debug)]
-pub struct KeyValueCache {
-    blocks: Vec<KeysValues>,
-    /// Number of the frame that comes next.
-    next: usize,
-    /// How many frames before it are kept.
-    frames: usize,
-    modulations: Modulations,
-    /// What the new frames of the last pass did not see, and how many frames were kept and new
-    /// then: mostly, the next pass has as many.
-    mask: Option<([usize; 2], Mask)>,
-}
-
-impl KeyValueCache {
-    /// How many frames are kept; with [`Positions::FrameRotary`](crate::Positions::FrameRotary) at
-    /// most `num_frames - 1`.
-    pub fn frames(&self) -> usize {
-        self.frames
-    }
-}
-
-/// How the blocks modulate a frame, one after the other, by timestep: `[1, 1, blocks * 6 * width]`
-/// each. All frames take the same steps, and with few tokens a frame, the weights of the modulation
-/// would be a third of what a pass reads from memory.
-type Modulations = HashMap<usize, Tensor<3>>;
-
-/// What the blocks share in one pass over new frames.
-pub(crate) struct Pass {
-    pub mask: Option<Mask>,
-    pub rotation: Option<Rotation>,
-    pub keep: Option<Keep>,
-}
-
-/// Which keys of `[context, kept frames, new frames]` are kept.
-#[derive(Clone, Debug)]
-pub(crate) struct Keep {
-    /// Tokens of the context.
-    pub context: usize,
-    /// Tokens of kept frames that no frame to come will see.
-    pub dropped: usize,
-    /// New frames.
-    pub new: Range<usize>,
-    /// How their tokens turn.
-    pub rotation: Option<Rotation>,
-}
-
-/// A network in which a frame depends on itself and earlier frames alone, so that keys and values
-/// of finished frames can be kept (see [`Dit::causal`]). Its results are those of [`Dit::forward`]
+/// A network in which a frame depends only on itself and earlier frames, so that the keys and values
+/// of finished frames can be cached (see [`Dit::causal`]). It computes the same as [`Dit::forward`]
 /// over all frames, up to rounding.
 ///
 /// Not for training: on an autodiff device every pass would keep its graph alive.
 #[derive(Clone, Copy, Debug)]
 pub struct CausalDit<'a>(&'a Dit);
 
-impl<'a> CausalDit<'a> {
-    pub(crate) fn new(dit: &'a Dit) -> Self {
-        Self(dit)
+impl Dit {
+    /// The network for evaluation with a KV cache, if it allows one: see
+    /// [`DitConfig::is_causal`](crate::DitConfig::is_causal).
+    pub fn causal(&self) -> Option<CausalDit<'_>> {
+        self.config().is_causal().then_some(CausalDit(self))
     }
+}
 
+impl CausalDit<'_> {
     /// Whether frames [may follow one another without end](crate::DitConfig::is_unbounded): frames
     /// that no later one sees are then dropped from the cache. Otherwise positions count from the
     /// first frame in the cache, and no more than `num_frames` frames fit.
@@ -87,22 +37,25 @@ impl<'a> CausalDit<'a> {
     /// # Shapes
     /// - `context`: `[batch, context_tokens, context_dim]`
     /// - `timesteps`: all that frames are going to have, in any order
-    pub fn cache(&self, context: Tensor<3>, timesteps: &[usize]) -> KeyValueCache {
+    pub fn cache(&self, context: Tensor<3>, timesteps: &[usize]) -> KvCache {
         let config = self.0.config();
         let modulations = self.modulations(timesteps, &context.device());
         let [batch, ..] = context.dims();
         assert_shape!(context, [batch, config.context_tokens, config.context_dim]);
         // The context's part is the same for all frames.
-        let rotation = self.0.positions.of_context(config, &context.device());
-        let mut stream = apply(&self.0.c_embedder, context);
-        let mut blocks = Vec::with_capacity(self.0.blocks.len());
+        let rotary = self
+            .0
+            .positions
+            .rotary_of_context(config, &context.device());
+        let mut hidden = apply(&self.0.c_embedder, context);
+        let mut layers = Vec::with_capacity(self.0.blocks.len());
         for block in &self.0.blocks {
-            let (next, keys_values) = block.forward_context(stream, rotation.as_ref());
-            stream = next;
-            blocks.push(keys_values);
+            let (next, layer) = block.forward_context(hidden, rotary.as_ref());
+            hidden = next;
+            layers.push(layer);
         }
-        KeyValueCache {
-            blocks,
+        KvCache {
+            layers,
             next: 0,
             frames: 0,
             modulations,
@@ -111,10 +64,10 @@ impl<'a> CausalDit<'a> {
     }
 
     /// Forgets all frames, so that positions count from the next one.
-    pub fn clear(&self, cache: &mut KeyValueCache) {
+    pub fn clear(&self, cache: &mut KvCache) {
         let context = self.0.config().context_tokens;
-        for block in &mut cache.blocks {
-            *block = block.advance(context, block.tokens() - context, None);
+        for layer in &mut cache.layers {
+            *layer = layer.advance(context, layer.tokens() - context, None);
         }
         (cache.next, cache.frames) = (0, 0);
     }
@@ -134,7 +87,7 @@ impl<'a> CausalDit<'a> {
         x: Tensor<4>,
         timesteps: &[usize],
         finished: usize,
-        cache: &mut KeyValueCache,
+        cache: &mut KvCache,
     ) -> Tensor<4> {
         let dit = self.0;
         let config = dit.config();
@@ -155,14 +108,14 @@ impl<'a> CausalDit<'a> {
         // A later frame sees the `num_frames - 1` before it.
         let kept = (cache.frames + finished).min(config.num_frames - 1);
         let new = finished - finished.min(kept)..finished;
-        let rotation = |frames| dit.positions.of_video(config, frames, &device);
+        let rotary = |frames| dit.positions.rotary_of_video(config, frames, &device);
         let pass = Pass {
             mask: self.mask(frames, cache, &device),
-            rotation: rotation(numbers.clone()),
-            keep: (finished > 0).then(|| Keep {
+            rotary: rotary(numbers.clone()),
+            update: (finished > 0).then(|| CacheUpdate {
                 context: config.context_tokens,
                 dropped: (cache.frames + new.len() - kept) * tokens,
-                rotation: rotation(cache.next + new.start..cache.next + new.end),
+                rotary: rotary(cache.next + new.start..cache.next + new.end),
                 new,
             }),
         };
@@ -174,8 +127,8 @@ impl<'a> CausalDit<'a> {
                 Tensor::cat(frames.collect(), 1)
             }
         };
-        for (index, (block, past)) in dit.blocks.iter().zip(&mut cache.blocks).enumerate() {
-            video = block.forward_video(video, modulation.clone(), index, past, &pass);
+        for (index, (block, layer)) in dit.blocks.iter().zip(&mut cache.layers).enumerate() {
+            video = block.forward_video(video, modulation.clone(), index, layer, &pass);
         }
         cache.next += finished;
         cache.frames = kept;
@@ -194,11 +147,11 @@ impl<'a> CausalDit<'a> {
         timesteps.into_iter().zip(rows).collect()
     }
 
-    /// What the new frames do not see of `[context, kept frames, new frames]`; `None` where they
-    /// see everything.
-    fn mask(&self, frames: usize, cache: &mut KeyValueCache, device: &Device) -> Option<Mask> {
+    /// The mask of new frames over `[context, cached frames, new frames]`; `None` where they see
+    /// everything.
+    fn mask(&self, frames: usize, cache: &mut KvCache, device: &Device) -> Option<Mask> {
         if frames == 1 {
-            return None; // The frames kept are those that the next one sees.
+            return None; // The next frame sees exactly the cached ones.
         }
         let (config, kept) = (self.0.config(), cache.frames);
         let numbers = [kept, frames];
@@ -225,10 +178,10 @@ impl<'a> CausalDit<'a> {
 mod tests {
     use super::*;
     use crate::testing::{Inputs, frame_rotary, largest_differences, random_network};
-    use crate::{DitConfig, MergeMode, Positions};
+    use crate::{DitConfig, MergeMode, PositionEmbedding};
 
     /// The frames of [`Inputs`] in passes of the given lengths, all of them finished.
-    fn in_passes(dit: &Dit, inputs: &Inputs, passes: &[usize]) -> (Tensor<4>, KeyValueCache) {
+    fn in_passes(dit: &Dit, inputs: &Inputs, passes: &[usize]) -> (Tensor<4>, KvCache) {
         let causal = dit.causal().expect("a causal network");
         let timesteps: Vec<usize> = (0..passes.iter().sum()).map(|frame| 30 * frame).collect();
         let mut cache = causal.cache(inputs.context.clone(), &timesteps);
@@ -243,7 +196,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn assert_exact(dit: &Dit, passes: &[usize]) -> KeyValueCache {
+    fn assert_exact(dit: &Dit, passes: &[usize]) -> KvCache {
         let inputs = Inputs::new(dit.config(), passes.iter().sum());
         let (output, cache) = in_passes(dit, &inputs, passes);
         let Inputs {
@@ -259,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn kept_keys_and_values_are_exact_past_the_window() {
+    fn the_kv_cache_is_exact_past_the_window() {
         for merge_mode in [MergeMode::ShareNorm, MergeMode::SeparateNorm] {
             for num_frames in [1, 2, 3, 5] {
                 let dit = random_network(&DitConfig {
@@ -274,8 +227,8 @@ mod tests {
     }
 
     #[test]
-    fn kept_keys_and_values_are_exact_in_the_window() {
-        for positions in [Positions::SinCos, Positions::Rotary] {
+    fn the_kv_cache_is_exact_in_the_window() {
+        for positions in [PositionEmbedding::SinCos, PositionEmbedding::Rotary] {
             let dit = random_network(&DitConfig {
                 num_frames: 6,
                 positions,
@@ -287,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_does_not_grow() {
+    fn the_kv_cache_does_not_grow() {
         let config = frame_rotary();
         let dit = random_network(&config);
         let inputs = Inputs::new(&config, 40);
@@ -296,7 +249,7 @@ mod tests {
             let (_, cache) = in_passes(&dit, &inputs, &vec![1; frames]);
             assert_eq!(cache.frames(), frames.min(most));
             let tokens = config.context_tokens + cache.frames() * config.tokens_per_frame;
-            assert!(cache.blocks.iter().all(|block| block.tokens() == tokens));
+            assert!(cache.layers.iter().all(|layer| layer.tokens() == tokens));
         }
     }
 
@@ -313,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_in_which_information_flows_back_keep_nothing() {
+    fn networks_in_which_information_flows_back_have_no_cache() {
         let published = DitConfig {
             depth: 1,
             hidden_size: 32,

@@ -1,37 +1,57 @@
+//! Hyper-parameters of the network.
+
 use serde::{Deserialize, Serialize};
 
-use crate::{CausalMask, Positions};
+use crate::CausalMask;
 
 /// How context and video tokens share a block (published checkpoints: [`MergeMode::ShareNorm`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MergeMode {
-    /// The normalised stream *replaces* the stream, so that residuals are added to normalised
-    /// tokens; video tokens are modulated per frame, context tokens are not.
+    /// The layer norm *replaces* the residual: sub-layers are added to normalised tokens; video tokens are modulated per frame, context tokens are not.
     #[default]
     ShareNorm,
-    /// The usual residual around each half; otherwise as [`MergeMode::ShareNorm`].
+    /// The usual residual around each sub-layer; otherwise as [`MergeMode::ShareNorm`].
     SeparateNorm,
     /// As [`MergeMode::ShareNorm`], with context tokens modulated as frame 0 is, and attention's
-    /// shift and scale in both halves.
+    /// shift and scale in both sub-layers.
     #[serde(rename = "sharenorm_shift_first_t")]
     ShareNormShiftFirstT,
     /// A plain DiT: frame 0's timestep conditions every token.
     Reproduce,
 }
 
+/// How the network is told the position of a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PositionEmbedding {
+    /// A fixed sine-cosine table over the places in the window, added to the video tokens
+    /// (published checkpoints).
+    #[default]
+    SinCos,
+    /// Rotary embeddings over the places in the window, context included.
+    Rotary,
+    /// Rotary embeddings over frame and token between video tokens, with a fixed sine-cosine table
+    /// over the tokens of a frame; a frame sees the `num_frames - 1` frames before it and itself.
+    ///
+    /// What a frame computes depends on its distance to the frames it sees and not on its place in
+    /// the video, so videos have no end. Needs
+    /// [`CausalMask::TemporalCausal`](crate::CausalMask::TemporalCausal).
+    FrameRotary,
+}
+
 /// Hyper-parameters of [`Dit`](crate::Dit). The default is the published size.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DitConfig {
-    /// Frames of the trained window, F. With [`Positions::FrameRotary`] the frames that a frame
+    /// Frames of the trained window, F. With [`PositionEmbedding::FrameRotary`] the frames that a frame
     /// sees, its own included; otherwise the most that the network takes.
     pub num_frames: usize,
     /// Latent tokens per frame, L.
     pub tokens_per_frame: usize,
     /// Channels per latent token, C.
     pub in_channels: usize,
-    /// Width of the stream, D.
+    /// Width of the tokens between blocks, D.
     pub hidden_size: usize,
     /// Number of blocks.
     pub depth: usize,
@@ -43,8 +63,8 @@ pub struct DitConfig {
     pub merge_mode: MergeMode,
     /// Which tokens see which.
     pub causal_mask: CausalMask,
-    /// How the network knows where a token stands.
-    pub positions: Positions,
+    /// How the network is told the position of a token.
+    pub positions: PositionEmbedding,
     /// LayerNorm of queries and keys per head.
     pub qk_norm: bool,
     /// Context vectors per sample.
@@ -65,7 +85,7 @@ impl Default for DitConfig {
             mlp_ratio: 4.0,
             merge_mode: MergeMode::ShareNorm,
             causal_mask: CausalMask::VideoTemporalCausal,
-            positions: Positions::SinCos,
+            positions: PositionEmbedding::SinCos,
             qk_norm: false,
             context_tokens: 77,
             context_dim: 768,
@@ -75,6 +95,7 @@ impl Default for DitConfig {
 
 /// A [`DitConfig`] that describes no network.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum DitConfigError {
     /// A size that must be positive is zero.
     #[error("transformer: {0} is 0; it must be at least 1")]
@@ -85,7 +106,7 @@ pub enum DitConfigError {
          heads of an even size"
     )]
     Heads {
-        /// Width of the stream.
+        /// Width of the tokens.
         hidden_size: usize,
         /// Attention heads.
         num_heads: usize,
@@ -121,10 +142,10 @@ impl DitConfig {
         (self.hidden_size as f64 * self.mlp_ratio) as usize
     }
 
-    /// Whether a frame depends on itself and earlier frames alone, so that keys and values of
-    /// finished frames can be kept.
+    /// Whether a frame depends only on itself and earlier frames, so that the keys and values of
+    /// finished frames can be cached.
     ///
-    /// That takes [`CausalMask::TemporalCausal`] and a context that no frame's timestep modulates:
+    /// This takes [`CausalMask::TemporalCausal`] and a context that no frame's timestep modulates:
     /// [`MergeMode::ShareNorm`] or [`MergeMode::SeparateNorm`].
     pub fn is_causal(&self) -> bool {
         let context_is_constant = match self.merge_mode {
@@ -134,10 +155,10 @@ impl DitConfig {
         self.causal_mask == CausalMask::TemporalCausal && context_is_constant
     }
 
-    /// Whether every frame has a window of its own, that of the frames before it, so that videos have
-    /// no end: a network that [is causal](Self::is_causal) with [`Positions::FrameRotary`].
+    /// Whether every frame has a window of its own, the frames before it, so that videos may have any
+    /// length: a network that [is causal](Self::is_causal) with [`PositionEmbedding::FrameRotary`].
     pub fn is_unbounded(&self) -> bool {
-        self.is_causal() && self.positions == Positions::FrameRotary
+        self.is_causal() && self.positions == PositionEmbedding::FrameRotary
     }
 
     /// Checks that the sizes fit each other.
@@ -165,7 +186,7 @@ impl DitConfig {
                 num_heads: self.num_heads,
             });
         }
-        if self.positions == Positions::FrameRotary {
+        if self.positions == PositionEmbedding::FrameRotary {
             self.validate_frame_rotary()?;
         }
         if !self.mlp_ratio.is_finite() || self.mlp_hidden() == 0 {

@@ -1,8 +1,9 @@
 //! The temporally causal diffusion transformer of AR-Diffusion (paper section 3.3).
 //!
 //! [`Dit`] maps noisy latents, one timestep a frame and context vectors to a prediction of the
-//! shape of the latents. Field names follow the published checkpoints; what differs is listed at
-//! [`Dit`].
+//! shape of the latents. Where every frame depends only on earlier ones, [`CausalDit`] evaluates new
+//! frames against a [`KvCache`] of finished ones. Field names follow the published checkpoints; what
+//! differs is listed at [`Dit`].
 //!
 //! ```
 //! use ar_dit::DitConfig;
@@ -34,22 +35,23 @@ mod attention;
 mod block;
 mod causal;
 mod config;
+mod kv_cache;
 mod mask;
 mod mlp;
 mod model;
-mod positions;
+mod position_embedding;
 #[cfg(test)]
 mod testing;
 mod timestep;
 
 pub use attention::Attention;
 pub use block::{Block, Tokens};
-pub use causal::{CausalDit, KeyValueCache};
-pub use config::{DitConfig, DitConfigError, MergeMode};
+pub use causal::CausalDit;
+pub use config::{DitConfig, DitConfigError, MergeMode, PositionEmbedding};
+pub use kv_cache::KvCache;
 pub use mask::CausalMask;
 pub use mlp::Mlp;
 pub use model::Dit;
-pub use positions::Positions;
 pub use timestep::TimestepEmbedder;
 
 /// The examples of the README are tests too.

@@ -9,8 +9,8 @@ pub enum CausalMask {
     /// Everything sees everything.
     None,
     /// Context sees context only; a frame sees context, itself and the frames of the window before
-    /// it. No information flows backwards in
-    /// time, so keys and values of finished frames can be kept.
+    /// it. No information flows backwards in time, so the keys and values of finished frames can be
+    /// cached.
     TemporalCausal,
     /// As [`CausalMask::TemporalCausal`], but context sees everything (published checkpoints):
     /// through it, later frames reach earlier ones from the second layer on.

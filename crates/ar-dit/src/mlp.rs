@@ -30,7 +30,7 @@ impl Mlp {
         mlp(x, [&self.fc1, &self.fc2])
     }
 
-    /// Half of a block; see [`gated_mlp`].
+    /// The MLP sub-layer; see [`gated_mlp`].
     pub(crate) fn forward_gated(&self, x: Tensor<4>, norm: AdaptiveNorm) -> Tensor<4> {
         gated_mlp(x, norm, [&self.fc1, &self.fc2])
     }

@@ -7,8 +7,8 @@ use burn::module::Module;
 use burn::nn::{Initializer, Linear};
 use burn::tensor::{Device, Int, Tensor, activation::silu, assert_shape};
 
-use crate::positions::PositionTables;
-use crate::{Block, CausalDit, DitConfig, DitConfigError, Positions, TimestepEmbedder, Tokens};
+use crate::position_embedding::PositionTables;
+use crate::{Block, DitConfig, DitConfigError, PositionEmbedding, TimestepEmbedder, Tokens};
 
 /// The diffusion transformer over context and video tokens.
 ///
@@ -56,12 +56,6 @@ impl Dit {
         &self.config
     }
 
-    /// The network for evaluation with kept keys and values, if they can be kept: see
-    /// [`DitConfig::is_causal`].
-    pub fn causal(&self) -> Option<CausalDit<'_>> {
-        self.config.is_causal().then(|| CausalDit::new(self))
-    }
-
     /// Predicts the diffusion target of every frame.
     ///
     /// Positions count from the first frame given: a window that slides over a longer video is
@@ -69,7 +63,7 @@ impl Dit {
     ///
     /// # Shapes
     /// - `x` and output: `[batch, frames, tokens, channels]`, at most `num_frames` frames; any
-    ///   number with [`Positions::FrameRotary`]
+    ///   number with [`PositionEmbedding::FrameRotary`]
     /// - `timesteps`: `[batch, frames]`
     /// - `context`: `[batch, context_tokens, context_dim]`
     pub fn forward(
@@ -89,7 +83,7 @@ impl Dit {
     /// [`Dit::forward`] for a backward pass by [`ActivationCheckpointing::backward`].
     ///
     /// # Shapes
-    /// Those of [`Dit::forward`].
+    /// As [`Dit::forward`].
     pub fn forward_checkpointed(
         &self,
         checkpointing: &mut ActivationCheckpointing,
@@ -119,14 +113,16 @@ impl Dit {
         assert_shape!(timesteps, [batch, frames]);
         assert_shape!(context, [batch, config.context_tokens, config.context_dim]);
         assert!(
-            frames <= config.num_frames || config.positions == Positions::FrameRotary,
+            frames <= config.num_frames || config.positions == PositionEmbedding::FrameRotary,
             "{frames} frames in a window of {}",
             config.num_frames
         );
         let device = x.device();
 
         let numbers = first..first + frames;
-        let rotation = self.positions.of_sequence(config, numbers.clone(), &device);
+        let rotary = self
+            .positions
+            .rotary_of_sequence(config, numbers.clone(), &device);
         let video = apply(&self.x_embedder, x); // [batch, frames, tokens, width]
         let mut context = apply(&self.c_embedder, context);
         let mut video = self.positions.add(video, numbers);
@@ -140,7 +136,7 @@ impl Dit {
             &device,
         );
         for block in &self.blocks {
-            let (mask, rotation) = (mask.clone(), rotation.clone());
+            let (mask, rotary) = (mask.clone(), rotary.clone());
             let input = ((context, video), conditioning.clone());
             (context, video) = checkpointing.checkpoint(
                 block,
@@ -148,7 +144,7 @@ impl Dit {
                 move |block, ((context, video), conditioning)| {
                     let tokens = Tokens { context, video };
                     let tokens =
-                        block.forward(tokens, conditioning, mask.as_ref(), rotation.as_ref());
+                        block.forward(tokens, conditioning, mask.as_ref(), rotary.as_ref());
                     (tokens.context, tokens.video)
                 },
             );
@@ -279,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn gradients_of_blocks_that_are_computed_again_are_those_of_the_whole() {
+    fn checkpointed_gradients_are_the_same() {
         check(&frame_rotary());
         for (merge_mode, causal_mask) in [
             (MergeMode::ShareNorm, CausalMask::VideoTemporalCausal),
@@ -288,7 +284,7 @@ mod tests {
             (MergeMode::Reproduce, CausalMask::None),
         ] {
             check(&DitConfig {
-                positions: Positions::SinCos,
+                positions: PositionEmbedding::SinCos,
                 merge_mode,
                 causal_mask,
                 ..frame_rotary()

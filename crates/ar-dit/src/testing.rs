@@ -3,7 +3,7 @@
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Distribution, Int, Tensor};
 
-use crate::{CausalMask, Dit, DitConfig, Positions};
+use crate::{CausalMask, Dit, DitConfig, PositionEmbedding};
 
 const BATCH: usize = 2;
 
@@ -16,7 +16,7 @@ pub fn frame_rotary() -> DitConfig {
         depth: 2,
         num_heads: 2,
         causal_mask: CausalMask::TemporalCausal,
-        positions: Positions::FrameRotary,
+        positions: PositionEmbedding::FrameRotary,
         qk_norm: true,
         context_tokens: 2,
         context_dim: 6,

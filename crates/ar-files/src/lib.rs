@@ -24,7 +24,8 @@ pub const TEMPORARY_PREFIX: &str = ".unfinished-";
 ///
 /// # Errors
 /// What the system says; an older file at `path` is then untouched.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn write_atomically(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
+    let path = path.as_ref();
     let mut file = temporary_file_beside(path)?;
     // The file inside, for its errors do not name the temporary file.
     file.as_file_mut().write_all(bytes)?;
@@ -38,7 +39,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// What the system says.
-pub fn check_writable(path: &Path) -> io::Result<()> {
+pub fn check_writable(path: impl AsRef<Path>) -> io::Result<()> {
     temporary_file_beside(path).map(drop)
 }
 
@@ -47,7 +48,8 @@ pub fn check_writable(path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// What the system says, or that `path` is a folder.
-pub fn temporary_file_beside(path: &Path) -> io::Result<NamedTempFile> {
+pub fn temporary_file_beside(path: impl AsRef<Path>) -> io::Result<NamedTempFile> {
+    let path = path.as_ref();
     if path.is_dir() {
         return Err(io::Error::new(
             io::ErrorKind::IsADirectory,
@@ -62,8 +64,8 @@ pub fn temporary_file_beside(path: &Path) -> io::Result<NamedTempFile> {
 ///
 /// # Errors
 /// What the system says.
-pub fn temporary_folder_beside(path: &Path) -> io::Result<TempDir> {
-    builder(0o777).tempdir_in(create_parent(path)?)
+pub fn temporary_folder_beside(path: impl AsRef<Path>) -> io::Result<TempDir> {
+    builder(0o777).tempdir_in(create_parent(path.as_ref())?)
 }
 
 fn create_parent(path: &Path) -> io::Result<&Path> {

@@ -1,7 +1,7 @@
 use ar_diffusion::{
     CausalDenoiser, Context, NoiseSource, Sampler, SamplerConfig, SamplerError, Sampling,
 };
-use ar_dit::{CausalDit, DitConfig, KeyValueCache};
+use ar_dit::{CausalDit, DitConfig, KvCache};
 use ar_schedulers::PlanError;
 use burn::tensor::Tensor;
 use serde::Serialize;
@@ -105,17 +105,17 @@ impl Transformer {
 pub struct CausalTransformer<'a>(CausalDit<'a>);
 
 impl CausalDenoiser for CausalTransformer<'_> {
-    type Cache = KeyValueCache;
+    type Cache = KvCache;
 
     fn is_unbounded(&self) -> bool {
         self.0.is_unbounded()
     }
 
-    fn cache(&self, context: Tensor<3>, timesteps: &[usize]) -> KeyValueCache {
+    fn cache(&self, context: Tensor<3>, timesteps: &[usize]) -> KvCache {
         self.0.cache(context, timesteps)
     }
 
-    fn clear(&self, cache: &mut KeyValueCache) {
+    fn clear(&self, cache: &mut KvCache) {
         self.0.clear(cache);
     }
 
@@ -124,7 +124,7 @@ impl CausalDenoiser for CausalTransformer<'_> {
         x: Tensor<4>,
         timesteps: &[usize],
         finished: usize,
-        cache: &mut KeyValueCache,
+        cache: &mut KvCache,
     ) -> Tensor<4> {
         self.0.forward(x, timesteps, finished, cache)
     }

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use ar_diffusion::{
     Context, Diffusion, DiffusionConfig, HostNoise, Sampler, SamplerConfig, Sampling,
 };
-use ar_dit::{CausalMask, DitConfig, MergeMode, Positions};
+use ar_dit::{CausalMask, DitConfig, MergeMode, PositionEmbedding};
 use ar_model::{ConditioningConfig, ModelConfig, Transformer};
 use ar_noise::{FrameNoise, NoiseStream};
 use burn::module::{Module, ModuleMapper, Param};
@@ -19,7 +19,7 @@ const CONTEXT: [usize; 2] = [2, 6];
 /// Rounding of a few dozen forward passes, each of which reads what the one before has written.
 const TOLERANCE: f64 = 1e-5;
 
-fn network(positions: Positions, merge_mode: MergeMode, window: usize) -> DitConfig {
+fn network(positions: PositionEmbedding, merge_mode: MergeMode, window: usize) -> DitConfig {
     DitConfig {
         num_frames: window,
         tokens_per_frame: TOKENS,
@@ -171,7 +171,7 @@ fn evaluations_in_windows(sampler: &Sampler, window: usize, prefix: usize) -> us
     active + seen.len()
 }
 
-fn check_windows(case: Case, positions: Positions) -> Result<(), TestCaseError> {
+fn check_windows(case: Case, positions: PositionEmbedding) -> Result<(), TestCaseError> {
     let config = network(positions, case.merge_mode, case.window);
     let sampler = diffusion().sampler(case.sampler_config(), case.frames, case.window);
     // Not every step difference finishes a long video.
@@ -200,18 +200,18 @@ proptest! {
 
     #[test]
     fn a_fixed_table_of_positions(case in case()) {
-        check_windows(case, Positions::SinCos)?;
+        check_windows(case, PositionEmbedding::SinCos)?;
     }
 
     #[test]
     fn rotary_positions(case in case()) {
-        check_windows(case, Positions::Rotary)?;
+        check_windows(case, PositionEmbedding::Rotary)?;
     }
 
     /// The oracle evaluates the whole history in every iteration, under the mask of the window.
     #[test]
     fn positions_without_an_end(case in case()) {
-        let transformer = network(Positions::FrameRotary, case.merge_mode, case.window);
+        let transformer = network(PositionEmbedding::FrameRotary, case.merge_mode, case.window);
         let config = ModelConfig {
             transformer: Some(transformer.clone()),
             ..ModelConfig::default()
@@ -256,7 +256,11 @@ fn a_prefix_reaches_the_frames_after_it() {
         batch: 1,
         guidance: 1.0,
     };
-    for positions in [Positions::SinCos, Positions::Rotary, Positions::FrameRotary] {
+    for positions in [
+        PositionEmbedding::SinCos,
+        PositionEmbedding::Rotary,
+        PositionEmbedding::FrameRotary,
+    ] {
         let mut random = Random::new(case.seed);
         let network = network(positions, case.merge_mode, case.window);
         let transformer = random.transformer(&network);

@@ -13,6 +13,7 @@ pub mod linear;
 pub mod mlp;
 pub mod norm;
 pub mod position;
+pub mod rotary;
 #[cfg(all(test, feature = "flex"))]
 mod testing;
 

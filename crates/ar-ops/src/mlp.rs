@@ -17,8 +17,8 @@ pub fn mlp<const D: usize>(x: Tensor<D>, [fc1, fc2]: [&Linear; 2]) -> Tensor<D> 
     apply(fc2, gelu_tanh(apply(fc1, x)))
 }
 
-/// Half of a block: [`mlp`] inside an adaptive layer norm. On the CPU it is faster than that for
-/// the few tokens of a sampler's active frames.
+/// The MLP sub-layer of a block: [`mlp`] inside an adaptive layer norm. On the CPU a kernel of its
+/// own is faster for the few tokens of a sampler's active frames.
 ///
 /// # Shapes
 /// - `x` and output: `[batch, frames, tokens, width]`
@@ -27,14 +27,14 @@ pub fn gated_mlp(x: Tensor<4>, norm: AdaptiveNorm, layers: [&Linear; 2]) -> Tens
     if ar_kernels::covers_without_autodiff(&x)
         && let [Some(fc1), Some(fc2)] = layers.map(ar_kernels::layer_into_flex)
     {
-        let half = GatedMlp {
+        let sublayer = GatedMlp {
             adaptive: norm.kernel(x),
             layers: [fc1, fc2],
         };
-        return ar_kernels::from_flex(half.forward());
+        return ar_kernels::from_flex(sublayer.forward());
     }
-    let (residual, input) = norm.enter(x);
-    norm.leave(residual, mlp(input, layers))
+    let (residual, input) = norm.modulated_input(x);
+    norm.gated_residual(residual, mlp(input, layers))
 }
 
 #[cfg(all(test, feature = "flex"))]
@@ -45,7 +45,7 @@ mod tests {
     use burn::tensor::{Device, Distribution};
 
     #[test]
-    fn the_kernel_of_the_half_agrees_with_plain_operations() {
+    fn the_kernel_of_the_sublayer_agrees_with_plain_operations() {
         let device = Device::flex();
         let normal = |len| Tensor::<1>::random([len], Distribution::Normal(0.0, 1.0), &device);
         let layer = |[inputs, outputs]: [usize; 2]| Linear {
@@ -65,9 +65,9 @@ mod tests {
                     let whole = normal(3 * len).reshape([3, rest[0], rest[1], rest[2]]);
                     let before = whole.to_data();
                     let x = whole.clone().narrow(0, 1, 2);
-                    let (residual, input) = norm.enter(x.clone());
+                    let (residual, input) = norm.modulated_input(x.clone());
                     let hidden = gelu_tanh(fc1.forward(input));
-                    let expected = norm.leave(residual, fc2.forward(hidden));
+                    let expected = norm.gated_residual(residual, fc2.forward(hidden));
                     let output = gated_mlp(x, norm, [&fc1, &fc2]);
                     let size: f32 = expected.clone().abs().max().into_scalar();
                     let error: f32 = (output - expected).abs().max().into_scalar();

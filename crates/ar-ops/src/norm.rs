@@ -62,15 +62,18 @@ pub fn layer_norm_modulate(
     modulate_plain(layer_norm_plain(x, epsilon), shift, scale)
 }
 
-/// Adaptive layer norm around half of a block, attention's or the MLP's: how the half depends on
-/// the timestep of every frame.
+/// Adaptive layer norm (adaLN) around a sub-layer of a block, attention or MLP: how the sub-layer
+/// depends on the timestep of every frame.
+///
+/// ```text
+/// output = residual + gate * sublayer(layer_norm(x) (1 + scale) + shift)
+/// ```
 #[derive(Clone, Debug)]
 pub struct AdaptiveNorm {
-    /// `n` vectors side by side, shifts, scales and gates of this half and of others:
+    /// `n` vectors side by side, shifts, scales and gates of this sub-layer and of others:
     /// `[batch, frames, n * width]`; a 1 in place of `batch` or `frames` is for all.
     pub modulation: Tensor<3>,
-    /// Which of the `n` are this half's: what shifts its input, what is added to 1 to scale it, and
-    /// what scales its output.
+    /// Which of the `n` are this sub-layer's shift, scale and gate.
     pub chunks: [usize; 3],
     /// What the output is added to.
     pub residual: Residual,
@@ -78,21 +81,21 @@ pub struct AdaptiveNorm {
     pub epsilon: f64,
 }
 
-/// What half of a block adds its output to.
+/// What a sub-layer adds its gated output to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Residual {
-    /// What enters the half.
+    /// The input of the sub-layer.
     Input,
-    /// That after the layer norm, before the modulation.
+    /// The input after its layer norm, before the modulation.
     Normed,
 }
 
 impl AdaptiveNorm {
-    /// What the half adds its output to, and what it reads.
+    /// The residual, and the input of the sub-layer: normalised and modulated.
     ///
     /// # Shapes
     /// - `x` and outputs: `[batch, frames, tokens, width]`
-    pub fn enter(&self, x: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
+    pub fn modulated_input(&self, x: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
         let [shift, scale, _] = self.vectors(x.dims()[3]);
         match self.residual {
             Residual::Input => {
@@ -106,17 +109,17 @@ impl AdaptiveNorm {
         }
     }
 
-    /// Adds the half's output to the residual: its gated residual.
+    /// `residual + gate * output` for the output of the sub-layer.
     ///
     /// # Shapes
     /// - `residual`, `output` and what it returns: `[batch, frames, tokens, width]`
-    pub fn leave(&self, residual: Tensor<4>, output: Tensor<4>) -> Tensor<4> {
+    pub fn gated_residual(&self, residual: Tensor<4>, output: Tensor<4>) -> Tensor<4> {
         let [.., gate] = self.vectors(residual.dims()[3]);
         gated_residual(residual, gate, output)
     }
 
-    /// That of some of the frames.
-    pub fn of_frames(&self, frames: Range<usize>) -> Self {
+    /// The same for some of the frames only.
+    pub fn narrow_frames(&self, frames: Range<usize>) -> Self {
         let modulation = self.modulation.clone();
         Self {
             modulation: match modulation.dims()[1] {

@@ -1,5 +1,7 @@
 //! DDIM steps: the timesteps that sampling walks down, with the coefficients of each update.
 
+use std::fmt;
+
 use crate::{FrameState, NoiseSchedule, ScheduleError};
 
 /// How far `eta` may exceed its bound by rounding alone. The bound is a square root of quotients
@@ -37,7 +39,7 @@ impl DdimStep {
 }
 
 /// The steps that take a frame from noise to sample, in sampling order: step 0 is the noisiest.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct DdimSchedule {
     steps: Vec<DdimStep>,
     waiting_timestep: usize,
@@ -46,8 +48,8 @@ pub struct DdimSchedule {
 impl DdimSchedule {
     /// Spaces `steps` timesteps evenly, `floor(i T / steps) + 1`, and computes their coefficients.
     ///
-    /// `eta` scales the fresh noise of each step between none (0, DDIM) and that of ancestral
-    /// sampling (1, DDPM):
+    /// `eta` scales the fresh noise of each step between none (0, DDIM) and the noise of
+    /// ancestral sampling (1, DDPM):
     /// `sigma = eta sqrt((1 - alpha_prev) / (1 - alpha) (1 - alpha / alpha_prev))`.
     ///
     /// # Errors
@@ -129,7 +131,7 @@ impl DdimSchedule {
         self.waiting_timestep
     }
 
-    /// The timestep that the network is given for a finished frame: that of the last step, 1.
+    /// The timestep that the network is given for a finished frame: the timestep of the last step, 1.
     pub fn finished_timestep(&self) -> usize {
         self.step(self.len() - 1).timestep
     }
@@ -156,4 +158,15 @@ fn spaced_timestep(i: usize, steps: usize, timesteps: usize) -> usize {
     // In u64, since the product of two in-range counts does not fit the usize of 32-bit targets;
     // the quotient does, being less than `timesteps`.
     (i as u64 * timesteps as u64 / steps as u64) as usize + 1
+}
+
+/// Short: the number of steps, and the timesteps of the first and the last.
+impl fmt::Debug for DdimSchedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DdimSchedule")
+            .field("steps", &self.len())
+            .field("first_timestep", &self.steps[0].timestep)
+            .field("last_timestep", &self.finished_timestep())
+            .finish_non_exhaustive()
+    }
 }

@@ -2,7 +2,8 @@
 
 use thiserror::Error;
 
-use crate::noise::MAX_TIMESTEPS;
+/// The most timesteps a schedule may have: a mistyped configuration fails instead of allocating.
+pub(crate) const MAX_TIMESTEPS: usize = 1_000_000;
 
 /// A noise or DDIM schedule that cannot be built.
 #[derive(Error, Clone, Debug, PartialEq)]

@@ -49,16 +49,16 @@
 //! ```
 #![warn(missing_docs)]
 
-mod ad;
+mod ad_plan;
 mod ddim;
 mod error;
-mod noise;
+mod noise_schedule;
 mod timesteps;
 
-pub use ad::{AdConfig, AdIteration, AdPlan, FrameState};
+pub use ad_plan::{AdConfig, AdIteration, AdPlan, FrameState};
 pub use ddim::{DdimSchedule, DdimStep};
 pub use error::{PlanError, PlannedError, ScheduleError};
-pub use noise::{BetaSchedule, NoiseSchedule, NoiseScheduleConfig};
+pub use noise_schedule::{BetaSchedule, NoiseSchedule, NoiseScheduleConfig};
 pub use timesteps::{PlannedConfig, PlannedSampler, PlannedTimesteps, TimestepSampler};
 
 /// The examples of the README are tests too.

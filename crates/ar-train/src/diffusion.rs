@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use ar_data::{LatentDataset, to_frames};
 use ar_diffusion::{HostNoise, SamplerConfig};
-use ar_dit::Positions;
+use ar_dit::PositionEmbedding;
 use ar_model::{LatentScale, LatentStatistics, ModelConfig, Precision, Transformer, VideoModel};
 use ar_vae::Vae;
 use burn::module::Module;
@@ -281,12 +281,12 @@ fn check_latents(latents: &LatentDataset, config: &DiffusionRun) -> Result<()> {
         expected[1]
     );
     match transformer.positions {
-        Positions::FrameRotary => ensure!(
+        PositionEmbedding::FrameRotary => ensure!(
             frames >= window,
             "the latents are clips of {frames} frames and the transformer has num_frames = \
              {window}; clips must be at least as long"
         ),
-        Positions::SinCos | Positions::Rotary => ensure!(
+        PositionEmbedding::SinCos | PositionEmbedding::Rotary => ensure!(
             frames == window,
             "the latents are clips of {frames} frames and the transformer has num_frames = \
              {window}; they must be equal (longer clips are for positions = \"frame_rotary\")"

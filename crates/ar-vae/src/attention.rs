@@ -1,5 +1,5 @@
 use ar_ops::{
-    attention::{Mask, attend, merge_heads, split_heads},
+    attention::{Mask, attention, merge_heads, split_heads},
     linear::linear,
 };
 use burn::module::Module;
@@ -22,8 +22,8 @@ impl MultiheadAttention {
     /// Attention of the configured width and heads.
     ///
     /// Query, key and value start 1.6 times as large as would keep variances. Scores then differ
-    /// enough for a token to read a few others rather than the mean of all, which carries next to
-    /// nothing of where things are and holds training on the plateau of painting the mean frame.
+    /// enough for a token to read a few others rather than the mean of all, which hardly says where
+    /// things are: training would stay on the plateau where every frame decodes to the mean frame.
     pub fn new(config: &ArVaeConfig, device: &Device) -> Self {
         let width = config.width;
         let unit = (width as f64).powf(-0.5);
@@ -35,8 +35,8 @@ impl MultiheadAttention {
         }
     }
 
-    /// The same with an output of zero at first.
-    pub fn silent(config: &ArVaeConfig, device: &Device) -> Self {
+    /// The same with an output projection of zeros: a residual around it starts as the identity.
+    pub fn zero_init(config: &ArVaeConfig, device: &Device) -> Self {
         let width = config.width;
         Self {
             out_proj: linear([width, width], Initializer::Zeros, device),
@@ -85,6 +85,6 @@ impl MultiheadAttention {
 
     fn attend(&self, qkv: [Tensor<3>; 3], mask: Option<&Mask>) -> Tensor<3> {
         let [q, k, v] = qkv.map(|x| split_heads(x, self.heads));
-        self.out_proj.forward(merge_heads(attend(q, k, v, mask)))
+        self.out_proj.forward(merge_heads(attention(q, k, v, mask)))
     }
 }

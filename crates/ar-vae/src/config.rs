@@ -1,7 +1,5 @@
 use serde::{Deserialize, Serialize};
 
-use crate::Sizes;
-
 /// Hyper-parameters of [`ArVae`](crate::ArVae). The default is the published "base" size for
 /// 256 x 256 frames, without temporal blocks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,7 +23,7 @@ pub struct ArVaeConfig {
     pub codebook_channels: usize,
     /// Whether decoding attends between frames (the temporal stage's decoder).
     pub temporal: bool,
-    /// The convolutional half of the decoder.
+    /// The convolutional part of the decoder.
     pub pixel_decoder: PixelDecoderConfig,
 }
 
@@ -77,6 +75,7 @@ impl Default for PixelDecoderConfig {
 
 /// A configuration that describes no network.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum VaeConfigError {
     /// A size that must be positive is zero.
     #[error("vae: {0} is 0; it must be at least 1")]
@@ -167,6 +166,11 @@ impl ArVaeConfig {
         self.image_size / self.patch_size
     }
 
+    /// Latents of a frame, `[tokens, channels]`.
+    pub fn latents(&self) -> [usize; 2] {
+        [self.latent_tokens, self.latent_channels]
+    }
+
     /// Checks that the sizes fit each other.
     ///
     /// # Errors
@@ -223,16 +227,6 @@ impl ArVaeConfig {
             }
         }
         Ok(())
-    }
-}
-
-impl Sizes for ArVaeConfig {
-    fn image_size(&self) -> usize {
-        self.image_size
-    }
-
-    fn latents(&self) -> [usize; 2] {
-        [self.latent_tokens, self.latent_channels]
     }
 }
 

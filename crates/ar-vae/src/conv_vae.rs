@@ -5,10 +5,10 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{Device, Tensor, activation::relu, assert_shape};
 use serde::{Deserialize, Serialize};
 
+use crate::config::{VaeConfigError, check_sizes};
 use crate::posterior::{LatentSpace, Posterior};
-use crate::{Sizes, VaeConfigError, config::check_sizes};
 
-/// Hyper-parameters of [`ConvVae`]. The default is that of 64 x 64 frames in 16 tokens.
+/// Hyper-parameters of [`ConvVae`]. The default encodes 64 x 64 frames in 16 tokens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ConvVaeConfig {
@@ -45,6 +45,11 @@ impl ConvVaeConfig {
     /// Tokens along one side of a frame.
     pub fn grid(&self) -> usize {
         self.image_size / self.token_size()
+    }
+
+    /// Latents of a frame, `[tokens, channels]`.
+    pub fn latents(&self) -> [usize; 2] {
+        [self.grid().pow(2), self.latent_channels]
     }
 
     /// Checks that the sizes fit each other.
@@ -111,16 +116,6 @@ impl ConvVaeConfig {
         (0..self.res_blocks)
             .map(|_| ResBlock::new(channels, device))
             .collect()
-    }
-}
-
-impl Sizes for ConvVaeConfig {
-    fn image_size(&self) -> usize {
-        self.image_size
-    }
-
-    fn latents(&self) -> [usize; 2] {
-        [self.grid().pow(2), self.latent_channels]
     }
 }
 
@@ -201,6 +196,8 @@ impl ConvVae {
         &self.config
     }
 
+    /// The posterior over the latents of a video.
+    ///
     /// # Shapes
     /// - `pixels`: `[batch, frames, 3, height, width]` in `[0, 1]`
     pub fn encode(&self, pixels: Tensor<5>) -> Posterior {
@@ -231,16 +228,18 @@ impl ConvVae {
         Posterior::new(moments, LatentSpace::Plane)
     }
 
+    /// Pixels from latents.
+    ///
     /// # Shapes
     /// - `latents`: `[batch, frames, tokens, channels]`
     /// - output: `[batch, frames, 3, height, width]`, not clamped
     pub fn decode(&self, latents: Tensor<4>) -> Tensor<5> {
         let [batch, frames, ..] = latents.dims();
         let features = self.decode_features(&mut ActivationCheckpointing::new(false), latents);
-        self.paint(features, [batch, frames])
+        self.to_pixels(features, [batch, frames])
     }
 
-    /// What the decoder's last layer reads.
+    /// The input of the decoder's last layer.
     ///
     /// # Shapes
     /// - `latents`: `[batch, frames, tokens, channels]`
@@ -271,9 +270,9 @@ impl ConvVae {
     }
 
     /// # Shapes
-    /// - `features`: those of [`ConvVae::decode_features`]
+    /// - `features`: as returned by [`ConvVae::decode_features`]
     /// - output: `[batch, frames, 3, height, width]`, not clamped
-    pub(crate) fn paint(&self, features: Tensor<4>, [batch, frames]: [usize; 2]) -> Tensor<5> {
+    pub(crate) fn to_pixels(&self, features: Tensor<4>, [batch, frames]: [usize; 2]) -> Tensor<5> {
         let size = self.config.image_size;
         depth_to_space(self.pixels.forward(features), self.config.patch_size)
             .reshape([batch, frames, 3, size, size])

@@ -58,7 +58,6 @@ pub use vae::{Vae, VaeConfig};
 pub use pixel_decoder::PixelDecoder;
 pub use temporal::{CoarseTemporalBlock, FineTemporalBlock};
 pub use transformer::{ResidualAttentionBlock, TransformerMlp};
-use vae::Sizes;
 
 /// The examples of the README are tests too.
 #[cfg(doctest)]

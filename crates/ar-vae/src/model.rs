@@ -69,6 +69,8 @@ impl ArVae {
         &self.config
     }
 
+    /// The posterior over the latents of a video.
+    ///
     /// # Shapes
     /// - `pixels`: `[batch, frames, 3, height, width]` in `[0, 1]`
     pub fn encode(&self, pixels: Tensor<5>) -> Posterior {
@@ -97,16 +99,18 @@ impl ArVae {
         Posterior::new(moments, LatentSpace::Sphere)
     }
 
+    /// Pixels from latents.
+    ///
     /// # Shapes
     /// - `latents`: `[batch, frames, tokens, channels]`, of any length: only their direction counts
     /// - output: `[batch, frames, 3, height, width]`, not clamped
     pub fn decode(&self, latents: Tensor<4>) -> Tensor<5> {
         let [batch, frames, ..] = latents.dims();
         let features = self.decode_features(&mut ActivationCheckpointing::new(false), latents);
-        self.paint(features, [batch, frames])
+        self.to_pixels(features, [batch, frames])
     }
 
-    /// What the decoder's last layer reads.
+    /// The input of the decoder's last layer.
     ///
     /// # Shapes
     /// - `latents`: `[batch, frames, tokens, channels]`
@@ -123,9 +127,9 @@ impl ArVae {
     }
 
     /// # Shapes
-    /// - `features`: those of [`ArVae::decode_features`]
+    /// - `features`: as returned by [`ArVae::decode_features`]
     /// - output: `[batch, frames, 3, height, width]`, not clamped
-    pub(crate) fn paint(&self, features: Tensor<4>, [batch, frames]: [usize; 2]) -> Tensor<5> {
+    pub(crate) fn to_pixels(&self, features: Tensor<4>, [batch, frames]: [usize; 2]) -> Tensor<5> {
         let pixels = self.last_layer().forward(features);
         let [_, channels, height, width] = pixels.dims();
         pixels.reshape([batch, frames, channels, height, width])

@@ -112,7 +112,7 @@ impl PixelDecoder {
         }
     }
 
-    /// What the last layer reads.
+    /// The input of the last layer.
     ///
     /// # Shapes
     /// - `codes`: `[images, z_channels, grid, grid]`

@@ -19,7 +19,7 @@ impl FineTemporalBlock {
     pub fn new(config: &ArVaeConfig, device: &Device) -> Self {
         Self {
             ln_1: LayerNormConfig::new(config.width).init(device),
-            attn: MultiheadAttention::silent(config, device),
+            attn: MultiheadAttention::zero_init(config, device),
         }
     }
 
@@ -62,7 +62,7 @@ impl CoarseTemporalBlock {
             ln_q: norm(),
             ln_k: norm(),
             ln_v: norm(),
-            attn: MultiheadAttention::silent(config, device),
+            attn: MultiheadAttention::zero_init(config, device),
         }
     }
 

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ArVae, ArVaeConfig, ConvVae, ConvVaeConfig, Posterior, VaeConfigError};
 
-/// A VAE of either kind: all that other crates need to know of one. It computes in the floats of its
-/// weights; what it takes and returns are 32-bit floats.
+/// A VAE of either kind. It computes in the precision of its weights; inputs and outputs are 32-bit
+/// floats.
 #[derive(Module, Debug)]
 #[expect(
     clippy::large_enum_variant,
@@ -36,13 +36,6 @@ impl Default for VaeConfig {
     }
 }
 
-/// What frames and latents of a VAE look like.
-pub(crate) trait Sizes {
-    fn image_size(&self) -> usize;
-    /// `[tokens, channels]`
-    fn latents(&self) -> [usize; 2];
-}
-
 impl VaeConfig {
     /// Checks that the sizes fit each other.
     ///
@@ -66,24 +59,23 @@ impl VaeConfig {
         })
     }
 
-    fn sizes(&self) -> &dyn Sizes {
-        match self {
-            Self::Transformer(config) => config,
-            Self::Conv(config) => config,
-        }
-    }
-
     /// Side of the square frames, in pixels.
     pub fn image_size(&self) -> usize {
-        self.sizes().image_size()
+        match self {
+            Self::Transformer(config) => config.image_size,
+            Self::Conv(config) => config.image_size,
+        }
     }
 
     /// Latents of a frame, `[tokens, channels]`.
     pub fn latents(&self) -> [usize; 2] {
-        self.sizes().latents()
+        match self {
+            Self::Transformer(config) => config.latents(),
+            Self::Conv(config) => config.latents(),
+        }
     }
 
-    /// Whether decoding a frame looks at frames before it.
+    /// Whether decoding a frame reads the frames before it.
     pub fn is_temporal(&self) -> bool {
         match self {
             Self::Transformer(config) => config.temporal,
@@ -101,6 +93,8 @@ impl Vae {
         }
     }
 
+    /// The posterior over the latents of a video.
+    ///
     /// # Shapes
     /// - `pixels`: `[batch, frames, 3, height, width]` in `[0, 1]`
     pub fn encode(&self, pixels: Tensor<5>) -> Posterior {
@@ -110,7 +104,7 @@ impl Vae {
     /// [`Vae::encode`] for a backward pass by [`ActivationCheckpointing::backward`].
     ///
     /// # Shapes
-    /// Those of [`Vae::encode`].
+    /// As [`Vae::encode`].
     pub fn encode_checkpointed(
         &self,
         checkpointing: &mut ActivationCheckpointing,
@@ -124,13 +118,15 @@ impl Vae {
         posterior.widened().shared(checkpointing)
     }
 
+    /// Pixels from latents.
+    ///
     /// # Shapes
     /// - `latents`: `[batch, frames, tokens, channels]`
     /// - output: `[batch, frames, 3, height, width]`, not clamped
     pub fn decode(&self, latents: Tensor<4>) -> Tensor<5> {
         let [batch, frames, ..] = latents.dims();
         let features = self.decode_features(&mut ActivationCheckpointing::new(false), latents);
-        self.paint(features, [batch, frames])
+        self.to_pixels(features, [batch, frames])
     }
 
     /// [`Vae::decode`] up to the input of its [last layer](Vae::last_layer), for a backward pass by
@@ -151,15 +147,15 @@ impl Vae {
         }
     }
 
-    /// The rest of [`Vae::decode`]: the last layer and the layout of its output.
+    /// The rest of [`Vae::decode`]: from features to pixels by the [last layer](Vae::last_layer).
     ///
     /// # Shapes
     /// - `features`: `[batch * frames, features, rows, columns]`
     /// - output: `[batch, frames, 3, height, width]`, not clamped
-    pub fn paint(&self, features: Tensor<4>, batch_and_frames: [usize; 2]) -> Tensor<5> {
+    pub fn to_pixels(&self, features: Tensor<4>, batch_and_frames: [usize; 2]) -> Tensor<5> {
         let pixels = match self {
-            Self::Transformer(vae) => vae.paint(features, batch_and_frames),
-            Self::Conv(vae) => vae.paint(features, batch_and_frames),
+            Self::Transformer(vae) => vae.to_pixels(features, batch_and_frames),
+            Self::Conv(vae) => vae.to_pixels(features, batch_and_frames),
         };
         pixels.cast(FloatDType::F32)
     }

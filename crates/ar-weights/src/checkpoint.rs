@@ -79,9 +79,10 @@ fn unwrap(tensors: BTreeMap<String, Tensor>) -> Vec<Tensor> {
         Some(prefix) => below(prefix, tensors),
         None => tensors,
     };
-    let tensors = match tensors.keys().all(|key| key.starts_with(PARALLEL)) {
-        true => below(PARALLEL, tensors),
-        false => tensors,
+    let tensors = if tensors.keys().all(|key| key.starts_with(PARALLEL)) {
+        below(PARALLEL, tensors)
+    } else {
+        tensors
     };
     tensors
         .into_iter()

@@ -22,7 +22,7 @@ pub enum WeightsError {
         /// What the reader says.
         reason: String,
     },
-    /// The tensors of a file are not those of the network.
+    /// The tensors of a file do not fit the network.
     #[error("{file} does not fit the configuration: {mismatch}")]
     Misfit {
         /// The file.

@@ -26,11 +26,13 @@ mod error;
 mod keys;
 mod load;
 mod save;
+mod source;
 
 pub use error::WeightsError;
 pub use keys::KeyMap;
-pub use load::{WeightsSource, load_weights, load_weights_but};
+pub use load::{load_weights, load_weights_but};
 pub use save::{Precision, save_weights};
+pub use source::WeightsSource;
 
 /// The examples of the README are tests too.
 #[cfg(doctest)]

@@ -1,32 +1,10 @@
-use std::path::Path;
-
 use burn::module::Module;
 use burn::store::{
     ApplyError, FloatCastAdapter, ModuleAdapter, ModuleSnapshot, PyTorchToBurnAdapter,
 };
 use burn::tensor::DType;
 
-use crate::{KeyMap, WeightsError, checkpoint};
-
-/// Where weights are read from.
-#[derive(Clone, Copy, Debug)]
-pub enum WeightsSource<'a> {
-    /// A safetensors or PyTorch file. In the latter the weights may lie in an entry `state_dict` or
-    /// `model_state_dict`.
-    File(&'a Path),
-    /// The bytes of a safetensors file, with the name to use in messages.
-    Bytes(&'a str, &'a [u8]),
-}
-
-impl WeightsSource<'_> {
-    /// The file, for messages.
-    pub(crate) fn name(&self) -> String {
-        match self {
-            Self::File(path) => path.display().to_string(),
-            Self::Bytes(name, _) => (*name).to_owned(),
-        }
-    }
-}
+use crate::{KeyMap, WeightsError, WeightsSource, checkpoint};
 
 /// Reads every parameter of `module`. Floats of any width are read as 32 bits.
 ///
@@ -41,11 +19,10 @@ pub fn load_weights<M: Module>(
     load_weights_but(module, source, keys, |_| false)
 }
 
-/// [`load_weights`], where tensors with a key that is `fresh` may be missing and then stay as they
-/// are.
+/// [`load_weights`], in which tensors whose key is `fresh` may be missing and then keep their values.
 ///
 /// # Errors
-/// Those of [`load_weights`].
+/// As [`load_weights`].
 pub fn load_weights_but<M: Module>(
     module: &mut M,
     source: WeightsSource<'_>,

@@ -24,10 +24,11 @@ pub enum Precision {
 /// If the file cannot be written; an older file at `path` is then untouched.
 pub fn save_weights<M: Module>(
     module: &M,
-    path: &Path,
+    path: impl AsRef<Path>,
     keys: KeyMap,
     precision: Precision,
 ) -> Result<(), WeightsError> {
+    let path = path.as_ref();
     let dtype = match precision {
         Precision::Full => DType::F32,
         Precision::Half => DType::F16,

@@ -8,7 +8,7 @@
 use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
 
-use super::AttentionOptions;
+use super::options::KernelOptions;
 use super::tiles::{Rows, Sizes, TiledAttention, Workspace};
 use crate::adaptive_norm::AdaptiveNorm;
 use crate::buffer::{contiguous, unit_stride, values};
@@ -30,7 +30,7 @@ pub struct GatedAttention {
     /// Gamma and beta of queries, then of keys, `[head_dim]`.
     pub norms: Option<[FlexTensor; 4]>,
     /// Heads, RoPE and mask.
-    pub options: AttentionOptions,
+    pub options: KernelOptions,
 }
 
 impl GatedAttention {

@@ -7,9 +7,8 @@
 
 mod gated_attention;
 mod heads;
+mod options;
 mod tiles;
-
-use std::sync::Arc;
 
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
@@ -22,52 +21,9 @@ use self::heads::{Heads, merge};
 use self::tiles::{Sizes, TiledAttention};
 use crate::autodiff::{parents, record, register};
 use crate::buffer::{contiguous, dims, tensor, unit_stride};
-use crate::rotary::Rope;
 
 pub use self::gated_attention::GatedAttention;
-
-/// Which keys are hidden from which queries, in every sample and head. Every query sees a key.
-#[derive(Debug)]
-pub struct Hidden {
-    /// `[queries, keys]`, `true` where hidden.
-    values: Vec<bool>,
-    keys: usize,
-    /// For every query, the number of keys up to the last one that it sees.
-    reach: Vec<usize>,
-}
-
-impl Hidden {
-    /// # Shapes
-    /// - `values`: `[queries, keys]`, `true` where hidden
-    pub fn new(values: Vec<bool>, keys: usize) -> Self {
-        let last = |row: &[bool]| row.iter().rposition(|&hidden| !hidden);
-        let reach = values
-            .chunks_exact(keys)
-            .map(|row| last(row).map_or(0, |last| last + 1));
-        Self {
-            reach: reach.collect(),
-            keys,
-            values,
-        }
-    }
-
-    fn row(&self, query: usize) -> &[bool] {
-        &self.values[query * self.keys..][..self.keys]
-    }
-}
-
-/// What attention needs to know besides its tensors.
-#[derive(Clone, Debug)]
-pub struct AttentionOptions {
-    /// Number of heads.
-    pub heads: usize,
-    /// RoPE of queries and keys, if any.
-    pub rope: Option<Rope>,
-    /// The mask, if any.
-    pub hidden: Option<Arc<Hidden>>,
-    /// Epsilon of the layer norms of queries and keys, where there are any.
-    pub epsilon: f64,
-}
+pub use self::options::{HiddenKeys, KernelOptions};
 
 /// Attention, as an extension of the backend.
 #[backend_extension(Flex, Autodiff)]
@@ -82,7 +38,7 @@ pub trait AttentionOps: Backend {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        options: AttentionOptions,
+        options: KernelOptions,
     ) -> FloatTensor<Self>;
 
     /// Self-attention of one projection's queries, keys and values.
@@ -90,7 +46,7 @@ pub trait AttentionOps: Backend {
     /// # Shapes
     /// - `qkv`: `[batch, sequence, 3 * heads * head_dim]`
     /// - output: `[batch, sequence, heads * head_dim]`
-    fn attend_packed(qkv: FloatTensor<Self>, options: AttentionOptions) -> FloatTensor<Self>;
+    fn attend_packed(qkv: FloatTensor<Self>, options: KernelOptions) -> FloatTensor<Self>;
 
     /// [`AttentionOps::attend_packed`] after layer norms of queries and keys per head.
     ///
@@ -102,17 +58,12 @@ pub trait AttentionOps: Backend {
         q_beta: FloatTensor<Self>,
         k_gamma: FloatTensor<Self>,
         k_beta: FloatTensor<Self>,
-        options: AttentionOptions,
+        options: KernelOptions,
     ) -> FloatTensor<Self>;
 }
 
 impl AttentionOps for Flex {
-    fn attend(
-        q: FlexTensor,
-        k: FlexTensor,
-        v: FlexTensor,
-        options: AttentionOptions,
-    ) -> FlexTensor {
+    fn attend(q: FlexTensor, k: FlexTensor, v: FlexTensor, options: KernelOptions) -> FlexTensor {
         let [batch, heads, queries, _] = dims(&q);
         let [.., value_dim] = dims::<4>(&v);
         let shape = [batch, heads, queries, value_dim];
@@ -122,7 +73,7 @@ impl AttentionOps for Flex {
         tensor(tiled.forward(&inputs), shape)
     }
 
-    fn attend_packed(qkv: FlexTensor, options: AttentionOptions) -> FlexTensor {
+    fn attend_packed(qkv: FlexTensor, options: KernelOptions) -> FlexTensor {
         forward_packed(qkv, None, None, &options)
     }
 
@@ -132,7 +83,7 @@ impl AttentionOps for Flex {
         q_beta: FlexTensor,
         k_gamma: FlexTensor,
         k_beta: FlexTensor,
-        options: AttentionOptions,
+        options: KernelOptions,
     ) -> FlexTensor {
         let norms = [q_gamma, q_beta, k_gamma, k_beta];
         forward_packed(qkv, None, Some(norms), &options)
@@ -144,7 +95,7 @@ impl<C: CheckpointStrategy> AttentionOps for Autodiff<Flex, C> {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        options: AttentionOptions,
+        options: KernelOptions,
     ) -> FloatTensor<Self> {
         record::<C, _, 3>(
             AttendBackward,
@@ -154,7 +105,7 @@ impl<C: CheckpointStrategy> AttentionOps for Autodiff<Flex, C> {
         )
     }
 
-    fn attend_packed(qkv: FloatTensor<Self>, options: AttentionOptions) -> FloatTensor<Self> {
+    fn attend_packed(qkv: FloatTensor<Self>, options: KernelOptions) -> FloatTensor<Self> {
         record::<C, _, 1>(
             PackedBackward,
             [qkv],
@@ -169,7 +120,7 @@ impl<C: CheckpointStrategy> AttentionOps for Autodiff<Flex, C> {
         q_beta: FloatTensor<Self>,
         k_gamma: FloatTensor<Self>,
         k_beta: FloatTensor<Self>,
-        options: AttentionOptions,
+        options: KernelOptions,
     ) -> FloatTensor<Self> {
         record::<C, _, 5>(
             PackedBackward,
@@ -194,7 +145,7 @@ pub fn forward_packed(
     qkv: FlexTensor,
     past: Option<[FlexTensor; 2]>,
     norms: Option<[FlexTensor; 4]>,
-    options: &AttentionOptions,
+    options: &KernelOptions,
 ) -> FlexTensor {
     let qkv = contiguous(qkv);
     let past = past.map(|past| past.map(unit_stride));
@@ -211,7 +162,7 @@ pub fn forward_packed(
 }
 
 /// Queries, keys and values of one projection.
-fn packed_heads<'a>(qkv: &'a FlexTensor, options: &AttentionOptions) -> [Heads<'a>; 3] {
+fn packed_heads<'a>(qkv: &'a FlexTensor, options: &KernelOptions) -> [Heads<'a>; 3] {
     [0, 1, 2].map(|part| Heads::of_packed(qkv, options.heads, part, 3))
 }
 
@@ -219,7 +170,7 @@ fn packed_heads<'a>(qkv: &'a FlexTensor, options: &AttentionOptions) -> [Heads<'
 struct AttendBackward;
 
 impl Backward<Flex, 3> for AttendBackward {
-    type State = ([FlexTensor; 3], AttentionOptions);
+    type State = ([FlexTensor; 3], KernelOptions);
 
     fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let parents = parents(&ops);
@@ -246,7 +197,7 @@ impl PackedBackward {
     fn gradients(
         qkv: FlexTensor,
         norms: Option<[FlexTensor; 4]>,
-        options: &AttentionOptions,
+        options: &KernelOptions,
         d_output: FlexTensor,
     ) -> (FlexTensor, [FlexTensor; 4]) {
         let [qkv, d_output] = [qkv, d_output].map(contiguous);
@@ -266,7 +217,7 @@ impl PackedBackward {
 }
 
 impl Backward<Flex, 1> for PackedBackward {
-    type State = ([FlexTensor; 1], AttentionOptions);
+    type State = ([FlexTensor; 1], KernelOptions);
 
     fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let parents = parents(&ops);
@@ -278,7 +229,7 @@ impl Backward<Flex, 1> for PackedBackward {
 }
 
 impl Backward<Flex, 5> for PackedBackward {
-    type State = ([FlexTensor; 5], AttentionOptions);
+    type State = ([FlexTensor; 5], KernelOptions);
 
     fn backward(self, ops: Ops<Self::State, 5>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let parents = parents(&ops);

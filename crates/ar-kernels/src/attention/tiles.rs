@@ -6,7 +6,7 @@ use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
 
 use super::heads::{HeadNorm, Heads};
-use super::{AttentionOptions, Hidden};
+use super::options::{HiddenKeys, KernelOptions};
 use crate::buffer::values;
 use crate::exp::exp;
 use crate::gemm::{ColumnsMut, Matrix, multiply, worth_all_cores};
@@ -25,7 +25,7 @@ pub struct TiledAttention<'a> {
     /// Of queries and of keys.
     pub norms: Option<[HeadNorm<'a>; 2]>,
     pub rope: Option<&'a Rope>,
-    pub hidden: Option<&'a Hidden>,
+    pub hidden: Option<&'a HiddenKeys>,
 }
 
 #[derive(Clone, Copy)]
@@ -57,7 +57,7 @@ impl<'a> TiledAttention<'a> {
         sizes: Sizes,
         past: Option<&'a [FlexTensor; 2]>,
         norms: Option<&'a [FlexTensor; 4]>,
-        options: &'a AttentionOptions,
+        options: &'a KernelOptions,
     ) -> Self {
         let norms = norms.map(|norms| {
             [0, 2].map(|first| HeadNorm {

@@ -1,7 +1,7 @@
 use ar_diffusion::{
     Denoiser, DiffusionConfig, GivenNoise, HostNoise, LossConfig, Parameterization, SamplerConfig,
 };
-use ar_dit::{CausalMask, DitConfig, MergeMode, Positions};
+use ar_dit::{CausalMask, DitConfig, MergeMode, PositionEmbedding};
 use ar_model::{ConditioningConfig, ModelConfig, TRANSFORMER_KEYS, VideoModel};
 use ar_schedulers::NoiseScheduleConfig;
 use ar_weights::save_weights;
@@ -55,9 +55,9 @@ fn config(golden: &Golden) -> ModelConfig {
                 other => panic!("mask {other:?}"),
             },
             positions: if golden.flag("use_rotary_emb") {
-                Positions::Rotary
+                PositionEmbedding::Rotary
             } else {
-                Positions::SinCos
+                PositionEmbedding::SinCos
             },
             qk_norm: golden.flag("qk_norm"),
             context_tokens: golden.size("context_token"),

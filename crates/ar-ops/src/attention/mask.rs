@@ -4,7 +4,7 @@ use std::sync::Arc;
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 
 #[cfg(feature = "flex")]
-use ar_kernels::attention::Hidden;
+use ar_kernels::attention::HiddenKeys;
 
 /// Which keys are hidden from which queries, in every sample and head, with autodiff or without.
 /// Cheap to clone.
@@ -14,7 +14,7 @@ pub struct Mask {
     hidden: Tensor<4, Bool>,
     /// The same on the host.
     #[cfg(feature = "flex")]
-    rows: Arc<Hidden>,
+    on_host: Arc<HiddenKeys>,
 }
 
 impl Mask {
@@ -39,7 +39,7 @@ impl Mask {
         }
         Self {
             #[cfg(feature = "flex")]
-            rows: Arc::new(Hidden::new(hidden.clone(), columns)),
+            on_host: Arc::new(HiddenKeys::new(hidden.clone(), columns)),
             hidden: Tensor::from_data(
                 TensorData::new(hidden, [1, 1, rows, columns]),
                 &device.clone().without_autodiff(),
@@ -53,8 +53,8 @@ impl Mask {
     }
 
     #[cfg(feature = "flex")]
-    pub(crate) fn rows(&self) -> Arc<Hidden> {
-        Arc::clone(&self.rows)
+    pub(super) fn on_host(&self) -> Arc<HiddenKeys> {
+        Arc::clone(&self.on_host)
     }
 }
 

@@ -211,7 +211,7 @@ fn at_pixels(output: &Tensor<5>, loss: impl FnOnce(Tensor<5>) -> Tensor<1>) -> (
 /// The norm of the gradient over the last layer's weights, given that at the pixels.
 fn last_layer_norm(vae: &Vae, features: Tensor<4>, gradient: Tensor<5>) -> f64 {
     let [batch, frames, ..] = gradient.dims();
-    let output = vae.paint(features.detach(), [batch, frames]);
+    let output = vae.to_pixels(features.detach(), [batch, frames]);
     let gradients = (output * gradient).sum().backward();
     let weights = vae.last_layer().weight.val();
     let gradient = weights.grad(&gradients).expect("the last layer trains");
@@ -262,7 +262,7 @@ mod tests {
         let run = || {
             let latents = vae.encode(target.clone()).mean();
             let features = vae.decode_features(&mut ActivationCheckpointing::new(false), latents);
-            (features.clone(), vae.paint(features, [2, 1]))
+            (features.clone(), vae.to_pixels(features, [2, 1]))
         };
         let adversarial =
             |output: Tensor<5>| -adversary.learner.model.forward(output.flatten(0, 1)).mean();
@@ -357,7 +357,7 @@ mod tests {
         let vae = small_conv().init(&device).expect("a network");
         let latents = vae.encode(real.clone()).mean();
         let features = vae.decode_features(&mut ActivationCheckpointing::new(false), latents);
-        let output = vae.paint(features.clone(), [4, 1]);
+        let output = vae.to_pixels(features.clone(), [4, 1]);
         adversary.balance(&vae, features, output, |output| output.mean());
         let mut losses = Vec::new();
         for step in 3..33 {

@@ -82,7 +82,7 @@ impl Reconstruction {
         Self {
             posterior,
             features: features.clone(),
-            output: vae.paint(features, [batch, frames]),
+            output: vae.to_pixels(features, [batch, frames]),
         }
     }
 

@@ -1,31 +1,14 @@
+//! Tables of the position embeddings.
+
 use std::ops::Range;
 
-use ar_ops::position::{FrameRotary, Rotary, Rotation, SinCosTable};
+use ar_ops::position::SinCosTable;
+use ar_ops::rotary::{FrameRotary, Rotary, RotaryEmbedding};
 use burn::tensor::{Device, Tensor};
-use serde::{Deserialize, Serialize};
 
-use crate::DitConfig;
+use crate::{DitConfig, PositionEmbedding};
 
-/// How the network knows where a token stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Positions {
-    /// A fixed sine-cosine table over the places in the window, added to the video tokens
-    /// (published checkpoints).
-    #[default]
-    SinCos,
-    /// Rotary embeddings over the places in the window, context included.
-    Rotary,
-    /// Rotary embeddings over frame and token between video tokens, with a fixed sine-cosine table
-    /// over the tokens of a frame; a frame sees the `num_frames - 1` frames before it and itself.
-    ///
-    /// What a frame computes depends on its distance to the frames it sees and not on its place in
-    /// the video, so videos have no end. Needs
-    /// [`CausalMask::TemporalCausal`](crate::CausalMask::TemporalCausal).
-    FrameRotary,
-}
-
-/// The tables behind [`Positions`].
+/// The tables behind [`PositionEmbedding`].
 #[derive(Clone, Debug)]
 pub(crate) enum PositionTables {
     SinCos(SinCosTable),
@@ -46,18 +29,18 @@ impl PositionTables {
         let head_dim = width / config.num_heads;
         let video_tokens = config.num_frames * tokens_per_frame;
         match config.positions {
-            Positions::SinCos => Self::SinCos(SinCosTable::new(video_tokens, width)),
-            Positions::Rotary => {
+            PositionEmbedding::SinCos => Self::SinCos(SinCosTable::new(video_tokens, width)),
+            PositionEmbedding::Rotary => {
                 Self::Rotary(Rotary::new(config.context_tokens + video_tokens, head_dim))
             }
-            Positions::FrameRotary => Self::FrameRotary {
+            PositionEmbedding::FrameRotary => Self::FrameRotary {
                 rotary: FrameRotary::new(tokens_per_frame, head_dim),
                 tokens: SinCosTable::new(tokens_per_frame, width),
             },
         }
     }
 
-    /// Adds what is fixed to the tokens of `frames`.
+    /// Adds the fixed tables to the tokens of `frames`.
     ///
     /// # Shapes
     /// - `video` and output: `[batch, frames, tokens, width]`
@@ -80,38 +63,42 @@ impl PositionTables {
         }
     }
 
-    /// How the sequence of context and `frames` turns.
-    pub fn of_sequence(
+    /// RoPE of the sequence of context and `frames`.
+    pub fn rotary_of_sequence(
         &self,
         config: &DitConfig,
         frames: Range<usize>,
         device: &Device,
-    ) -> Option<Rotation> {
+    ) -> Option<RotaryEmbedding> {
         match self {
             Self::Rotary(rotary) => {
                 assert_eq!(frames.start, 0, "positions in the window");
                 Some(rotary.at(0..token(config, frames.end), device))
             }
-            _ => self.of_video(config, frames, device),
+            _ => self.rotary_of_video(config, frames, device),
         }
     }
 
-    /// How the context turns.
-    pub fn of_context(&self, config: &DitConfig, device: &Device) -> Option<Rotation> {
+    /// RoPE of the context.
+    pub fn rotary_of_context(
+        &self,
+        config: &DitConfig,
+        device: &Device,
+    ) -> Option<RotaryEmbedding> {
         match self {
             Self::Rotary(rotary) => Some(rotary.at(0..token(config, 0), device)),
-            // A turned query would tell its absolute frame.
+            // A rotated query would tell its absolute frame.
             Self::SinCos(_) | Self::FrameRotary { .. } => None,
         }
     }
 
-    /// How the tokens of `frames` turn.
-    pub fn of_video(
+    /// RoPE of the tokens of `frames`.
+    pub fn rotary_of_video(
         &self,
         config: &DitConfig,
         frames: Range<usize>,
         device: &Device,
-    ) -> Option<Rotation> {
+    ) -> Option<RotaryEmbedding> {
         match self {
             Self::SinCos(_) => None,
             Self::Rotary(rotary) => {

@@ -1,13 +1,11 @@
 //! Noise schedules: how much of a frame is left at each training timestep.
 
 use std::f64::consts::FRAC_PI_2;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::ScheduleError;
-
-/// The most timesteps a schedule may have: a mistyped configuration fails instead of allocating.
-pub(crate) const MAX_TIMESTEPS: usize = 1_000_000;
+use crate::error::{MAX_TIMESTEPS, ScheduleError};
 
 /// The offset `s` of the squared-cosine schedule, which keeps the first betas away from zero.
 const COSINE_OFFSET: f64 = 8e-3;
@@ -124,7 +122,7 @@ impl NoiseScheduleConfig {
 /// A frame z at timestep t is `sqrt(abar[t]) z + sqrt(1 - abar[t]) eps` with standard normal eps.
 /// The values fall strictly and lie strictly between 0 and 1; the last one is not zero, so even
 /// the noisiest training input holds a trace of signal.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct NoiseSchedule {
     alphas_cumprod: Vec<f64>,
 }
@@ -152,5 +150,17 @@ impl NoiseSchedule {
             self.timesteps()
         );
         self.alphas_cumprod[t]
+    }
+}
+
+/// Short: a failed assertion does not print a thousand values.
+impl fmt::Debug for NoiseSchedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let last = self.timesteps() - 1;
+        f.debug_struct("NoiseSchedule")
+            .field("timesteps", &self.timesteps())
+            .field("alphas_cumprod[0]", &self.alphas_cumprod[0])
+            .field("alphas_cumprod[T - 1]", &self.alphas_cumprod[last])
+            .finish()
     }
 }

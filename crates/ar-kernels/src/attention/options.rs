@@ -1,0 +1,50 @@
+//! What attention needs to know besides its tensors: heads, RoPE and mask.
+
+use std::sync::Arc;
+
+use crate::rotary::Rope;
+
+/// Which keys are hidden from which queries, in every sample and head. Every query sees a key.
+#[derive(Debug)]
+pub struct HiddenKeys {
+    /// `[queries, keys]`, `true` where hidden.
+    values: Vec<bool>,
+    pub(super) keys: usize,
+    /// For every query, the number of keys up to the last one that it sees.
+    pub(super) reach: Vec<usize>,
+}
+
+impl HiddenKeys {
+    /// The mask of a table.
+    ///
+    /// # Shapes
+    /// - `values`: `[queries, keys]`, `true` where hidden
+    pub fn new(values: Vec<bool>, keys: usize) -> Self {
+        let last = |row: &[bool]| row.iter().rposition(|&hidden| !hidden);
+        let reach = values
+            .chunks_exact(keys)
+            .map(|row| last(row).map_or(0, |last| last + 1));
+        Self {
+            reach: reach.collect(),
+            keys,
+            values,
+        }
+    }
+
+    pub(super) fn row(&self, query: usize) -> &[bool] {
+        &self.values[query * self.keys..][..self.keys]
+    }
+}
+
+/// What attention needs to know besides its tensors.
+#[derive(Clone, Debug)]
+pub struct KernelOptions {
+    /// Number of heads.
+    pub heads: usize,
+    /// RoPE of queries and keys, if any.
+    pub rope: Option<Rope>,
+    /// The mask, if any.
+    pub hidden: Option<Arc<HiddenKeys>>,
+    /// Epsilon of the layer norms of queries and keys, where there are any.
+    pub epsilon: f64,
+}

@@ -1,0 +1,34 @@
+//! What self-attention needs to know besides its tensors.
+
+use super::{HeadNorm, Mask};
+use crate::rotary::RotaryEmbedding;
+
+/// Heads, layer norms, RoPE and mask of self-attention.
+#[derive(Clone, Debug)]
+pub struct AttentionOptions<'a> {
+    /// Number of heads.
+    pub heads: usize,
+    /// Layer norms of queries and keys per head, if any.
+    pub qk_norm: Option<[HeadNorm; 2]>,
+    /// RoPE of the last queries and keys of the sequence, as many as it has positions. Queries meet
+    /// the keys before those without RoPE; the queries before those must not see the rotated keys.
+    pub rotary: Option<&'a RotaryEmbedding>,
+    /// Which keys are hidden, if any.
+    pub mask: Option<&'a Mask>,
+}
+
+#[cfg(feature = "flex")]
+impl AttentionOptions<'_> {
+    /// The options of the kernel in which the first `unrotated_keys` meet queries without RoPE.
+    pub(super) fn kernel(&self, unrotated_keys: usize) -> ar_kernels::attention::KernelOptions {
+        ar_kernels::attention::KernelOptions {
+            heads: self.heads,
+            rope: self.rotary.map(|rotary| ar_kernels::rotary::Rope {
+                angles: rotary.angles(),
+                unrotated_keys,
+            }),
+            hidden: self.mask.map(Mask::on_host),
+            epsilon: HeadNorm::EPSILON,
+        }
+    }
+}
