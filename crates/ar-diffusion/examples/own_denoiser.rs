@@ -2,6 +2,7 @@
 //! a frame and context to a prediction of the clean latents.
 //!
 //! `cargo run -p ar-diffusion --example own_denoiser`
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use ar_diffusion::{Context, DiffusionConfig, HostNoise, SamplerConfig};
 use burn::tensor::{Device, Int, Tensor};

@@ -106,7 +106,7 @@ mod tests {
         let weights = config.frame_weights(3);
         assert_eq!(weights, [0.5, 1.0, 1.5]);
 
-        // An error in the last frame alone counts 1.5 times.
+        // An error in only the last frame counts 1.5 times.
         let device = Device::flex();
         let target = Tensor::<4>::zeros([1, 3, 1, 2], &device);
         let last = Tensor::<1>::from_floats([0.0, 0.0, 2.0], &device)

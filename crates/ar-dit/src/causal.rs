@@ -72,8 +72,8 @@ impl CausalDit<'_> {
         (cache.next, cache.frames) = (0, 0);
     }
 
-    /// Predicts the diffusion target of frames that follow those of the cache. The first
-    /// `finished` of them enter the cache, with the latents and timesteps given.
+    /// Predicts the diffusion target of the frames after the cached ones. The first `finished` of
+    /// them enter the cache, with the given latents and timesteps.
     ///
     /// # Shapes
     /// - `x` and output: `[batch, frames, tokens, channels]`

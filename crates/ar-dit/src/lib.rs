@@ -51,7 +51,7 @@ pub use config::{DitConfig, DitConfigError, MergeMode, PositionEmbedding};
 pub use kv_cache::KvCache;
 pub use mask::CausalMask;
 pub use mlp::Mlp;
-pub use model::Dit;
+pub use model::{CHECKPOINT_KEYS, Dit};
 pub use timestep::TimestepEmbedder;
 
 /// The examples of the README are tests too.

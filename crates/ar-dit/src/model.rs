@@ -10,11 +10,19 @@ use burn::tensor::{Device, Int, Tensor, activation::silu, assert_shape};
 use crate::position_embedding::PositionTables;
 use crate::{Block, DitConfig, DitConfigError, PositionEmbedding, TimestepEmbedder, Tokens};
 
+/// Where paths of [`Dit`] differ from the keys of published checkpoints: `(path, key)` of the parts
+/// that do.
+pub const CHECKPOINT_KEYS: [(&str, &str); 4] = [
+    ("t_embedder.mlp_in.", "t_embedder.mlp.0."),
+    ("t_embedder.mlp_out.", "t_embedder.mlp.2."),
+    ("ada_ln_modulation.", "adaLN_modulation.1."),
+    ("final_layer.", "final_layer.1."),
+];
+
 /// The diffusion transformer over context and video tokens.
 ///
 /// Published checkpoints hold it under `diffusion_model.model.`; their keys equal the field paths
-/// except `t_embedder.mlp.{0,2}` (here `t_embedder.mlp_{in,out}`), `adaLN_modulation.1`
-/// (`ada_ln_modulation`) and `final_layer.1` (`final_layer`).
+/// except for [`CHECKPOINT_KEYS`].
 #[derive(Module, Debug)]
 pub struct Dit {
     pub(crate) x_embedder: Linear,

@@ -34,7 +34,7 @@ pub fn parents<S, const N: usize>(ops: &Ops<S, N>) -> [Option<NodeId>; N] {
         .map(|parent| Some(parent.as_ref()?.id))
 }
 
-/// Adds gradients to those of the inputs that are tracked.
+/// Adds to the gradients of the tracked inputs.
 pub fn register<const N: usize>(
     gradients: &mut Gradients,
     parents: [Option<NodeId>; N],

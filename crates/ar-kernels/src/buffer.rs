@@ -5,18 +5,20 @@ use burn::tensor::{Shape, TensorData};
 
 /// The tensor in row-major order: itself, or a copy of a strided view.
 pub fn contiguous(tensor: FlexTensor) -> FlexTensor {
-    match tensor.is_contiguous() {
-        true => tensor,
-        false => tensor.to_contiguous(),
+    if tensor.is_contiguous() {
+        tensor
+    } else {
+        tensor.to_contiguous()
     }
 }
 
 /// The tensor, or a copy of it where its last axis is strided.
 pub fn unit_stride(tensor: FlexTensor) -> FlexTensor {
     let strides = tensor.layout().strides();
-    match strides.last() == Some(&1) && strides.iter().all(|&stride| stride >= 0) {
-        true => tensor,
-        false => tensor.to_contiguous(),
+    if strides.last() == Some(&1) && strides.iter().all(|&stride| stride >= 0) {
+        tensor
+    } else {
+        tensor.to_contiguous()
     }
 }
 

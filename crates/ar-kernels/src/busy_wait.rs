@@ -1,4 +1,4 @@
-//! Threads that do not fall asleep between kernels.
+//! Busy-waiting of the thread pool's workers between kernels.
 
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicUsize, Ordering};

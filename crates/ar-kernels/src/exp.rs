@@ -22,9 +22,10 @@ pub fn exp(x: f32) -> f32 {
     p = p * r + 0.5;
     let mantissa = p * r * r + r + 1.0;
     let power_of_2 = f32::from_bits((rounded.to_bits() << 23).wrapping_add(127 << 23));
-    match x < -87.0 {
-        true => 0.0,
-        false => mantissa * power_of_2,
+    if x < -87.0 {
+        0.0
+    } else {
+        mantissa * power_of_2
     }
 }
 

@@ -144,9 +144,10 @@ pub fn add_product(a: Matrix, b: Matrix, output: &mut [f32]) {
 
 /// All cores, where a product is worth waking them.
 fn all_cores(a: Matrix, b: Matrix) -> Parallelism {
-    match worth_all_cores(a.rows * a.columns * b.columns) {
-        true => Parallelism::Rayon(0),
-        false => Parallelism::None,
+    if worth_all_cores(a.rows * a.columns * b.columns) {
+        Parallelism::Rayon(0)
+    } else {
+        Parallelism::None
     }
 }
 
@@ -167,7 +168,7 @@ unsafe fn product_at(
 ) {
     let (m, k, n) = (a.rows, a.columns, b.columns);
     assert_eq!(k, b.rows, "{m} x {k} times {} x {n}", b.rows);
-    // SAFETY: a `Matrix` describes elements of its slice alone; the caller vouches for `output`,
+    // SAFETY: a `Matrix` describes only elements of its slice; the caller vouches for `output`,
     // which, being written to, is no part of those slices.
     unsafe {
         gemm(

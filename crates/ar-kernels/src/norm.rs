@@ -1,4 +1,4 @@
-//! Layer normalisation without parameters, alone and with adaptive modulation.
+//! Layer norm without parameters, by itself and with adaptive modulation.
 
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
@@ -211,7 +211,7 @@ pub(crate) fn moments(row: &[f32], epsilon: f64) -> (f32, f32) {
     (mean, 1.0 / (variance + epsilon as f32).sqrt())
 }
 
-/// Turns the gradient `d_row` of a normalised row into that of the row.
+/// Replaces the gradient `d_row` of a normalised row by the gradient of the row.
 #[inline(always)]
 pub(crate) fn moments_backward(row: &[f32], (mean, rstd): (f32, f32), d_row: &mut [f32]) {
     let n = row.len() as f32;

@@ -1,14 +1,14 @@
-//! Memory that kernels use again and again.
+//! Scratch memory, reused from kernel to kernel.
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 
 thread_local! {
-    /// What this thread has used before.
+    /// Buffers that this thread has used before.
     static FREE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Values that a kernel computes on its way. At first they are what they happen to be.
+/// Scratch memory of a kernel. Its values are arbitrary at first.
 ///
 /// With a few tokens, to allocate and clear memory for them takes as long as some of the products.
 pub struct Scratch {
@@ -22,9 +22,10 @@ impl Scratch {
     const KEPT: usize = 1 << 18;
 
     pub fn new(len: usize) -> Self {
-        let mut values = match len <= Self::KEPT {
-            true => FREE.with_borrow_mut(Vec::pop).unwrap_or_default(),
-            false => Vec::new(),
+        let mut values = if len <= Self::KEPT {
+            FREE.with_borrow_mut(Vec::pop).unwrap_or_default()
+        } else {
+            Vec::new()
         };
         if values.len() < len {
             values = vec![0.0; len];

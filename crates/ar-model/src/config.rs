@@ -68,13 +68,13 @@ pub struct ConditioningConfig {
     pub classes: usize,
     /// Whether the context vectors are trained. The published models keep them as initialised.
     pub trainable: bool,
-    /// Names of the classes in the order of their numbers, as far as they are known. Training takes
-    /// those of labelled data.
+    /// Names of the classes by number, as far as they are known. Training takes them from labelled
+    /// data.
     pub class_names: Vec<String>,
 }
 
 impl ConditioningConfig {
-    /// The class that is called `text`, or else that of the number `text`, from 0.
+    /// The class called `text`, or else the class number `text`, from 0.
     ///
     /// # Errors
     /// If there is none; the message lists the classes.
@@ -89,9 +89,10 @@ impl ConditioningConfig {
 
     fn known(&self) -> String {
         let numbers = known_classes(self.classes);
-        match self.class_names.is_empty() {
-            true => numbers,
-            false => format!("{numbers}: {}", self.class_names.join(", ")),
+        if self.class_names.is_empty() {
+            numbers
+        } else {
+            format!("{numbers}: {}", self.class_names.join(", "))
         }
     }
 
@@ -106,7 +107,7 @@ impl ConditioningConfig {
     }
 }
 
-/// What classes a model of that number has, in words.
+/// The classes of a model with that many, in words.
 pub(crate) fn known_classes(classes: usize) -> String {
     match classes {
         0 => "the model has no classes".into(),

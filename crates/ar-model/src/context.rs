@@ -73,8 +73,8 @@ impl ContextEmbedding {
         Ok(self.rows(&vec![class_row(class); batch]))
     }
 
-    /// The contexts of a training batch: by label where there are labels, and there the null class
-    /// where `dropped`. An unconditional context is never dropped.
+    /// The contexts of a training batch: by label, or the null class where `dropped`; without labels
+    /// the unconditional context, which is never dropped.
     ///
     /// # Shapes
     /// - output: `[batch, context_tokens, context_dim]`

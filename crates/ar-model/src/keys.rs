@@ -1,4 +1,4 @@
-//! The key layout of the published checkpoints, which is that of our own files too.
+//! The key layout of the published checkpoints, in which our own files are written too.
 
 use ar_weights::KeyMap;
 
@@ -8,10 +8,10 @@ pub const TRANSFORMER_KEYS: KeyMap = KeyMap::new(
         ("context.context_emb", "context_emb"),
         ("context.class_emb", "class_emb"),
         ("dit.", "diffusion_model.model."),
-        ("t_embedder.mlp_in.", "t_embedder.mlp.0."),
-        ("t_embedder.mlp_out.", "t_embedder.mlp.2."),
-        ("ada_ln_modulation.", "adaLN_modulation.1."),
-        ("final_layer.", "final_layer.1."),
+        ar_dit::CHECKPOINT_KEYS[0],
+        ar_dit::CHECKPOINT_KEYS[1],
+        ar_dit::CHECKPOINT_KEYS[2],
+        ar_dit::CHECKPOINT_KEYS[3],
     ],
     &[
         "diffusion_model.betas",
@@ -27,11 +27,4 @@ pub const TRANSFORMER_KEYS: KeyMap = KeyMap::new(
 );
 
 /// The layout of published VAE checkpoints.
-pub const VAE_KEYS: KeyMap = KeyMap::new(
-    &[
-        ("in_proj.", "in_proj_"),
-        ("decoder.ffn_in.", "decoder.ffn.0."),
-        ("decoder.ffn_out.", "decoder.ffn.2."),
-    ],
-    &[],
-);
+pub const VAE_KEYS: KeyMap = KeyMap::new(ar_vae::CHECKPOINT_KEYS, &[]);

@@ -11,9 +11,10 @@ use crate::{ModelConfig, ModelError, Transformer};
 /// How a transformer is evaluated when videos are sampled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum SamplingMethod {
-    /// Active frames alone, with kept keys and values of the others: the method of every network
-    /// that [is causal](DitConfig::is_causal).
+    /// Only active frames, against the KV cache of finished ones: the method of every network that
+    /// [is causal](DitConfig::is_causal).
     ActiveFrames,
     /// All frames of the window in every iteration.
     FullWindow,
@@ -22,19 +23,20 @@ pub enum SamplingMethod {
 impl SamplingMethod {
     /// The method for a transformer.
     pub fn of(transformer: &DitConfig) -> Self {
-        match transformer.is_causal() {
-            true => Self::ActiveFrames,
-            false => Self::FullWindow,
+        if transformer.is_causal() {
+            Self::ActiveFrames
+        } else {
+            Self::FullWindow
         }
     }
 }
 
 impl ModelConfig {
-    /// A sampler of `frames` frames, after a prefix or from nothing, for [`Transformer::sample`].
+    /// A sampler of `frames` frames, after a prefix or not, for [`Transformer::sample`].
     ///
-    /// Step differences whose frames are not finished in time are refused: with positions that
-    /// count from the window, when the window would slide past them. Without such positions any
-    /// step difference but 0 finishes every frame.
+    /// With positions that count from the start of the window, step differences are refused under
+    /// which the window would slide past unfinished frames. Without such positions every step
+    /// difference but 0 finishes all frames.
     ///
     /// # Errors
     /// If the model has no transformer, or steps, step difference, frames and window do not fit
@@ -47,14 +49,17 @@ impl ModelConfig {
         let diffusion = self.diffusion.init()?;
         let window = plan_window(transformer, config);
         let sampler = diffusion.sampler(config, frames, window);
-        Ok(sampler.map_err(|error| match transformer.is_unbounded() {
-            true => advise_step_difference_1(error),
-            false => error,
+        Ok(sampler.map_err(|error| {
+            if transformer.is_unbounded() {
+                advise_step_difference_1(error)
+            } else {
+                error
+            }
         })?)
     }
 }
 
-/// The window of the plan: that of the network, or long enough for all frames that are active
+/// The window of the plan: the network's window, or one long enough for all frames that are active
 /// together where the network's window follows each frame.
 fn plan_window(
     transformer: &DitConfig,
@@ -94,13 +99,13 @@ impl Transformer {
         }
     }
 
-    /// The network with kept keys and values, if it [is causal](DitConfig::is_causal).
+    /// The network for evaluation with a KV cache, if it [is causal](DitConfig::is_causal).
     pub fn causal(&self) -> Option<CausalTransformer<'_>> {
         self.dit().causal().map(CausalTransformer)
     }
 }
 
-/// A [`Transformer`] whose finished frames need no more evaluation.
+/// A [`Transformer`] that is evaluated with a KV cache.
 #[derive(Clone, Copy, Debug)]
 pub struct CausalTransformer<'a>(CausalDit<'a>);
 

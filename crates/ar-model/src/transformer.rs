@@ -5,7 +5,7 @@ use burn::tensor::{Device, Int, Tensor};
 
 use crate::{ConditioningConfig, ContextEmbedding, ModelError};
 
-/// The trained half of a transformer checkpoint: the network and its context vectors.
+/// A transformer checkpoint: the network and its context vectors.
 #[derive(Module, Debug)]
 pub struct Transformer {
     dit: Dit,

@@ -20,7 +20,8 @@ pub struct ModelFiles {
 
 impl ModelFiles {
     /// The files of the model directory `dir`.
-    pub fn new(dir: &Path) -> Self {
+    pub fn new(dir: impl AsRef<Path>) -> Self {
+        let dir = dir.as_ref();
         Self {
             config: dir.join("config.toml"),
             transformer: dir.join("transformer.safetensors"),
@@ -82,7 +83,8 @@ impl VideoModel {
     ///
     /// # Errors
     /// If a file is missing, damaged, or does not fit `config.toml`.
-    pub fn load(dir: &Path, device: &Device) -> Result<Self, ModelError> {
+    pub fn load(dir: impl AsRef<Path>, device: &Device) -> Result<Self, ModelError> {
+        let dir = dir.as_ref();
         let files = ModelFiles::new(dir);
         Self::from_sources(
             files.read_config()?,
@@ -156,7 +158,8 @@ impl VideoModel {
     ///
     /// # Errors
     /// If a file cannot be written.
-    pub fn save(&self, dir: &Path, precision: Precision) -> Result<(), ModelError> {
+    pub fn save(&self, dir: impl AsRef<Path>, precision: Precision) -> Result<(), ModelError> {
+        let dir = dir.as_ref();
         std::fs::create_dir_all(dir).map_err(ModelError::io(dir))?;
         let files = ModelFiles::new(dir);
         if let Some(transformer) = &self.transformer {
@@ -197,7 +200,7 @@ impl VideoModel {
     pub fn vae(&self) -> Result<&Vae, ModelError> {
         self.vae.as_ref().ok_or(ModelError::NoPart {
             part: "vae",
-            hint: "train one with `ar-train vae`, import one, or ask for the latents alone",
+            hint: "train one with `ar-train vae`, import one, or ask for latents only",
         })
     }
 
@@ -230,6 +233,8 @@ impl VideoModel {
         })
     }
 
+    /// Pixels from the latents that diffusion works on; the inverse of [`VideoModel::encode`].
+    ///
     /// # Shapes
     /// - `latents`: `[batch, frames, tokens, channels]`
     /// - output: `[batch, frames, 3, height, width]`, clamped to `[0, 1]`

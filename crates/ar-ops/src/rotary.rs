@@ -36,8 +36,8 @@ impl Rotary {
 }
 
 /// RoPE of video tokens: one half of a head's channels is rotated by the frame's number, the other
-/// half by the token's place in its frame. Pairs, base and order within a half are those of
-/// [`Rotary`].
+/// half by the token's place in its frame. Pairs, base and order within a half are as
+/// in [`Rotary`].
 ///
 /// Frames are numbered without end: their angles are computed when they are asked for.
 #[derive(Clone, Debug)]

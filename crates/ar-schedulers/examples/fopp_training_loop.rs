@@ -2,6 +2,7 @@
 //! corrupt each frame to its own noise level.
 //!
 //! `cargo run -p ar-schedulers --example fopp_training_loop`
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use ar_schedulers::{NoiseScheduleConfig, ScheduleError, TimestepSampler};
 use rand::SeedableRng;

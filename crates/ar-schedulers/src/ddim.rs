@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{FrameState, NoiseSchedule, ScheduleError};
 
-/// How far `eta` may exceed its bound by rounding alone. The bound is a square root of quotients
+/// How far `eta` may exceed its bound only by rounding. The bound is a square root of quotients
 /// of f64 differences that are themselves good to about 1e-12.
 const ETA_SLACK: f64 = 1e-12;
 

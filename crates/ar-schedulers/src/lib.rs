@@ -1,7 +1,7 @@
 //! Noise schedules, DDIM steps, training timestep samplers and the asynchronous-difference (AD)
 //! inference plan of AR-Diffusion; pure arithmetic, no tensor library.
 //!
-//! The method is that of Sun et al., "AR-Diffusion: Asynchronous Video Generation with
+//! The method: Sun et al., "AR-Diffusion: Asynchronous Video Generation with
 //! Auto-Regressive Diffusion", CVPR 2025 (arXiv 2503.07418). Every frame of a clip has its own
 //! timestep, and an earlier frame is never noisier than a later one:
 //!

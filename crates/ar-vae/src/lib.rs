@@ -51,7 +51,7 @@ pub use config::{ArVaeConfig, PixelDecoderConfig, VaeConfigError};
 pub use conv_vae::{ConvVae, ConvVaeConfig};
 pub use decoder::Decoder;
 pub use encoder::Encoder;
-pub use model::ArVae;
+pub use model::{ArVae, CHECKPOINT_KEYS};
 pub use posterior::Posterior;
 pub use vae::{Vae, VaeConfig};
 

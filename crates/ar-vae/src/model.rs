@@ -9,7 +9,15 @@ use burn::tensor::{Device, Tensor, assert_shape};
 use crate::posterior::{LatentSpace, Posterior};
 use crate::{ArVaeConfig, Decoder, Encoder, PixelDecoder, VaeConfigError, encoder::embedding_init};
 
-/// The AR-VAE. Checkpoint keys equal the field paths except those named at the parts.
+/// Where paths of [`ArVae`] differ from the keys of published checkpoints: `(path, key)` of the parts
+/// that do.
+pub const CHECKPOINT_KEYS: &[(&str, &str)] = &[
+    ("in_proj.", "in_proj_"),
+    ("decoder.ffn_in.", "decoder.ffn.0."),
+    ("decoder.ffn_out.", "decoder.ffn.2."),
+];
+
+/// The AR-VAE. Checkpoint keys equal the field paths except for [`CHECKPOINT_KEYS`].
 #[derive(Module, Debug)]
 pub struct ArVae {
     encoder: Encoder,

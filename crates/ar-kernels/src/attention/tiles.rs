@@ -449,7 +449,7 @@ impl Rows {
         }
     }
 
-    /// Copies those of a head together.
+    /// Copies the rows of a head together.
     fn gather(&mut self, [q, k, v]: &[Heads; 3], index: usize) {
         q.gather(index, &mut self.q);
         k.gather(index, &mut self.k);
@@ -529,8 +529,7 @@ fn exponentials(scores: &mut [f32], hidden: Option<&[bool]>) -> f32 {
     )
 }
 
-/// Divides the weights by their sums, and replaces the gradients of the weights by those of the
-/// scores.
+/// Divides the weights by their sums, and replaces their gradients by the gradients of the scores.
 #[inline(always)]
 fn softmax_backward(weights: &mut [f32], sums: &[f32], d_weights: &mut [f32], stride: usize) {
     let rows = weights

@@ -16,7 +16,7 @@ pub struct Golden {
 impl Golden {
     pub fn open(name: &str) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../../tests/golden")
+            .join("tests/golden")
             .join(name);
         let read = |file: &str| std::fs::read(folder.join(file)).expect("a golden file");
         Self {

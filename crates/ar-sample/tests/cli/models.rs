@@ -107,6 +107,6 @@ impl Folder {
 /// A file of the reference implementation's numbers for the model `golden`.
 pub fn golden(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../tests/golden/dit_temporal_causal_x0")
+        .join("tests/golden/dit_temporal_causal_x0")
         .join(file)
 }

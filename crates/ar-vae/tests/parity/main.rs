@@ -1,43 +1,52 @@
-use ar_model::{ModelConfig, VideoModel};
-use ar_vae::{ArVaeConfig, PixelDecoderConfig, VaeConfig};
+//! The AR-VAE against numbers of the method's reference implementation.
+//!
+//! The tolerance is for f32: a relative error `|a - b| / |b|` of 1e-5.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "tests say how close they come"
+)]
+
+mod golden;
+
+use ar_vae::{ArVae, ArVaeConfig, CHECKPOINT_KEYS, PixelDecoderConfig};
+use ar_weights::{KeyMap, WeightsSource, load_weights};
 use burn::tensor::{Device, Tensor};
+use golden::{Golden, assert_close};
 
-use crate::{
-    FORWARD,
-    golden::{Golden, assert_close},
-};
+const FORWARD: f64 = 1e-5;
 
-fn load(golden: &Golden, device: &Device) -> VideoModel {
+fn load(golden: &Golden, device: &Device) -> ArVae {
     let pixel = &golden.config["pixel_decoder"];
     let size = |key: &str| pixel[key].as_u64().expect("an integer") as usize;
-    let config = ModelConfig {
-        vae: Some(VaeConfig::Transformer(ArVaeConfig {
-            image_size: golden.size("image_size"),
-            patch_size: golden.size("patch_size"),
-            width: golden.size("width"),
-            layers: golden.size("layers"),
-            heads: golden.size("heads"),
-            latent_tokens: golden.size("num_latent_tokens"),
-            latent_channels: golden.size("token_size"),
-            codebook_channels: golden.size("codebook_channels"),
-            temporal: golden.config["kind"] == "wt",
-            pixel_decoder: PixelDecoderConfig {
-                hidden_channels: size("hidden_channels"),
-                channel_multipliers: pixel["channel_mult"]
-                    .as_array()
-                    .expect("a list")
-                    .iter()
-                    .map(|multiplier| multiplier.as_u64().expect("an integer") as usize)
-                    .collect(),
-                res_blocks: size("num_res_blocks"),
-                z_channels: size("z_channels"),
-                norm_groups: 32,
-            },
-        })),
-        ..ModelConfig::default()
+    let config = ArVaeConfig {
+        image_size: golden.size("image_size"),
+        patch_size: golden.size("patch_size"),
+        width: golden.size("width"),
+        layers: golden.size("layers"),
+        heads: golden.size("heads"),
+        latent_tokens: golden.size("num_latent_tokens"),
+        latent_channels: golden.size("token_size"),
+        codebook_channels: golden.size("codebook_channels"),
+        temporal: golden.config["kind"] == "wt",
+        pixel_decoder: PixelDecoderConfig {
+            hidden_channels: size("hidden_channels"),
+            channel_multipliers: pixel["channel_mult"]
+                .as_array()
+                .expect("a list")
+                .iter()
+                .map(|multiplier| multiplier.as_u64().expect("an integer") as usize)
+                .collect(),
+            res_blocks: size("num_res_blocks"),
+            z_channels: size("z_channels"),
+            norm_groups: 32,
+        },
     };
-    let weights = golden.folder.join("vae.safetensors");
-    ar_model::import(config, None, Some(&weights), device).expect("a fitting checkpoint")
+    let mut vae = config.init(device).expect("a network");
+    let path = golden.folder.join("vae.safetensors");
+    let keys = KeyMap::new(CHECKPOINT_KEYS, &[]);
+    load_weights(&mut vae, WeightsSource::File(&path), keys).expect("a fitting checkpoint");
+    vae
 }
 
 /// `[batch, frames, channels, 1, tokens]` of the reference to our axes.
@@ -52,8 +61,7 @@ fn latents(golden: &Golden, name: &str, device: &Device) -> Tensor<4> {
 fn check(name: &str) {
     let golden = Golden::open(name);
     let device = Device::flex();
-    let model = load(&golden, &device);
-    let vae = model.vae().expect("a VAE");
+    let vae = load(&golden, &device);
     let pixels = golden.tensor::<5>("pixels", &device);
 
     let posterior = vae.encode(pixels);
