@@ -3,14 +3,14 @@
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
-pub use planned::{PlannedConfig, PlannedSampler, PlannedTimesteps};
-
 mod fopp;
 #[cfg(test)]
 mod oracle;
 mod planned;
 #[cfg(test)]
 mod tests;
+
+pub use planned::{PlannedConfig, PlannedSampler, PlannedTimesteps};
 
 /// How a training clip's timesteps are drawn.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]

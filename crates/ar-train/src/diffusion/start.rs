@@ -1,7 +1,7 @@
 //! What a diffusion stage starts from.
 
 use anyhow::{Context, Result, ensure};
-use ar_dit::{DitConfig, Positions};
+use ar_dit::{DitConfig, PositionEmbedding};
 use ar_model::{Transformer, VideoModel};
 use burn::tensor::Device;
 
@@ -55,7 +55,7 @@ fn check(found: &DitConfig, wanted: &DitConfig) -> Result<()> {
         toml::to_string(found)?.trim().replace('\n', ", ")
     );
     ensure!(
-        wanted.num_frames <= found.num_frames || wanted.positions == Positions::FrameRotary,
+        wanted.num_frames <= found.num_frames || wanted.positions == PositionEmbedding::FrameRotary,
         "its transformer knows positions of {} frames and transformer.num_frames = {}; longer clips \
          are for positions = \"frame_rotary\"",
         found.num_frames,
