@@ -136,7 +136,7 @@ impl<'a> Bench<'a> {
         let tokenizer = bench.out.join("tokenizer");
         if !tokenizer.join("config.toml").is_file() {
             let mut export = bench.command("ar-train");
-            export.args(["export", "--model", "crates/ar-sample/model", "--out"]);
+            export.args(["export", "--model", "crates/ar-pipeline/model", "--out"]);
             succeed(export.arg(&tokenizer))?;
         }
         let mut latents = bench.command("ar-train");

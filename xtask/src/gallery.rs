@@ -1,19 +1,16 @@
 //! `cargo xtask gallery`: makes every picture of the world of shapes in README.md and docs, from what
 //! `ar-sample` writes.
 
-mod tiles;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
-use ar_video::{Clip, Frame, VideoFormat, read_clip, write_clip};
+use ar_video::{Clip, Frame, Tiles, VideoFormat, read_clip, write_clip};
 use clap::Args;
 
 use crate::commands::{build, built, succeed};
 use crate::workspace::Workspace;
-use tiles::{grid, side_by_side};
 
 /// Clips of each kind.
 const CLIPS: usize = 6;
@@ -23,6 +20,8 @@ const GIVEN: usize = 4;
 const STREAM: usize = 300;
 /// Frames per second of what moves: a little faster than the world's 8, so that clips do not drag.
 const FPS: f64 = 10.0;
+/// White pixels between tiles.
+const GAP: usize = 4;
 
 #[derive(Args)]
 pub struct Options {
@@ -83,24 +82,24 @@ impl Studio<'_> {
         let continued = self.clips(&format!("after-{GIVEN}-s-10"))?;
         self.show(
             "shapes.gif",
-            &side_by_side(&[&samples[..2], &samples[2..4]], 2),
+            &side_by_side(&[&samples[..2], &samples[2..4]]),
         )?;
         self.show(
             "shapes-truth.gif",
-            &side_by_side(&[&truth[..2], &truth[2..4]], 2),
+            &side_by_side(&[&truth[..2], &truth[2..4]]),
         )?;
         for ar_step in [0, 5, 50] {
             let samples = self.clips(&format!("samples-s-{ar_step}"))?;
             let name = format!("gallery-s{ar_step}.gif");
-            self.show(&name, &side_by_side(&[&samples[..4]], 2))?;
+            self.show(&name, &side_by_side(&[&samples[..4]]))?;
         }
-        let continued = side_by_side(&[&truth[..4], &continued[..4]], 2);
+        let continued = side_by_side(&[&truth[..4], &continued[..4]]);
         self.show("gallery-prefix.gif", &continued)?;
 
         let samples: Vec<_> = samples.iter().map(every_second_frame).collect();
-        self.print("shapes-samples.png", &grid(&samples, 1))?;
+        self.print("shapes-samples.png", &grid(&samples))?;
         let pair = [&truth[0], &reconstruction[0]].map(every_second_frame);
-        self.print("shapes-reconstruction.png", &grid(&pair, 1))
+        self.print("shapes-reconstruction.png", &grid(&pair))
     }
 
     /// How eight frames are denoised.
@@ -130,7 +129,7 @@ impl Studio<'_> {
             .chain((!last.is_multiple_of(7)).then_some(last))
             .map(|index| vec![&strips.frames()[index]])
             .collect();
-        self.print("denoising.png", &grid(&stills, 1))?;
+        self.print("denoising.png", &grid(&stills))?;
         // Rests on its end for a second and a half.
         let rest = (1.5 * FPS) as usize;
         let moving = (0..last).step_by(3).chain([last; 1].repeat(rest));
@@ -149,7 +148,7 @@ impl Studio<'_> {
         self.show("gallery-stream.gif", &stream)?;
         let stills: Vec<&Frame> = stream.frames().iter().step_by(10).collect();
         let rows: Vec<_> = stills.chunks(10).map(<[_]>::to_vec).collect();
-        self.print("gallery-stream.png", &grid(&rows, 1))
+        self.print("gallery-stream.png", &grid(&rows))
     }
 
     fn sample(&self) -> Command {
@@ -193,4 +192,17 @@ impl Studio<'_> {
 
 fn every_second_frame(clip: &Clip) -> Vec<&Frame> {
     clip.frames().iter().step_by(2).collect()
+}
+
+/// One picture of rows of frames.
+fn grid(rows: &[Vec<&Frame>]) -> Frame {
+    let tiles = Tiles::in_columns(rows[0].len()).with_white_gap(GAP);
+    tiles.picture(&rows.concat())
+}
+
+/// Clips that play side by side, in rows, twice as large.
+fn side_by_side(rows: &[&[Clip]]) -> Clip {
+    let tiles = Tiles::in_columns(rows[0].len()).with_white_gap(GAP);
+    let clips: Vec<&[Frame]> = rows.iter().copied().flatten().map(Clip::frames).collect();
+    tiles.with_scale(2).clip(&clips)
 }

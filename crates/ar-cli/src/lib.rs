@@ -1,6 +1,30 @@
-//! What the AR-Diffusion programs share.
+//! What the AR-Diffusion programs share: how they run, are interrupted, print and fail.
+//!
+//! ```no_run
+//! use std::process::ExitCode;
+//!
+//! fn main() -> ExitCode {
+//!     ar_cli::run_program(|| ar_cli::exit_code(work(), ar_cli::one_line))
+//! }
+//!
+//! fn work() -> anyhow::Result<ExitCode> {
+//!     let interrupt = ar_cli::Interrupt::listen("stopping; press Ctrl-C again to stop at once")?;
+//!     while !interrupt.is_set() {
+//!         ar_cli::print("working\n")?;
+//!     }
+//!     Ok(ar_cli::INTERRUPTED.into())
+//! }
+//! ```
 #![warn(missing_docs)]
 
+mod exit;
+mod interrupt;
+mod message;
+mod print;
 mod run;
 
+pub use exit::exit_code;
+pub use interrupt::{INTERRUPTED, Interrupt, on_interrupt};
+pub use message::{one_line, one_line_as, with_causes};
+pub use print::{is_broken_pipe, print, tell};
 pub use run::run_program;

@@ -1,8 +1,9 @@
-use ar_video::Clip;
+use ar_video::{Clip, Frame};
 use burn::data::dataloader::batcher::Batcher;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::latents::LatentItem;
+use crate::to_pixels;
 
 /// A clip and the class that it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,27 +32,9 @@ impl VideoBatch {
     /// If there are none, if their lengths or sizes differ, or if only some
     /// have a label.
     pub fn new(items: &[VideoItem], device: &Device) -> Self {
-        let first = &items.first().expect("a batch has at least one clip").clip;
-        let shape = |clip: &Clip| [clip.frames().len(), 3, clip.height(), clip.width()];
-        let [frames, channels, height, width] = shape(first);
-
-        let mut pixels = Vec::with_capacity(items.len() * frames * channels * height * width);
-        for item in items {
-            assert_eq!(
-                shape(&item.clip),
-                [frames, channels, height, width],
-                "the clips of a batch have one shape [frames, 3, height, width]"
-            );
-            for frame in item.clip.frames() {
-                for channel in 0..channels {
-                    let plane = frame.rgb()[channel..].iter().step_by(channels);
-                    pixels.extend(plane.map(|&value| f32::from(value) / 255.0));
-                }
-            }
-        }
-        let data = TensorData::new(pixels, [items.len(), frames, channels, height, width]);
+        let clips: Vec<&[Frame]> = items.iter().map(|item| item.clip.frames()).collect();
         Self {
-            pixels: Tensor::from_data(data, device),
+            pixels: to_pixels(&clips, device),
             labels: stack_labels(items.iter().map(|item| item.label)),
         }
     }
@@ -128,7 +111,6 @@ impl Batcher<LatentItem, LatentBatch> for LatentBatcher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ar_video::Frame;
 
     /// A clip of `[frames, height, width]` whose bytes count up from `first`.
     fn item(first: u8, [frames, height, width]: [usize; 3], label: Option<usize>) -> VideoItem {

@@ -68,7 +68,7 @@ pub use latents::{LatentDataset, LatentError, LatentIndex, LatentItem, NpyError}
 pub use moving_mnist::{MovingMnist, MovingMnistConfig, MovingMnistError};
 pub use order::EpochShuffle;
 pub use part::Part;
-pub use pixels::to_frames;
+pub use pixels::{to_frames, to_pixels};
 pub use shapes::{ShapesConfig, ShapesDataset, ShapesError, ShapesWorld};
 pub use skipped::SkippedFile;
 pub use split::{SourceIds, Split};

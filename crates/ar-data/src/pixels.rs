@@ -1,5 +1,34 @@
 use ar_video::Frame;
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor, TensorData};
+
+/// Clips of frames as a tensor.
+///
+/// # Shapes
+/// - output: `[batch, frames, 3, height, width]` in `[0, 1]`
+///
+/// # Panics
+/// If there is no clip or no frame, or lengths or sizes differ.
+pub fn to_pixels(clips: &[&[Frame]], device: &Device) -> Tensor<5> {
+    const CHANNELS: usize = 3;
+    let first = clips.first().expect("a batch has at least one clip");
+    let (width, height) = first.first().expect("a clip has at least one frame").size();
+    let frames = first.len();
+    let mut pixels = Vec::with_capacity(clips.len() * frames * CHANNELS * height * width);
+    for clip in clips {
+        assert!(
+            clip.len() == frames && clip.iter().all(|frame| frame.size() == (width, height)),
+            "the clips of a batch have one shape [frames, 3, height, width]"
+        );
+        for frame in *clip {
+            for channel in 0..CHANNELS {
+                let plane = frame.rgb()[channel..].iter().step_by(CHANNELS);
+                pixels.extend(plane.map(|&value| f32::from(value) / 255.0));
+            }
+        }
+    }
+    let shape = [clips.len(), frames, CHANNELS, height, width];
+    Tensor::from_data(TensorData::new(pixels, shape), device)
+}
 
 /// Pictures of a batch as frames, rounded to the nearest of 256 levels.
 ///
@@ -32,21 +61,12 @@ pub fn to_frames(pixels: Tensor<4>) -> Vec<Frame> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{VideoBatch, VideoItem};
-    use ar_video::Clip;
-    use burn::tensor::{Device, TensorData};
-
     #[test]
     fn frames_survive_the_way_to_tensors_and_back() {
         // Every level from 0 to 255, three times.
         let rgb = |first: usize| (0..768).map(|i| ((i + first) % 256) as u8).collect();
         let frames = vec![Frame::new(16, 16, rgb(0)), Frame::new(16, 16, rgb(7))];
-        let item = VideoItem {
-            clip: Clip::new(frames.clone()),
-            label: None,
-            source: 0,
-        };
-        let pixels = VideoBatch::new(&[item], &Device::flex()).pixels;
+        let pixels = to_pixels(&[&frames], &Device::flex());
         assert_eq!(to_frames(pixels.squeeze_dim(0)), frames);
     }
 

@@ -9,11 +9,15 @@
 //! ```
 #![warn(missing_docs)]
 
+mod content_hash;
+
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
 use tempfile::{Builder, NamedTempFile, TempDir};
+
+pub use content_hash::ContentHash;
 
 /// How names of temporary files and folders begin: hidden, so that listings do not take them for
 /// results, should the process be killed.

@@ -165,6 +165,15 @@ impl ModelConfig {
         Ok(())
     }
 
+    /// Frames that the VAE is to decode together: a temporal one attends between frames, and gets
+    /// clips of the length that it was trained on. None where it decodes frame by frame, in any
+    /// number at once.
+    pub fn decoded_together(&self) -> Option<usize> {
+        let vae = self.vae.as_ref().filter(|vae| vae.is_temporal());
+        let transformer = self.transformer.as_ref();
+        vae.and_then(|_| Some(transformer?.num_frames))
+    }
+
     /// The configuration as TOML.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("a configuration is plain tables and values")

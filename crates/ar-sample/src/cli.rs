@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use ar_data::Part;
+use ar_pipeline::ModelSource;
 use ar_video::VideoFormat;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
@@ -55,6 +56,15 @@ pub struct ModelArgs {
     /// Device to compute on, a name of `ar-sample devices`, or auto
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub device: String,
+}
+
+impl ModelArgs {
+    /// Where the model comes from.
+    pub fn source(&self) -> ModelSource {
+        self.model
+            .as_ref()
+            .map_or(ModelSource::BuiltIn, ModelSource::from)
+    }
 }
 
 #[derive(Clone, Debug, Args)]

@@ -1,5 +1,7 @@
 //! `ar-sample devices`
 
+use burn::tensor::Device;
+
 /// Features that add devices, and whether this build has them.
 const FEATURES: [(&str, bool); 6] = [
     ("cuda", cfg!(feature = "cuda")),
@@ -12,7 +14,17 @@ const FEATURES: [(&str, bool); 6] = [
 
 /// Lists the devices of this build and machine.
 pub fn run() -> anyhow::Result<()> {
-    crate::print(&describe())
+    Ok(ar_cli::print(&describe())?)
+}
+
+/// Opens a device by name, and says which one `auto` is.
+pub fn open_device(name: &str) -> anyhow::Result<(String, Device)> {
+    let device = ar_device::open(name)?;
+    let name = match name {
+        "auto" => ar_device::available().swap_remove(0).name,
+        name => name.to_owned(),
+    };
+    Ok((name, device))
 }
 
 fn describe() -> String {

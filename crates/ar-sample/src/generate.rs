@@ -1,196 +1,187 @@
 //! `ar-sample generate`
 
+mod report;
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use ar_model::VideoModel;
-use burn_train::Interrupter;
+use anyhow::bail;
+use ar_cli::{INTERRUPTED, Interrupt};
+use ar_data::Part;
+use ar_model::ModelConfig;
+use ar_pipeline::{
+    Classes, Destination, GenerateOptions, Generation, Outputs, Pipeline, Prefix, ResolvedOptions,
+    StartNoise, VideoTarget, timed, with_suffix,
+};
 
 use crate::cli::GenerateArgs;
-use crate::generation::{Generation, Outcome};
-use crate::model::{ModelSource, open_device};
-use crate::output::STDOUT;
-use crate::report::{
-    FirstFrameSeconds, FramesPerSecond, GenerateReport, GenerateSeconds, ModelReport,
-    SamplerReport, json_line, peak_memory, timed,
-};
-use crate::settings::Settings;
-
-/// As shells report a program that Ctrl-C ended.
-const INTERRUPTED: u8 = 130;
+use crate::devices::open_device;
+use crate::output::{check_distinct, path, video_target};
+use crate::progress::Progress;
+use crate::report::json_line;
+use report::{GenerateReport, Run};
 
 /// Generates videos and says what was written.
 pub fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
-    let source = ModelSource::new(args.model.model.as_deref());
-    let settings = Settings::new(args, &source.config()?)?;
+    let source = args.model.source();
+    let config = source.config()?;
+    let options = GenerateOptions::try_from(args)?.resolve(&config)?;
+    let outputs = outputs(args, &options, &config)?;
     let (device_name, device) = open_device(&args.model.device)?;
-    settings.check_outputs()?;
-    let interrupter = interrupter()?;
+    outputs.check(&options)?;
+    let interrupt =
+        Interrupt::listen("keeping the finished frames; press Ctrl-C again to stop at once")?;
 
     let mut load = Duration::ZERO;
-    let model = timed(&mut load, || source.load(&device))?;
-    let quiet = args.video.quiet;
-    let outcome = Generation::new(&model, &settings, &device, &interrupter, quiet)?.run()?;
+    let pipeline = timed(&mut load, || Pipeline::from_source(&source, &device))?;
+    let generation = Generation::new(&pipeline, options)?;
+    let outcome =
+        generation.write_all(&outputs, progress(&generation, args.video.quiet, interrupt))?;
 
-    let report = GenerateReport {
-        outputs: outputs(&settings, &outcome),
-        latents: settings
-            .latents
-            .as_ref()
-            .filter(|_| !outcome.interrupted)
-            .map(|path| path.display().to_string()),
-        denoising: args
-            .denoising
-            .as_ref()
-            .filter(|_| outcome.denoising)
-            .map(|path| path.display().to_string()),
-        frames: settings.frames,
-        prefix_frames: settings.prefix.len(),
-        count: settings.videos.len(),
-        interrupted: outcome.interrupted,
-        frames_sampled: outcome.sampled.iter().sum(),
-        fps: settings.video.as_ref().map(|video| video.fps),
-        format: settings.video.as_ref().map(|video| video.format.name()),
-        seconds: GenerateSeconds {
-            load: load.as_secs_f64(),
-            prefix: outcome.prefix.as_secs_f64(),
-            sample: outcome.sample.as_secs_f64(),
-            decode: outcome.decode.as_secs_f64(),
-            encode: outcome.encode.as_secs_f64(),
-            total: start.elapsed().as_secs_f64(),
-        },
-        first_frame_seconds: FirstFrameSeconds {
-            latent: outcome.first_latent.map(|time| time.as_secs_f64()),
-            decoded: outcome.first_decoded.map(|time| time.as_secs_f64()),
-        },
-        frames_per_second: frames_per_second(&outcome),
-        network_evaluations: outcome.network_evaluations,
-        frame_evaluations: outcome.frame_evaluations,
-        peak_memory_bytes: peak_memory(),
-        device: device_name,
-        model: ModelReport {
-            source: source.describe(),
-            name: model.config().name.clone(),
-        },
-        sampler: SamplerReport {
-            method: settings.method,
-            steps: settings.config.steps,
-            ar_step: settings.config.ar_step,
-            eta: settings.config.eta,
-            guidance: settings.guidance,
-            class: settings.class,
-            seed: settings.seed,
-            noise: args
-                .sampling
-                .noise
-                .as_ref()
-                .map(|path| path.display().to_string()),
-            window: settings.window,
-            iterations: settings.sampler.plan().iterations(),
-            batch: settings.batch,
-        },
-    };
-    let tell = match settings.is_stdout_taken() {
-        true => crate::print_aside,
-        false => crate::print,
-    };
-    tell(&summary(&report, &settings, &model))?;
+    let report = GenerateReport::new(Run {
+        args,
+        source: &source,
+        config: &config,
+        options: generation.options(),
+        outputs: &outputs,
+        device_name,
+        load,
+        total: start.elapsed(),
+        outcome: &outcome,
+    });
+    let mut text = report.summary(generation.options(), &config);
     if args.video.json {
-        tell(&json_line(&report))?;
+        text += &json_line(&report);
     }
-    Ok(match outcome.interrupted {
-        true => ExitCode::from(INTERRUPTED),
-        false => ExitCode::SUCCESS,
-    })
+    let is_stdout = |video: &VideoTarget| video.destination == Destination::Stdout;
+    if outputs.video.as_ref().is_some_and(is_stdout) {
+        ar_cli::tell(text.trim_end());
+    } else {
+        ar_cli::print(&text)?;
+    }
+    if outcome.interrupted {
+        return Ok(INTERRUPTED.into());
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
-/// Ctrl-C once keeps the frames that are finished, twice stops at once.
-fn interrupter() -> anyhow::Result<Interrupter> {
-    let interrupter = Interrupter::new();
-    let handle = interrupter.clone();
-    ctrlc::set_handler(move || {
-        if handle.should_stop() {
-            std::process::exit(INTERRUPTED.into());
+/// Shows progress, and ends the run at an interrupt.
+fn progress(
+    generation: &Generation,
+    quiet: bool,
+    interrupt: Interrupt,
+) -> impl FnMut(ar_pipeline::Progress) -> ControlFlow<()> {
+    let finished = |finished, frames| format!("{finished} of {frames} frames");
+    let options = generation.options();
+    let frames = options.videos.len() * options.sampled_frames();
+    let mut shown = Progress::new(
+        "iteration",
+        options.iterations(),
+        finished(0, frames),
+        quiet,
+    );
+    move |progress| {
+        let message = finished(progress.frames_sampled, progress.frames);
+        shown.update(progress.iteration, message);
+        if interrupt.is_set() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
         }
-        eprintln!("keeping the finished frames; press Ctrl-C again to stop at once");
-        handle.stop(None);
-    })?;
-    Ok(interrupter)
-}
-
-fn frames_per_second(outcome: &Outcome) -> FramesPerSecond {
-    let frames: usize = outcome.sampled.iter().sum();
-    let over = |time: Duration| frames as f64 / time.as_secs_f64();
-    FramesPerSecond {
-        sampling: (frames > 0).then(|| over(outcome.sample)),
-        with_decoding: outcome.first_decoded.map(|_| over(outcome.total)),
     }
 }
 
-/// The videos of which a frame was sampled; the others are not there.
-fn outputs(settings: &Settings, outcome: &Outcome) -> Vec<String> {
-    let Some(video) = &settings.video else {
-        return Vec::new();
+impl TryFrom<&GenerateArgs> for GenerateOptions {
+    type Error = anyhow::Error;
+
+    /// Reads the starting noise, if there is a file of it.
+    fn try_from(args: &GenerateArgs) -> anyhow::Result<Self> {
+        let asked = &args.sampling;
+        let noise = asked.noise.as_ref().map(StartNoise::read).transpose()?;
+        let given = asked.count.map(usize::from);
+        let count = noise.as_ref().map_or(given.unwrap_or(1), StartNoise::count);
+        let videos = args.part.range(count);
+        if videos.is_empty() {
+            bail!(
+                "--part {} of {} has none of the {count} videos: ask for fewer parts",
+                args.part.index,
+                args.part.count
+            );
+        }
+        Ok(Self {
+            frames: asked.frames,
+            count: given,
+            videos: Some(videos),
+            batch: asked.batch.map(usize::from),
+            steps: asked.steps,
+            ar_step: asked.ar_step,
+            guidance: asked.guidance,
+            eta: asked.eta,
+            classes: asked.class.clone().map_or(Classes::None, Classes::Named),
+            seed: asked.seed,
+            noise,
+            prefix: asked.prefix.clone().map(Prefix::File),
+            prefix_frames: asked.prefix_frames,
+        })
+    }
+}
+
+fn outputs(
+    args: &GenerateArgs,
+    options: &ResolvedOptions,
+    model: &ModelConfig,
+) -> anyhow::Result<Outputs> {
+    let fps = args.video.fps.unwrap_or(model.sampling.fps);
+    let video = if model.vae.is_some() {
+        let out = args.out.as_deref();
+        Some(video_target(out, args.video.format, fps, "sample")?)
+    } else {
+        check_latents_only(args)?;
+        None
     };
-    let written = settings.videos.clone().zip(&outcome.sampled);
-    written
-        .filter(|(_, sampled)| **sampled > 0)
-        .map(|(index, _)| settings.path(video, index).display().to_string())
-        .collect()
-}
-
-/// What was written, for a person.
-fn summary(report: &GenerateReport, settings: &Settings, model: &VideoModel) -> String {
-    let seconds = &report.seconds;
-    let mut text = String::new();
-    if let (Some(vae), Some(video)) = (&model.config().vae, &settings.video) {
-        text += &match report.outputs.is_empty() {
-            true => "interrupted before a frame was finished: no video is written\n".into(),
-            false => format!(
-                "{what} of {size}x{size} at {fps} fps in {:.1} s (sampling {:.1} s, decoding {:.1} \
-                 s)\n",
-                seconds.total,
-                seconds.sample,
-                seconds.decode,
-                what = videos(report),
-                size = vae.image_size(),
-                fps = video.fps,
-            ),
-        };
-    }
-    if let Some(path) = &settings.latents {
-        let [tokens, channels] = settings.latent;
-        let shape = [report.count, report.frames, tokens, channels];
-        text += &match report.interrupted {
-            true => format!("{}: interrupted, not written\n", path.display()),
-            false => format!(
-                "{}: latents {shape:?} in {:.1} s\n",
-                path.display(),
-                seconds.total
-            ),
-        };
-    }
-    text
-}
-
-/// The videos and their frames.
-fn videos(report: &GenerateReport) -> String {
-    let GenerateReport { frames, count, .. } = *report;
-    let names = match report.outputs.as_slice() {
-        [path] if path == STDOUT => "standard output".into(),
-        [path] => path.clone(),
-        paths => format!("{} to {}", paths[0], paths[paths.len() - 1]),
+    let denoising = args.denoising.as_ref();
+    let denoising = denoising.map(|path| VideoTarget::by_extension(path, fps));
+    let latents = args.save_latents.as_deref();
+    let outputs = Outputs {
+        video,
+        latents: latents.map(|path| path_of_part(path, args.part)),
+        denoising: denoising.transpose()?,
     };
-    if report.interrupted {
-        let kept = report.frames_sampled + report.prefix_frames * report.outputs.len();
-        return format!(
-            "{names}: interrupted, kept {kept} of {} frames",
-            count * frames
-        );
+    outputs.check_number(options.count)?;
+    let video = outputs.video.as_ref();
+    check_distinct([
+        ("--out", video.and_then(|video| path(&video.destination))),
+        ("--denoising", args.denoising.as_deref()),
+        ("--save-latents", latents),
+    ])?;
+    Ok(outputs)
+}
+
+/// Fails unless all that is asked for are latents.
+fn check_latents_only(args: &GenerateArgs) -> anyhow::Result<()> {
+    if args.save_latents.is_none() {
+        bail!("this model has no VAE to make videos with; --save-latents FILE writes the latents");
     }
+    for (option, given) in [
+        ("--out", args.out.is_some()),
+        ("--format", args.video.format.is_some()),
+        ("--fps", args.video.fps.is_some()),
+        ("--denoising", args.denoising.is_some()),
+    ] {
+        if given {
+            bail!("{option} is given, and this model has no VAE to make videos with");
+        }
+    }
+    Ok(())
+}
+
+/// The file of a part of the videos: the one given, numbered if there are several parts.
+fn path_of_part(path: &Path, Part { index, count }: Part) -> PathBuf {
     match count {
-        1 => format!("{names}: {frames} frames"),
-        count => format!("{names}: {count} videos of {frames} frames"),
+        1 => path.to_owned(),
+        _ => with_suffix(path, &format!("-{index}-of-{count}")),
     }
 }

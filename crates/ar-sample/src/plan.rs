@@ -1,5 +1,7 @@
 //! `ar-sample plan`: an inference plan as text.
 
+mod picture;
+
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -21,9 +23,9 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<()> {
         window: args.window.unwrap_or(args.frames),
     })?;
     if let Some(path) = &args.picture {
-        crate::plan_picture::write(path, &plan)?;
+        picture::write(path, &plan)?;
     }
-    crate::print(&describe(&plan))
+    Ok(ar_cli::print(&describe(&plan))?)
 }
 
 /// The plan as text: what it costs, then a row for each iteration.

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
+use ar_cli::tell;
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
 /// Time between two lines where there is no terminal.
@@ -56,7 +57,8 @@ impl Progress {
             Display::Lines { next } => {
                 let now = Instant::now();
                 if now >= *next {
-                    eprintln!("{} {done} of {}, {message}", self.step, self.steps);
+                    let Self { step, steps, .. } = self;
+                    tell(format_args!("{step} {done} of {steps}, {message}"));
                     *next = now + INTERVAL;
                 }
             }

@@ -1,4 +1,3 @@
-mod message;
 mod processes;
 
 use std::fs;
@@ -20,7 +19,6 @@ use ar_train::{diffusion, latents, vae};
 use burn_train::Interrupter;
 use clap::{Args, Parser, Subcommand};
 use indicatif::ProgressBar;
-pub use message::message;
 use processes::together;
 use serde::de::DeserializeOwned;
 
@@ -270,12 +268,7 @@ fn farewell(ending: Ending, out: &std::path::Path, workers: &Workers) -> ExitCod
 fn interrupter() -> Result<Interrupter> {
     let interrupter = Interrupter::new();
     let handle = interrupter.clone();
-    ctrlc::set_handler(move || {
-        if handle.should_stop() {
-            std::process::exit(130);
-        }
-        eprintln!("stopping after this step; press Ctrl-C again to stop at once");
-        handle.stop(None);
-    })?;
+    let message = "stopping after this step; press Ctrl-C again to stop at once";
+    ar_cli::on_interrupt(message, move || handle.stop(None))?;
     Ok(interrupter)
 }

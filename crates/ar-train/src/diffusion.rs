@@ -8,13 +8,13 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use ar_data::{LatentDataset, to_frames};
-use ar_diffusion::{HostNoise, SamplerConfig};
+use ar_data::LatentDataset;
+use ar_diffusion::SamplerConfig;
 use ar_dit::PositionEmbedding;
 use ar_model::{LatentScale, LatentStatistics, ModelConfig, Precision, Transformer, VideoModel};
+use ar_pipeline::{Classes, GenerateOptions, Pipeline, PipelineError};
 use ar_vae::Vae;
 use burn::module::Module;
-use burn::tensor::Tensor;
 use burn_dataset::Dataset;
 use burn_train::Interrupter;
 
@@ -137,7 +137,10 @@ pub fn train(
         }
         if run.samples_are_due() {
             let path = run.sample_path(training.trainer.step());
-            show(&model(&training)?, config, &path)?;
+            match show(model(&training)?, config, &path) {
+                Err(error) if is_not_finite(&error) => run.line(format!("no samples: {error}")),
+                shown => shown?,
+            }
         }
         if run.late_checkpoint_is_due(false) {
             run.checkpoint(&training)?;
@@ -226,30 +229,32 @@ fn sampler_config(config: &DiffusionRun) -> SamplerConfig {
 
 /// Samples a few videos of the trained length, always of the same noise; those of a
 /// class-conditional model are of the first classes.
-fn show(model: &VideoModel, config: &DiffusionRun, path: &Path) -> Result<()> {
-    let dit = &config.transformer;
-    let transformer = model.transformer()?;
-    let device = &transformer.devices()[0];
-    let sampler = model
-        .config()
-        .sampler(sampler_config(config), dit.num_frames)?;
-    let shape = [1, dit.tokens_per_frame, dit.in_channels];
-    let mut videos = Vec::new();
-    for index in 0..SHOWN {
-        let classes = config.conditioning.classes;
-        let class = (classes > 0).then(|| index % classes);
-        let context = transformer.sampling_context(class, 1, config.sampling.guidance)?;
-        let noise = HostNoise::new(config.run.seed, shape, device).with_first_sample(index as u64);
-        let latents: Vec<Tensor<4>> = transformer
-            .sample(&sampler, &noise, context)
-            .flat_map(|iteration| iteration.finished)
-            .map(|frame| frame.latent)
-            .collect();
-        let pixels = model.decode(Tensor::cat(latents, 1))?;
-        videos.push(to_frames(pixels.flatten(0, 1)));
-    }
+fn show(model: VideoModel, config: &DiffusionRun, path: &Path) -> Result<()> {
+    let classes = config.conditioning.classes;
+    let options = GenerateOptions {
+        count: Some(SHOWN),
+        batch: Some(1),
+        frames: Some(config.transformer.num_frames),
+        // Without classes there is nothing to guide to.
+        guidance: (classes == 0).then_some(1.0),
+        classes: if classes > 0 {
+            Classes::Each((0..SHOWN).map(|index| index % classes).collect())
+        } else {
+            Classes::None
+        },
+        seed: config.run.seed,
+        ..GenerateOptions::default()
+    };
+    let device = model.transformer()?.devices().swap_remove(0);
+    let videos = Pipeline::new(model, &device).generate(&options)?.videos()?;
     let videos: Vec<_> = videos.iter().map(Vec::as_slice).collect();
     samples::write(path, &videos, SHOWN_IN_A_ROW, config.sampling.fps)
+}
+
+/// Whether what was sampled is no numbers, as of a model that has hardly begun; training goes on.
+fn is_not_finite(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref();
+    matches!(error, Some(PipelineError::NotFinite { .. }))
 }
 
 fn statistics(latents: &LatentDataset, scale: LatentScale) -> Result<Option<LatentStatistics>> {

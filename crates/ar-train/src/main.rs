@@ -17,11 +17,5 @@ use mimalloc::MiMalloc;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    match ar_cli::run_program(cli::run) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {}", cli::message(&error));
-            ExitCode::from(2)
-        }
-    }
+    ar_cli::run_program(|| ar_cli::exit_code(cli::run(), ar_cli::with_causes))
 }

@@ -4,7 +4,8 @@
 //! - [`VideoReader`] streams the frames of a file in constant memory; [`read_clip`] collects
 //!   them. Animated GIF, PNG and WebP, single images and folders of images are decoded here;
 //!   everything else by the system's `ffmpeg` ([`Ffmpeg`]).
-//! - [`square_crop`] is the published preprocessing, [`mirrored`] an augmentation.
+//! - [`square_crop`] is the published preprocessing, [`mirrored`] an augmentation; [`Tiles`] puts
+//!   pictures and clips side by side.
 //! - [`VideoWriter`] and [`write_clip`] write MP4, GIF, APNG, a folder of PNG files or raw bytes.
 //!   A file appears under its name only when it is complete; MP4 and raw bytes also go to a pipe
 //!   frame by frame.
@@ -33,12 +34,14 @@ mod clip;
 mod decode;
 mod encode;
 mod error;
+mod tiles;
 mod transform;
 
 pub use clip::{Clip, Frame};
 pub use decode::{Ffmpeg, VideoReader, is_video_path, read_clip};
 pub use encode::{VideoFormat, VideoWriter, write_clip};
 pub use error::VideoError;
+pub use tiles::Tiles;
 pub use transform::{mirrored, square_crop};
 
 /// The examples of the README are tests too.

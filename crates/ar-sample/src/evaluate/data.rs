@@ -10,6 +10,7 @@ use ar_data::{
     DataConfig, Labels, ShapesConfig, ShapesDataset, ShapesWorld, SourceIds, Split, VideoFolder,
     VideoFolderConfig, VideoItem,
 };
+use ar_files::ContentHash;
 use ar_metrics::world::{Outline, World};
 use ar_model::ModelConfig;
 use ar_video::Frame;
@@ -17,7 +18,6 @@ use burn_dataset::Dataset;
 use serde::Deserialize;
 
 use crate::cli::EvaluateArgs;
-use crate::fingerprint::Fingerprint;
 
 /// Frames of a clip where neither model nor user says.
 const FRAMES: usize = 16;
@@ -29,7 +29,7 @@ pub struct Data {
     /// What of the `[data]` section the clips depend on, with nothing left open.
     pub config: DataConfig,
     /// A number that tells the files of the clips from others; none of clips that are drawn.
-    pub fingerprint: Option<Fingerprint>,
+    pub fingerprint: Option<ContentHash>,
     /// Frames of a clip.
     pub frames: usize,
     clips: Box<dyn Dataset<VideoItem>>,
@@ -163,7 +163,9 @@ impl Data {
         );
         let mut fingerprint = fingerprint(path, &clips)?;
         if let Some(Labels::Csv(table)) = &data.labels {
-            fingerprint = fingerprint.and_file(table)?;
+            fingerprint = fingerprint
+                .and_file(table)
+                .with_context(|| table.display().to_string())?;
         }
         let split = Split::new(clips.len(), data.validation, |index| clips.source_id(index));
         Ok(Self {
@@ -250,7 +252,8 @@ pub fn open_folder(
 ) -> anyhow::Result<VideoFolder> {
     let folder = VideoFolder::open(path, config, labels, workers, |_, _| {})?;
     for skipped in folder.skipped() {
-        eprintln!("skipped {}: {}", skipped.path.display(), skipped.reason);
+        let path = skipped.path.display();
+        ar_cli::tell(format_args!("skipped {path}: {}", skipped.reason));
     }
     Ok(folder)
 }
@@ -259,12 +262,15 @@ pub fn open_folder(
 ///
 /// # Errors
 /// If one cannot be read.
-pub fn fingerprint(root: &Path, videos: &VideoFolder) -> anyhow::Result<Fingerprint> {
-    let mut fingerprint = Fingerprint::NOTHING;
+pub fn fingerprint(root: &Path, videos: &VideoFolder) -> anyhow::Result<ContentHash> {
+    let mut fingerprint = ContentHash::EMPTY;
     for (path, _) in videos.videos() {
         for file in files(path).with_context(|| path.display().to_string())? {
             let name = file.strip_prefix(root).unwrap_or(&file).to_string_lossy();
-            fingerprint = fingerprint.and(name.as_bytes()).and_file(&file)?;
+            fingerprint = fingerprint
+                .and(name.as_bytes())
+                .and_file(&file)
+                .with_context(|| file.display().to_string())?;
         }
     }
     Ok(fingerprint)

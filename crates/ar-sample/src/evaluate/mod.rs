@@ -22,12 +22,12 @@ use std::ops::Range;
 use anyhow::{Context, anyhow};
 use ar_files::write_atomically;
 use ar_metrics::world::Truth;
-use ar_model::VideoModel;
+use ar_pipeline::Pipeline;
 use ar_video::Frame;
 use burn::tensor::Device;
 
 use crate::cli::EvaluateArgs;
-use crate::model::{ModelSource, open_device};
+use crate::devices::open_device;
 use crate::progress::Progress;
 use data::Data;
 use kept::Kept;
@@ -43,7 +43,7 @@ pub use weights::WeightsFile;
 
 /// Measures what is not measured yet and writes the report when all is.
 pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
-    let model = ModelSource::new(args.model.model.as_deref());
+    let model = args.model.source();
     let config = model.config()?;
     let class = args.class.as_deref();
     let class = class.map(|class| config.conditioning.class(class));
@@ -63,17 +63,17 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
         device: &device,
     };
     if !part.is_complete(&records) {
-        part.complete(&model.load(&device)?, &records)?;
+        part.complete(&Pipeline::from_source(&model, &device)?, &records)?;
         // With what other parts have measured meanwhile: the last one to end finds everything.
         records = read()?;
     }
     match Report::new(&settings, &records, &device)? {
         Some(report) => write(args, &report),
-        None => crate::print(&format!(
+        None => Ok(ar_cli::print(&format!(
             "{}: {} clips of this part are measured; the report waits for the other parts\n",
             args.out.display(),
             part.measured(&records)
-        )),
+        ))?),
     }
 }
 
@@ -114,7 +114,7 @@ impl Part<'_> {
 
     /// Makes, keeps and measures what is missing. Nothing is written before all that it takes is
     /// there.
-    fn complete(&self, model: &VideoModel, records: &Records) -> anyhow::Result<()> {
+    fn complete(&self, pipeline: &Pipeline, records: &Records) -> anyhow::Result<()> {
         let Self {
             args,
             settings,
@@ -122,8 +122,8 @@ impl Part<'_> {
             device,
             ..
         } = *self;
-        let networks = Networks::load(settings, model, device)?;
-        let sources = Sources::new(model, device, settings, data, settings.videos.as_ref());
+        let networks = Networks::load(settings, pipeline.model(), device)?;
+        let sources = Sources::new(pipeline, settings, data, settings.videos.as_ref());
         let Settings {
             protocol, features, ..
         } = settings;
@@ -190,11 +190,12 @@ fn write(args: &EvaluateArgs, report: &Report) -> anyhow::Result<()> {
         write_atomically(&path, text.as_bytes())
             .with_context(|| format!("{}: cannot write", path.display()))?;
     }
-    crate::print(&format!(
+    ar_cli::print(&format!(
         "{}\n{}\n",
         report.table(),
         args.out.join("report.html").display()
-    ))
+    ))?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use ar_data::{DataConfig, VideoFolder, VideoFolderConfig};
 use ar_diffusion::SamplerConfig;
 use ar_metrics::SSIM_WINDOW;
 use ar_model::ModelConfig;
+use ar_pipeline::{ModelSource, check_frames, check_guidance};
 use burn_dataset::Dataset;
 use clap::ValueEnum;
 use serde::Serialize;
@@ -20,8 +21,6 @@ use super::metrics::{Features, Metric};
 use super::sources::Source;
 use super::weights::{Network, Weights};
 use crate::cli::EvaluateArgs;
-use crate::model::ModelSource;
-use crate::settings::{check_frames, check_guidance};
 
 /// Pixels of a side that LPIPS needs at least.
 const LPIPS_SIDE: usize = 16;
@@ -112,8 +111,8 @@ impl Settings {
             .filter_map(|metric| metric.features(data.frames, latent))
             .collect();
         let protocol = Protocol {
-            model: source.describe(),
-            model_fingerprint: source.fingerprint()?.to_string(),
+            model: source.to_string(),
+            model_fingerprint: source.content_hash()?.to_string(),
             data: data.name.clone(),
             data_config: serde_json::to_value(&data.config).expect("plain values"),
             data_fingerprint: data.fingerprint.map(|number| number.to_string()),

@@ -4,18 +4,13 @@ use std::fmt;
 use std::ops::Range;
 
 use anyhow::Context;
-use ar_data::{VideoFolder, to_frames};
-use ar_model::VideoModel;
+use ar_data::VideoFolder;
+use ar_pipeline::{Classes, GenerateOptions, Pipeline, Prefix};
 use ar_video::Frame;
-use burn::tensor::{Device, Tensor};
 use burn_dataset::Dataset;
 
 use super::data::Data;
 use super::settings::Settings;
-use crate::model::encode;
-use crate::noise::noise_source;
-use crate::reconstruct::{CHUNK, round_trip};
-use crate::sampled::{check_finite, values};
 
 /// A kind of clips; each has one for every clip of the data.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,8 +63,7 @@ impl fmt::Display for Source {
 
 /// Makes or reads the clips of every source.
 pub struct Sources<'a> {
-    model: &'a VideoModel,
-    device: &'a Device,
+    pipeline: &'a Pipeline,
     settings: &'a Settings,
     data: &'a Data,
     videos: Option<&'a VideoFolder>,
@@ -78,15 +72,13 @@ pub struct Sources<'a> {
 impl<'a> Sources<'a> {
     /// The clips of a model and of `videos`, if those are measured.
     pub fn new(
-        model: &'a VideoModel,
-        device: &'a Device,
+        pipeline: &'a Pipeline,
         settings: &'a Settings,
         data: &'a Data,
         videos: Option<&'a VideoFolder>,
     ) -> Self {
         Self {
-            model,
-            device,
+            pipeline,
             settings,
             data,
             videos,
@@ -110,11 +102,7 @@ impl<'a> Sources<'a> {
     }
 
     fn reconstruction(&self, clip: usize) -> anyhow::Result<Vec<Frame>> {
-        let mut frames = Vec::new();
-        for chunk in self.data.clip(clip)?.chunks(self.chunk()) {
-            frames.extend(round_trip(self.model, chunk, self.device)?);
-        }
-        Ok(frames)
+        Ok(self.pipeline.reconstruct(&self.data.clip(clip)?)?)
     }
 
     fn samples(
@@ -123,63 +111,33 @@ impl<'a> Sources<'a> {
         prefix: usize,
         clips: Range<usize>,
     ) -> anyhow::Result<Vec<Vec<Frame>>> {
-        let (first, batch) = (clips.start, clips.len());
-        let config = self.model.config();
         let protocol = &self.settings.protocol;
-        let sampler = config.sampler(
-            self.settings.sampler_config(ar_step),
-            protocol.frames - prefix,
-        )?;
-        let transformer = self.model.transformer()?;
-        let dit = transformer.dit().config();
-        let latent = [dit.tokens_per_frame, dit.in_channels];
-
-        let given: Vec<Vec<Frame>> = clips
-            .clone()
-            .map(|clip| {
-                let mut frames = self.data.clip(clip)?;
-                frames.truncate(prefix);
-                Ok(frames)
-            })
-            .collect::<anyhow::Result<_>>()?;
-        let mut context = match self.classes(clips.clone())? {
-            Some(classes) => transformer.context_of_classes(&classes, protocol.guidance)?,
-            None => transformer.sampling_context(None, batch, protocol.guidance)?,
+        let given = |clip| {
+            let mut frames = self.data.clip(clip)?;
+            frames.truncate(prefix);
+            anyhow::Ok(frames)
         };
-        let mut latents = Vec::new();
-        if prefix > 0 {
-            let encoded = given
-                .iter()
-                .map(|frames| encode(self.model, frames, self.device))
-                .collect::<anyhow::Result<Vec<_>>>()?;
-            let encoded = Tensor::cat(encoded, 0);
-            context = context.with_prefix(encoded.clone());
-            latents.push(encoded);
-        }
-        let noise = noise_source(None, protocol.seed, (first, batch), latent, self.device);
-        for iteration in transformer.sample(&sampler, noise.as_ref(), context) {
-            for frame in iteration.finished {
-                let (index, values) = values(&frame);
-                check_finite(index, &values)?;
-                latents.push(frame.latent);
-            }
-        }
-
-        let mut videos = given;
-        let latents = Tensor::cat(latents, 1);
-        for start in (0..protocol.frames).step_by(self.chunk()) {
-            let length = self.chunk().min(protocol.frames - start);
-            let pixels = self
-                .model
-                .decode(latents.clone().narrow(1, start, length))?;
-            let frames = to_frames(pixels.flatten(0, 1));
-            // Frames that are given stay as they are.
-            let known = prefix.saturating_sub(start).min(length);
-            for (video, frames) in videos.iter_mut().zip(frames.chunks_exact(length)) {
-                video.extend_from_slice(&frames[known..]);
-            }
-        }
-        Ok(videos)
+        let prefix = if prefix > 0 {
+            let given = clips.clone().map(given);
+            Some(Prefix::Each(given.collect::<anyhow::Result<_>>()?))
+        } else {
+            None
+        };
+        let options = GenerateOptions {
+            frames: Some(protocol.frames),
+            count: Some(clips.end),
+            videos: Some(clips.clone()),
+            batch: Some(clips.len()),
+            steps: Some(protocol.steps),
+            ar_step: Some(ar_step),
+            guidance: Some(protocol.guidance),
+            eta: Some(protocol.eta),
+            classes: self.classes(clips)?.map_or(Classes::None, Classes::Each),
+            seed: protocol.seed,
+            prefix,
+            ..GenerateOptions::default()
+        };
+        Ok(self.pipeline.generate(&options)?.videos()?)
     }
 
     /// The classes that samples are of.
@@ -188,14 +146,5 @@ impl<'a> Sources<'a> {
             .map(|clip| self.settings.class(clip, self.data))
             .collect::<anyhow::Result<_>>()?;
         Ok(classes.into_iter().collect())
-    }
-
-    /// Frames that are decoded together: a temporal decoder gets clips of the length it was trained
-    /// on.
-    fn chunk(&self) -> usize {
-        let config = self.model.config();
-        let is_temporal = config.vae.as_ref().is_some_and(|vae| vae.is_temporal());
-        let window = config.transformer.as_ref().filter(|_| is_temporal);
-        window.map_or(CHUNK, |transformer| transformer.num_frames)
     }
 }

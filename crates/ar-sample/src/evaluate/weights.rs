@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::Context;
+use ar_files::ContentHash;
 use clap::ValueEnum;
 use serde::Serialize;
 
 use super::metrics::Metric;
-use crate::fingerprint::Fingerprint;
 
 /// A published network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
@@ -121,7 +121,9 @@ impl Weights {
         let files = self.0.iter();
         files
             .map(|(network, path)| {
-                let fingerprint = Fingerprint::NOTHING.and_file(path)?;
+                let fingerprint = ContentHash::EMPTY
+                    .and_file(path)
+                    .with_context(|| format!("{}: cannot read", path.display()))?;
                 Ok((*network, fingerprint.to_string()))
             })
             .collect()

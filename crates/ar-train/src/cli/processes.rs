@@ -14,7 +14,7 @@ pub fn together<T>(work: impl FnOnce(Rc<dyn Group>) -> Result<T>) -> Result<T> {
         && group.size() > 1
     {
         let [number, count] = [group.rank() + 1, group.size()];
-        let error = super::message(error);
+        let error = ar_cli::with_causes(error.as_ref());
         eprintln!("error: process {number} of {count}: {error}");
         group.abort(2);
     }

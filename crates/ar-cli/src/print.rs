@@ -1,0 +1,29 @@
+use std::error::Error;
+use std::fmt::Display;
+use std::io::{self, Write};
+
+use crate::message::chain;
+
+/// Writes text to the standard output, at once.
+///
+/// # Errors
+/// If whoever reads it has closed it, or it cannot be written.
+pub fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
+/// Writes a line to the standard error. Where it cannot be written, it is dropped: a closed terminal
+/// or a full disk below a log ends no work.
+pub fn tell(line: impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Whether an error is that whoever reads our output has closed it.
+pub fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
+    chain(error).any(|cause| {
+        let cause = cause.downcast_ref::<io::Error>();
+        cause.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}

@@ -1,0 +1,149 @@
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ar_model::ModelError;
+use ar_video::VideoError;
+
+use crate::NoiseError;
+
+/// A video that cannot be made. Messages name options as `frames` and `ar_step`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PipelineError {
+    /// The model cannot be read, or does not do what is asked for.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A model's configuration is damaged or describes no model.
+    #[error("{name}: {source}")]
+    Config {
+        /// The file, or what stands for it.
+        name: String,
+        /// What is wrong.
+        source: ModelError,
+    },
+    /// A video cannot be read or written.
+    #[error(transparent)]
+    Video(#[from] VideoError),
+    /// The starting noise cannot be used.
+    #[error(transparent)]
+    Noise(#[from] NoiseError),
+    /// A file cannot be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A file cannot be written.
+    #[error("{}: cannot write: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The model only encodes and decodes.
+    #[error("this model has no transformer to sample with: it only encodes and decodes")]
+    NoTransformer,
+    /// The model makes latents only.
+    #[error("this model has no VAE to make videos with")]
+    NoVae,
+    /// Frames to continue, and nothing that encodes them.
+    #[error("`prefix` is given, and this model has no VAE to encode it with")]
+    PrefixWithoutVae,
+    /// An option has a value that fits nothing.
+    #[error("`{option}` is {found}, but has to be {expected}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        found: String,
+        /// What would be right.
+        expected: String,
+    },
+    /// The prefix has fewer frames than are asked for.
+    #[error("`prefix_frames` is {asked}, and {} has {found} frames", path.display())]
+    ShortPrefix {
+        /// Frames asked for.
+        asked: usize,
+        /// The video.
+        path: PathBuf,
+        /// Frames that it has.
+        found: usize,
+    },
+    /// The prefix leaves nothing to sample.
+    #[error(
+        "`frames` is {frames} with the {prefix} of the prefix: it has to be larger, or \
+         `prefix_frames` smaller"
+    )]
+    OnlyPrefix {
+        /// Frames of the video.
+        frames: usize,
+        /// Frames of the prefix among them.
+        prefix: usize,
+    },
+    /// All frames are denoised together, in a window without room for the prefix.
+    #[error(
+        "`ar_step` 0 denoises all {sampled} new frames together, which see {window} frames and \
+         nothing of the prefix: ask for fewer `frames` or a larger `ar_step`"
+    )]
+    UnseenPrefix {
+        /// Frames to sample.
+        sampled: usize,
+        /// Frames that a frame sees.
+        window: usize,
+    },
+    /// Guidance is no number.
+    #[error("guidance is {0}, but must be a finite number (1 is none)")]
+    Guidance(f64),
+    /// Guidance without classes: nothing is trained that could be guided away from.
+    #[error(
+        "guidance is {0}, and this model has no classes to guide it to: only `guidance` 1, which is \
+         none, fits"
+    )]
+    GuidanceWithoutClasses(f64),
+    /// No format goes with the path.
+    #[error(
+        "{}: no format has this extension; use .mp4, .gif, .apng, .frames or .rgb", path.display()
+    )]
+    Extension {
+        /// The path.
+        path: PathBuf,
+    },
+    /// An output that shows a single video.
+    #[error("`{option}` {shows}, and there are {videos} to generate")]
+    OneVideo {
+        /// The option.
+        option: &'static str,
+        /// What it says.
+        shows: &'static str,
+        /// Videos to generate.
+        videos: usize,
+    },
+    /// A latent is no number, which decodes to anything.
+    #[error(
+        "frame {frame} came out of sampling as NaN or infinity; a lower `guidance` or `eta` may \
+         help, or the model is broken"
+    )]
+    NotFinite {
+        /// The frame.
+        frame: usize,
+    },
+}
+
+impl PipelineError {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + use<'_> {
+        move |source| Self::Read {
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    pub(crate) fn write(path: &Path) -> impl FnOnce(io::Error) -> Self + use<'_> {
+        move |source| Self::Write {
+            path: path.to_owned(),
+            source,
+        }
+    }
+}

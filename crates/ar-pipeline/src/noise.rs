@@ -1,0 +1,261 @@
+//! Starting noise and sampled latents in safetensors files.
+
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ar_diffusion::{HostNoise, NoiseSource};
+use ar_files::write_atomically;
+use burn::tensor::{Device, Tensor, TensorData};
+use safetensors::{Dtype, SafeTensorError, SafeTensors, serialize, tensor::TensorView};
+
+use crate::{PipelineError, ResolvedOptions};
+
+/// Name of the starting noise in a file.
+const START: &str = "x_T";
+
+/// Starting noise that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoiseError {
+    /// The file cannot be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file is of another kind, or damaged.
+    #[error("{}: not a readable safetensors file: {source}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: SafeTensorError,
+    },
+    /// The tensor `x_T` is not there, or is no noise.
+    #[error("{}: {reason}", path.display())]
+    NotNoise {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The noise is for another model.
+    #[error(
+        "{}: `x_T` has {} tokens of {} channels a frame and this model needs {} of {}",
+        path.display(), found[0], found[1], expected[0], expected[1]
+    )]
+    Latents {
+        /// The file.
+        path: PathBuf,
+        /// Tokens and channels of the noise.
+        found: [usize; 2],
+        /// Tokens and channels of the model.
+        expected: [usize; 2],
+    },
+    /// An option asks for another number than the file has.
+    #[error(
+        "`{option}` {asked} contradicts {}, whose `x_T` has shape {shape:?} (videos, frames, tokens, \
+         channels)",
+        path.display()
+    )]
+    Contradiction {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        asked: usize,
+        /// The file.
+        path: PathBuf,
+        /// The shape of the noise.
+        shape: [usize; 4],
+    },
+}
+
+/// The starting noise `x_T` of some videos.
+#[derive(Clone, Debug)]
+pub struct StartNoise {
+    path: PathBuf,
+    values: Vec<f32>,
+    /// `[videos, frames, tokens, channels]`
+    shape: [usize; 4],
+}
+
+impl StartNoise {
+    /// Reads the tensor `x_T` `[videos, frames, tokens, channels]` of a safetensors file; other
+    /// tensors in it are not looked at.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or has no such tensor of finite 32-bit floats.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, NoiseError> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(|source| NoiseError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let file = SafeTensors::deserialize(&bytes).map_err(|source| NoiseError::Damaged {
+            path: path.to_owned(),
+            source,
+        })?;
+        let (values, shape) = tensor(&file).map_err(|reason| NoiseError::NotNoise {
+            path: path.to_owned(),
+            reason,
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            values,
+            shape,
+        })
+    }
+
+    /// Number of videos.
+    pub fn count(&self) -> usize {
+        self.shape[0]
+    }
+
+    /// Frames of each.
+    pub fn frames(&self) -> usize {
+        self.shape[1]
+    }
+
+    /// Fails if the noise is not of latents of `[tokens, channels]` a frame.
+    pub(crate) fn check_latents(&self, expected: [usize; 2]) -> Result<(), NoiseError> {
+        let found = [self.shape[2], self.shape[3]];
+        if found == expected {
+            return Ok(());
+        }
+        Err(NoiseError::Latents {
+            path: self.path.clone(),
+            found,
+            expected,
+        })
+    }
+
+    /// Fails if an option asks for another number than the file has.
+    pub(crate) fn check_number(
+        &self,
+        option: &'static str,
+        asked: Option<usize>,
+        number: usize,
+    ) -> Result<(), NoiseError> {
+        match asked {
+            Some(asked) if asked != number => Err(NoiseError::Contradiction {
+                option,
+                asked,
+                path: self.path.clone(),
+                shape: self.shape,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The noise of a frame of some videos, `[videos, 1, tokens, channels]`.
+    fn frame(&self, videos: Range<usize>, frame: usize, device: &Device) -> Tensor<4> {
+        let [_, frames, tokens, channels] = self.shape;
+        let width = tokens * channels;
+        let values = videos.clone().flat_map(|video| {
+            let start = (video * frames + frame) * width;
+            &self.values[start..start + width]
+        });
+        let shape = [videos.len(), 1, tokens, channels];
+        Tensor::from_data(TensorData::new(values.copied().collect(), shape), device)
+    }
+}
+
+/// The values and shape of the noise of a file, or what is wrong.
+fn tensor(file: &SafeTensors<'_>) -> Result<(Vec<f32>, [usize; 4]), String> {
+    let Ok(tensor) = file.tensor(START) else {
+        let mut names = file.names();
+        names.sort_unstable();
+        let names = match names.as_slice() {
+            [] => "none at all".into(),
+            names => names.join(", "),
+        };
+        return Err(format!("no tensor `{START}`; the file has {names}"));
+    };
+    if tensor.dtype() != Dtype::F32 {
+        return Err(format!(
+            "`{START}` has the type {:?} and should have F32",
+            tensor.dtype()
+        ));
+    }
+    let Ok(shape) = <[usize; 4]>::try_from(tensor.shape()) else {
+        return Err(format!(
+            "`{START}` has shape {:?} and should have [batch, frames, tokens, channels]",
+            tensor.shape()
+        ));
+    };
+    if shape.contains(&0) {
+        return Err(format!(
+            "`{START}` has shape {shape:?}, which holds no noise"
+        ));
+    }
+    let (values, _) = tensor.data().as_chunks();
+    let values: Vec<f32> = values.iter().map(|&v| f32::from_le_bytes(v)).collect();
+    if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+        let frame = index / (shape[2] * shape[3]);
+        return Err(format!(
+            "`{START}` holds {} in frame {} of video {}",
+            values[index],
+            frame % shape[1],
+            frame / shape[1]
+        ));
+    }
+    Ok((values, shape))
+}
+
+/// The noise of videos that are sampled together.
+pub(crate) struct BatchNoise {
+    seeded: HostNoise,
+    given: Option<Arc<StartNoise>>,
+    videos: Range<usize>,
+    device: Device,
+}
+
+impl BatchNoise {
+    pub fn new(options: &ResolvedOptions, videos: Range<usize>, device: &Device) -> Self {
+        let [tokens, channels] = options.latent;
+        let shape = [videos.len(), tokens, channels];
+        Self {
+            seeded: HostNoise::new(options.seed, shape, device)
+                .with_first_sample(videos.start as u64),
+            given: options.noise.clone(),
+            videos,
+            device: device.clone(),
+        }
+    }
+}
+
+impl NoiseSource for BatchNoise {
+    fn start(&self, frame: usize) -> Tensor<4> {
+        match &self.given {
+            Some(given) => given.frame(self.videos.clone(), frame, &self.device),
+            None => self.seeded.start(frame),
+        }
+    }
+
+    fn step(&self, frame: usize, step: usize) -> Tensor<4> {
+        self.seeded.step(frame, step)
+    }
+}
+
+/// Writes sampled latents as the tensor `latents`.
+///
+/// # Shapes
+/// - `videos`: of each video `[frames, tokens, channels]`, flat
+pub(crate) fn save_latents(
+    path: &Path,
+    videos: &[Vec<f32>],
+    [frames, tokens, channels]: [usize; 3],
+) -> Result<(), PipelineError> {
+    let values = videos.iter().flatten();
+    let bytes: Vec<u8> = values.flat_map(|value| value.to_le_bytes()).collect();
+    let shape = vec![videos.len(), frames, tokens, channels];
+    let view = TensorView::new(Dtype::F32, shape, &bytes).expect("one value for each place");
+    serialize([("latents", view)], None)
+        .map_err(io::Error::other)
+        .and_then(|file| write_atomically(path, &file))
+        .map_err(PipelineError::write(path))
+}

@@ -1,0 +1,108 @@
+use std::path::Path;
+
+use ar_data::{to_frames, to_pixels};
+use ar_model::VideoModel;
+use ar_video::Frame;
+use burn::tensor::{Device, Tensor};
+
+use crate::{GenerateOptions, Generation, ModelSource, PipelineError};
+
+/// Frames that a VAE is given at once, where it takes any number.
+pub(crate) const CHUNK: usize = 16;
+
+/// A model on a device, ready to make videos.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    model: VideoModel,
+    device: Device,
+}
+
+impl Pipeline {
+    /// Reads a model directory.
+    ///
+    /// # Errors
+    /// If it is none, or a file is missing, damaged, or does not fit its configuration.
+    pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self, PipelineError> {
+        Ok(Self::new(VideoModel::load(path.as_ref(), device)?, device))
+    }
+
+    /// The model in the box, of the world of bouncing shapes.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn built_in(device: &Device) -> Result<Self, PipelineError> {
+        Self::from_source(&ModelSource::BuiltIn, device)
+    }
+
+    /// Reads a model from wherever it is.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn from_source(source: &ModelSource, device: &Device) -> Result<Self, PipelineError> {
+        Ok(Self::new(source.load(device)?, device))
+    }
+
+    /// A model in memory, which is on `device`.
+    pub fn new(model: VideoModel, device: &Device) -> Self {
+        Self {
+            model,
+            device: device.clone(),
+        }
+    }
+
+    /// The model.
+    pub fn model(&self) -> &VideoModel {
+        &self.model
+    }
+
+    /// The device that it is on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Prepares videos: checks the options and encodes the prefix. Nothing is sampled yet.
+    ///
+    /// # Errors
+    /// If the options do not fit the model or each other, or the prefix cannot be read.
+    pub fn generate(&self, options: &GenerateOptions) -> Result<Generation, PipelineError> {
+        Generation::new(self, options.resolve(self.model.config())?)
+    }
+
+    /// The latents of consecutive frames, encoded a few at a time.
+    ///
+    /// # Shapes
+    /// - `frames`: in the size of the VAE
+    /// - output: `[1, frames, tokens, channels]`
+    ///
+    /// # Errors
+    /// If the model has no VAE.
+    ///
+    /// # Panics
+    /// If there are none.
+    pub fn encode(&self, frames: &[Frame]) -> Result<Tensor<4>, PipelineError> {
+        let latents: Vec<Tensor<4>> = frames
+            .chunks(CHUNK)
+            .map(|frames| Ok(self.model.encode(to_pixels(&[frames], &self.device))?))
+            .collect::<Result<_, PipelineError>>()?;
+        Ok(Tensor::cat(latents, 1))
+    }
+
+    /// Frames that [`reconstruct`](Self::reconstruct) passes through the VAE together.
+    pub fn frames_at_once(&self) -> usize {
+        self.model.config().decoded_together().unwrap_or(CHUNK)
+    }
+
+    /// Consecutive frames as the VAE gives them back.
+    ///
+    /// # Errors
+    /// If the model has no VAE.
+    pub fn reconstruct(&self, frames: &[Frame]) -> Result<Vec<Frame>, PipelineError> {
+        let mut reconstruction = Vec::with_capacity(frames.len());
+        for frames in frames.chunks(self.frames_at_once()) {
+            let latents = self.model.encode(to_pixels(&[frames], &self.device))?;
+            let pixels = self.model.decode(latents)?;
+            reconstruction.extend(to_frames(pixels.flatten(0, 1)));
+        }
+        Ok(reconstruction)
+    }
+}

@@ -1,0 +1,217 @@
+//! Options against the model, before it is loaded.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use ar_diffusion::{Sampler, SamplerConfig};
+use ar_model::{ModelConfig, SamplingMethod};
+
+use crate::{Classes, GenerateOptions, PipelineError, Prefix, StartNoise};
+
+/// Videos sampled together where the options do not say.
+const DEFAULT_BATCH: usize = 4;
+
+/// [`GenerateOptions`] in which nothing is left open, and which fit a model.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ResolvedOptions {
+    /// Steps, step difference and fresh noise.
+    pub config: SamplerConfig,
+    /// The sampler of the frames after the prefix.
+    pub sampler: Sampler,
+    /// How the network is evaluated.
+    pub method: SamplingMethod,
+    /// Scale of classifier-free guidance; 1 is none.
+    pub guidance: f64,
+    /// Classes of the videos, as numbers.
+    pub classes: Classes,
+    /// Seed of the noise.
+    pub seed: u64,
+    /// Starting noise, where it is not the seed's.
+    pub noise: Option<Arc<StartNoise>>,
+    /// The frames that videos begin with, read.
+    pub prefix: Option<Prefix>,
+    /// Number of all videos.
+    pub count: usize,
+    /// The videos to make.
+    pub videos: Range<usize>,
+    /// Frames of a video, with the frames of the prefix.
+    pub frames: usize,
+    /// Videos sampled together.
+    pub batch: usize,
+    /// Frames that a frame sees at most, its own included.
+    pub window: usize,
+    /// Tokens and channels of a frame's latent.
+    pub latent: [usize; 2],
+    /// Frames per second of the model's videos.
+    pub fps: f64,
+    /// Whether the model makes pixels.
+    pub has_vae: bool,
+}
+
+impl GenerateOptions {
+    /// Fills in the model's choices.
+    ///
+    /// # Errors
+    /// If the options do not fit the model or each other, or the prefix cannot be read.
+    pub fn resolve(&self, model: &ModelConfig) -> Result<ResolvedOptions, PipelineError> {
+        let transformer = model
+            .transformer
+            .as_ref()
+            .ok_or(PipelineError::NoTransformer)?;
+        let latent = [transformer.tokens_per_frame, transformer.in_channels];
+        let window = transformer.num_frames;
+        let size = model.vae.as_ref().map(|vae| vae.image_size());
+
+        let steps = self.steps.unwrap_or(model.sampling.steps);
+        let config = SamplerConfig {
+            steps,
+            // The model's step difference is for the model's steps.
+            ar_step: self.ar_step.unwrap_or(model.sampling.ar_step.min(steps)),
+            eta: self.eta.unwrap_or(model.sampling.eta),
+        };
+        // A new frame sees as many frames before it.
+        let most = (window - 1).max(1);
+        let prefix = Prefix::read(self, size, most)?;
+        let given = prefix.as_ref().map_or(0, Prefix::frames);
+
+        let mut count = self.count.unwrap_or(1);
+        let mut frames = self
+            .frames
+            .unwrap_or_else(|| default_frames(config, given, window));
+        if let Some(noise) = &self.noise {
+            noise.check_latents(latent)?;
+            noise.check_number("frames", self.frames, noise.frames())?;
+            noise.check_number("count", self.count, noise.count())?;
+            (count, frames) = (noise.count(), noise.frames());
+        }
+        check_frames(config, frames, given, model)?;
+        let sampler = model.sampler(config, frames - given)?;
+
+        let guidance = self.guidance.unwrap_or(model.sampling.guidance);
+        check_guidance(guidance, model)?;
+        let classes = self.classes.numbered(model)?;
+
+        let videos = self.videos.clone().unwrap_or(0..count);
+        if videos.is_empty() || videos.end > count {
+            return Err(PipelineError::Option {
+                option: "videos",
+                found: format!("{videos:?}"),
+                expected: format!("some of the {count} videos"),
+            });
+        }
+        if let (Some(prefix), Some(size)) = (&prefix, size) {
+            prefix.check(videos.len(), size)?;
+        }
+        if let Classes::Each(classes) = &classes
+            && classes.len() != videos.len()
+        {
+            return Err(PipelineError::Option {
+                option: "classes",
+                found: format!("{} classes", classes.len()),
+                expected: format!("one for each of {} videos", videos.len()),
+            });
+        }
+        let batch = self.batch.unwrap_or(DEFAULT_BATCH).min(videos.len());
+        if batch == 0 {
+            return Err(PipelineError::Option {
+                option: "batch",
+                found: "0".into(),
+                expected: "at least 1".into(),
+            });
+        }
+        Ok(ResolvedOptions {
+            config,
+            sampler,
+            method: SamplingMethod::of(transformer),
+            guidance,
+            classes,
+            seed: self.seed,
+            noise: self.noise.clone().map(Arc::new),
+            prefix,
+            count,
+            videos,
+            frames,
+            batch,
+            window,
+            latent,
+            fps: model.sampling.fps,
+            has_vae: model.vae.is_some(),
+        })
+    }
+}
+
+impl ResolvedOptions {
+    /// Frames of the prefix.
+    pub fn prefix_frames(&self) -> usize {
+        self.prefix.as_ref().map_or(0, Prefix::frames)
+    }
+
+    /// Frames of each video that are sampled.
+    pub fn sampled_frames(&self) -> usize {
+        self.frames - self.prefix_frames()
+    }
+
+    /// Iterations of the sampler for all videos.
+    pub fn iterations(&self) -> usize {
+        self.sampler.plan().iterations() * self.videos.len().div_ceil(self.batch)
+    }
+
+    /// The videos that are sampled together, batch by batch.
+    pub(crate) fn batches(&self) -> impl Iterator<Item = Range<usize>> {
+        let Self { videos, batch, .. } = self;
+        let (end, batch) = (videos.end, *batch);
+        videos
+            .clone()
+            .step_by(batch)
+            .map(move |first| first..end.min(first + batch))
+    }
+}
+
+/// A window of new frames; with a step difference of 0, in which they all stand side by side, what
+/// the prefix leaves of a window.
+fn default_frames(config: SamplerConfig, prefix: usize, window: usize) -> usize {
+    match config.ar_step {
+        0 => window.max(prefix + 1),
+        _ => prefix + window,
+    }
+}
+
+/// Fails if nothing is left to sample after `prefix` of `frames` frames, or what is sampled would see
+/// nothing of the prefix.
+///
+/// # Errors
+/// In those two cases.
+pub fn check_frames(
+    config: SamplerConfig,
+    frames: usize,
+    prefix: usize,
+    model: &ModelConfig,
+) -> Result<(), PipelineError> {
+    let Some(transformer) = model.transformer.as_ref().filter(|_| prefix > 0) else {
+        return Ok(());
+    };
+    if frames <= prefix {
+        return Err(PipelineError::OnlyPrefix { frames, prefix });
+    }
+    let (sampled, window) = (frames - prefix, transformer.num_frames);
+    // One window for all, which then has no room for the prefix.
+    if config.ar_step == 0 && sampled >= window && !transformer.is_unbounded() {
+        return Err(PipelineError::UnseenPrefix { sampled, window });
+    }
+    Ok(())
+}
+
+/// Fails if guidance is no number, or there are no classes to guide to.
+///
+/// # Errors
+/// In those two cases.
+pub fn check_guidance(guidance: f64, model: &ModelConfig) -> Result<(), PipelineError> {
+    if !guidance.is_finite() {
+        return Err(PipelineError::Guidance(guidance));
+    }
+    if guidance != 1.0 && model.conditioning.classes == 0 {
+        return Err(PipelineError::GuidanceWithoutClasses(guidance));
+    }
+    Ok(())
+}

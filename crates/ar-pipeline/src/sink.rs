@@ -1,0 +1,184 @@
+//! From latents to videos, on a thread of its own: frames are decoded and encoded while later ones
+//! are denoised.
+
+use std::panic::resume_unwind;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use ar_video::{Frame, VideoWriter};
+use burn::tensor::{Device, Tensor, TensorData};
+
+use crate::chunks::ChunkDecoder;
+use crate::{PipelineError, timed};
+
+/// Frames that may wait for the thread: its queue is all that grows when it is the slower one.
+const QUEUE: usize = 8;
+
+/// A batch of videos to write.
+pub(crate) struct Videos {
+    pub decoder: ChunkDecoder,
+    pub device: Device,
+    /// For each video a writer, and the frames that it begins with, written as they are.
+    pub writers: Vec<(VideoWriter, Vec<Frame>)>,
+    /// Tokens and channels of a frame's latent.
+    pub latent: [usize; 2],
+}
+
+/// What writing took.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Written {
+    /// Time in the VAE.
+    pub decode: Duration,
+    /// Time in the video encoder.
+    pub encode: Duration,
+    /// When the first sampled frame was with the encoder.
+    pub first_frame: Option<Instant>,
+}
+
+enum Work {
+    /// The next latent of every video, `[batch, 1, tokens, channels]`, flat. It crosses over as
+    /// plain values, which no backend minds.
+    Frame(Vec<f32>),
+    /// There is nothing more: complete the files.
+    Finish,
+}
+
+/// Hands latents to the thread that makes videos of them. Dropped before [`VideoSink::finish`], it
+/// leaves no files.
+pub(crate) struct VideoSink {
+    /// None once nothing more comes.
+    work: Option<SyncSender<Work>>,
+    /// None once its result is taken.
+    worker: Option<JoinHandle<Result<Written, PipelineError>>>,
+}
+
+impl VideoSink {
+    /// Starts the thread.
+    pub fn start(videos: Videos) -> Self {
+        let (sender, receiver) = sync_channel(QUEUE);
+        Self {
+            work: Some(sender),
+            worker: Some(thread::spawn(move || Worker::new(videos).run(receiver))),
+        }
+    }
+
+    /// Takes the next latent of every video, `[batch, 1, tokens, channels]`, and waits while too
+    /// many are on their way.
+    ///
+    /// # Errors
+    /// If an earlier one could not be written.
+    pub fn write(&mut self, latent: Vec<f32>) -> Result<(), PipelineError> {
+        self.send(Work::Frame(latent)).map(drop)
+    }
+
+    /// Completes the videos; if no frame was sampled there are none.
+    ///
+    /// # Errors
+    /// If one of them could not be written.
+    pub fn finish(mut self) -> Result<Written, PipelineError> {
+        match self.send(Work::Finish)? {
+            Some(written) => Ok(written),
+            None => self.join(),
+        }
+    }
+
+    /// The result, where the thread has ended already.
+    fn send(&mut self, work: Work) -> Result<Option<Written>, PipelineError> {
+        let sender = self.work.as_ref();
+        if sender.is_some_and(|sender| sender.send(work).is_ok()) {
+            Ok(None)
+        } else {
+            self.join().map(Some)
+        }
+    }
+
+    fn join(&mut self) -> Result<Written, PipelineError> {
+        self.work = None;
+        let worker = self.worker.take().expect("joined once");
+        worker.join().unwrap_or_else(|panic| resume_unwind(panic))
+    }
+}
+
+impl Drop for VideoSink {
+    fn drop(&mut self) {
+        self.work = None;
+        if let Some(worker) = self.worker.take() {
+            // Its temporary files are gone before the process is. Whoever drops it has an error of
+            // its own to tell.
+            let _ = worker.join();
+        }
+    }
+}
+
+struct Worker {
+    decoder: ChunkDecoder,
+    device: Device,
+    writers: Vec<(VideoWriter, Vec<Frame>)>,
+    latent: [usize; 2],
+    written: Written,
+}
+
+impl Worker {
+    fn new(videos: Videos) -> Self {
+        Self {
+            decoder: videos.decoder,
+            device: videos.device,
+            writers: videos.writers,
+            latent: videos.latent,
+            written: Written::default(),
+        }
+    }
+
+    fn run(mut self, work: Receiver<Work>) -> Result<Written, PipelineError> {
+        let mut sampled = false;
+        timed(&mut self.written.encode, || {
+            for (writer, prefix) in &mut self.writers {
+                prefix.iter().try_for_each(|frame| writer.write(frame))?;
+            }
+            Ok::<_, PipelineError>(())
+        })?;
+        for work in work {
+            match work {
+                Work::Frame(latent) => {
+                    sampled = true;
+                    let latent = self.tensor(latent);
+                    let frames = timed(&mut self.written.decode, || self.decoder.push(latent))?;
+                    self.write(&frames)?;
+                }
+                Work::Finish if sampled => return self.finish(),
+                Work::Finish => break,
+            }
+        }
+        Ok(self.written)
+    }
+
+    fn tensor(&self, latent: Vec<f32>) -> Tensor<4> {
+        let [tokens, channels] = self.latent;
+        let shape = [self.writers.len(), 1, tokens, channels];
+        Tensor::from_data(TensorData::new(latent, shape), &self.device)
+    }
+
+    fn finish(mut self) -> Result<Written, PipelineError> {
+        let frames = timed(&mut self.written.decode, || self.decoder.flush())?;
+        self.write(&frames)?;
+        for (writer, _) in self.writers {
+            timed(&mut self.written.encode, || writer.finish())?;
+        }
+        Ok(self.written)
+    }
+
+    /// Writes the next frames of each video, if there are any.
+    fn write(&mut self, videos: &[Vec<Frame>]) -> Result<(), PipelineError> {
+        timed(&mut self.written.encode, || {
+            for ((writer, _), frames) in self.writers.iter_mut().zip(videos) {
+                frames.iter().try_for_each(|frame| writer.write(frame))?;
+            }
+            Ok::<_, PipelineError>(())
+        })?;
+        if !videos.is_empty() {
+            self.written.first_frame.get_or_insert_with(Instant::now);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,107 @@
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use ar_files::ContentHash;
+use ar_model::{ModelConfig, ModelError, ModelFiles, VideoModel};
+use burn::tensor::Device;
+
+use crate::PipelineError;
+use crate::built_in::{CONFIG, TRANSFORMER, VAE};
+
+/// Where a model comes from. It displays as what to call it in reports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ModelSource {
+    /// The model in the box, of the world of bouncing shapes.
+    #[default]
+    BuiltIn,
+    /// A model directory.
+    Directory(PathBuf),
+}
+
+impl ModelSource {
+    /// The configuration, which is enough to check options before the model is loaded.
+    ///
+    /// # Errors
+    /// If there is none, or it describes no model.
+    pub fn config(&self) -> Result<ModelConfig, PipelineError> {
+        let parse = |name: String, text: &str| {
+            text.parse()
+                .map_err(|source| PipelineError::Config { name, source })
+        };
+        match self {
+            Self::BuiltIn => parse(self.name(), CONFIG),
+            Self::Directory(path) => {
+                let file = ModelFiles::new(path).config;
+                if !file.is_file() {
+                    return Err(ModelError::NotAModel { path: path.clone() }.into());
+                }
+                let text = std::fs::read_to_string(&file).map_err(PipelineError::io(&file))?;
+                parse(file.display().to_string(), &text)
+            }
+        }
+    }
+
+    /// The whole model.
+    ///
+    /// # Errors
+    /// If a file is missing, damaged, or does not fit the configuration.
+    pub fn load(&self, device: &Device) -> Result<VideoModel, PipelineError> {
+        match self {
+            Self::BuiltIn => {
+                let model = VideoModel::from_bytes(CONFIG, TRANSFORMER, VAE, device);
+                model.map_err(|source| PipelineError::Config {
+                    name: self.name(),
+                    source,
+                })
+            }
+            Self::Directory(path) => Ok(VideoModel::load(path, device)?),
+        }
+    }
+
+    /// A hash of the contents of the model's files, for different models may have one name.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn content_hash(&self) -> Result<ContentHash, PipelineError> {
+        let path = match self {
+            Self::BuiltIn => {
+                let files = [CONFIG.as_bytes(), TRANSFORMER, VAE];
+                return Ok(files.into_iter().fold(ContentHash::EMPTY, ContentHash::and));
+            }
+            Self::Directory(path) => path,
+        };
+        let ModelFiles {
+            config,
+            transformer,
+            vae,
+        } = ModelFiles::new(path);
+        let mut hash = ContentHash::EMPTY;
+        for file in [config, transformer, vae].iter().filter(|f| f.is_file()) {
+            hash = hash.and_file(file).map_err(PipelineError::io(file))?;
+        }
+        Ok(hash)
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::BuiltIn => "the built-in model".into(),
+            Self::Directory(path) => path.display().to_string(),
+        }
+    }
+}
+
+impl<P: AsRef<Path> + ?Sized> From<&P> for ModelSource {
+    fn from(path: &P) -> Self {
+        Self::Directory(path.as_ref().to_owned())
+    }
+}
+
+impl fmt::Display for ModelSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BuiltIn => f.write_str("built in"),
+            Self::Directory(path) => write!(f, "{}", path.display()),
+        }
+    }
+}

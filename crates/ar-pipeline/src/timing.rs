@@ -1,0 +1,9 @@
+use std::time::{Duration, Instant};
+
+/// Adds the time that `work` takes to `total`.
+pub fn timed<T>(total: &mut Duration, work: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let result = work();
+    *total += start.elapsed();
+    result
+}

@@ -1,0 +1,54 @@
+//! Options as the command line calls them.
+
+use std::error::Error;
+
+use ar_pipeline::{NoiseError, PipelineError};
+use clap::{Command, CommandFactory};
+
+use crate::cli::Cli;
+
+/// What an error says. Libraries name options as `frames` and `ar_step`; the flags of the command line
+/// stand in their place, --frames and --ar-step.
+pub fn message(error: &(dyn Error + 'static)) -> String {
+    let text = error.to_string();
+    // What only passes on what a parser says names its keys.
+    let is_about_options =
+        error.source().is_none() && (error.is::<PipelineError>() || error.is::<NoiseError>());
+    if is_about_options {
+        with_flags(&text)
+    } else {
+        text
+    }
+}
+
+fn with_flags(message: &str) -> String {
+    let mut message = message.to_owned();
+    let command = Cli::command();
+    for flag in flags(&command) {
+        let option = format!("`{}`", flag.replace('-', "_"));
+        if message.contains(&option) {
+            message = message.replace(&option, &format!("--{flag}"));
+        }
+    }
+    message
+}
+
+/// The long flags of a command and its subcommands.
+fn flags(command: &Command) -> Vec<&str> {
+    let own = command.get_arguments().filter_map(|arg| arg.get_long());
+    own.chain(command.get_subcommands().flat_map(flags))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_named_as_flags() {
+        assert_eq!(
+            with_flags("`frames` is 1: `x_T` has more, and `prefix_frames` is 2"),
+            "--frames is 1: `x_T` has more, and --prefix-frames is 2"
+        );
+    }
+}
