@@ -1,6 +1,7 @@
 //! `cargo xtask reference`: writes the reference pages of the book from what the commands say about
 //! themselves, so that the pages cannot go stale.
 
+mod commands;
 mod configuration;
 mod help;
 #[cfg(test)]
@@ -9,13 +10,14 @@ mod timesteps;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::commands::{COMMANDS, executable, succeed};
+use crate::commands::{COMMANDS, succeed};
 use crate::workspace::{Workspace, cargo};
+use commands::{Commands, notice};
 
 /// Where the pages lie.
 const PAGES: &str = "docs/reference";
@@ -126,44 +128,4 @@ fn command_page(commands: &Commands, name: &str) -> Result<String> {
         text += &format!("\n## {name} {subcommand}\n\n{options}");
     }
     Ok(text)
-}
-
-/// The first line of a generated page.
-fn notice(source: &str) -> String {
-    format!("<!-- Written by `cargo xtask reference` from `{source}`; do not edit. -->\n\n")
-}
-
-/// The built commands.
-struct Commands {
-    folder: PathBuf,
-    /// For what they write.
-    scratch: PathBuf,
-}
-
-impl Commands {
-    /// What a command prints.
-    fn say(&self, name: &str, arguments: &[&str]) -> Result<String> {
-        let path = self.folder.join(executable(name));
-        let output = Command::new(&path)
-            .args(arguments)
-            .output()
-            .with_context(|| path.display().to_string())?;
-        let errors = String::from_utf8_lossy(&output.stderr);
-        ensure!(
-            output.status.success(),
-            "{name} {}: {}",
-            arguments.join(" "),
-            errors.trim()
-        );
-        String::from_utf8(output.stdout).with_context(|| format!("{name}: the output"))
-    }
-
-    /// A path in the scratch folder at which nothing lies.
-    fn scratch(&self, name: &str) -> Result<PathBuf> {
-        let path = self.scratch.join(name);
-        if path.exists() {
-            fs::remove_file(&path).with_context(|| path.display().to_string())?;
-        }
-        Ok(path)
-    }
 }

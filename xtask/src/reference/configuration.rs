@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
-use super::{Commands, notice};
+use super::commands::{Commands, notice};
 
 /// The presets that have every key of a stage, and what the page calls them.
 const PRESETS: [(&str, &str); 4] = [

@@ -1,0 +1,49 @@
+//! The built commands, asked what they say.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::commands::executable;
+
+/// The first line of a generated page.
+pub fn notice(source: &str) -> String {
+    format!("<!-- Written by `cargo xtask reference` from `{source}`; do not edit. -->\n\n")
+}
+
+/// The built commands.
+pub struct Commands {
+    pub folder: PathBuf,
+    /// For what they write.
+    pub scratch: PathBuf,
+}
+
+impl Commands {
+    /// What a command prints.
+    pub fn say(&self, name: &str, arguments: &[&str]) -> Result<String> {
+        let path = self.folder.join(executable(name));
+        let output = Command::new(&path)
+            .args(arguments)
+            .output()
+            .with_context(|| path.display().to_string())?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.success(),
+            "{name} {}: {}",
+            arguments.join(" "),
+            errors.trim()
+        );
+        String::from_utf8(output.stdout).with_context(|| format!("{name}: the output"))
+    }
+
+    /// A path in the scratch folder at which nothing lies.
+    pub fn scratch(&self, name: &str) -> Result<PathBuf> {
+        let path = self.scratch.join(name);
+        if path.exists() {
+            fs::remove_file(&path).with_context(|| path.display().to_string())?;
+        }
+        Ok(path)
+    }
+}
