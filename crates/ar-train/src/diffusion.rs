@@ -2,6 +2,7 @@
 
 mod objective;
 mod start;
+mod validation;
 
 use std::fs;
 use std::ops::RangeInclusive;
@@ -19,6 +20,7 @@ use burn_dataset::Dataset;
 use burn_train::Interrupter;
 
 pub use objective::{Draws, Objective};
+pub use validation::ValidationLoss;
 
 use crate::checkpoint::Checkpointed;
 use crate::config::{DiffusionRun, check_sizes, not_negative};
@@ -133,7 +135,7 @@ pub fn train(
         }
         if run.eval_is_due() && !validation.is_empty() {
             let loss = objective.validation_loss(&training.trainer.ema, &validation)?;
-            run.measure("validation_loss", loss)?;
+            run.measure_in_parts("validation_loss", loss.mean(), loss.parts())?;
         }
         if run.samples_are_due() {
             let path = run.sample_path(training.trainer.step());

@@ -181,8 +181,21 @@ impl Run {
     /// # Errors
     /// If the log cannot be written.
     pub fn measure(&mut self, name: &str, value: f64) -> Result<()> {
+        self.measure_in_parts(name, value, Vec::new())
+    }
+
+    /// Adds a measurement to the log, and what it is made up of to the log's files.
+    ///
+    /// # Errors
+    /// If the log cannot be written.
+    pub fn measure_in_parts(
+        &mut self,
+        name: &str,
+        value: f64,
+        parts: Vec<(String, f64)>,
+    ) -> Result<()> {
         match &mut self.log {
-            Some(log) => log.measure(self.position.step, name, value),
+            Some(log) => log.measure(self.position.step, name, value, parts),
             None => Ok(()),
         }
     }

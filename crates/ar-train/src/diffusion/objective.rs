@@ -12,6 +12,7 @@ use burn::tensor::{Device, FloatDType, Gradients, Int, Tensor, TensorData};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::validation::ValidationLoss;
 use crate::config::DiffusionRun;
 use crate::learner::MicroBatch;
 use crate::trainer::{Trainer, VALIDATION_STEP};
@@ -126,8 +127,15 @@ struct Task {
     context: Tensor<3>,
     /// `[pieces, frames, tokens, channels]`
     target: Tensor<4>,
-    /// Frames of a piece, of which there may be fewer above: those that wait for the rest.
-    frames: usize,
+}
+
+/// How the clips of a step share plans.
+#[derive(Clone, Copy, Debug)]
+enum Plans {
+    /// All follow one plan, and are spread over it.
+    Shared,
+    /// Each follows a plan of its own.
+    Independent,
 }
 
 impl<'a> Objective<'a> {
@@ -152,10 +160,21 @@ impl<'a> Objective<'a> {
 
     /// The random choices of `step` for `clips` of `frames`.
     pub fn draws(&self, step: u64, clips_and_frames: [usize; 2]) -> Draws {
-        self.draws_of(step, clips_and_frames, self.config.short_clips)
+        self.draws_of(
+            step,
+            clips_and_frames,
+            self.config.short_clips,
+            Plans::Shared,
+        )
     }
 
-    fn draws_of(&self, step: u64, [clips, frames]: [usize; 2], short_clips: f64) -> Draws {
+    fn draws_of(
+        &self,
+        step: u64,
+        [clips, frames]: [usize; 2],
+        short_clips: f64,
+        plans: Plans,
+    ) -> Draws {
         let config = self.config;
         let seed = config.run.seed;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -165,11 +184,13 @@ impl<'a> Objective<'a> {
         let total = self.diffusion.schedule().timesteps();
         let (timesteps, active): (Vec<_>, Option<Vec<_>>) = match &self.planned {
             Some(planned) => {
-                let plans = planned
-                    .sample([clips * pieces, length], &mut rng)
-                    .into_iter();
-                let both = |plan: PlannedTimesteps| (plan.timesteps, plan.active);
-                let (timesteps, active) = plans.map(both).unzip();
+                let (plans, each) = match plans {
+                    Plans::Shared => (1, clips * pieces),
+                    Plans::Independent => (clips * pieces, 1),
+                };
+                let drawn = (0..plans).flat_map(|_| planned.sample([each, length], &mut rng));
+                let both = |clip: PlannedTimesteps| (clip.timesteps, clip.active);
+                let (timesteps, active) = drawn.map(both).unzip();
                 (timesteps, Some(active))
             }
             None => {
@@ -223,22 +244,48 @@ impl<'a> Objective<'a> {
         draws: Draws,
         device: &Device,
     ) -> Result<Tensor<1>> {
-        let task = self.task(transformer, items, &draws, device)?;
-        let dit = transformer.dit();
-        let prediction =
-            dit.forward_checkpointed(checkpointing, task.noisy, task.timesteps, task.context);
-        // In 32-bit floats, whatever the network has computed in.
-        let prediction = prediction.cast(FloatDType::F32);
         let Some(active) = &draws.active else {
+            let (prediction, task) =
+                self.predict(checkpointing, transformer, items, &draws, device)?;
             return Ok(self.config.loss.loss(prediction, task.target));
         };
-        let error = self
-            .config
-            .loss
-            .by_frame(prediction, task.target, task.frames);
-        let [pieces, frames] = error.dims();
-        let weights = draws.weights(active, frames, device);
-        Ok((error * weights).sum() / (pieces * task.frames) as f64)
+        let error = self.error_by_frame(checkpointing, transformer, items, &draws, device)?;
+        let [pieces, seen] = error.dims();
+        let weights = draws.weights(active, seen, device);
+        Ok((error * weights).sum() / (pieces * draws.timesteps[0].len()) as f64)
+    }
+
+    /// The loss of each frame, `[pieces, frames]`, without the frames that wait in all pieces.
+    fn error_by_frame(
+        &self,
+        checkpointing: &mut ActivationCheckpointing,
+        transformer: &Transformer,
+        items: &[LatentItem],
+        draws: &Draws,
+        device: &Device,
+    ) -> Result<Tensor<2>> {
+        let (prediction, task) = self.predict(checkpointing, transformer, items, draws, device)?;
+        let frames = draws.timesteps[0].len();
+        Ok(self.config.loss.by_frame(prediction, task.target, frames))
+    }
+
+    /// What the network answers, in 32-bit floats, whatever it has computed in.
+    fn predict(
+        &self,
+        checkpointing: &mut ActivationCheckpointing,
+        transformer: &Transformer,
+        items: &[LatentItem],
+        draws: &Draws,
+        device: &Device,
+    ) -> Result<(Tensor<4>, Task)> {
+        let task = self.task(transformer, items, draws, device)?;
+        let prediction = transformer.dit().forward_checkpointed(
+            checkpointing,
+            task.noisy.clone(),
+            task.timesteps.clone(),
+            task.context.clone(),
+        );
+        Ok((prediction.cast(FloatDType::F32), task))
     }
 
     /// Adds the gradient of the mean [`Objective::loss`] over the clips `items` to the next step of
@@ -312,26 +359,46 @@ impl<'a> Objective<'a> {
             timesteps: t,
             context,
             target,
-            frames,
         })
     }
 
-    /// The mean loss over validation clips, at the same timesteps and noise every time, however the
-    /// clips are put into batches.
+    /// The loss over validation clips, at the same timesteps and noise every time, however the clips
+    /// are put into batches.
     ///
     /// # Errors
     /// If a label is out of range.
-    pub fn validation_loss(&self, transformer: &Transformer, items: &[LatentItem]) -> Result<f64> {
+    pub fn validation_loss(
+        &self,
+        transformer: &Transformer,
+        items: &[LatentItem],
+    ) -> Result<ValidationLoss> {
         let device = &transformer.devices()[0];
-        let draws = self.draws_of(VALIDATION_STEP, [items.len(), items[0].shape[0]], 0.0);
-        let (mut sum, mut done) = (0.0, 0);
-        for batch in items.chunks(self.config.run.batch_size) {
-            let draws = draws.part(done, batch.len());
-            let loss = self.loss(transformer, batch, draws, device)?;
-            sum += f64::from(loss.into_scalar::<f32>()) * batch.len() as f64;
-            done += batch.len();
+        let frames = items[0].shape[0];
+        let mut loss = ValidationLoss::new(frames, self.diffusion.schedule().timesteps());
+        // Plans of a training step share their step difference; few clips are to see them all.
+        let plans = Plans::Independent;
+        let all = self.draws_of(VALIDATION_STEP, [items.len(), frames], 0.0, plans);
+        let mut done = 0;
+        for items in items.chunks(self.config.run.batch_size) {
+            let draws = all.part(done, items.len());
+            done += items.len();
+            let error = self.error_by_frame(
+                &mut ActivationCheckpointing::new(false),
+                transformer,
+                items,
+                &draws,
+                device,
+            )?;
+            let [_, seen] = error.dims();
+            let error: Vec<f32> = error.into_data().iter().collect();
+            for (clip, error) in error.chunks_exact(seen).enumerate() {
+                let active = draws.active.as_ref().map(|active| active[clip].clone());
+                for frame in active.unwrap_or(0..frames) {
+                    loss.add(frame, draws.timesteps[clip][frame], error[frame]);
+                }
+            }
         }
-        Ok(sum / items.len() as f64)
+        Ok(loss)
     }
 }
 
@@ -440,7 +507,7 @@ mod tests {
             config.run.batch_size = batch_size;
             let objective = Objective::new(&config, None).expect("an objective");
             let loss = objective.validation_loss(&transformer, &items);
-            loss.expect("labels in range")
+            loss.expect("labels in range").mean()
         });
         // Sums of 120 numbers in another order.
         assert!((whole - parts).abs() < 1e-5 * whole, "{whole} {parts}");

@@ -7,6 +7,9 @@ use plotters::prelude::*;
 const WIDTH: u32 = 760;
 const HEIGHT: u32 = 240;
 const COLOUR: RGBColor = RGBColor(59, 82, 139);
+const LAST_COLOUR: RGBColor = RGBColor(240, 150, 40);
+/// Length of a curve in a legend.
+const LEGEND_LINE: i32 = 12;
 /// Not worth a curve: they say how the machine does, not the network.
 const LEFT_OUT: [&str; 2] = ["step", "clips_per_second"];
 
@@ -59,19 +62,43 @@ fn current_name(name: &str) -> &str {
     }
 }
 
+/// The curves of one chart: those of `NAME/PART_1`, `NAME/PART_2` go together.
+fn charts(curves: &[Curve]) -> Vec<(&str, Vec<&Curve>)> {
+    let mut charts: Vec<(&str, Vec<&Curve>)> = Vec::new();
+    for curve in curves {
+        let title = split(&curve.name).0;
+        match charts.iter_mut().find(|(known, _)| *known == title) {
+            Some((_, together)) => together.push(curve),
+            None => charts.push((title, vec![curve])),
+        }
+    }
+    charts
+}
+
+/// The title of a quantity's chart, and its label there if the chart has several.
+fn split(name: &str) -> (&str, Option<&str>) {
+    match name.rsplit_once('_') {
+        Some((title, part)) if name.contains('/') => (title, Some(part)),
+        _ => (name, None),
+    }
+}
+
 fn svg(curves: &[Curve]) -> Result<String, Box<dyn std::error::Error>> {
+    let charts = charts(curves);
     let mut picture = String::new();
     {
-        let size = (WIDTH, HEIGHT * curves.len() as u32);
+        let size = (WIDTH, HEIGHT * charts.len() as u32);
         let root = SVGBackend::with_string(&mut picture, size).into_drawing_area();
         root.fill(&WHITE)?;
-        for (area, curve) in root.split_evenly((curves.len(), 1)).iter().zip(curves) {
+        let areas = root.split_evenly((charts.len(), 1));
+        for (area, (title, curves)) in areas.iter().zip(&charts) {
+            let points = curves.iter().flat_map(|curve| &curve.points);
             let [x, y] = [
-                range(curve.points.iter().map(|point| point.0)),
-                range(curve.points.iter().map(|point| point.1)),
+                range(points.clone().map(|point| point.0)),
+                range(points.map(|point| point.1)),
             ];
             let mut chart = ChartBuilder::on(area)
-                .caption(&curve.name, ("sans-serif", 16))
+                .caption(title, ("sans-serif", 16))
                 .margin(8)
                 .x_label_area_size(24)
                 .y_label_area_size(72)
@@ -82,11 +109,37 @@ fn svg(curves: &[Curve]) -> Result<String, Box<dyn std::error::Error>> {
                 .x_label_formatter(&|step| format!("{step:.0}"))
                 .y_label_formatter(&|value| format!("{value:.3e}"))
                 .draw()?;
-            chart.draw_series(LineSeries::new(curve.points.iter().copied(), &COLOUR))?;
+            for (place, curve) in curves.iter().enumerate() {
+                let colour = colour(place, curves.len());
+                let line = LineSeries::new(curve.points.iter().copied(), &colour);
+                let line = chart.draw_series(line)?;
+                if let Some(label) = split(&curve.name).1 {
+                    line.label(label).legend(move |(x, y)| {
+                        PathElement::new([(x, y), (x + LEGEND_LINE, y)], colour)
+                    });
+                }
+            }
+            if curves.len() > 1 {
+                chart
+                    .configure_series_labels()
+                    .position(SeriesLabelPosition::UpperRight)
+                    .label_font(("sans-serif", 9))
+                    .background_style(WHITE.mix(0.8))
+                    .draw()?;
+            }
         }
         root.present()?;
     }
     Ok(picture)
+}
+
+/// One curve has [`COLOUR`]; several go from it to [`LAST_COLOUR`] in order.
+fn colour(place: usize, count: usize) -> RGBColor {
+    let share = place as f64 / (count - 1).max(1) as f64;
+    let mix =
+        |from: u8, to: u8| (f64::from(from) + share * (f64::from(to) - f64::from(from))) as u8;
+    let (from, to) = (COLOUR, LAST_COLOUR);
+    RGBColor(mix(from.0, to.0), mix(from.1, to.1), mix(from.2, to.2))
 }
 
 /// From the least to the greatest value, and never empty.
@@ -111,6 +164,7 @@ mod tests {
         let lines = [
             r#"{"step":1,"loss":2.5,"clips_per_second":9.0}"#,
             r#"{"step":2,"validation_loss":3.0}"#,
+            r#"{"step":2,"validation_loss/frame_0":1.0,"validation_loss/frame_1":5.0}"#,
             r#"{"step":3,"loss":0.5,"gradient_norm":null}"#,
             // As an older version has written it.
             r#"{"step":3,"held_out_loss":2.0}"#,
@@ -124,7 +178,9 @@ mod tests {
             curves(&metrics).expect("curves"),
             [
                 curve("loss", &[(1.0, 2.5), (3.0, 0.5)]),
-                curve("validation_loss", &[(2.0, 3.0), (3.0, 2.0)])
+                curve("validation_loss", &[(2.0, 3.0), (3.0, 2.0)]),
+                curve("validation_loss/frame_0", &[(2.0, 1.0)]),
+                curve("validation_loss/frame_1", &[(2.0, 5.0)]),
             ]
         );
 
@@ -133,5 +189,8 @@ mod tests {
         let picture = std::fs::read_to_string(picture).expect("text");
         assert!(picture.contains("<svg") && picture.contains("validation_loss"));
         assert!(picture.matches("<polyline").count() >= 2);
+        // The frames are in one chart.
+        assert_eq!(picture.matches("validation_loss/frame").count(), 1);
+        assert!(!picture.contains("validation_loss/frame_"), "{picture}");
     }
 }

@@ -172,15 +172,20 @@ impl Log {
         Ok(())
     }
 
-    /// Notes a measurement.
+    /// Notes a measurement; its parts go to the files only.
     ///
     /// # Errors
     /// If a file cannot be written.
-    pub fn measure(&mut self, step: usize, name: &str, value: f64) -> Result<()> {
-        self.write(&Scalars {
-            step,
-            values: vec![(name.to_owned(), value)],
-        })?;
+    pub fn measure(
+        &mut self,
+        step: usize,
+        name: &str,
+        value: f64,
+        parts: Vec<(String, f64)>,
+    ) -> Result<()> {
+        let mut values = vec![(name.to_owned(), value)];
+        values.extend(parts);
+        self.write(&Scalars { step, values })?;
         self.line(format!("step {step}: {name} {value:.4}"));
         Ok(())
     }
