@@ -123,7 +123,7 @@ fn svg(curves: &[Curve]) -> Result<String, Box<dyn std::error::Error>> {
                 chart
                     .configure_series_labels()
                     .position(SeriesLabelPosition::UpperRight)
-                    .label_font(("sans-serif", 9))
+                    .label_font(("sans-serif", 8))
                     .background_style(WHITE.mix(0.8))
                     .draw()?;
             }
