@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use ar_data::{
-    Batches, DataCursor, ReadAhead, ShapesDataset, ShapesWorld, VideoBatch, VideoFolder,
-    VideoFolderConfig, VideoItem,
+    Batches, DataCursor, DataSource, ReadAhead, ShapesDataset, ShapesWorld, VideoBatch,
+    VideoFolder, VideoFolderConfig, VideoItem,
 };
 use ar_train::config::{LatentsRun, read_config};
 use ar_video::{VideoFormat, write_clip};
@@ -40,7 +40,9 @@ fn batches(
 fn data(criterion: &mut Criterion) {
     let text = include_str!("../../crates/ar-train/configs/shapes/latents.toml");
     let config: LatentsRun = read_config(text, &[]).expect("a configuration of the repository");
-    let shapes = config.data.shapes.expect("a world of shapes");
+    let Some(DataSource::Shapes(shapes)) = config.data.source else {
+        panic!("a world of shapes");
+    };
     assert_eq!(shapes.frames, FRAMES);
     let world = ShapesWorld::new(shapes).expect("a world");
 

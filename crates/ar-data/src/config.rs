@@ -1,42 +1,85 @@
-//! The `[data]` section of configuration files.
+//! The `[data]` section of configuration files, and opening what it names.
 
 use std::path::PathBuf;
 
+use burn_dataset::{Dataset, DatasetError};
 use serde::{Deserialize, Serialize};
 
-use crate::{Labels, MovingMnistConfig, ShapesConfig, VideoFolderConfig};
+use crate::batch::VideoItem;
+use crate::labels::Labels;
+use crate::latents::{LatentDataset, LatentError};
+use crate::moving_mnist::{MovingMnist, MovingMnistConfig, MovingMnistError};
+use crate::shapes::{ShapesConfig, ShapesDataset, ShapesError, ShapesWorld};
+use crate::skipped::SkippedFile;
+use crate::split::SourceIds;
+use crate::video_folder::{VideoFolder, VideoFolderConfig, VideoFolderError};
 
-/// What to train on: exactly one of `shapes`, `moving_mnist`, `videos` and `latents`.
+/// The `[data]` section: where data come from, and how they are split, read and augmented.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(try_from = "Section", into = "Section")]
 pub struct DataConfig {
-    /// Clips drawn of a synthetic world: `shapes` or `moving_mnist`.
+    /// Clips drawn of a synthetic world.
     pub clips: usize,
     /// Seed of the first clip of a synthetic world.
     pub first_seed: u64,
-    /// Clips for validation: see [`Split`](crate::Split). The old name `held_out` is read, too.
-    #[serde(alias = "held_out")]
+    /// Clips for validation: see [`Split`](crate::Split).
     pub validation: usize,
-    /// Threads that read ahead of training. Their number changes no batch.
+    /// Threads that read ahead of training. Their number does not change the batches.
     pub workers: usize,
-    /// Batches that wait for training at most.
+    /// Batches that are read ahead at most.
     pub prefetch: usize,
-    /// Whether clips are mirrored left to right at random (not the validation clips).
+    /// Whether training clips are mirrored left to right at random.
     pub flip: bool,
-    /// Classes of the videos at `path`, or of `.npy` latents: `"folders"`, or a CSV file with the
-    /// columns `path` and `class`.
+    /// Classes of a folder of videos, or of `.npy` latents.
     pub labels: Option<Labels>,
-    /// The world of bouncing shapes.
-    pub shapes: Option<ShapesConfig>,
-    /// Moving digits, drawn from the MNIST files.
-    pub moving_mnist: Option<MovingMnistConfig>,
-    /// Folder of videos, or one video; read as `videos` says.
-    pub path: Option<PathBuf>,
-    /// How clips are cut out of the videos at `path`.
-    pub videos: Option<VideoFolderConfig>,
-    /// Folder that `ar-train latents` has written, or a folder of `.npy` files of the reference
-    /// implementation (diffusion only).
-    pub latents: Option<PathBuf>,
+    /// Where the data come from; nothing until a configuration says so.
+    pub source: Option<DataSource>,
+}
+
+/// Where data come from.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum DataSource {
+    /// `[data.shapes]`: the world of bouncing shapes.
+    Shapes(ShapesConfig),
+    /// `[data.moving_mnist]`: moving digits, drawn from the MNIST files.
+    MovingMnist(MovingMnistConfig),
+    /// `[data.videos]`: clips cut out of videos.
+    Videos {
+        /// `data.path`: a folder of videos, or one video. It has to be given when they are opened.
+        path: Option<PathBuf>,
+        /// How clips are cut out of them.
+        config: VideoFolderConfig,
+    },
+    /// `data.latents`: a folder that `ar-train latents` has written, or a folder of `.npy` files of
+    /// the reference implementation.
+    Latents(PathBuf),
+}
+
+/// The section as it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Section {
+    clips: usize,
+    first_seed: u64,
+    // The name of older versions.
+    #[serde(alias = "held_out")]
+    validation: usize,
+    workers: usize,
+    prefetch: usize,
+    flip: bool,
+    labels: Option<Labels>,
+    shapes: Option<ShapesConfig>,
+    moving_mnist: Option<MovingMnistConfig>,
+    path: Option<PathBuf>,
+    videos: Option<VideoFolderConfig>,
+    latents: Option<PathBuf>,
+}
+
+impl Default for Section {
+    fn default() -> Self {
+        DataConfig::default().into()
+    }
 }
 
 impl Default for DataConfig {
@@ -49,11 +92,465 @@ impl Default for DataConfig {
             prefetch: 4,
             flip: false,
             labels: None,
+            source: None,
+        }
+    }
+}
+
+impl From<DataConfig> for Section {
+    fn from(config: DataConfig) -> Self {
+        let DataConfig {
+            clips,
+            first_seed,
+            validation,
+            workers,
+            prefetch,
+            flip,
+            labels,
+            source,
+        } = config;
+        let mut section = Self {
+            clips,
+            first_seed,
+            validation,
+            workers,
+            prefetch,
+            flip,
+            labels,
             shapes: None,
             moving_mnist: None,
             path: None,
             videos: None,
             latents: None,
+        };
+        match source {
+            None => {}
+            Some(DataSource::Shapes(config)) => section.shapes = Some(config),
+            Some(DataSource::MovingMnist(config)) => section.moving_mnist = Some(config),
+            Some(DataSource::Videos { path, config }) => {
+                section.path = path;
+                section.videos = Some(config);
+            }
+            Some(DataSource::Latents(path)) => section.latents = Some(path),
         }
+        section
+    }
+}
+
+impl TryFrom<Section> for DataConfig {
+    type Error = DataError;
+
+    fn try_from(section: Section) -> Result<Self, DataError> {
+        let Section {
+            clips,
+            first_seed,
+            validation,
+            workers,
+            prefetch,
+            flip,
+            labels,
+            shapes,
+            moving_mnist,
+            path,
+            videos,
+            latents,
+        } = section;
+        let is_drawn = shapes.is_some() || moving_mnist.is_some();
+        if path.is_some() && videos.is_none() && (is_drawn || latents.is_some()) {
+            return Err(DataError::NotVideos("path"));
+        }
+        let mut sources = [
+            shapes.map(DataSource::Shapes),
+            moving_mnist.map(DataSource::MovingMnist),
+            videos.map(|config| DataSource::Videos {
+                path: path.clone(),
+                config,
+            }),
+            latents.map(DataSource::Latents),
+        ]
+        .into_iter()
+        .flatten();
+        let source = sources.next();
+        // A path says nothing about clips without [data.videos].
+        if sources.next().is_some() || (source.is_none() && path.is_some()) {
+            return Err(DataError::Source);
+        }
+        if is_drawn && labels.is_some() {
+            return Err(DataError::NotVideos("labels"));
+        }
+        Ok(Self {
+            clips,
+            first_seed,
+            validation,
+            workers,
+            prefetch,
+            flip,
+            labels,
+            source,
+        })
+    }
+}
+
+impl DataConfig {
+    /// The configuration without what changes neither clips nor their split: what is left says
+    /// whether two evaluations, or two folders of latents, are of the same clips.
+    pub fn without_reading(&self) -> Self {
+        let defaults = Self::default();
+        let mut config = Self {
+            workers: defaults.workers,
+            prefetch: defaults.prefetch,
+            // Clips are mirrored only while a network trains on them.
+            flip: defaults.flip,
+            ..self.clone()
+        };
+        if let Some(DataSource::Videos { config, .. }) = &mut config.source {
+            config.max_memory_mib = VideoFolderConfig::default().max_memory_mib;
+        }
+        config
+    }
+
+    /// Opens a dataset of clips. `progress` is called after each file that is read, with how many are
+    /// done and how many there are.
+    ///
+    /// # Errors
+    /// If the section names no clips, or they cannot be read.
+    pub fn open_clips(&self, progress: impl FnMut(usize, usize)) -> Result<ClipDataset, DataError> {
+        match self.source.as_ref().ok_or(DataError::Source)? {
+            DataSource::Shapes(config) => {
+                let world = ShapesWorld::new(config.clone())?;
+                if self.first_seed.checked_add(self.clips as u64).is_none() {
+                    return Err(DataError::Seeds);
+                }
+                let dataset = ShapesDataset::new(world, self.clips, self.first_seed);
+                Ok(ClipDataset::Shapes(dataset))
+            }
+            DataSource::MovingMnist(config) => {
+                let dataset = MovingMnist::open(config.clone(), self.clips, self.first_seed);
+                dataset
+                    .map(ClipDataset::MovingMnist)
+                    .map_err(|source| DataError::MovingMnist {
+                        images: config.images.clone(),
+                        source,
+                    })
+            }
+            DataSource::Videos { path, config } => {
+                let path = path.as_deref().ok_or(DataError::NoPath)?;
+                let (config, labels) = (config.clone(), self.labels.as_ref());
+                VideoFolder::open(path, config, labels, self.workers, progress)
+                    .map(ClipDataset::Videos)
+                    .map_err(|source| DataError::Videos {
+                        path: path.to_owned(),
+                        source,
+                    })
+            }
+            DataSource::Latents(_) => Err(DataError::NotClips),
+        }
+    }
+
+    /// Opens a dataset of latents.
+    ///
+    /// # Errors
+    /// If the section names no latents, they cannot be read, or it asks for what latents do not
+    /// have.
+    pub fn open_latents(&self) -> Result<LatentDataset, DataError> {
+        let Some(DataSource::Latents(path)) = &self.source else {
+            return Err(DataError::NotLatents);
+        };
+        if self.flip {
+            return Err(DataError::FlippedLatents);
+        }
+        LatentDataset::load(path, self.labels.as_ref()).map_err(|source| DataError::Latents {
+            path: path.clone(),
+            source: Box::new(source),
+        })
+    }
+}
+
+/// A dataset of clips of any kind.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum ClipDataset {
+    /// Clips of bouncing shapes.
+    Shapes(ShapesDataset),
+    /// Clips of moving digits.
+    MovingMnist(MovingMnist),
+    /// Clips of videos.
+    Videos(VideoFolder),
+}
+
+impl ClipDataset {
+    /// Names of the classes in the order of the labels; empty without labels.
+    pub fn class_names(&self) -> Vec<String> {
+        match self {
+            Self::Shapes(dataset) => dataset.world().label_names(),
+            Self::MovingMnist(_) => Vec::new(),
+            Self::Videos(folder) => folder.class_names().to_vec(),
+        }
+    }
+
+    /// Files that were left out.
+    pub fn skipped(&self) -> &[SkippedFile] {
+        match self {
+            Self::Shapes(_) | Self::MovingMnist(_) => &[],
+            Self::Videos(folder) => folder.skipped(),
+        }
+    }
+}
+
+impl Dataset<VideoItem> for ClipDataset {
+    fn get(&self, index: usize) -> Result<VideoItem, DatasetError> {
+        match self {
+            Self::Shapes(dataset) => dataset.get(index),
+            Self::MovingMnist(dataset) => dataset.get(index),
+            Self::Videos(dataset) => dataset.get(index),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Shapes(dataset) => dataset.len(),
+            Self::MovingMnist(dataset) => dataset.len(),
+            Self::Videos(dataset) => dataset.len(),
+        }
+    }
+}
+
+impl SourceIds for ClipDataset {
+    fn source_id(&self, index: usize) -> u64 {
+        match self {
+            Self::Shapes(dataset) => dataset.source_id(index),
+            Self::MovingMnist(dataset) => dataset.source_id(index),
+            Self::Videos(dataset) => dataset.source_id(index),
+        }
+    }
+}
+
+/// A `[data]` section that makes no dataset.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// No source is given, or several are.
+    #[error(
+        "[data] must have exactly one of [data.shapes], [data.moving_mnist], [data.videos] and \
+         latents"
+    )]
+    Source,
+    /// A key that is only for videos.
+    #[error("data.{0} goes with [data.videos]")]
+    NotVideos(&'static str),
+    /// The folder of videos is not given.
+    #[error("[data.videos] needs data.path, a folder of videos: `--set data.path=FOLDER`")]
+    NoPath,
+    /// Latents where clips are needed.
+    #[error("data.latents holds no pictures: this stage needs clips")]
+    NotClips,
+    /// Clips where latents are needed.
+    #[error("data.latents is not given: what `ar-train latents` has written for this dataset")]
+    NotLatents,
+    /// Latents cannot be mirrored.
+    #[error("data.flip mirrors pictures: it goes with the vae stage, not with latents")]
+    FlippedLatents,
+    /// The last seed is beyond 64 bits.
+    #[error("data.first_seed + data.clips is beyond 64 bits; use a smaller first_seed")]
+    Seeds,
+    /// `[data.shapes]` describes no world.
+    #[error(transparent)]
+    Shapes(#[from] ShapesError),
+    /// The moving digits cannot be drawn.
+    #[error("{source}")]
+    MovingMnist {
+        /// The file of digits.
+        images: PathBuf,
+        /// Why.
+        source: MovingMnistError,
+    },
+    /// The videos make no dataset.
+    #[error("{source}")]
+    Videos {
+        /// The folder of videos.
+        path: PathBuf,
+        /// Why.
+        source: VideoFolderError,
+    },
+    /// The latents make no dataset.
+    #[error("{source}")]
+    Latents {
+        /// The folder of latents.
+        path: PathBuf,
+        /// Why.
+        source: Box<LatentError>,
+    },
+}
+
+impl DataError {
+    /// The keys that are to blame, with their sections: `data.shapes.size`.
+    pub fn keys(&self) -> Vec<String> {
+        let in_section = |section: &str, key: &str| format!("data.{section}.{key}");
+        let keys: &[&str] = match self {
+            Self::Source => &["data"],
+            Self::NotVideos(key) => return vec![format!("data.{key}")],
+            Self::NoPath => &["data.path", "data.videos"],
+            Self::NotClips | Self::NotLatents => &["data.latents"],
+            Self::FlippedLatents => &["data.flip"],
+            Self::Seeds => &["data.first_seed", "data.clips"],
+            Self::Shapes(error) => {
+                let keys = error.keys();
+                return keys.iter().map(|key| in_section("shapes", key)).collect();
+            }
+            Self::MovingMnist { source, .. } => match source {
+                MovingMnistError::NoImages | MovingMnistError::Images(_) => {
+                    &["data.moving_mnist.images"]
+                }
+                MovingMnistError::OutOfRange { field, .. } => {
+                    return vec![in_section("moving_mnist", field)];
+                }
+                MovingMnistError::Seeds { .. } => &["data.first_seed", "data.clips"],
+            },
+            Self::Videos { source, .. } => match source {
+                VideoFolderError::OutOfRange { field, .. } => {
+                    return vec![in_section("videos", field)];
+                }
+                VideoFolderError::Labels(_) => &["data.labels"],
+                _ => &["data.path"],
+            },
+            Self::Latents { source, .. } => match **source {
+                LatentError::Labels(_) | LatentError::OwnLabels(_) => &["data.labels"],
+                _ => &["data.latents"],
+            },
+        };
+        keys.iter().map(|&key| key.to_owned()).collect()
+    }
+
+    /// The key that names the files that cannot be read, with its value, if files are to blame.
+    pub fn files(&self) -> Option<String> {
+        let (key, path) = match self {
+            Self::MovingMnist {
+                images,
+                source: MovingMnistError::Images(_),
+            } => ("data.moving_mnist.images", images),
+            Self::Videos { path, source }
+                if !matches!(
+                    source,
+                    VideoFolderError::OutOfRange { .. } | VideoFolderError::Labels(_)
+                ) =>
+            {
+                ("data.path", path)
+            }
+            Self::Latents { path, source }
+                if !matches!(**source, LatentError::Labels(_) | LatentError::OwnLabels(_)) =>
+            {
+                ("data.latents", path)
+            }
+            _ => return None,
+        };
+        Some(format!("{key} = {}", path.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<DataConfig, String> {
+        toml::from_str(text).map_err(|error: toml::de::Error| error.message().to_owned())
+    }
+
+    #[test]
+    fn a_section_has_one_source() {
+        let source = |text| read(text).expect(text).source;
+        assert_eq!(source(""), None);
+        assert_eq!(
+            source("[shapes]\nsize = 32"),
+            Some(DataSource::Shapes(ShapesConfig {
+                size: 32,
+                ..Default::default()
+            }))
+        );
+        assert_eq!(
+            source("[moving_mnist]"),
+            Some(DataSource::MovingMnist(Default::default()))
+        );
+        assert_eq!(
+            source("path = 'a'\n[videos]"),
+            Some(DataSource::Videos {
+                path: Some("a".into()),
+                config: Default::default()
+            })
+        );
+        assert_eq!(
+            source("latents = 'a'"),
+            Some(DataSource::Latents("a".into()))
+        );
+        for (text, message) in [
+            ("latents = 'a'\n[shapes]", "exactly one of"),
+            ("[videos]\n[moving_mnist]", "exactly one of"),
+            ("path = 'a'", "exactly one of"),
+            ("path = 'a'\n[shapes]", "data.path goes with [data.videos]"),
+            (
+                "labels = 'folders'\n[moving_mnist]",
+                "data.labels goes with",
+            ),
+            ("held_out = 1\nvalidation = 2", "duplicate field"),
+            ("clip = 1", "unknown field `clip`"),
+        ] {
+            let error = read(text).expect_err(text);
+            assert!(error.contains(message), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_section_reads_as_it_was_written() {
+        for text in [
+            "held_out = 3\n[shapes]",
+            "path = 'a'\n[videos]",
+            "[videos]",
+            "latents = 'a'",
+        ] {
+            let config = read(text).expect(text);
+            let written = toml::to_string(&config).expect("TOML");
+            assert!(!written.contains("held_out"), "{written}");
+            assert_eq!(read(&written), Ok(config));
+        }
+    }
+
+    #[test]
+    fn how_clips_are_read_does_not_tell_them_apart() {
+        let config = read(
+            "workers = 9\nprefetch = 9\nflip = true\npath = 'a'\n[videos]\nmax_memory_mib = 1",
+        );
+        let same = read("path = 'a'\n[videos]").expect("a section");
+        assert_eq!(config.expect("a section").without_reading(), same);
+        let other = read("path = 'a'\nvalidation = 3\n[videos]").expect("a section");
+        assert_ne!(other.without_reading(), same);
+    }
+
+    #[test]
+    fn errors_name_their_keys() {
+        for (text, keys) in [
+            ("", &["data"][..]),
+            ("latents = 'gone'", &["data.latents"]),
+            (
+                "[shapes]\nmin_shapes = 4",
+                &["data.shapes.min_shapes", "data.shapes.max_shapes"],
+            ),
+            ("[videos]", &["data.path", "data.videos"]),
+            ("path = 'gone'\n[videos]", &["data.path"]),
+            (
+                "path = 'gone'\n[videos]\nframes = 0",
+                &["data.videos.frames"],
+            ),
+            (
+                "[moving_mnist]\nimages = 'gone'",
+                &["data.moving_mnist.images"],
+            ),
+        ] {
+            let error = read(text).expect(text).open_clips(|_, _| ()).err();
+            assert_eq!(error.expect(text).keys(), keys, "{text}");
+        }
+        let error = read("latents = 'gone'").expect("a section").open_latents();
+        assert_eq!(
+            error.expect_err("no folder").files().as_deref(),
+            Some("data.latents = gone")
+        );
     }
 }

@@ -6,6 +6,7 @@
 //! - [`VideoFolder`]: clips of the videos below a folder, with or without [`Labels`].
 //! - [`LatentDataset`]: latents of clips, encoded beforehand, in shards or as the reference keeps
 //!   them.
+//! - [`DataConfig`]: the `[data]` section of configuration files, which opens any of them.
 //! - [`VideoBatch`], [`LatentBatch`]: items stacked into tensors on a device.
 //! - [`to_frames`]: tensors back to frames.
 //! - [`EpochShuffle`]: which item comes at which position of a training run.
@@ -60,7 +61,7 @@ mod video_folder;
 
 pub use batch::{LatentBatch, LatentBatcher, VideoBatch, VideoBatcher, VideoItem};
 pub use batches::{BatchError, Batches, DataCursor, EpochItem, ReadAhead, Unreadable};
-pub use config::DataConfig;
+pub use config::{ClipDataset, DataConfig, DataError, DataSource};
 pub use flip::random_flip;
 pub use idx::IdxError;
 pub use labels::{Labels, LabelsError};

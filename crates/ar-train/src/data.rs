@@ -8,11 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
-use anyhow::{Context, Error, Result, bail, ensure};
+use anyhow::{Context, Error, Result, ensure};
 use ar_data::{
-    Batches, DataConfig, DataCursor, EpochItem, LatentDataset, LatentError, MovingMnist,
-    MovingMnistError, ReadAhead, ShapesDataset, ShapesWorld, SourceIds, Split, VideoFolder,
-    VideoFolderError, VideoItem, random_flip,
+    Batches, DataConfig, DataCursor, DataError, EpochItem, LatentDataset, ReadAhead, SourceIds,
+    Split, VideoItem, random_flip,
 };
 use ar_files::write_atomically;
 use burn_dataset::Dataset;
@@ -273,88 +272,20 @@ pub struct Clips {
 /// # Errors
 /// If the configuration names no clips, or they cannot be read.
 pub fn open_clips(data: &DataConfig) -> Result<Clips> {
-    let kinds = (
-        &data.shapes,
-        &data.moving_mnist,
-        &data.videos,
-        &data.latents,
-    );
-    let mut clips = match kinds {
-        (Some(shapes), None, None, None) => {
-            refuse_video_keys(data)?;
-            let world = ShapesWorld::new(shapes.clone())?;
-            let classes = world.label_names();
-            let dataset = ShapesDataset::new(world, data.clips, data.first_seed);
-            Clips {
-                split: TrainingData::new(dataset, data)?,
-                classes,
-            }
-        }
-        (None, Some(config), None, None) => {
-            refuse_video_keys(data)?;
-            let dataset = MovingMnist::open(config.clone(), data.clips, data.first_seed);
-            let dataset = dataset.map_err(|error| {
-                let is_of_file = matches!(error, MovingMnistError::Images(_));
-                let key = format!("data.moving_mnist.images = {}", config.images.display());
-                with_key(error, is_of_file.then_some(key))
-            })?;
-            Clips {
-                split: TrainingData::new(dataset, data)?,
-                classes: Vec::new(),
-            }
-        }
-        (None, None, Some(_), None) => open_videos(data)?,
-        (None, None, None, Some(_)) => {
-            bail!("data.latents holds no pictures: this stage needs clips")
-        }
-        _ => bail!(
-            "[data] must have exactly one of [data.shapes], [data.moving_mnist], [data.videos] and \
-             latents"
-        ),
-    };
-    if data.flip {
-        clips.split.augmentation = Some(random_flip);
-    }
-    Ok(clips)
-}
-
-fn refuse_video_keys(data: &DataConfig) -> Result<()> {
-    ensure!(data.path.is_none(), "data.path goes with [data.videos]");
-    ensure!(data.labels.is_none(), "data.labels goes with [data.videos]");
-    Ok(())
-}
-
-fn open_videos(data: &DataConfig) -> Result<Clips> {
-    let path = data
-        .path
-        .as_deref()
-        .context("[data.videos] needs data.path, a folder of videos: `--set data.path=FOLDER`")?;
-    let config = data.videos.clone().unwrap_or_default();
     let bar = ProgressBar::new(0);
-    let folder = VideoFolder::open(
-        path,
-        config,
-        data.labels.as_ref(),
-        data.workers,
-        |done, all| {
-            bar.set_length(all as u64);
-            bar.set_position(done as u64);
-        },
-    );
-    let folder = folder.map_err(|error| {
-        let key = match error {
-            // It names the key itself.
-            VideoFolderError::OutOfRange { .. } => None,
-            VideoFolderError::Labels(_) => Some("data.labels".into()),
-            _ => Some(format!("data.path = {}", path.display())),
-        };
-        with_key(error, key)
-    })?;
+    let dataset = data.open_clips(|done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    });
+    let dataset = dataset.map_err(with_files)?;
     bar.finish_and_clear();
-    let classes = folder.class_names().to_vec();
-    let skipped = folder.skipped().to_vec();
-    let split = TrainingData::new(folder, data)?;
+    let classes = dataset.class_names();
+    let skipped = dataset.skipped().to_vec();
+    let mut split = TrainingData::new(dataset, data)?;
     split.leave_out(&skipped);
+    if data.flip {
+        split.augmentation = Some(random_flip);
+    }
     Ok(Clips { split, classes })
 }
 
@@ -363,27 +294,15 @@ fn open_videos(data: &DataConfig) -> Result<Clips> {
 /// # Errors
 /// If it cannot be read, or the configuration asks for what latents do not have.
 pub fn open_latents(data: &DataConfig) -> Result<LatentDataset> {
-    let path = data.latents.as_deref().context(
-        "data.latents is not given: what `ar-train latents` has written for this dataset",
-    )?;
-    ensure!(
-        !data.flip,
-        "data.flip mirrors pictures: it goes with the vae stage, not with latents"
-    );
-    LatentDataset::load(path, data.labels.as_ref()).map_err(|error| {
-        let key = match error {
-            LatentError::Labels(_) | LatentError::OwnLabels(_) => "data.labels".into(),
-            _ => format!("data.latents = {}", path.display()),
-        };
-        with_key(error, Some(key))
-    })
+    data.open_latents().map_err(with_files)
 }
 
-/// The error of a dataset after the key that is to blame, if there is one that it does not name.
-fn with_key(error: impl std::error::Error + Send + Sync + 'static, key: Option<String>) -> Error {
+/// The error of a dataset after the key that names its files, if those are to blame.
+fn with_files(error: DataError) -> Error {
+    let files = error.files();
     let error = Error::new(error);
-    match key {
-        Some(key) => error.context(key),
+    match files {
+        Some(files) => error.context(files),
         None => error,
     }
 }

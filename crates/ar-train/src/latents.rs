@@ -3,9 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use ar_data::{
-    DataConfig, LatentDataset, LatentIndex, Part, VideoBatch, VideoFolderConfig, VideoItem,
-};
+use ar_data::{DataConfig, LatentDataset, LatentIndex, Part, VideoBatch, VideoItem};
 use ar_model::VideoModel;
 use burn::tensor::Device;
 use burn_train::Interrupter;
@@ -133,17 +131,11 @@ fn open_folder(out: &Path, index: &LatentIndex, go_on: bool) -> Result<()> {
 fn source(config: &LatentsRun) -> Result<Vec<String>> {
     let weights = config.vae.join("vae.safetensors");
     let bytes = std::fs::read(&weights).with_context(|| weights.display().to_string())?;
-    // Without what changes only how clips are read.
-    let defaults = DataConfig::default();
-    let mut data = DataConfig {
-        validation: defaults.validation,
-        workers: defaults.workers,
-        prefetch: defaults.prefetch,
-        ..config.data.clone()
+    let data = DataConfig {
+        // All clips are encoded.
+        validation: DataConfig::default().validation,
+        ..config.data.without_reading()
     };
-    if let Some(videos) = &mut data.videos {
-        videos.max_memory_mib = VideoFolderConfig::default().max_memory_mib;
-    }
     let mut lines = vec![format!(
         "checksum of the VAE = {:08x}",
         crc32c::crc32c(&bytes)

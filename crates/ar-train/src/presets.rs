@@ -78,7 +78,7 @@ pub fn preset(name: &str) -> Result<&'static Preset> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use ar_data::{DataConfig, Labels, ShapesConfig, VideoFolderConfig};
+    use ar_data::{DataConfig, DataSource, Labels, ShapesConfig, VideoFolderConfig};
     use ar_vae::VaeConfig;
 
     use super::*;
@@ -115,15 +115,18 @@ mod tests {
             frames: 1,
             ..Default::default()
         };
-        assert_eq!(vae.data.shapes.take(), Some(shapes));
+        assert_eq!(vae.data.source.take(), Some(DataSource::Shapes(shapes)));
         assert_eq!(vae, VaeRun::default());
         let text = preset("latents").expect("a preset").text;
         let mut latents: LatentsRun = read_config(text, &[]).expect("a configuration");
-        let videos = VideoFolderConfig {
-            size: vae.vae.image_size(),
-            ..Default::default()
+        let videos = DataSource::Videos {
+            path: None,
+            config: VideoFolderConfig {
+                size: vae.vae.image_size(),
+                ..Default::default()
+            },
         };
-        assert_eq!(latents.data.videos.take(), Some(videos));
+        assert_eq!(latents.data.source.take(), Some(videos));
         assert_eq!(latents, LatentsRun::default());
         let text = preset("diffusion").expect("a preset").text;
         let diffusion: DiffusionRun = read_config(text, &[]).expect("a configuration");
@@ -172,22 +175,35 @@ mod tests {
         found
     }
 
-    #[test]
-    fn the_references_have_every_key() {
-        let clips = DataConfig {
-            labels: Some(Labels::Folders),
-            path: Some("FOLDER".into()),
-            shapes: Some(Default::default()),
-            moving_mnist: Some(Default::default()),
-            videos: Some(VideoFolderConfig {
-                skip: Some(1),
-                ..Default::default()
-            }),
+    /// Every kind of source with all its keys.
+    fn sources() -> Vec<DataConfig> {
+        let of = |source, labels| DataConfig {
+            source: Some(source),
+            labels,
             ..Default::default()
         };
+        let videos = DataSource::Videos {
+            path: Some("FOLDER".into()),
+            config: VideoFolderConfig {
+                skip: Some(1),
+                ..Default::default()
+            },
+        };
+        vec![
+            of(DataSource::Shapes(Default::default()), None),
+            of(DataSource::MovingMnist(Default::default()), None),
+            of(videos, Some(Labels::Folders)),
+        ]
+    }
+
+    fn table(config: impl serde::Serialize) -> toml::Table {
+        toml::Table::try_from(config).expect("a table")
+    }
+
+    #[test]
+    fn the_references_have_every_key() {
         let mut vae = VaeRun {
             start_from: Some("FOLDER".into()),
-            data: clips.clone(),
             discriminator: Some(Default::default()),
             ..Default::default()
         };
@@ -195,23 +211,36 @@ mod tests {
             vgg: WeightsLocation::Local("FILE".into()),
             linear: WeightsLocation::Local("FILE".into()),
         });
-        let latents = LatentsRun {
-            data: clips,
-            ..Default::default()
-        };
         let mut diffusion = DiffusionRun::default();
-        diffusion.data.latents = Some("FOLDER".into());
+        diffusion.data.source = Some(DataSource::Latents("FOLDER".into()));
         diffusion.data.labels = Some(Labels::Folders);
 
-        let vae = toml::Table::try_from(vae).expect("a table");
-        let latents = toml::Table::try_from(latents).expect("a table");
-        let diffusion = toml::Table::try_from(diffusion).expect("a table");
-        for (name, config) in [("vae", vae), ("latents", latents), ("diffusion", diffusion)] {
+        let of_clips = |config: &dyn Fn(DataConfig) -> toml::Table| {
+            let tables = sources().into_iter().map(config);
+            tables.map(|table| keys(&table)).reduce(|a, b| &a | &b)
+        };
+        let vae = of_clips(&|data| {
+            table(VaeRun {
+                data,
+                ..vae.clone()
+            })
+        });
+        let latents = of_clips(&|data| {
+            table(LatentsRun {
+                data,
+                ..Default::default()
+            })
+        });
+        for (name, config) in [
+            ("vae", vae.expect("sources")),
+            ("latents", latents.expect("sources")),
+            ("diffusion", keys(&table(diffusion))),
+        ] {
             let text = uncommented(preset(name).expect("a preset").text);
             let reference: toml::Table = text.parse().unwrap_or_else(|error| {
                 panic!("{name}: {error}");
             });
-            let mut missing = &keys(&config) - &keys(&reference);
+            let mut missing = &config - &keys(&reference);
             // The keys of [optimizer], which the reference says.
             missing.retain(|key| !key.starts_with("discriminator.optimizer."));
             // Clips are drawn, cut and mirrored before they are latents.
@@ -219,13 +248,31 @@ mod tests {
                 missing.retain(|key| !DATA_OF_CLIPS.contains(&key.as_str()));
             }
             assert!(missing.is_empty(), "{name}: {missing:?}");
-            // What is commented is a key, too.
-            let unknown = match name {
-                "vae" => read_config::<VaeRun>(&text, &[]).err(),
-                "latents" => read_config::<LatentsRun>(&text, &[]).err(),
-                _ => read_config::<DiffusionRun>(&text, &[]).err(),
-            };
-            assert!(unknown.is_none(), "{name}: {unknown:?}");
+            // What is commented is a key, too, with any of the sources.
+            const SOURCES: [&[&str]; 4] = [
+                &["shapes"],
+                &["moving_mnist"],
+                &["videos", "path", "labels"],
+                &["latents", "labels"],
+            ];
+            let mut read = 0;
+            for kept in SOURCES {
+                let mut reference = reference.clone();
+                let data = reference["data"].as_table_mut().expect("a section");
+                if !data.contains_key(kept[0]) {
+                    continue;
+                }
+                data.retain(|key, _| kept.contains(&key) || !SOURCES.concat().contains(&key));
+                let text = reference.to_string();
+                let unknown = match name {
+                    "vae" => read_config::<VaeRun>(&text, &[]).err(),
+                    "latents" => read_config::<LatentsRun>(&text, &[]).err(),
+                    _ => read_config::<DiffusionRun>(&text, &[]).err(),
+                };
+                assert!(unknown.is_none(), "{name}: {unknown:?}");
+                read += 1;
+            }
+            assert_eq!(read, if name == "diffusion" { 1 } else { 3 }, "{name}");
         }
     }
 }

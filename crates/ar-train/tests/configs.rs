@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use ar_data::DataSource;
 use ar_model::{ConditioningConfig, ModelConfig};
 use ar_train::config::{DiffusionRun, LatentsRun, VaeRun, VaeStage, read_config};
 use ar_vae::VaeConfig;
@@ -15,6 +16,14 @@ fn root() -> PathBuf {
 fn read<C: DeserializeOwned>(path: &Path) -> C {
     let text = fs::read_to_string(path).expect("a file");
     read_config(&text, &[]).unwrap_or_else(|error| panic!("{}: {error:#}", path.display()))
+}
+
+/// The folder of latents that a diffusion stage reads.
+fn latents_of(diffusion: &DiffusionRun) -> Option<&PathBuf> {
+    match &diffusion.data.source {
+        Some(DataSource::Latents(path)) => Some(path),
+        _ => None,
+    }
 }
 
 /// The three stages of a dataset.
@@ -74,16 +83,12 @@ fn the_stages_of_a_dataset_fit_together() {
         };
         assert_eq!(last_vae.join("model"), latents.vae, "{name}");
         assert_eq!(latents.vae, diffusion.vae, "{name}");
-        assert_eq!(
-            Some(&latents.out),
-            diffusion.data.latents.as_ref(),
-            "{name}"
-        );
-        let sizes = |data: &ar_data::DataConfig| {
-            let shapes = data.shapes.as_ref().map(|c| (c.size, c.frames));
-            let mnist = data.moving_mnist.as_ref().map(|c| (c.size, c.frames));
-            let videos = data.videos.as_ref().map(|c| (c.size, c.frames));
-            shapes.or(mnist).or(videos).expect("a dataset of clips")
+        assert_eq!(Some(&latents.out), latents_of(&diffusion), "{name}");
+        let sizes = |data: &ar_data::DataConfig| match data.source.as_ref().expect("a source") {
+            DataSource::Shapes(config) => (config.size, config.frames),
+            DataSource::MovingMnist(config) => (config.size, config.frames),
+            DataSource::Videos { config, .. } => (config.size, config.frames),
+            other => panic!("{other:?} is no dataset of clips"),
         };
         let size = vae.vae.image_size();
         assert_eq!(sizes(&vae.data), (size, 1), "{name}");
@@ -118,7 +123,7 @@ fn after_the_image_stage(image: &VaeRun, temporal: &VaeRun, latents: &LatentsRun
         "{name}"
     );
     assert_eq!(temporal.loss, image.loss, "{name}");
-    assert_eq!(temporal.data.videos, latents.data.videos, "{name}");
+    assert_eq!(temporal.data.source, latents.data.source, "{name}");
     let (VaeConfig::Transformer(mut expected), VaeConfig::Transformer(found)) =
         (image.vae.clone(), temporal.vae.clone())
     else {
@@ -135,7 +140,7 @@ fn ablations_are_of_the_world_that_the_model_in_the_box_knows() {
     let latents: LatentsRun = read(&file("latents.toml"));
     let diffusion: DiffusionRun = read(&file("diffusion.toml"));
     assert_eq!(latents.vae, diffusion.vae);
-    assert_eq!(Some(&latents.out), diffusion.data.latents.as_ref());
+    assert_eq!(Some(&latents.out), latents_of(&diffusion));
     assert_eq!(latents.data.validation, diffusion.data.validation);
 
     let (vae, model_latents, model) = stages(&root().join("shapes"));
@@ -146,7 +151,10 @@ fn ablations_are_of_the_world_that_the_model_in_the_box_knows() {
     );
     let [world, larger] = [latents.data, model_latents.data].map(|data| {
         let seeds = data.first_seed..data.first_seed + data.clips as u64;
-        (data.shapes.expect("a world"), seeds)
+        let Some(DataSource::Shapes(world)) = data.source else {
+            panic!("a world");
+        };
+        (world, seeds)
     });
     assert_eq!(world.0.frames, transformer.num_frames);
     assert_eq!(world.0.size, larger.0.size);
@@ -171,7 +179,10 @@ fn the_published_networks_are_those_of_the_published_datasets() {
     ] {
         let (vae, latents, diffusion) = stages(&root().join(name));
         let frames = diffusion.transformer.num_frames;
-        assert_eq!(latents.data.videos.expect(name).skip, Some(skip), "{name}");
+        let Some(DataSource::Videos { config, .. }) = latents.data.source else {
+            panic!("{name}: videos");
+        };
+        assert_eq!(config.skip, Some(skip), "{name}");
         // A video has at most so many frames for each of its clips.
         let validation = diffusion.data.validation * (skip + frames - 1);
         assert!(vae.data.validation >= validation, "{name}");

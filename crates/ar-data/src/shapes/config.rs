@@ -184,6 +184,24 @@ pub enum ShapesError {
     },
 }
 
+impl ShapesError {
+    /// The fields of [`ShapesConfig`] that are to blame.
+    pub fn keys(&self) -> Vec<&'static str> {
+        match self {
+            Self::OutOfRange { field, .. } => vec![field],
+            Self::Reversed {
+                min_field,
+                max_field,
+                ..
+            } => vec![min_field, max_field],
+            Self::TooSmall { .. } => vec!["min_radius", "size"],
+            Self::TooCrowded { .. } => vec!["max_shapes", "max_radius"],
+            Self::NoKinds | Self::RepeatedKind(_) => vec!["shapes"],
+            Self::NoContrast { .. } => vec!["background"],
+        }
+    }
+}
+
 impl ShapesConfig {
     /// Checks every field.
     ///

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use ar_data::shapes::{EVALUATION_SEED, LabelMode, PALETTE, ShapeKind};
 use ar_data::{
-    DataConfig, Labels, ShapesConfig, ShapesDataset, ShapesWorld, SourceIds, Split, VideoFolder,
-    VideoFolderConfig, VideoItem,
+    DataConfig, DataSource, Labels, ShapesConfig, ShapesDataset, ShapesWorld, SourceIds, Split,
+    VideoFolder, VideoFolderConfig, VideoItem,
 };
 use ar_files::ContentHash;
 use ar_metrics::world::{Outline, World};
@@ -82,12 +82,8 @@ impl Data {
         let text = fs::read_to_string(path).with_context(|| format!("{name}: cannot read"))?;
         let File { data } = toml::from_str(&text).with_context(|| name.clone())?;
         let validation = data.validation;
-        if data.moving_mnist.is_some() {
-            bail!("{name}: data.moving_mnist is no data to measure against; use shapes or videos");
-        }
-        let mut data = match (&data.shapes, &data.videos, &data.latents) {
-            (Some(shapes), None, None) => {
-                let mut shapes = shapes.clone();
+        let mut data = match data.source.clone() {
+            Some(DataSource::Shapes(mut shapes)) => {
                 shapes.frames = frames.or(window).unwrap_or(shapes.frames);
                 check_size(&name, shapes.size, size)?;
                 ensure!(
@@ -97,13 +93,23 @@ impl Data {
                 );
                 Self::shapes(name, data, shapes)?
             }
-            (None, Some(videos), None) => {
-                let mut videos = videos.clone();
-                videos.frames = frames.unwrap_or(videos.frames);
-                check_size(&name, videos.size, size)?;
-                Self::videos(name, data, videos)?
+            Some(DataSource::Videos { path, config }) => {
+                let path = path.with_context(|| {
+                    format!("{name}: [data.videos] needs data.path, a folder of videos")
+                })?;
+                check_size(&name, config.size, size)?;
+                let config = VideoFolderConfig {
+                    frames: frames.unwrap_or(config.frames),
+                    ..config
+                };
+                Self::videos(name, data, &path, config)?
             }
-            (None, None, Some(_)) => {
+            Some(DataSource::MovingMnist(_)) => {
+                bail!(
+                    "{name}: data.moving_mnist is no data to measure against; use shapes or videos"
+                )
+            }
+            Some(DataSource::Latents(_)) => {
                 bail!("{name}: data.latents holds no pictures to measure against")
             }
             _ => bail!("{name}: [data] must have exactly one of [data.shapes] and [data.videos]"),
@@ -137,8 +143,8 @@ impl Data {
         Ok(Self {
             name,
             config: DataConfig {
-                shapes: Some(config.clone()),
-                ..of_clips(data)
+                source: Some(DataSource::Shapes(config.clone())),
+                ..data.without_reading()
             },
             fingerprint: None,
             frames: config.frames,
@@ -149,11 +155,12 @@ impl Data {
         })
     }
 
-    fn videos(name: String, data: DataConfig, config: VideoFolderConfig) -> anyhow::Result<Self> {
-        let path = data.path.as_deref();
-        let path = path.with_context(|| {
-            format!("{name}: [data.videos] needs data.path, a folder of videos")
-        })?;
+    fn videos(
+        name: String,
+        data: DataConfig,
+        path: &Path,
+        config: VideoFolderConfig,
+    ) -> anyhow::Result<Self> {
         let clips = open_folder(path, config, data.labels.as_ref(), data.workers)?;
         ensure!(
             data.validation <= clips.len(),
@@ -171,12 +178,13 @@ impl Data {
         Ok(Self {
             name,
             config: DataConfig {
-                videos: Some(VideoFolderConfig {
-                    max_memory_mib: VideoFolderConfig::default().max_memory_mib,
-                    ..clips.config().clone()
+                source: Some(DataSource::Videos {
+                    path: Some(path.to_owned()),
+                    config: clips.config().clone(),
                 }),
-                ..of_clips(data)
-            },
+                ..data
+            }
+            .without_reading(),
             fingerprint: Some(fingerprint),
             frames: clips.config().frames,
             has_labels: !clips.class_names().is_empty(),
@@ -286,22 +294,6 @@ fn files(video: &Path) -> io::Result<Vec<PathBuf>> {
     files.retain(|path| path.is_file());
     files.sort();
     Ok(files)
-}
-
-/// The section without what changes no clip.
-fn of_clips(data: DataConfig) -> DataConfig {
-    let DataConfig {
-        workers,
-        prefetch,
-        flip,
-        ..
-    } = DataConfig::default();
-    DataConfig {
-        workers,
-        prefetch,
-        flip,
-        ..data
-    }
 }
 
 fn check_size(name: &str, data: usize, model: usize) -> anyhow::Result<()> {
