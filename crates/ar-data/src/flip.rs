@@ -38,13 +38,11 @@ mod tests {
                 let flipped = random_flip(item.clone(), 5, EpochItem { epoch, index });
                 assert_eq!(flipped.label, Some(3));
                 let pixels: Vec<&[u8]> = flipped.clip.frames().iter().map(Frame::rgb).collect();
-                match flipped == item {
-                    true => false,
-                    false => {
-                        assert_eq!(pixels, [&[4, 5, 6, 1, 2, 3]; 2]);
-                        true
-                    }
+                let is_flipped = flipped != item;
+                if is_flipped {
+                    assert_eq!(pixels, [&[4, 5, 6, 1, 2, 3]; 2]);
                 }
+                is_flipped
             };
             (0..1000).map(is_flipped).collect()
         };

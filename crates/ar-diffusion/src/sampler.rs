@@ -46,6 +46,16 @@ pub enum SamplerError {
     Plan(#[from] PlanError),
 }
 
+impl SamplerError {
+    /// The fields of the configuration that are to blame.
+    pub fn keys(&self) -> &[&'static str] {
+        match self {
+            Self::Schedule(error) => error.keys(),
+            Self::Plan(error) => error.keys(),
+        }
+    }
+}
+
 /// The asynchronous sampler (paper section 3.4): DDIM in which the steps of neighbouring frames are
 /// `ar_step` apart, as an [`AdPlan`] says.
 #[derive(Clone, Debug)]

@@ -131,6 +131,19 @@ pub enum DitConfigError {
     MlpRatio(f64),
 }
 
+impl DitConfigError {
+    /// The fields of [`DitConfig`] that are to blame.
+    pub fn keys(&self) -> &[&'static str] {
+        match self {
+            Self::Zero(key) => std::slice::from_ref(key),
+            Self::Heads { .. } => &["hidden_size", "num_heads"],
+            Self::FrameRotaryMask => &["positions", "causal_mask"],
+            Self::FrameRotaryHeads { .. } => &["positions", "hidden_size", "num_heads"],
+            Self::MlpRatio(_) => &["mlp_ratio"],
+        }
+    }
+}
+
 impl DitConfig {
     /// The published size: 672 M parameters.
     pub fn published() -> Self {

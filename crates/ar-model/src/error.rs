@@ -98,6 +98,22 @@ pub enum ModelError {
 }
 
 impl ModelError {
+    /// The keys of [`ModelConfig`](crate::ModelConfig) that are to blame, with their sections:
+    /// `transformer.num_heads`. None where it is not the configuration.
+    pub fn keys(&self) -> Vec<String> {
+        let (section, keys): (_, &[&str]) = match self {
+            Self::Transformer(error) => ("transformer", error.keys()),
+            Self::Vae(error) => ("vae", error.keys()),
+            Self::Schedule(error) => ("diffusion.schedule", error.keys()),
+            Self::Sampler(error) => ("sampling", error.keys()),
+            Self::Latents { .. } => ("transformer", &["tokens_per_frame", "in_channels"]),
+            Self::Statistics { .. } => ("latent_statistics", &["mean", "std"]),
+            Self::ClassNames { .. } => ("conditioning", &["class_names", "classes"]),
+            _ => ("", &[]),
+        };
+        keys.iter().map(|key| format!("{section}.{key}")).collect()
+    }
+
     pub(crate) fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self + use<'_> {
         move |source| Self::Io {
             path: path.to_owned(),

@@ -60,6 +60,19 @@ pub enum ScheduleError {
     },
 }
 
+impl ScheduleError {
+    /// The fields of the configuration that are to blame.
+    pub fn keys(&self) -> &[&'static str] {
+        match self {
+            Self::Timesteps { .. } => &["timesteps"],
+            Self::Beta { name, .. } => std::slice::from_ref(name),
+            Self::Alpha { .. } => &["timesteps", "linear_start", "linear_end"],
+            Self::Steps { .. } => &["steps"],
+            Self::Eta { .. } => &["eta"],
+        }
+    }
+}
+
 /// An inference plan that cannot be built.
 #[derive(Error, Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -150,4 +163,26 @@ pub enum PlannedError {
         /// The number of timesteps that the noise schedule has.
         timesteps: usize,
     },
+}
+
+impl PlanError {
+    /// The fields of the configuration that are to blame.
+    pub fn keys(&self) -> &[&'static str] {
+        match self {
+            Self::Zero { name } => std::slice::from_ref(name),
+            Self::ArStepTooLarge { .. } | Self::Unfinished { .. } | Self::TooLong { .. } => {
+                &["ar_step", "steps"]
+            }
+        }
+    }
+}
+
+impl PlannedError {
+    /// The fields of the configuration that are to blame.
+    pub fn keys(&self) -> &[&'static str] {
+        match self {
+            Self::NoStepDifference | Self::ArStepTooLarge { .. } => &["ar_steps"],
+            Self::HistoryNoise { .. } => &["history_noise"],
+        }
+    }
 }

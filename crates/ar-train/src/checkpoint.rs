@@ -16,13 +16,13 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
 use ar_files::{TEMPORARY_PREFIX, temporary_folder_beside};
 use burn::module::Module;
 use burn::store::ModuleRecord;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::config::RunConfig;
+use crate::error::{BoxError, Error, Result};
 use crate::learner::Learner;
 use crate::trainer::{Position, Trainer};
 
@@ -35,13 +35,13 @@ pub trait Checkpointed {
     ///
     /// # Errors
     /// If it cannot be written.
-    fn save(&self, folder: &Path) -> Result<()>;
+    fn save(&self, folder: &Path) -> Result<(), BoxError>;
 
     /// Takes the state that [`Checkpointed::save`] has written, and the position.
     ///
     /// # Errors
     /// If it cannot be read, or does not fit the network.
-    fn load(&mut self, folder: &Path, position: Position) -> Result<()>;
+    fn load(&mut self, folder: &Path, position: Position) -> Result<(), BoxError>;
 }
 
 /// What a checkpoint says about itself.
@@ -57,14 +57,13 @@ pub struct CheckpointState {
 }
 
 impl CheckpointState {
-    /// Reads that of the checkpoint `folder`.
+    /// Reads the state of the checkpoint in `folder`.
     ///
     /// # Errors
     /// If it cannot be read.
-    pub fn read(folder: &Path) -> Result<Self> {
-        let path = folder.join("state.toml");
-        let read = || anyhow::Ok(toml::from_str(&fs::read_to_string(&path)?)?);
-        read().with_context(|| format!("cannot resume from {}", path.display()))
+    pub fn read(folder: impl AsRef<Path>) -> Result<Self> {
+        let path = folder.as_ref().join("state.toml");
+        read_toml(&path).map_err(Error::checkpoint(CANNOT_RESUME, path))
     }
 
     /// Clips that training has seen.
@@ -79,7 +78,8 @@ impl<M: Module> Learner<M> {
     ///
     /// # Errors
     /// If they cannot be written.
-    pub fn save(&self, folder: &Path) -> Result<()> {
+    pub fn save(&self, folder: impl AsRef<Path>) -> Result<(), BoxError> {
+        let folder = folder.as_ref();
         save_module(&self.model, &folder.join("weights.bpk"))?;
         Ok(self.optimizer.save(folder.join("optimizer.bpk"))?)
     }
@@ -88,7 +88,8 @@ impl<M: Module> Learner<M> {
     ///
     /// # Errors
     /// If it cannot be read, or does not fit the network.
-    pub fn load(&mut self, folder: &Path) -> Result<()> {
+    pub fn load(&mut self, folder: impl AsRef<Path>) -> Result<(), BoxError> {
+        let folder = folder.as_ref();
         self.model = load_module(&self.model, &folder.join("weights.bpk"))?;
         self.optimizer = self.optimizer.clone().load(folder.join("optimizer.bpk"))?;
         Ok(())
@@ -100,12 +101,12 @@ impl<M: Module> Checkpointed for Trainer<M> {
         self.position
     }
 
-    fn save(&self, folder: &Path) -> Result<()> {
+    fn save(&self, folder: &Path) -> Result<(), BoxError> {
         self.learner.save(folder)?;
         save_module(&self.ema, &folder.join("average.bpk"))
     }
 
-    fn load(&mut self, folder: &Path, position: Position) -> Result<()> {
+    fn load(&mut self, folder: &Path, position: Position) -> Result<(), BoxError> {
         self.learner.load(folder)?;
         self.ema = load_module(&self.ema, &folder.join("average.bpk"))?;
         self.position = position;
@@ -113,11 +114,19 @@ impl<M: Module> Checkpointed for Trainer<M> {
     }
 }
 
-fn save_module<M: Module>(module: &M, path: &Path) -> Result<()> {
+/// What a checkpoint that cannot be read is for.
+pub(crate) const CANNOT_RESUME: &str = "cannot resume from";
+
+/// Reads a file of TOML.
+pub(crate) fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T, BoxError> {
+    Ok(toml::from_str(&fs::read_to_string(path)?)?)
+}
+
+fn save_module<M: Module>(module: &M, path: &Path) -> Result<(), BoxError> {
     Ok(module.clone().into_record().save(path)?)
 }
 
-fn load_module<M: Module>(module: &M, path: &Path) -> Result<M> {
+fn load_module<M: Module>(module: &M, path: &Path) -> Result<M, BoxError> {
     Ok(module.clone().try_load_record(ModuleRecord::load(path)?)?)
 }
 
@@ -128,10 +137,10 @@ pub struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// Those of the run in `out`.
-    pub fn new(out: &Path) -> Self {
+    /// The checkpoints of the run in `out`.
+    pub fn new(out: impl AsRef<Path>) -> Self {
         Self {
-            root: out.join("checkpoints"),
+            root: out.as_ref().join("checkpoints"),
         }
     }
 
@@ -184,9 +193,9 @@ impl Checkpoints {
             }
             fs::rename(unfinished.keep(), &complete)?;
             File::open(&self.root)?.sync_all()?;
-            anyhow::Ok(())
+            Ok::<_, BoxError>(())
         };
-        write().with_context(|| format!("{}: cannot write", complete.display()))
+        write().map_err(Error::checkpoint("cannot write", &complete))
     }
 
     /// Removes all but the newest `keep` and those of every `every` steps (0: none), and what
@@ -199,14 +208,14 @@ impl Checkpoints {
         old.truncate(old.len().saturating_sub(keep));
         old.retain(|&(step, _)| every == 0 || !step.is_multiple_of(every));
         for (_, folder) in old {
-            remove(&folder).with_context(|| folder.display().to_string())?;
+            remove(&folder).map_err(Error::io(&folder))?;
         }
         let unfinished = self
             .entries()?
             .into_iter()
             .filter(|folder| name(folder).is_some_and(|name| name.starts_with(TEMPORARY_PREFIX)));
         for folder in unfinished {
-            fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
+            fs::remove_dir_all(&folder).map_err(Error::io(&folder))?;
         }
         Ok(())
     }
@@ -217,7 +226,7 @@ impl Checkpoints {
         }
         fs::read_dir(&self.root)
             .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
-            .with_context(|| self.root.display().to_string())
+            .map_err(Error::io(&self.root))
     }
 }
 
@@ -233,7 +242,7 @@ fn name(folder: &Path) -> Option<&str> {
 }
 
 /// Waits until the files below `folder` are on the disk.
-fn sync_all(folder: &Path) -> Result<()> {
+fn sync_all(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         if path.is_dir() {

@@ -1,3 +1,5 @@
+mod console;
+mod places;
 mod processes;
 
 use std::fs;
@@ -10,15 +12,16 @@ use ar_data::Part;
 use ar_device::open;
 use ar_files::write_atomically;
 use ar_model::{ModelConfig, Precision, VideoModel};
-use ar_train::config::{ConfigSource, DiffusionRun, LatentsRun, VaeRun, read_config};
+use ar_train::config::{DiffusionRun, LatentsRun, VaeRun, read_config};
 use ar_train::group::Group;
 use ar_train::presets::{PRESETS, preset};
-use ar_train::run::Ending;
+use ar_train::run::{Ending, StageOptions};
 use ar_train::workers::Workers;
 use ar_train::{diffusion, latents, vae};
 use burn_train::Interrupter;
 use clap::{Args, Parser, Subcommand};
-use indicatif::ProgressBar;
+use console::Console;
+use places::ConfigSource;
 use processes::together;
 use serde::de::DeserializeOwned;
 
@@ -147,6 +150,15 @@ impl Stage {
         ))
     }
 
+    /// Ctrl-C once stops at the next step with a checkpoint, twice at once.
+    fn options(&self) -> Result<StageOptions> {
+        Ok(StageOptions {
+            resume: self.resume,
+            interrupter: interrupter()?,
+            observer: Rc::new(Console::default()),
+        })
+    }
+
     fn workers(&self, group: Rc<dyn Group>) -> Result<Workers> {
         let devices: Result<_, _> = self.device.iter().map(|name| open(name)).collect();
         Ok(Workers {
@@ -162,7 +174,7 @@ pub fn run() -> Result<ExitCode> {
             let (config, source): (VaeRun, _) = stage.read()?;
             together(|group| {
                 let workers = stage.workers(group)?;
-                let ending = vae::train(&config, stage.resume, &workers, interrupter()?);
+                let ending = vae::train(&config, &workers, &stage.options()?);
                 let ending = source.locate(ending)?;
                 Ok(farewell(ending, &config.run.out, &workers))
             })
@@ -173,24 +185,12 @@ pub fn run() -> Result<ExitCode> {
                 bail!("a process encodes on one device: share the work between them with --part");
             };
             let device = open(device)?;
-            let bar = ProgressBar::new(0);
-            let ending = latents::encode(
-                &config,
-                stage.resume,
-                part,
-                &device,
-                &interrupter()?,
-                |done, total| {
-                    bar.set_length(total as u64);
-                    bar.set_position(done as u64);
-                },
-            );
+            let ending = latents::encode(&config, part, &device, &stage.options()?);
             let ending = source.locate(ending)?;
-            bar.finish_and_clear();
             let out = config.out.display();
             match ending {
                 Ending::Finished => println!("latents in {out}"),
-                Ending::Interrupted => println!("stopped; go on with --resume"),
+                _ => println!("stopped; go on with --resume"),
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -198,7 +198,7 @@ pub fn run() -> Result<ExitCode> {
             let (config, source): (DiffusionRun, _) = stage.read()?;
             together(|group| {
                 let workers = stage.workers(group)?;
-                let ending = diffusion::train(&config, stage.resume, &workers, interrupter()?);
+                let ending = diffusion::train(&config, &workers, &stage.options()?);
                 let ending = source.locate(ending)?;
                 Ok(farewell(ending, &config.run.out, &workers))
             })
@@ -237,9 +237,10 @@ pub fn run() -> Result<ExitCode> {
         Command::Export(export) => {
             let device = open("auto")?;
             let model = VideoModel::load(&export.model, &device)?;
-            let precision = match export.half {
-                true => Precision::Half,
-                false => Precision::Full,
+            let precision = if export.half {
+                Precision::Half
+            } else {
+                Precision::Full
             };
             save(&model, &export.out, precision)
         }
@@ -256,7 +257,7 @@ fn farewell(ending: Ending, out: &std::path::Path, workers: &Workers) -> ExitCod
     match ending {
         _ if !workers.group.is_leader() => {}
         Ending::Finished => println!("model in {}", out.join("model").display()),
-        Ending::Interrupted => println!(
+        _ => println!(
             "stopped; the checkpoint is in {}, go on with --resume",
             out.display()
         ),

@@ -2,13 +2,12 @@
 
 mod discriminator;
 mod optimizer;
-mod places;
 mod range;
 mod sizes;
+mod stage;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
 use ar_data::DataConfig;
 use ar_diffusion::{DiffusionConfig, LossConfig};
 use ar_dit::DitConfig;
@@ -16,13 +15,16 @@ use ar_model::{ConditioningConfig, LatentScale, SamplingConfig};
 use ar_schedulers::{PlannedConfig, TimestepSampler};
 use ar_vae::VaeConfig;
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
+use toml::{Table, Value};
+
+use crate::error::ConfigError;
 
 pub use crate::weights_location::WeightsLocation;
 pub use discriminator::DiscriminatorConfig;
 pub use optimizer::{LearningRateSchedule, OptimizerConfig};
-pub use places::ConfigSource;
 pub(crate) use range::not_negative;
-pub(crate) use sizes::check_sizes;
+pub(crate) use sizes::CheckSizes;
+pub use stage::StageConfig;
 
 /// `ar-train vae --config`: trains an AR-VAE on single frames or clips.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -289,7 +291,7 @@ impl VaeLossConfig {
     ///
     /// # Errors
     /// Names the first key that does not fit.
-    pub fn validate(&self) -> Result<()> {
+    pub fn validate(&self) -> Result<(), ConfigError> {
         for (key, value) in [
             ("loss.l1", self.l1),
             ("loss.l2", self.l2),
@@ -318,18 +320,21 @@ pub struct LpipsWeights {
 ///
 /// # Errors
 /// If the text or an override does not parse, or names an unknown key.
-pub fn read_config<C: DeserializeOwned>(text: &str, overrides: &[String]) -> Result<C> {
+pub fn read_config<C: DeserializeOwned>(
+    text: &str,
+    overrides: &[String],
+) -> Result<C, ConfigError> {
     // Parsed as it stands first: then messages name the line.
-    let config: C = toml::from_str(text)?;
+    let config: C = toml::from_str(text).map_err(unreadable)?;
     if overrides.is_empty() {
         return Ok(config);
     }
     let read = |overrides: &mut dyn Iterator<Item = &String>| {
-        let mut table: toml::Table = toml::from_str(text)?;
+        let mut table: Table = toml::from_str(text).map_err(unreadable)?;
         for text in overrides {
             set(&mut table, text)?;
         }
-        anyhow::Ok(C::deserialize(table)?)
+        C::deserialize(table).map_err(unreadable)
     };
     read(&mut overrides.iter()).map_err(|error| {
         // The one without which the others are in order is to blame.
@@ -338,51 +343,68 @@ pub fn read_config<C: DeserializeOwned>(text: &str, overrides: &[String]) -> Res
             read(&mut others).is_ok()
         });
         match culprit {
-            Some(culprit) => error.context(format!("--set {culprit}")),
+            Some(culprit) => ConfigError::without_key(format!("--set {culprit}")).because(error),
             None => error,
         }
     })
 }
 
+fn unreadable(error: toml::de::Error) -> ConfigError {
+    ConfigError::without_key(error)
+}
+
 /// Keys that have been renamed, by their last part, with the name that they have now.
-const RENAMED: [(&str, &str); 2] = [
+const RENAMED: [(&str, &str); 3] = [
+    ("standardize_latents", "latent_scale"),
     ("held_out", "validation"),
     ("recompute_blocks", "activation_checkpointing"),
 ];
 
-/// Sets a key in place of the one that is there, under whichever of its names.
-fn insert(table: &mut toml::Table, key: &str, value: toml::Value) {
-    for (old, new) in RENAMED {
-        if key == old || key == new {
-            table.remove(old);
-            table.remove(new);
-        }
+/// The name that a key has now, sections included: keys of older versions are still read.
+pub fn current_key(key: &str) -> String {
+    let (sections, last) = match key.rsplit_once('.') {
+        Some((sections, last)) => (Some(sections), last),
+        None => (None, key),
+    };
+    let last = current_name(last);
+    match sections {
+        Some(sections) => format!("{sections}.{last}"),
+        None => last.to_owned(),
     }
+}
+
+fn current_name(last: &str) -> &str {
+    let found = RENAMED.iter().find(|(old, _)| *old == last);
+    found.map_or(last, |(_, new)| new)
+}
+
+/// Sets a key in place of the one that is there, under whichever of its names.
+fn insert(table: &mut Table, key: &str, value: Value) {
+    table.retain(|other, _| current_name(other) != current_name(key));
     table.insert(key.to_owned(), value);
 }
 
-fn set(table: &mut toml::Table, text: &str) -> Result<()> {
+fn set(table: &mut Table, text: &str) -> Result<(), ConfigError> {
+    let refuse = |why: &str| ConfigError::without_key(format!("--set {text}: {why}"));
     let (key, value) = text
         .split_once('=')
-        .with_context(|| format!("--set {text}: expected KEY=VALUE, such as run.steps=500"))?;
+        .ok_or_else(|| refuse("expected KEY=VALUE, such as run.steps=500"))?;
     let value = format!("value = {value}")
-        .parse::<toml::Table>()
+        .parse::<Table>()
         .ok()
         .and_then(|mut parsed| parsed.remove("value"))
-        .unwrap_or_else(|| toml::Value::String(value.to_owned()));
+        .unwrap_or_else(|| Value::String(value.to_owned()));
     let mut path: Vec<&str> = key.trim().split('.').collect();
     let last = path.pop().filter(|last| !last.is_empty());
-    let Some(last) = last else {
-        bail!("--set {text}: the key is empty");
-    };
+    let last = last.ok_or_else(|| refuse("the key is empty"))?;
     let mut table = table;
     for part in path {
         let entry = table
             .entry(part)
-            .or_insert_with(|| toml::Value::Table(toml::Table::new()));
+            .or_insert_with(|| Value::Table(Table::new()));
         table = entry
             .as_table_mut()
-            .with_context(|| format!("--set {text}: {part} is a value, not a section"))?;
+            .ok_or_else(|| refuse(&format!("{part} is a value, not a section")))?;
     }
     insert(table, last, value);
     Ok(())
@@ -390,6 +412,8 @@ fn set(table: &mut toml::Table, text: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error;
+
     use super::*;
     use ar_vae::ConvVaeConfig;
 
@@ -436,7 +460,11 @@ mod tests {
     #[test]
     fn unknown_keys_are_errors_that_name_them() {
         let message = |text: &str, overrides: &[String]| {
-            format!("{:#}", read_config::<VaeRun>(text, overrides).unwrap_err())
+            let error = read_config::<VaeRun>(text, overrides).unwrap_err();
+            match error.source() {
+                Some(cause) => format!("{error}: {cause}"),
+                None => error.to_string(),
+            }
         };
         let in_file = message("[run]\nstep = 3\n", &[]);
         assert!(

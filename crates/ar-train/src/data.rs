@@ -8,16 +8,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
-use anyhow::{Context, Error, Result, ensure};
 use ar_data::{
-    Batches, DataConfig, DataCursor, DataError, EpochItem, LatentDataset, ReadAhead, SourceIds,
-    Split, VideoItem, random_flip,
+    Batches, DataConfig, DataCursor, EpochItem, ReadAhead, SourceIds, Split, VideoItem, random_flip,
 };
 use ar_files::write_atomically;
 use burn_dataset::Dataset;
-use indicatif::ProgressBar;
 
 use crate::config::RunConfig;
+use crate::error::{ConfigError, Error, Result, ensure_config};
+use crate::log::Observer;
 
 /// File in the folder of a run that lists what process number `process` left out of the dataset.
 fn skipped_file(process: usize) -> String {
@@ -44,15 +43,23 @@ impl<I: Send + Sync + 'static> TrainingData<I> {
     ///
     /// # Errors
     /// If none would be left for training, or nothing could be read ahead.
-    pub fn new(dataset: impl Dataset<I> + SourceIds + 'static, data: &DataConfig) -> Result<Self> {
+    pub fn new(
+        dataset: impl Dataset<I> + SourceIds + 'static,
+        data: &DataConfig,
+    ) -> Result<Self, ConfigError> {
         let (len, validation) = (dataset.len(), data.validation);
-        ensure!(
+        ensure_config!(
             len > validation,
+            ["data.validation"],
             "the dataset has {len} clips and data.validation = {validation}; at least one must be \
              left for training"
         );
         for (key, value) in [("workers", data.workers), ("prefetch", data.prefetch)] {
-            ensure!(value > 0, "data.{key} is 0; it must be at least 1");
+            ensure_config!(
+                value > 0,
+                [format!("data.{key}")],
+                "data.{key} is 0; it must be at least 1"
+            );
         }
         Ok(Self {
             split: Arc::new(Split::new(len, validation, |index| {
@@ -90,11 +97,13 @@ impl<I: Send + Sync + 'static> TrainingData<I> {
     pub fn items(&self, indices: impl IntoIterator<Item = usize>) -> Result<Vec<I>> {
         let indices: Vec<usize> = indices.into_iter().collect();
         let items = self.readable(indices.iter().copied());
-        ensure!(
-            !items.is_empty() || indices.is_empty(),
-            "none of the clips {indices:?} of the dataset can be read:\n{}",
-            self.skipped
-        );
+        if items.is_empty() && !indices.is_empty() {
+            let message = format!(
+                "none of the clips {indices:?} of the dataset can be read:\n{}",
+                self.skipped
+            );
+            return Err(Error::Data(message.into()));
+        }
         Ok(items)
     }
 
@@ -104,7 +113,10 @@ impl<I: Send + Sync + 'static> TrainingData<I> {
     /// If none can be read.
     pub fn first(&self) -> Result<I> {
         let first = (0..self.clips()).find_map(|index| self.readable([index]).pop());
-        first.with_context(|| format!("no clip of the dataset can be read:\n{}", self.skipped))
+        first.ok_or_else(|| {
+            let message = format!("no clip of the dataset can be read:\n{}", self.skipped);
+            Error::Data(message.into())
+        })
     }
 
     /// The items of `indices` in order, less those that cannot be read; read by all workers.
@@ -230,9 +242,10 @@ impl SkippedItems {
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub fn keep(&self, path: &Path) -> Result<()> {
+    pub fn keep(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
         if path.exists() {
-            let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+            let text = fs::read_to_string(path).map_err(Error::io(path))?;
             self.lines().extend(text.lines().map(str::to_owned));
         }
         Ok(())
@@ -242,12 +255,13 @@ impl SkippedItems {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn write(&self, path: &Path) -> Result<()> {
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
         let text = self.to_string();
         if text.is_empty() {
             return Ok(());
         }
-        write_atomically(path, text.as_bytes()).with_context(|| path.display().to_string())
+        write_atomically(path, text.as_bytes()).map_err(Error::io(path))
     }
 }
 
@@ -267,18 +281,12 @@ pub struct Clips {
     pub classes: Vec<String>,
 }
 
-/// Opens a dataset of clips.
+/// Opens a dataset of clips; `observer` is told how far files are read.
 ///
 /// # Errors
 /// If the configuration names no clips, or they cannot be read.
-pub fn open_clips(data: &DataConfig) -> Result<Clips> {
-    let bar = ProgressBar::new(0);
-    let dataset = data.open_clips(|done, all| {
-        bar.set_length(all as u64);
-        bar.set_position(done as u64);
-    });
-    let dataset = dataset.map_err(with_files)?;
-    bar.finish_and_clear();
+pub fn open_clips(data: &DataConfig, observer: &dyn Observer) -> Result<Clips> {
+    let dataset = data.open_clips(|done, all| observer.reading(done, all))?;
     let classes = dataset.class_names();
     let skipped = dataset.skipped().to_vec();
     let mut split = TrainingData::new(dataset, data)?;
@@ -287,24 +295,6 @@ pub fn open_clips(data: &DataConfig) -> Result<Clips> {
         split.augmentation = Some(random_flip);
     }
     Ok(Clips { split, classes })
-}
-
-/// Opens what `ar-train latents` has written.
-///
-/// # Errors
-/// If it cannot be read, or the configuration asks for what latents do not have.
-pub fn open_latents(data: &DataConfig) -> Result<LatentDataset> {
-    data.open_latents().map_err(with_files)
-}
-
-/// The error of a dataset after the key that names its files, if those are to blame.
-fn with_files(error: DataError) -> Error {
-    let files = error.files();
-    let error = Error::new(error);
-    match files {
-        Some(files) => error.context(files),
-        None => error,
-    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use std::fs;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
 use ar_data::LatentDataset;
 use ar_diffusion::SamplerConfig;
 use ar_dit::PositionEmbedding;
@@ -17,16 +16,16 @@ use ar_pipeline::{Classes, GenerateOptions, Pipeline, PipelineError};
 use ar_vae::Vae;
 use burn::module::Module;
 use burn_dataset::Dataset;
-use burn_train::Interrupter;
 
 pub use objective::{Draws, Objective};
 pub use validation::ValidationLoss;
 
-use crate::checkpoint::Checkpointed;
-use crate::config::{DiffusionRun, check_sizes, not_negative};
-use crate::data::{TrainingData, open_latents};
+use crate::checkpoint::{Checkpointed, read_toml};
+use crate::config::{CheckSizes, DiffusionRun, not_negative};
+use crate::data::TrainingData;
+use crate::error::{BoxError, ConfigError, Error, Result, ensure_config};
 use crate::latents::load_vae;
-use crate::run::{Ending, Run};
+use crate::run::{Ending, Run, StageOptions};
 use crate::samples;
 use crate::trainer::{Position, Trainer};
 use crate::workers::Workers;
@@ -47,13 +46,8 @@ const STATISTICS: &str = "latent_statistics.toml";
 /// # Errors
 /// If the configuration is impossible, the data cannot be read, or the run's folder cannot be
 /// written.
-pub fn train(
-    config: &DiffusionRun,
-    resume: bool,
-    workers: &Workers,
-    interrupter: Interrupter,
-) -> Result<Ending> {
-    check_sizes(config)?;
+pub fn train(config: &DiffusionRun, workers: &Workers, options: &StageOptions) -> Result<Ending> {
+    config.check_sizes()?;
     let device = workers.main_device();
     let mut model_config = ModelConfig {
         name: config.name.clone(),
@@ -64,20 +58,22 @@ pub fn train(
         transformer: Some(config.transformer.clone()),
         vae: None,
     };
-    model_config.validate()?;
+    model_config.validate().map_err(ConfigError::from)?;
     validate(config)?;
     workers.check(config.precision)?;
     let vae = load_vae(&config.vae, device)?;
-    let latents = open_latents(&config.data)?;
+    let latents = config.data.open_latents()?;
     check_latents(&latents, config)?;
     let conditioning = &mut model_config.conditioning;
     if conditioning.classes > 0 && conditioning.class_names.is_empty() {
         conditioning.class_names = latents.class_names().to_vec();
     }
     if config.run.sample_every > 0 {
-        model_config.sampler(sampler_config(config), config.transformer.num_frames)?;
+        model_config
+            .sampler(sampler_config(config), config.transformer.num_frames)
+            .map_err(ConfigError::from)?;
     }
-    let mut run = Run::open(config, resume, workers.group.clone(), interrupter)?;
+    let mut run = Run::open(config, workers.group.clone(), options)?;
     let workers = workers.autodiff();
     let device = workers.main_device();
     device.seed(config.run.seed);
@@ -140,7 +136,10 @@ pub fn train(
         if run.samples_are_due() {
             let path = run.sample_path(training.trainer.step());
             match show(model(&training)?, config, &path) {
-                Err(error) if is_not_finite(&error) => run.line(format!("no samples: {error}")),
+                // Of a model that has hardly begun; training goes on.
+                Err(Error::Samples(error)) if matches!(*error, PipelineError::NotFinite { .. }) => {
+                    run.line(format!("no samples: {error}"));
+                }
                 shown => shown?,
             }
         }
@@ -166,37 +165,38 @@ impl Checkpointed for Training {
         self.trainer.position
     }
 
-    fn save(&self, folder: &Path) -> Result<()> {
+    fn save(&self, folder: &Path) -> Result<(), BoxError> {
         if let Some(statistics) = &self.statistics {
             fs::write(folder.join(STATISTICS), toml::to_string(statistics)?)?;
         }
         self.trainer.save(folder)
     }
 
-    fn load(&mut self, folder: &Path, position: Position) -> Result<()> {
+    fn load(&mut self, folder: &Path, position: Position) -> Result<(), BoxError> {
         let path = folder.join(STATISTICS);
         // Runs that do not standardise lack it, and so do those of older versions.
         if path.exists() {
-            let read = || anyhow::Ok(toml::from_str(&fs::read_to_string(&path)?)?);
-            self.statistics = Some(read().with_context(|| path.display().to_string())?);
+            self.statistics = Some(read_toml(&path)?);
         }
         self.trainer.load(folder, position)
     }
 }
 
-fn validate(config: &DiffusionRun) -> Result<()> {
+fn validate(config: &DiffusionRun) -> Result<(), ConfigError> {
     for (key, value) in [
         ("context_dropout", config.context_dropout),
         ("short_clips", config.short_clips),
     ] {
-        ensure!(
+        ensure_config!(
             (0.0..=1.0).contains(&value),
+            [key],
             "{key} = {value} is no probability; it must be in 0..=1"
         );
     }
     // Zeros, through layer norms: gradients grow a thousandfold in every block.
-    ensure!(
+    ensure_config!(
         config.context_dropout == 0.0 || config.conditioning.classes > 0,
+        ["context_dropout", "conditioning.classes"],
         "context_dropout = {} and conditioning.classes = 0: an unconditional model has no class to \
          drop; set context_dropout to 0, or conditioning.classes to the number of classes of labelled \
          latents",
@@ -205,8 +205,9 @@ fn validate(config: &DiffusionRun) -> Result<()> {
     config.optimizer.validate("optimizer")?;
     not_negative("loss.last_frame_weight", config.loss.last_frame_weight)?;
     let fps = config.sampling.fps;
-    ensure!(
+    ensure_config!(
         FRAME_RATES.contains(&fps),
+        ["sampling.fps"],
         "sampling.fps = {fps}; it must be between {} and {}",
         FRAME_RATES.start(),
         FRAME_RATES.end()
@@ -250,13 +251,12 @@ fn show(model: VideoModel, config: &DiffusionRun, path: &Path) -> Result<()> {
     let device = model.transformer()?.devices().swap_remove(0);
     let videos = Pipeline::new(model, &device).generate(&options)?.videos()?;
     let videos: Vec<_> = videos.iter().map(Vec::as_slice).collect();
-    samples::write(path, &videos, SHOWN_IN_A_ROW, config.sampling.fps)
-}
-
-/// Whether what was sampled is no numbers, as of a model that has hardly begun; training goes on.
-fn is_not_finite(error: &anyhow::Error) -> bool {
-    let error = error.downcast_ref();
-    matches!(error, Some(PipelineError::NotFinite { .. }))
+    Ok(samples::write(
+        path,
+        &videos,
+        SHOWN_IN_A_ROW,
+        config.sampling.fps,
+    )?)
 }
 
 fn statistics(latents: &LatentDataset, scale: LatentScale) -> Result<Option<LatentStatistics>> {
@@ -266,7 +266,10 @@ fn statistics(latents: &LatentDataset, scale: LatentScale) -> Result<Option<Late
     let [clips, _, tokens, channels] = latents.shape();
     let mut values = Vec::new();
     for clip in 0..clips {
-        values.extend(latents.get(clip)?.latents);
+        let item = latents
+            .get(clip)
+            .map_err(|error| Error::Data(error.into()))?;
+        values.extend(item.latents);
     }
     Ok(LatentStatistics::estimate(
         scale,
@@ -275,26 +278,29 @@ fn statistics(latents: &LatentDataset, scale: LatentScale) -> Result<Option<Late
     ))
 }
 
-fn check_latents(latents: &LatentDataset, config: &DiffusionRun) -> Result<()> {
+fn check_latents(latents: &LatentDataset, config: &DiffusionRun) -> Result<(), ConfigError> {
     let [_, frames, tokens, channels] = latents.shape();
     let transformer = &config.transformer;
     let window = transformer.num_frames;
     let expected = [transformer.tokens_per_frame, transformer.in_channels];
-    ensure!(
+    ensure_config!(
         [tokens, channels] == expected,
+        ["transformer.tokens_per_frame", "transformer.in_channels"],
         "the latents are {tokens} tokens x {channels} channels a frame and the transformer has \
          tokens_per_frame x in_channels = {} x {}; they must be equal",
         expected[0],
         expected[1]
     );
     match transformer.positions {
-        PositionEmbedding::FrameRotary => ensure!(
+        PositionEmbedding::FrameRotary => ensure_config!(
             frames >= window,
+            ["transformer.num_frames"],
             "the latents are clips of {frames} frames and the transformer has num_frames = \
              {window}; clips must be at least as long"
         ),
-        PositionEmbedding::SinCos | PositionEmbedding::Rotary => ensure!(
+        PositionEmbedding::SinCos | PositionEmbedding::Rotary => ensure_config!(
             frames == window,
+            ["transformer.num_frames"],
             "the latents are clips of {frames} frames and the transformer has num_frames = \
              {window}; they must be equal (longer clips are for positions = \"frame_rotary\")"
         ),
@@ -302,25 +308,30 @@ fn check_latents(latents: &LatentDataset, config: &DiffusionRun) -> Result<()> {
     let largest = latents.labels().and_then(|labels| labels.iter().max());
     let classes = config.conditioning.classes;
     let (known, given) = (latents.class_names(), &config.conditioning.class_names);
-    ensure!(
+    ensure_config!(
         classes == 0 || known.len() <= classes,
+        ["conditioning.classes"],
         "the latents have {} classes and conditioning.classes = {classes}; it must be at least as \
          many",
         known.len()
     );
-    ensure!(
+    ensure_config!(
         known.is_empty() || given.is_empty() || known == given,
+        ["conditioning.class_names"],
         "conditioning.class_names = {given:?}, and the classes of the latents are {known:?}; leave \
          the key out"
     );
     match (classes, largest) {
         (0, _) => {}
-        (_, Some(&label)) => ensure!(
+        (_, Some(&label)) => ensure_config!(
             label < classes,
+            ["conditioning.classes"],
             "the latents have label {label} and conditioning.classes = {classes}; labels must be \
              below it"
         ),
-        (_, None) => anyhow::bail!(
+        (_, None) => ensure_config!(
+            false,
+            ["conditioning.classes"],
             "conditioning.classes = {classes}, but the latents have no labels: encode a labelled \
              dataset, or set it to 0"
         ),

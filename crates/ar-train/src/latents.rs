@@ -2,58 +2,57 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
 use ar_data::{DataConfig, LatentDataset, LatentIndex, Part, VideoBatch, VideoItem};
-use ar_model::VideoModel;
+use ar_model::{ModelError, VideoModel};
 use burn::tensor::Device;
-use burn_train::Interrupter;
 
-use crate::config::{LatentsRun, check_sizes};
+use crate::config::{CheckSizes, LatentsRun};
 use crate::data::{Clips, open_clips};
-use crate::run::Ending;
+use crate::error::{ConfigError, Error, Result, ensure_config};
+use crate::run::{Ending, StageOptions};
 
 /// Frames that are encoded at once.
 const FRAMES_AT_ONCE: usize = 64;
 
 /// Encodes the clips of a dataset and writes them to the folder of latents that `config` names,
-/// file by file. `progress` is told how many clips of this part are done and how many there
-/// are. With `resume`, and where the work is shared between processes, files that are there
-/// already are kept.
+/// file by file; of them, those of `part`. When resumed, and where the work is shared between
+/// processes, files that are there already are kept.
 ///
 /// # Errors
 /// If the model has no VAE, the data cannot be read, the folder holds other latents, or cannot be
 /// written.
 pub fn encode(
     config: &LatentsRun,
-    resume: bool,
     part: Part,
     device: &Device,
-    interrupter: &Interrupter,
-    mut progress: impl FnMut(usize, usize),
+    options: &StageOptions,
 ) -> Result<Ending> {
-    check_sizes(config)?;
+    config.check_sizes()?;
     let out = &config.out;
-    ensure!(
+    ensure_config!(
         !out.as_os_str().is_empty(),
+        ["out"],
         "out is not given: the folder of latents to write"
     );
-    ensure!(
+    ensure_config!(
         config.clips_per_shard > 0,
+        ["clips_per_shard"],
         "clips_per_shard is 0; it must be at least 1"
     );
-    ensure!(
+    ensure_config!(
         !config.data.flip,
+        ["data.flip"],
         "data.flip mirrors clips in training; here every clip is encoded once, as it is"
     );
     let model = load_vae(&config.vae, device)?;
-    let Clips { split, classes } = open_clips(&config.data)?;
+    let Clips { split, classes } = open_clips(&config.data, &*options.observer)?;
     let index = LatentIndex {
         clips: split.clips(),
         clips_per_shard: config.clips_per_shard,
         classes,
         source: source(config)?,
     };
-    open_folder(out, &index, resume || part != Part::ALL)?;
+    open_folder(out, &index, options.resume || part != Part::ALL)?;
 
     let list = out.join(match part {
         Part::ALL => "skipped.txt".to_string(),
@@ -72,54 +71,55 @@ pub fn encode(
             let mut encoded = Encoded::default();
             let mut next = clips.start;
             while next < clips.end {
-                if interrupter.should_stop() {
+                if options.interrupter.should_stop() {
                     return Ok(Ending::Interrupted);
                 }
                 let end = clips.end.min(next + encoded.clips_at_once());
                 encoded.push(&model, &split.readable(next..end), device)?;
                 next = end;
-                progress(done + next - clips.start, total);
+                options.observer.encoding(done + next - clips.start, total);
             }
             // Before the shard, which is not read again once it is there.
             split.skipped().write(&list)?;
             let dataset = encoded.into_dataset();
-            let dataset = dataset.with_context(|| {
-                format!(
-                    "none of the clips {} to {} reads",
-                    clips.start,
-                    clips.end - 1
-                )
+            let dataset = dataset.ok_or_else(|| {
+                let last = clips.end - 1;
+                let message = format!("none of the clips {} to {last} can be read", clips.start);
+                Error::Data(message.into())
             })?;
             dataset?.save(&path)?;
         }
         done += clips.len();
-        progress(done, total);
+        options.observer.encoding(done, total);
     }
     Ok(Ending::Finished)
 }
 
 /// Makes the folder, or checks that the one there holds the same latents.
 fn open_folder(out: &Path, index: &LatentIndex, go_on: bool) -> Result<()> {
-    if out.is_file() {
-        bail!(
-            "{} is a file; latents are written to a folder: choose one with `--set out=FOLDER`",
-            out.display()
-        );
-    }
+    ensure_config!(
+        !out.is_file(),
+        ["out"],
+        "{} is a file; latents are written to a folder: choose one with `--set out=FOLDER`",
+        out.display()
+    );
     let Some(there) = LatentIndex::load(out)? else {
-        return index
-            .save(out)
-            .with_context(|| format!("out = {}", out.display()));
+        return index.save(out).map_err(|error| {
+            let message = format!("out = {}", out.display());
+            ConfigError::new(["out"], message).because(error).into()
+        });
     };
     if let Some(difference) = index.difference(&there) {
-        bail!(
+        let message = format!(
             "{} holds other latents ({difference}): choose another folder with \
              `--set out=FOLDER`, or remove it",
             out.display()
         );
+        return Err(ConfigError::new(["out"], message).into());
     }
-    ensure!(
+    ensure_config!(
         go_on,
+        ["out"],
         "{} holds latents already: go on with --resume, or choose another folder with \
          `--set out=FOLDER`",
         out.display()
@@ -130,7 +130,7 @@ fn open_folder(out: &Path, index: &LatentIndex, go_on: bool) -> Result<()> {
 /// What the latents depend on: the clips and the weights of the VAE.
 fn source(config: &LatentsRun) -> Result<Vec<String>> {
     let weights = config.vae.join("vae.safetensors");
-    let bytes = std::fs::read(&weights).with_context(|| weights.display().to_string())?;
+    let bytes = std::fs::read(&weights).map_err(Error::io(&weights))?;
     let data = DataConfig {
         // All clips are encoded.
         validation: DataConfig::default().validation,
@@ -140,7 +140,8 @@ fn source(config: &LatentsRun) -> Result<Vec<String>> {
         "checksum of the VAE = {:08x}",
         crc32c::crc32c(&bytes)
     )];
-    lines.extend(toml::to_string(&data)?.lines().map(str::to_owned));
+    let data = toml::to_string(&data).expect("a configuration is TOML");
+    lines.extend(data.lines().map(str::to_owned));
     lines.retain(|line| !line.is_empty());
     Ok(lines)
 }
@@ -192,14 +193,19 @@ impl Encoded {
 ///
 /// # Errors
 /// If it is none, or has no VAE.
-pub fn load_vae(dir: &Path, device: &Device) -> Result<VideoModel> {
-    if dir.as_os_str().is_empty() {
-        bail!("vae is not given: the model directory of a trained VAE, such as runs/NAME/model");
-    }
+pub fn load_vae(dir: impl AsRef<Path>, device: &Device) -> Result<VideoModel, ConfigError> {
+    let dir = dir.as_ref();
+    ensure_config!(
+        !dir.as_os_str().is_empty(),
+        ["vae"],
+        "vae is not given: the model directory of a trained VAE, such as runs/NAME/model"
+    );
     let load = || {
         let model = VideoModel::load(dir, device)?;
         model.vae()?;
-        anyhow::Ok(model)
+        Ok::<_, ModelError>(model)
     };
-    load().with_context(|| format!("vae = {}", dir.display()))
+    load().map_err(|error| {
+        ConfigError::new(["vae"], format!("vae = {}", dir.display())).because(error)
+    })
 }

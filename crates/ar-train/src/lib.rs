@@ -21,7 +21,7 @@
 //!     &["run.steps=500".into(), "optimizer.learning_rate=1e-3".into()],
 //! )?;
 //! assert_eq!(config.run.steps, 500);
-//! # Ok::<(), anyhow::Error>(())
+//! # Ok::<(), ar_train::Error>(())
 //! ```
 #![warn(missing_docs)]
 
@@ -30,6 +30,7 @@ pub mod config;
 pub mod data;
 pub mod diffusion;
 mod ema;
+pub mod error;
 mod gradients;
 pub mod group;
 pub mod latents;
@@ -44,3 +45,5 @@ pub mod trainer;
 pub mod vae;
 mod weights_location;
 pub mod workers;
+
+pub use error::{ConfigError, Error};

@@ -1,6 +1,6 @@
 //! Configurations to start from, with comments.
 
-use anyhow::{Context, Result};
+use crate::error::ConfigError;
 
 /// A configuration to start from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,14 +63,14 @@ pub const PRESETS: &[Preset] = presets![
 ///
 /// # Errors
 /// If there is none; the message names those there are.
-pub fn preset(name: &str) -> Result<&'static Preset> {
+pub fn preset(name: &str) -> Result<&'static Preset, ConfigError> {
     let found = PRESETS.iter().find(|preset| preset.name == name);
-    found.with_context(|| {
+    found.ok_or_else(|| {
         let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
-        format!(
+        ConfigError::without_key(format!(
             "there is no preset '{name}'; there are {}",
             names.join(", ")
-        )
+        ))
     })
 }
 
@@ -83,7 +83,7 @@ mod tests {
 
     use super::*;
     use crate::config::{
-        DiffusionRun, LatentsRun, LpipsWeights, VaeRun, VaeStage, WeightsLocation, check_sizes,
+        CheckSizes, DiffusionRun, LatentsRun, LpipsWeights, VaeRun, VaeStage, WeightsLocation,
         read_config,
     };
 
@@ -93,11 +93,11 @@ mod tests {
     fn every_preset_is_a_configuration_of_its_stage() {
         for preset in PRESETS {
             let read = match preset.stage {
-                "vae" => read_config::<VaeRun>(preset.text, &[]).and_then(|c| check_sizes(&c)),
+                "vae" => read_config::<VaeRun>(preset.text, &[]).and_then(|c| c.check_sizes()),
                 "latents" => {
-                    read_config::<LatentsRun>(preset.text, &[]).and_then(|c| check_sizes(&c))
+                    read_config::<LatentsRun>(preset.text, &[]).and_then(|c| c.check_sizes())
                 }
-                _ => read_config::<DiffusionRun>(preset.text, &[]).and_then(|c| check_sizes(&c)),
+                _ => read_config::<DiffusionRun>(preset.text, &[]).and_then(|c| c.check_sizes()),
             };
             read.unwrap_or_else(|error| panic!("{}: {error:#}", preset.name));
         }

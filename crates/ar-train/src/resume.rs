@@ -1,77 +1,13 @@
 //! What may change when a run is resumed, and what did.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use anyhow::{Context, Result, bail};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 use toml::{Table, Value};
 
-use crate::config::{DiffusionRun, RunConfig, VaeRun};
-
-/// The configuration of a stage that runs in steps and can be resumed.
-pub trait StageConfig: Serialize + DeserializeOwned {
-    /// Keys, and sections, that a run keeps to its end: the networks, the objective's shape, and
-    /// what the order of the data follows from. All others, such as the number of steps, the
-    /// optimizer or the weights of the losses, may change between two checkpoints.
-    const FIXED: &'static [&'static str];
-
-    /// How long the run is, and where its folder lies.
-    fn run(&self) -> &RunConfig;
-
-    /// Steps in a row that may be skipped.
-    fn max_skipped(&self) -> usize;
-}
-
-impl StageConfig for VaeRun {
-    const FIXED: &'static [&'static str] = &[
-        "stage",
-        "vae",
-        "run.seed",
-        "data.shapes",
-        "data.moving_mnist.size",
-        "data.moving_mnist.frames",
-        "data.moving_mnist.digits",
-        "data.moving_mnist.speed",
-        "data.videos.size",
-        "data.videos.frames",
-        "data.videos.skip",
-        "data.labels",
-        "data.clips",
-        "data.first_seed",
-        "data.validation",
-        "discriminator.filters",
-        "discriminator.layers",
-    ];
-
-    fn run(&self) -> &RunConfig {
-        &self.run
-    }
-
-    fn max_skipped(&self) -> usize {
-        self.optimizer.max_skipped
-    }
-}
-
-impl StageConfig for DiffusionRun {
-    const FIXED: &'static [&'static str] = &[
-        "transformer",
-        "conditioning",
-        "diffusion",
-        "latent_scale",
-        "run.seed",
-        "data.labels",
-        "data.validation",
-    ];
-
-    fn run(&self) -> &RunConfig {
-        &self.run
-    }
-
-    fn max_skipped(&self) -> usize {
-        self.optimizer.max_skipped
-    }
-}
+use crate::config::StageConfig;
+use crate::error::ConfigError;
 
 /// A key whose value differs between two configurations.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,46 +34,48 @@ impl fmt::Display for Change {
 ///
 /// # Errors
 /// If a key changed that must not, or `before` is no configuration of the stage.
-pub fn changes<C: StageConfig>(before: &str, after: &C) -> Result<Vec<Change>> {
+pub fn changes<C: StageConfig>(before: &str, after: &C) -> Result<Vec<Change>, ConfigError> {
     // Through the type, so that keys that an older version did not have get their defaults.
-    let before: C = toml::from_str(before)
-        .context("the configuration of the run is none of this stage and version")?;
-    let [before, after] = [flat(&before)?, flat(after)?];
-    let mut keys: Vec<&String> = before.keys().chain(after.keys()).collect();
-    keys.sort();
-    keys.dedup();
-    let changes: Vec<Change> = keys
+    let before: C = toml::from_str(before).map_err(|error| {
+        let message = "the configuration of the run is none of this stage and version";
+        ConfigError::without_key(message).because(error)
+    })?;
+    let changes = differences(&before, after);
+    let kept = before.kept_in(after);
+    let refused = differences(&kept, after);
+    if refused.is_empty() {
+        return Ok(changes);
+    }
+    let list: Vec<String> = refused.iter().map(Change::to_string).collect();
+    let message = format!(
+        "a run keeps these keys when it is resumed: {}; start a new run with \
+         `--set run.out=FOLDER` to change them",
+        list.join("; ")
+    );
+    Err(ConfigError::new(
+        refused.into_iter().map(|change| change.key),
+        message,
+    ))
+}
+
+/// The keys whose values differ, in their order.
+fn differences(before: &impl Serialize, after: &impl Serialize) -> Vec<Change> {
+    let [before, after] = [flat(before), flat(after)];
+    let keys: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let differ = keys
         .into_iter()
-        .filter(|key| before.get(*key) != after.get(*key))
+        .filter(|&key| before.get(key) != after.get(key));
+    differ
         .map(|key| Change {
             key: key.clone(),
             before: before.get(key).cloned(),
             after: after.get(key).cloned(),
         })
-        .collect();
-    let is_fixed = |change: &&Change| {
-        C::FIXED.iter().any(|fixed| {
-            let rest = change.key.strip_prefix(fixed);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        })
-    };
-    let refused: Vec<String> = changes
-        .iter()
-        .filter(is_fixed)
-        .map(Change::to_string)
-        .collect();
-    if !refused.is_empty() {
-        bail!(
-            "a run keeps these keys when it is resumed: {}; start a new run with \
-             `--set run.out=FOLDER` to change them",
-            refused.join("; ")
-        );
-    }
-    Ok(changes)
+        .collect()
 }
 
 /// Values by key with sections, `run.steps`.
-pub(crate) fn flat(config: &impl Serialize) -> Result<BTreeMap<String, Value>> {
+fn flat(config: &impl Serialize) -> BTreeMap<String, Value> {
     fn add(prefix: &str, table: Table, flat: &mut BTreeMap<String, Value>) {
         for (key, value) in table {
             let key = format!("{prefix}{key}");
@@ -150,13 +88,17 @@ pub(crate) fn flat(config: &impl Serialize) -> Result<BTreeMap<String, Value>> {
         }
     }
     let mut values = BTreeMap::new();
-    add("", Table::try_from(config)?, &mut values);
-    Ok(values)
+    let table = Table::try_from(config).expect("a configuration is TOML");
+    add("", table, &mut values);
+    values
 }
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error;
+
     use super::*;
+    use crate::config::VaeRun;
 
     fn config(text: &str) -> VaeRun {
         toml::from_str(text).expect("a configuration")
@@ -222,12 +164,14 @@ mod tests {
         let moved = config("[data.moving_mnist]\nimages = \"there\"\n");
         assert_eq!(changes(before, &moved).expect("another place").len(), 1);
         for (other, key) in [
-            (
-                "[data]\nlabels = \"folders\"\n[data.moving_mnist]",
-                "labels",
-            ),
+            ("[data]\nlabels = \"folders\"\n[data.videos]", "labels"),
             ("[data.moving_mnist]\ndigits = 3\n", "moving_mnist.digits"),
         ] {
+            let before = if key == "labels" {
+                "[data.videos]"
+            } else {
+                before
+            };
             let error = changes(before, &config(other)).expect_err("other clips");
             assert!(
                 error.to_string().contains(&format!("data.{key} was")),
@@ -239,6 +183,7 @@ mod tests {
     #[test]
     fn another_stage_is_no_earlier_configuration() {
         let error = changes("[transformer]\n", &config("")).expect_err("a diffusion stage");
-        assert!(format!("{error:#}").contains("`transformer`"), "{error:#}");
+        let cause = error.source().expect("a cause").to_string();
+        assert!(cause.contains("`transformer`"), "{cause}");
     }
 }

@@ -13,18 +13,20 @@
 
 mod due;
 mod open;
+mod options;
 #[cfg(test)]
 mod testing;
 
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use anyhow::{Context, Result, bail};
 use ar_data::DataCursor;
 use burn_train::Interrupter;
+pub use options::StageOptions;
 
-use crate::checkpoint::{CheckpointState, Checkpointed, Checkpoints};
+use crate::checkpoint::{CANNOT_RESUME, CheckpointState, Checkpointed, Checkpoints};
 use crate::config::RunConfig;
+use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::log::Log;
 use crate::trainer::{Position, StepReport};
@@ -50,6 +52,7 @@ pub struct Run {
 
 /// How a stage ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Ending {
     /// All steps are done.
     Finished,
@@ -77,7 +80,7 @@ impl Run {
         if let Some((folder, state)) = self.newest.take() {
             training
                 .load(&folder, state.position)
-                .with_context(|| format!("cannot resume from {}", folder.display()))?;
+                .map_err(Error::checkpoint(CANNOT_RESUME, folder))?;
         }
         Ok(())
     }
@@ -113,10 +116,7 @@ impl Run {
 
     /// What of the `validation` clips this process reads: all of them if it measures, else none.
     pub fn measured<'a>(&self, validation: &'a [usize]) -> &'a [usize] {
-        match self.is_leader() {
-            true => validation,
-            false => &[],
-        }
+        if self.is_leader() { validation } else { &[] }
     }
 
     /// Notes a step with its losses, the one that is optimised first, and a line of metrics every
@@ -172,8 +172,8 @@ impl Run {
              longer warm-up or a lower {optimizer}.clip_norm may help",
             self.position.step,
         );
-        self.draw_curves().with_context(|| message.clone())?;
-        bail!(message)
+        self.draw_curves()?;
+        Err(Error::Diverged(message))
     }
 
     /// Adds a measurement to the log.
@@ -233,9 +233,10 @@ impl Run {
     /// If the curves cannot be written.
     pub fn finish(self) -> Result<Ending> {
         self.draw_curves()?;
-        Ok(match self.position.step >= self.config.steps {
-            true => Ending::Finished,
-            false => Ending::Interrupted,
+        Ok(if self.position.step >= self.config.steps {
+            Ending::Finished
+        } else {
+            Ending::Interrupted
         })
     }
 
@@ -299,7 +300,11 @@ mod tests {
         let config = config(folder.path());
         let outcomes = together(3, |group| {
             let interrupter = Interrupter::new();
-            let mut run = Run::open(&config, false, group.clone(), interrupter.clone());
+            let options = StageOptions {
+                interrupter: interrupter.clone(),
+                ..StageOptions::default()
+            };
+            let mut run = Run::open(&config, group.clone(), &options);
             let run = run.as_mut().expect("a run");
             assert_eq!(
                 (run.clips_per_step(), run.first_clip()),
@@ -324,7 +329,11 @@ mod tests {
         assert_eq!(metrics.lines().count(), 2, "{metrics}");
 
         let steps = together(2, |group| {
-            let run = Run::open(&config, true, group, Interrupter::new()).expect("the run");
+            let options = StageOptions {
+                resume: true,
+                ..StageOptions::default()
+            };
+            let run = Run::open(&config, group, &options).expect("the run");
             (run.position.step, run.clips())
         });
         assert_eq!(steps, [(2, 48), (2, 48)]);

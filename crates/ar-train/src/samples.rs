@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
-use ar_video::{Frame, Tiles, VideoFormat, write_clip};
+use ar_video::{Frame, Tiles, VideoError, VideoFormat, write_clip};
 
 /// Writes clips of one length and size side by side, `columns` to a row: a PNG file if they are
 /// single frames, else an MP4 file.
@@ -13,7 +12,7 @@ use ar_video::{Frame, Tiles, VideoFormat, write_clip};
 ///
 /// # Panics
 /// If there is no clip, or lengths or sizes differ.
-pub fn write(path: &Path, clips: &[&[Frame]], columns: usize, fps: f64) -> Result<()> {
+pub fn write(path: &Path, clips: &[&[Frame]], columns: usize, fps: f64) -> Result<(), VideoError> {
     let length = clips[0].len();
     let clip = Tiles::in_columns(columns).clip(clips);
     let (extension, format) = match length {
@@ -21,6 +20,5 @@ pub fn write(path: &Path, clips: &[&[Frame]], columns: usize, fps: f64) -> Resul
         1 => ("png", VideoFormat::Apng),
         _ => ("mp4", VideoFormat::Mp4),
     };
-    write_clip(&path.with_extension(extension), &clip, format, fps)?;
-    Ok(())
+    write_clip(&path.with_extension(extension), &clip, format, fps)
 }

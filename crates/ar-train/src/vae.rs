@@ -12,13 +12,11 @@ mod validation;
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
 use ar_data::{VideoBatch, VideoItem, to_frames};
 use ar_model::{ModelConfig, Precision, SamplingConfig, VideoModel};
 use ar_vae::Vae;
 use burn::module::Module;
 use burn::tensor::Tensor;
-use burn_train::Interrupter;
 
 use accumulate::{accumulate, accumulate_against};
 pub use adversary::{Adversary, Balance, SkippedSteps};
@@ -28,10 +26,11 @@ pub use perceptual::Perceptual;
 pub use validation::{reconstruction_psnr, validation_loss};
 
 use crate::checkpoint::Checkpointed;
-use crate::config::{VaeRun, check_sizes};
+use crate::config::{CheckSizes, VaeRun};
 use crate::data::open_clips;
+use crate::error::{BoxError, Result, ensure_config};
 use crate::losses::Losses;
-use crate::run::{Ending, Run};
+use crate::run::{Ending, Run, StageOptions};
 use crate::samples;
 use crate::trainer::{Position, StepReport, Trainer};
 use crate::workers::Workers;
@@ -44,28 +43,25 @@ const SHOWN: usize = 8;
 /// # Errors
 /// If the configuration is impossible, the data cannot be read, or the run's folder cannot be
 /// written.
-pub fn train(
-    config: &VaeRun,
-    resume: bool,
-    workers: &Workers,
-    interrupter: Interrupter,
-) -> Result<Ending> {
-    check_sizes(config)?;
+pub fn train(config: &VaeRun, workers: &Workers, options: &StageOptions) -> Result<Ending> {
+    config.check_sizes()?;
     start::validate(config)?;
     workers.check(config.precision)?;
     // Burn moves running statistics of a batch norm that is copied to another device away from the
     // original.
-    ensure!(
+    ensure_config!(
         config.discriminator.is_none() || workers.devices.len() == 1,
+        ["discriminator"],
         "the discriminator trains on one device a process and {} are given: share the work between \
          processes with mpirun, or train without [discriminator]",
         workers.devices.len()
     );
-    let data = open_clips(&config.data)?.split;
+    let data = open_clips(&config.data, &*options.observer)?.split;
     let size = config.vae.image_size();
     let first = data.first()?.clip;
-    ensure!(
+    ensure_config!(
         (first.width(), first.height()) == (size, size),
+        ["vae.image_size"],
         "the clips are {}x{} and vae.image_size = {size}; they must be equal",
         first.width(),
         first.height()
@@ -76,7 +72,7 @@ pub fn train(
     let vae = start::network(config, device)?;
     let perceptual = Perceptual::load(&config.loss, device)?;
 
-    let mut run = Run::open(config, resume, workers.group.clone(), interrupter)?;
+    let mut run = Run::open(config, workers.group.clone(), options)?;
     run.line(format!(
         "{} clips to train on; {:.2} M parameters",
         data.training().len(),
@@ -222,7 +218,7 @@ impl Checkpointed for Training<'_> {
         self.trainer.position
     }
 
-    fn save(&self, folder: &Path) -> Result<()> {
+    fn save(&self, folder: &Path) -> Result<(), BoxError> {
         self.trainer.save(folder)?;
         match &self.adversary {
             Some(adversary) => adversary.save(folder),
@@ -230,7 +226,7 @@ impl Checkpointed for Training<'_> {
         }
     }
 
-    fn load(&mut self, folder: &Path, position: Position) -> Result<()> {
+    fn load(&mut self, folder: &Path, position: Position) -> Result<(), BoxError> {
         self.trainer.load(folder, position)?;
         match &mut self.adversary {
             Some(adversary) => adversary.load(folder),
@@ -247,5 +243,10 @@ fn show(vae: &Vae, items: &[VideoItem], path: &Path) -> Result<()> {
     let both: Tensor<5> = Tensor::cat(vec![pixels, output], 0);
     let frames = to_frames(both.flatten(0, 1));
     let clips: Vec<_> = frames.chunks_exact(length).collect();
-    samples::write(path, &clips, items.len(), SamplingConfig::default().fps)
+    Ok(samples::write(
+        path,
+        &clips,
+        items.len(),
+        SamplingConfig::default().fps,
+    )?)
 }

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+
+use crate::error::BoxError;
 
 /// What the name of a file on the hub begins with.
 const HUB: &str = "hf://";
@@ -31,25 +32,24 @@ impl WeightsLocation {
     /// # Errors
     /// If the download fails, or this build has no feature `hub`. That a local file is there is not
     /// checked.
-    pub fn path(&self) -> Result<PathBuf> {
+    pub fn path(&self) -> Result<PathBuf, BoxError> {
         match self {
             Self::Local(path) => Ok(path.clone()),
-            Self::Hub { repository, file } => {
-                download(repository, file).with_context(|| format!("cannot download {self}"))
-            }
+            Self::Hub { repository, file } => download(repository, file)
+                .map_err(|error| format!("cannot download {self}: {error}").into()),
         }
     }
 }
 
 #[cfg(feature = "hub")]
-fn download(repository: &str, file: &str) -> Result<PathBuf> {
+fn download(repository: &str, file: &str) -> Result<PathBuf, BoxError> {
     let api = hf_hub::api::sync::ApiBuilder::from_env().build()?;
     Ok(api.model(repository.to_owned()).get(file)?)
 }
 
 #[cfg(not(feature = "hub"))]
-fn download(_repository: &str, _file: &str) -> Result<PathBuf> {
-    anyhow::bail!("this program was built without the feature `hub`; give the path of a file")
+fn download(_repository: &str, _file: &str) -> Result<PathBuf, BoxError> {
+    Err("this program was built without the feature `hub`; give the path of a file".into())
 }
 
 impl TryFrom<String> for WeightsLocation {

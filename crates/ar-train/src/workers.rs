@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use anyhow::{Result, ensure};
 use burn::tensor::{Device, FloatDType};
 
 use crate::config::ComputePrecision;
+use crate::error::{ConfigError, ensure_config};
 use crate::group::{Alone, Group};
 
 /// The devices of this process and the group that it is in. Each process computes as many clips of a
@@ -40,10 +40,11 @@ impl Workers {
     ///
     /// # Errors
     /// If one does not.
-    pub fn check(&self, precision: ComputePrecision) -> Result<()> {
+    pub fn check(&self, precision: ComputePrecision) -> Result<(), ConfigError> {
         let is_supported = |device: &Device| device.supports_dtype(FloatDType::BF16);
-        ensure!(
+        ensure_config!(
             precision == ComputePrecision::F32 || self.devices.iter().all(is_supported),
+            ["precision"],
             "precision = \"bf16\": this device cannot compute in it; use \"f32\""
         );
         Ok(())

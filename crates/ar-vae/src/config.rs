@@ -135,6 +135,20 @@ pub enum VaeConfigError {
     },
 }
 
+impl VaeConfigError {
+    /// The fields of the configuration that are to blame.
+    pub fn keys(&self) -> &[&'static str] {
+        match self {
+            Self::Zero(key) => std::slice::from_ref(key),
+            Self::Patches { .. } => &["image_size", "patch_size"],
+            Self::Tokens { .. } => &["image_size", "patch_size", "channels"],
+            Self::Heads { .. } => &["width", "heads"],
+            Self::Levels { .. } => &["pixel_decoder.channel_multipliers", "patch_size"],
+            Self::Groups { .. } => &["pixel_decoder.norm_groups"],
+        }
+    }
+}
+
 impl ArVaeConfig {
     /// The published "small" size.
     pub fn small() -> Self {

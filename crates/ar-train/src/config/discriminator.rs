@@ -1,7 +1,7 @@
-use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::{OptimizerConfig, not_negative};
+use crate::error::{ConfigError, ensure_config};
 
 /// The adversarial loss of the VAE's image stage, and the network behind it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,14 +36,19 @@ impl DiscriminatorConfig {
     ///
     /// # Errors
     /// Names the first key that does not fit.
-    pub fn validate(&self, image_size: usize) -> Result<()> {
+    pub fn validate(&self, image_size: usize) -> Result<(), ConfigError> {
         for (key, value) in [("filters", self.filters), ("layers", self.layers)] {
-            ensure!(value > 0, "discriminator.{key} is 0; it must be at least 1");
+            ensure_config!(
+                value > 0,
+                [format!("discriminator.{key}")],
+                "discriminator.{key} is 0; it must be at least 1"
+            );
         }
         // The two convolutions after the halving ones take a pixel of each side.
         let left = image_size.checked_shr(self.layers as u32).unwrap_or(0);
-        ensure!(
+        ensure_config!(
             left >= 3,
+            ["discriminator.layers"],
             "discriminator.layers = {} leaves {left} of {image_size} pixels a side; at least 3 \
              must be left: use fewer layers",
             self.layers

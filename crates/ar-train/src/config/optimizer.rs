@@ -1,7 +1,7 @@
-use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::not_negative;
+use crate::error::{ConfigError, ensure_config};
 
 /// AdamW, learning-rate schedule, clipping and averaging. Defaults are the published ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,7 +75,7 @@ impl OptimizerConfig {
     ///
     /// # Errors
     /// Names the first key that does not fit.
-    pub fn validate(&self, section: &str) -> Result<()> {
+    pub fn validate(&self, section: &str) -> Result<(), ConfigError> {
         for (key, value) in [
             ("learning_rate", self.learning_rate),
             ("final_learning_rate", self.final_learning_rate),
@@ -86,18 +86,21 @@ impl OptimizerConfig {
         }
         not_negative(&format!("{section}.weight_decay"), self.weight_decay)?;
         for (key, value) in [("beta_1", self.beta_1), ("beta_2", self.beta_2)] {
-            ensure!(
+            ensure_config!(
                 (0.0..1.0).contains(&value),
+                [format!("{section}.{key}")],
                 "{section}.{key} = {value}; it must be at least 0 and below 1"
             );
         }
-        ensure!(
+        ensure_config!(
             self.epsilon.is_finite() && self.epsilon > 0.0,
+            [format!("{section}.epsilon")],
             "{section}.epsilon = {}; it must be above 0, as a 32-bit float",
             self.epsilon
         );
-        ensure!(
+        ensure_config!(
             (0.0..=1.0).contains(&self.ema_decay),
+            [format!("{section}.ema_decay")],
             "{section}.ema_decay = {}; it must be in 0..=1",
             self.ema_decay
         );

@@ -1,15 +1,15 @@
 use std::fmt::Display;
 
-use anyhow::{Result, ensure};
+use crate::error::ConfigError;
 
 /// Checks that the value of `key` is a finite number and not negative.
 ///
 /// # Errors
 /// Names the key.
-pub fn not_negative(key: &str, value: impl Into<f64> + Display + Copy) -> Result<()> {
-    ensure!(
-        value.into().is_finite() && value.into() >= 0.0,
-        "{key} = {value}; it must be a finite number of at least 0"
-    );
-    Ok(())
+pub fn not_negative(key: &str, value: impl Into<f64> + Display + Copy) -> Result<(), ConfigError> {
+    if value.into().is_finite() && value.into() >= 0.0 {
+        return Ok(());
+    }
+    let message = format!("{key} = {value}; it must be a finite number of at least 0");
+    Err(ConfigError::new([key], message))
 }

@@ -1,10 +1,9 @@
 use std::ops::Range;
 
-use anyhow::{Context, Result};
 use ar_activation_checkpointing::ActivationCheckpointing;
 use ar_data::{LatentBatch, LatentItem};
 use ar_diffusion::Diffusion;
-use ar_model::{LatentStatistics, Transformer};
+use ar_model::{LatentStatistics, ModelError, Transformer};
 use ar_noise::{FrameNoise, NoiseStream};
 use ar_schedulers::{PlannedSampler, PlannedTimesteps, TimestepSampler};
 use burn::module::Module;
@@ -14,6 +13,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::validation::ValidationLoss;
 use crate::config::DiffusionRun;
+use crate::error::{ConfigError, Result};
 use crate::learner::MicroBatch;
 use crate::trainer::{Trainer, VALIDATION_STEP};
 
@@ -103,9 +103,11 @@ impl Draws {
 /// proper divisor of `frames`, else all of them.
 fn piece_length(frames: usize, shorter: f64, rng: &mut impl Rng) -> usize {
     let divisors: Vec<usize> = (1..frames).filter(|&n| frames.is_multiple_of(n)).collect();
-    match rng.random_bool(shorter) {
-        true if !divisors.is_empty() => divisors[rng.random_range(..divisors.len())],
-        _ => frames,
+    let is_shorter = rng.random_bool(shorter);
+    if is_shorter && !divisors.is_empty() {
+        divisors[rng.random_range(..divisors.len())]
+    } else {
+        frames
     }
 }
 
@@ -143,12 +145,18 @@ impl<'a> Objective<'a> {
     ///
     /// # Errors
     /// If the noise schedule or the plans of a planned sampler are impossible.
-    pub fn new(config: &'a DiffusionRun, statistics: Option<LatentStatistics>) -> Result<Self> {
-        let diffusion = config.diffusion.init()?;
+    pub fn new(
+        config: &'a DiffusionRun,
+        statistics: Option<LatentStatistics>,
+    ) -> Result<Self, ConfigError> {
+        let diffusion = config.diffusion.init().map_err(ModelError::from)?;
         let timesteps = diffusion.schedule().timesteps();
         let planned = (config.timestep_sampler == TimestepSampler::Planned).then(|| {
-            PlannedSampler::new(config.planned.clone(), config.sampling.steps, timesteps)
-                .context("[planned]")
+            let planned = config.planned.clone();
+            PlannedSampler::new(planned, config.sampling.steps, timesteps).map_err(|error| {
+                let keys = error.keys().iter().map(|key| format!("planned.{key}"));
+                ConfigError::new(keys, "[planned]").because(error)
+            })
         });
         Ok(Self {
             config,
@@ -309,7 +317,7 @@ impl<'a> Objective<'a> {
                 self.loss_checkpointed(&mut checkpointing, part.network, items, draws, device)?
                     * share;
             checkpointing.backward(&loss, collect);
-            anyhow::Ok(loss)
+            Ok(loss)
         };
         let batch_size = self.config.run.batch_size;
         let learner = &mut trainer.learner;
@@ -634,7 +642,9 @@ mod tests {
         let error = Objective::new(&config, None)
             .map(drop)
             .expect_err("refused");
-        let message = format!("{error:#}");
+        assert_eq!(error.keys(), ["planned.ar_steps"]);
+        let cause = std::error::Error::source(&error).expect("a cause");
+        let message = format!("{error}: {cause}");
         assert!(message.contains("[planned]: ar_steps has 25"), "{message}");
     }
 

@@ -1,29 +1,34 @@
 //! What a diffusion stage starts from.
 
-use anyhow::{Context, Result, ensure};
 use ar_dit::{DitConfig, PositionEmbedding};
 use ar_model::{Transformer, VideoModel};
 use burn::tensor::Device;
 
 use crate::config::DiffusionRun;
+use crate::error::{BoxError, ConfigError};
 
 /// The network that the stage starts with, and what to say of it if it is not a fresh one.
 ///
 /// # Errors
 /// If the model to start from cannot be read, or has another network.
-pub fn network(config: &DiffusionRun, device: &Device) -> Result<(Transformer, Option<String>)> {
+pub fn network(
+    config: &DiffusionRun,
+    device: &Device,
+) -> Result<(Transformer, Option<String>), ConfigError> {
     let fresh = Transformer::new(&config.transformer, &config.conditioning, device)?;
     let Some(dir) = &config.start_from else {
         return Ok((fresh, None));
     };
-    let named = || format!("start_from = {}", dir.display());
+    let cannot_start = |error: BoxError| {
+        ConfigError::new(["start_from"], format!("start_from = {}", dir.display())).because(error)
+    };
     let frames = config.transformer.num_frames;
-    let (found, trained) = VideoModel::load_transformer(dir, frames, device).with_context(named)?;
+    let (found, trained) = VideoModel::load_transformer(dir, frames, device)
+        .map_err(|error| cannot_start(error.into()))?;
     let dit = found
         .transformer
-        .context("no transformer")
-        .with_context(named)?;
-    check(&dit, &config.transformer).with_context(named)?;
+        .ok_or_else(|| cannot_start("no transformer".into()))?;
+    check(&dit, &config.transformer).map_err(cannot_start)?;
 
     let classes = config.conditioning.classes;
     let context = if found.conditioning.classes == classes {
@@ -44,22 +49,23 @@ pub fn network(config: &DiffusionRun, device: &Device) -> Result<(Transformer, O
 
 /// Checks that weights of the network `found` fit the network `wanted`, which may be for clips of
 /// another length where positions allow it.
-fn check(found: &DitConfig, wanted: &DitConfig) -> Result<()> {
+fn check(found: &DitConfig, wanted: &DitConfig) -> Result<(), BoxError> {
     let of_length = DitConfig {
         num_frames: wanted.num_frames,
         ..found.clone()
     };
-    ensure!(
-        of_length == *wanted,
-        "its transformer is another network than [transformer] describes: {}",
-        toml::to_string(found)?.trim().replace('\n', ", ")
-    );
-    ensure!(
-        wanted.num_frames <= found.num_frames || wanted.positions == PositionEmbedding::FrameRotary,
-        "its transformer knows positions of {} frames and transformer.num_frames = {}; longer clips \
-         are for positions = \"frame_rotary\"",
-        found.num_frames,
-        wanted.num_frames
-    );
+    if of_length != *wanted {
+        let found = toml::to_string(found)?.trim().replace('\n', ", ");
+        let message = "its transformer is another network than [transformer] describes";
+        return Err(format!("{message}: {found}").into());
+    }
+    if wanted.num_frames > found.num_frames && wanted.positions != PositionEmbedding::FrameRotary {
+        return Err(format!(
+            "its transformer knows positions of {} frames and transformer.num_frames = {}; longer \
+             clips are for positions = \"frame_rotary\"",
+            found.num_frames, wanted.num_frames
+        )
+        .into());
+    }
     Ok(())
 }

@@ -1,6 +1,5 @@
 use std::thread;
 
-use anyhow::{Context, Result, ensure};
 use mpi::Threading;
 use mpi::collective::SystemOperation;
 use mpi::datatype::Equivalence;
@@ -9,6 +8,7 @@ use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator, CommunicatorCollectives};
 
 use super::Group;
+use crate::error::{Error, Result};
 
 /// The processes that `mpirun` has started together; one that was started otherwise is alone.
 pub struct MpiGroup {
@@ -23,12 +23,15 @@ impl MpiGroup {
     /// # Errors
     /// If MPI has been joined before, or cannot be used beside threads that compute.
     pub fn join() -> Result<Self> {
-        let (universe, threading) = initialize_with_threading(Threading::Funneled)
-            .context("MPI is in use already: a process joins its group once")?;
-        ensure!(
-            threading >= Threading::Funneled,
-            "this MPI library knows no threads: build it with them (MPI_THREAD_FUNNELED)"
-        );
+        let (universe, threading) =
+            initialize_with_threading(Threading::Funneled).ok_or_else(|| {
+                Error::Group("MPI is in use already: a process joins its group once".into())
+            })?;
+        if threading < Threading::Funneled {
+            let message =
+                "this MPI library knows no threads: build it with them (MPI_THREAD_FUNNELED)";
+            return Err(Error::Group(message.into()));
+        }
         Ok(Self {
             world: universe.world(),
             _universe: universe,

@@ -1,7 +1,9 @@
+use std::io;
 use std::path::Path;
 
-use anyhow::{Result, anyhow};
 use plotters::prelude::*;
+
+use crate::error::{BoxError, Error, Result};
 
 /// Width of the picture and height of a curve, in the units of the SVG.
 const WIDTH: u32 = 760;
@@ -23,15 +25,17 @@ struct Curve {
 /// Draws every quantity of `metrics.jsonl` over the steps, one below the other, as SVG. Without any
 /// there is no picture.
 pub(super) fn draw(metrics: &Path, path: &Path) -> Result<()> {
-    let curves = curves(metrics)?;
+    let curves = curves(metrics).map_err(Error::io(metrics))?;
     if curves.is_empty() {
         return Ok(());
     }
-    let picture = svg(&curves).map_err(|error| anyhow!("cannot draw the curves: {error}"))?;
-    Ok(ar_files::write_atomically(path, picture.as_bytes())?)
+    let picture = svg(&curves).map_err(io::Error::other);
+    picture
+        .and_then(|picture| ar_files::write_atomically(path, picture.as_bytes()))
+        .map_err(Error::io(path))
 }
 
-fn curves(metrics: &Path) -> Result<Vec<Curve>> {
+fn curves(metrics: &Path) -> io::Result<Vec<Curve>> {
     let mut curves: Vec<Curve> = Vec::new();
     for (_, line) in super::metrics::read(metrics, usize::MAX)? {
         let step = line["step"].as_f64();
@@ -83,7 +87,7 @@ fn split(name: &str) -> (&str, Option<&str>) {
     }
 }
 
-fn svg(curves: &[Curve]) -> Result<String, Box<dyn std::error::Error>> {
+fn svg(curves: &[Curve]) -> Result<String, BoxError> {
     let charts = charts(curves);
     let mut picture = String::new();
     {

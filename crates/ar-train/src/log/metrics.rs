@@ -2,10 +2,10 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::Scalars;
+use crate::error::{Error, Result};
 
 /// `metrics.jsonl`: one JSON object a line, each with its `step`.
 pub(super) struct MetricsFile {
@@ -25,7 +25,7 @@ impl MetricsFile {
             fs::OpenOptions::new().append(true).open(path)
         };
         Ok(Self {
-            file: open().with_context(|| path.display().to_string())?,
+            file: open().map_err(Error::io(path))?,
             path: path.to_owned(),
         })
     }
@@ -35,8 +35,8 @@ impl MetricsFile {
     }
 
     pub fn write(&mut self, scalars: &Scalars) -> Result<()> {
-        let line = serde_json::to_string(scalars)?;
-        writeln!(self.file, "{line}").with_context(|| self.path.display().to_string())
+        let line = serde_json::to_string(scalars).expect("names and numbers are JSON");
+        writeln!(self.file, "{line}").map_err(Error::io(&self.path))
     }
 }
 

@@ -2,24 +2,25 @@
 //!
 //! - `metrics.jsonl`, the record that the others can be made from: a line every `log_every` steps;
 //! - event files for TensorBoard, in the same folder: `tensorboard --logdir RUN`;
-//! - a bar on a terminal, or plain lines;
+//! - an [`Observer`], which shows it to whoever waits;
 //! - `curves.svg`, drawn of `metrics.jsonl` when the run ends.
 
-mod console;
 mod curves;
 mod metrics;
+mod observer;
 mod tensorboard;
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::config::RunConfig;
+use crate::error::Result;
 use crate::trainer::StepReport;
-use console::Console;
 use metrics::MetricsFile;
+pub use observer::{Observer, Silent};
 use tensorboard::EventWriter;
 
 /// The log of a run.
@@ -27,7 +28,7 @@ pub struct Log {
     folder: PathBuf,
     metrics: MetricsFile,
     events: EventWriter,
-    console: Console,
+    observer: Rc<dyn Observer>,
     clips_per_step: usize,
     window: Window,
 }
@@ -88,7 +89,20 @@ pub struct Scalars {
 }
 
 impl Scalars {
-    fn get(&self, name: &str) -> Option<f64> {
+    /// The step after which they were measured.
+    pub fn step(&self) -> usize {
+        self.step
+    }
+
+    /// Names and values.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.values
+            .iter()
+            .map(|(name, value)| (name.as_str(), *value))
+    }
+
+    /// The value of the measurement called `name`, such as `loss`.
+    pub fn get(&self, name: &str) -> Option<f64> {
         let found = self.values.iter().find(|(known, _)| known == name);
         found.map(|&(_, value)| value)
     }
@@ -112,12 +126,18 @@ impl Log {
     ///
     /// # Errors
     /// If the folder cannot be written.
-    pub fn open(config: &RunConfig, clips_per_step: usize, step: usize) -> Result<Self> {
+    pub fn open(
+        config: &RunConfig,
+        clips_per_step: usize,
+        step: usize,
+        observer: Rc<dyn Observer>,
+    ) -> Result<Self> {
         let folder = &config.out;
+        observer.started(step, config.steps);
         Ok(Self {
             metrics: MetricsFile::open(&folder.join("metrics.jsonl"), step)?,
             events: EventWriter::create(folder, step)?,
-            console: Console::new(step, config.steps),
+            observer,
             folder: folder.clone(),
             clips_per_step,
             window: Window::new(),
@@ -128,7 +148,7 @@ impl Log {
     pub fn step(&mut self, losses: &[(&'static str, f64)], report: &StepReport) {
         let position = report.position;
         self.window.add(losses, position.skipped_in_a_row > 0);
-        self.console.advance(position.step);
+        self.observer.step(position.step);
         if position.skipped_in_a_row > 0 {
             self.line(format!(
                 "step {}: skipped, for the loss is {} and the gradient norm {}",
@@ -167,7 +187,7 @@ impl Log {
             values,
         };
         self.write(&scalars)?;
-        self.console.metrics(&scalars);
+        self.observer.metrics(&scalars);
         self.window = Window::new();
         Ok(())
     }
@@ -192,7 +212,7 @@ impl Log {
 
     /// Shows a line without disturbing the bar.
     pub fn line(&self, text: impl AsRef<str>) {
-        self.console.line(text);
+        self.observer.message(text.as_ref());
     }
 
     /// Draws the curves of the run.
@@ -200,8 +220,7 @@ impl Log {
     /// # Errors
     /// If they cannot be written.
     pub fn draw_curves(&self) -> Result<()> {
-        let path = self.folder.join("curves.svg");
-        curves::draw(self.metrics.path(), &path).with_context(|| path.display().to_string())
+        curves::draw(self.metrics.path(), &self.folder.join("curves.svg"))
     }
 
     /// The folder of the run.

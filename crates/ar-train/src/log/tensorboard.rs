@@ -4,11 +4,10 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use anyhow::{Context, Result};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Scalars;
+use crate::error::{Error, Result};
 
 /// What the names of event files begin with.
 const FILE_PREFIX: &str = "events.out.tfevents.";
@@ -27,8 +26,8 @@ impl EventWriter {
     /// A new event file in `folder`, of a run that stands at `step`. Where there are earlier files,
     /// TensorBoard is told to forget what they have of later steps.
     pub fn create(folder: &Path, step: usize) -> Result<Self> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-        let has_earlier = has_event_file(folder).with_context(|| folder.display().to_string())?;
+        let now = since_epoch();
+        let has_earlier = has_event_file(folder).map_err(Error::io(folder))?;
         let name = format!(
             "{FILE_PREFIX}{}.{:09}.{}",
             now.as_secs(),
@@ -36,7 +35,7 @@ impl EventWriter {
             std::process::id()
         );
         let path = folder.join(name);
-        let file = File::create(&path).with_context(|| path.display().to_string())?;
+        let file = File::create(&path).map_err(Error::io(&path))?;
         let mut writer = Self { path, file };
         let time = now.as_secs_f64();
         writer.append(&event(time, 0, Content::FileVersion(FILE_VERSION)))?;
@@ -48,7 +47,7 @@ impl EventWriter {
     }
 
     pub fn write(&mut self, scalars: &Scalars) -> Result<()> {
-        let time = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
+        let time = since_epoch().as_secs_f64();
         self.append(&event(
             time,
             scalars.step,
@@ -60,8 +59,14 @@ impl EventWriter {
         // One call a record, so that a process that is killed leaves whole ones.
         self.file
             .write_all(&record(event))
-            .with_context(|| self.path.display().to_string())
+            .map_err(Error::io(&self.path))
     }
+}
+
+/// The time of the day; a clock that is set before 1970 stands still.
+fn since_epoch() -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default()
 }
 
 fn has_event_file(folder: &Path) -> io::Result<bool> {

@@ -46,6 +46,7 @@ mod tests {
     use super::super::testing::{config, open, step, trainer};
     use super::*;
     use crate::group::testing::together;
+    use crate::run::StageOptions;
     use burn_train::Interrupter;
 
     #[test]
@@ -68,7 +69,11 @@ mod tests {
             config.run.checkpoint_every = checkpoint_every;
             let outcomes = together(2, |group| {
                 let interrupter = Interrupter::new();
-                let run = Run::open(&config, false, group.clone(), interrupter.clone());
+                let options = StageOptions {
+                    interrupter: interrupter.clone(),
+                    ..StageOptions::default()
+                };
+                let run = Run::open(&config, group.clone(), &options);
                 let mut run = run.expect("a run");
                 step(&mut run, &mut trainer(&config), 1.0).expect("a step");
                 let undisturbed = run.late_checkpoint_is_due(false);

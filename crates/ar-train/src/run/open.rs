@@ -4,31 +4,31 @@ use std::fs;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use anyhow::{Context, Result, bail, ensure};
 use ar_files::write_atomically;
-use burn_train::Interrupter;
 use crc32c::crc32c;
 
-use super::Run;
-use crate::checkpoint::{CheckpointState, Checkpoints};
+use super::{Run, StageOptions};
+use crate::checkpoint::{CANNOT_RESUME, CheckpointState, Checkpoints};
+use crate::config::StageConfig;
+use crate::error::{BoxError, ConfigError, Error, Result, ensure_config};
 use crate::group::Group;
 use crate::log::Log;
-use crate::resume::{Change, StageConfig, changes};
+use crate::resume::{Change, changes};
 use crate::trainer::Position;
 
 impl Run {
-    /// Opens the folder of a run, at its newest complete checkpoint if `resume`, and writes the
-    /// resolved configuration. All processes of `group` open it.
+    /// Opens the folder of a run, at its newest complete checkpoint where it is resumed, and writes
+    /// the resolved configuration. All processes of `group` open it.
     ///
     /// # Errors
-    /// If the folder cannot be written, holds a run and `resume` is false, a key changed that a run
+    /// If the folder cannot be written, holds a run that is not to be resumed, a key changed that a run
     /// keeps, or the processes do not have the same configuration and checkpoint.
     pub fn open<C: StageConfig>(
         stage: &C,
-        resume: bool,
         group: Rc<dyn Group>,
-        interrupter: Interrupter,
+        options: &StageOptions,
     ) -> Result<Self> {
+        let resume = options.resume;
         let config = stage.run();
         for (key, value) in [
             ("steps", config.steps),
@@ -37,35 +37,40 @@ impl Run {
             ("log_every", config.log_every),
             ("keep_checkpoints", config.keep_checkpoints),
         ] {
-            ensure!(value > 0, "run.{key} is 0; it must be at least 1");
+            ensure_config!(
+                value > 0,
+                [format!("run.{key}")],
+                "run.{key} is 0; it must be at least 1"
+            );
         }
         let out = &config.out;
-        let resolved = toml::to_string(stage)?;
+        let resolved = toml::to_string(stage).expect("a configuration is TOML");
         let checkpoints = Checkpoints::new(out);
-        let (newest, changed) = match group.is_leader() {
-            true => open_folder(stage, resume, &checkpoints, &resolved)?,
-            false => (None, Vec::new()),
+        let (newest, changed) = if group.is_leader() {
+            open_folder(stage, resume, &checkpoints, &resolved)?
+        } else {
+            (None, Vec::new())
         };
         let newest = agree(&*group, newest, &checkpoints, &resolved)?;
         let newest = newest
-            .map(|folder| anyhow::Ok((folder.clone(), CheckpointState::read(&folder)?)))
+            .map(|folder| Ok::<_, Error>((folder.clone(), CheckpointState::read(&folder)?)))
             .transpose()?;
         let position = newest
             .as_ref()
             .map_or_else(Position::default, |(_, state)| state.position);
         let clips = newest.as_ref().map_or(0, |(_, state)| state.clips(config));
-        let log = match group.is_leader() {
-            true => {
-                let clips_per_step = config.clips_per_step() * group.size();
-                Some(Log::open(config, clips_per_step, position.step)?)
-            }
-            false => None,
+        let log = if group.is_leader() {
+            let clips_per_step = config.clips_per_step() * group.size();
+            let observer = options.observer.clone();
+            Some(Log::open(config, clips_per_step, position.step, observer)?)
+        } else {
+            None
         };
         let run = Self {
             config: config.clone(),
             resolved,
             max_skipped: stage.max_skipped(),
-            interrupter,
+            interrupter: options.interrupter.clone(),
             interrupted: false,
             group,
             checkpoints,
@@ -98,29 +103,35 @@ fn open_folder<C: StageConfig>(
     resolved: &str,
 ) -> Result<(Option<PathBuf>, Vec<Change>)> {
     let out = &stage.run().out;
-    let cannot_use = || format!("run.out = {}", out.display());
-    let newest = checkpoints.newest().with_context(cannot_use)?;
-    if newest.is_some() && !resume {
-        bail!(
-            "{} holds a run already: go on with --resume, or choose another folder with \
-             `--set run.out=FOLDER`",
-            out.display()
-        );
-    }
+    let cannot_use = |error: BoxError| {
+        ConfigError::new(["run.out"], format!("run.out = {}", out.display())).because(error)
+    };
+    let newest = checkpoints
+        .newest()
+        .map_err(|error| cannot_use(error.into()))?;
+    ensure_config!(
+        newest.is_none() || resume,
+        ["run.out"],
+        "{} holds a run already: go on with --resume, or choose another folder with \
+         `--set run.out=FOLDER`",
+        out.display()
+    );
     let changed = match &newest {
         Some(checkpoint) => {
             // Not the run's own: a start that reached no checkpoint has overwritten that.
             let path = checkpoint.join("config.toml");
-            let before = fs::read_to_string(&path)
-                .with_context(|| format!("cannot resume: {}", path.display()))?;
-            changes(&before, stage)
-                .with_context(|| format!("cannot resume the run in {}", out.display()))?
+            let before =
+                fs::read_to_string(&path).map_err(Error::checkpoint(CANNOT_RESUME, &path))?;
+            changes(&before, stage).map_err(|error| {
+                let message = format!("cannot resume the run in {}", out.display());
+                ConfigError::new(error.keys(), message).because(error)
+            })?
         }
         None => Vec::new(),
     };
-    fs::create_dir_all(out).with_context(cannot_use)?;
+    fs::create_dir_all(out).map_err(|error| cannot_use(error.into()))?;
     let path = out.join("config.toml");
-    write_atomically(&path, resolved.as_bytes()).with_context(|| path.display().to_string())?;
+    write_atomically(&path, resolved.as_bytes()).map_err(Error::io(&path))?;
     Ok((newest, changed))
 }
 
@@ -132,11 +143,11 @@ fn agree(
     resolved: &str,
 ) -> Result<Option<PathBuf>> {
     let own = crc32c(resolved.as_bytes()).into();
-    ensure!(
-        group.of_leader(own) == own,
-        "the configuration of this process differs from that of the first: all of them need the \
-         same file and the same options"
-    );
+    if group.of_leader(own) != own {
+        let message = "the configuration of this process differs from that of the first: all of \
+                       them need the same file and the same options";
+        return Err(Error::Group(message.into()));
+    }
     let step = match &newest {
         Some(folder) => CheckpointState::read(folder)?.position.step,
         None => 0,
@@ -146,11 +157,11 @@ fn agree(
         return Ok(newest);
     }
     let found = checkpoints.list()?.into_iter().find(|&(s, _)| s == step);
-    let (_, folder) = found.with_context(|| {
-        format!(
+    let (_, folder) = found.ok_or_else(|| {
+        Error::Group(format!(
             "the first process goes on from the checkpoint of step {step}, which this one does not \
              find: all of them need the folder of the run"
-        )
+        ))
     })?;
     Ok(Some(folder))
 }
@@ -186,7 +197,7 @@ mod tests {
             config.run.accumulate += group.rank();
             // The leader waits for what the other one would have gone on to tell.
             let is_leader = group.is_leader();
-            let error = Run::open(&config, false, group.clone(), Interrupter::new()).err();
+            let error = Run::open(&config, group.clone(), &StageOptions::default()).err();
             if !is_leader {
                 group.of_leader(0);
             }

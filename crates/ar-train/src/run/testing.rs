@@ -3,13 +3,12 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use anyhow::Result;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
-use burn_train::Interrupter;
 
-use super::Run;
+use super::{Run, StageOptions};
 use crate::config::{OptimizerConfig, RunConfig, VaeRun};
+use crate::error::Result;
 use crate::group::Alone;
 use crate::trainer::Trainer;
 
@@ -33,7 +32,11 @@ pub fn config(out: &Path) -> VaeRun {
 
 /// A run of one process.
 pub fn open(config: &VaeRun, resume: bool) -> Result<Run> {
-    Run::open(config, resume, Rc::new(Alone), Interrupter::new())
+    let options = StageOptions {
+        resume,
+        ..StageOptions::default()
+    };
+    Run::open(config, Rc::new(Alone), &options)
 }
 
 /// A step whose loss is multiplied by `factor`, and its checkpoint.

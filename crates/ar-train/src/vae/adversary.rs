@@ -4,14 +4,15 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
 use ar_vae::Vae;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{FloatDType, Tensor, activation::relu};
 use serde::{Deserialize, Serialize};
 
 use super::discriminator::PatchGan;
+use crate::checkpoint::read_toml;
 use crate::config::DiscriminatorConfig;
+use crate::error::BoxError;
 use crate::learner::{Learner, Update};
 use crate::workers::Workers;
 
@@ -157,8 +158,8 @@ impl Adversary {
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn save(&self, folder: &Path) -> Result<()> {
-        let folder = folder.join(FOLDER);
+    pub fn save(&self, folder: impl AsRef<Path>) -> Result<(), BoxError> {
+        let folder = folder.as_ref().join(FOLDER);
         fs::create_dir(&folder)?;
         self.learner.model.settle();
         fs::write(folder.join(SKIPPED), toml::to_string(&self.skipped)?)?;
@@ -169,13 +170,12 @@ impl Adversary {
     ///
     /// # Errors
     /// If it cannot be read, or does not fit the network.
-    pub fn load(&mut self, folder: &Path) -> Result<()> {
-        let folder = folder.join(FOLDER);
+    pub fn load(&mut self, folder: impl AsRef<Path>) -> Result<(), BoxError> {
+        let folder = folder.as_ref().join(FOLDER);
         let path = folder.join(SKIPPED);
         // Checkpoints of older versions did not count.
         if path.exists() {
-            let read = || anyhow::Ok(toml::from_str(&fs::read_to_string(&path)?)?);
-            self.skipped = read().with_context(|| path.display().to_string())?;
+            self.skipped = read_toml(&path)?;
         }
         self.learner.load(&folder)
     }

@@ -74,9 +74,10 @@ impl Reconstruction {
     ) -> Self {
         let [batch, frames, ..] = pixels.dims();
         let posterior = vae.encode_checkpointed(checkpointing, pixels);
-        let latents = match config.sample_posterior {
-            true => noise.sample(&posterior),
-            false => posterior.mean(),
+        let latents = if config.sample_posterior {
+            noise.sample(&posterior)
+        } else {
+            posterior.mean()
         };
         let features = vae.decode_features(checkpointing, latents);
         Self {

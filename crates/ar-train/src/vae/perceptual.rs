@@ -1,11 +1,11 @@
 //! The perceptual part of the reconstruction loss.
 
-use anyhow::{Context, Result};
 use ar_metrics::networks::Lpips;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use crate::config::VaeLossConfig;
+use crate::error::{BoxError, ConfigError};
 
 /// LPIPS on VGG16, weighted. Its own parameters are frozen.
 #[derive(Debug)]
@@ -20,20 +20,22 @@ impl Perceptual {
     ///
     /// # Errors
     /// If a file cannot be read, or holds another network.
-    pub fn load(config: &VaeLossConfig, device: &Device) -> Result<Option<Self>> {
+    pub fn load(config: &VaeLossConfig, device: &Device) -> Result<Option<Self>, ConfigError> {
         let files = match &config.lpips_weights {
             Some(files) if config.lpips > 0.0 => files,
             _ => return Ok(None),
         };
         let load = || {
-            anyhow::Ok(Lpips::load(
+            Ok::<_, BoxError>(Lpips::load(
                 &files.vgg.path()?,
                 &files.linear.path()?,
                 device,
             )?)
         };
         Ok(Some(Self {
-            network: load().context("[loss.lpips_weights]")?,
+            network: load().map_err(|error| {
+                ConfigError::new(["loss.lpips_weights"], "[loss.lpips_weights]").because(error)
+            })?,
             weight: config.lpips,
         }))
     }
@@ -213,7 +215,10 @@ mod tests {
             linear: gone,
         });
         let error = Perceptual::load(&config, &device).expect_err("no such file");
-        assert!(format!("{error:#}").contains("gone.pth"), "{error:#}");
+        let cause = std::error::Error::source(&error)
+            .expect("a cause")
+            .to_string();
+        assert!(cause.contains("gone.pth"), "{cause}");
         config.lpips = 0.0;
         assert!(
             Perceptual::load(&config, &device)

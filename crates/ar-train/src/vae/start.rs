@@ -3,14 +3,14 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
-use ar_model::{ModelConfig, ModelFiles, VAE_KEYS};
+use ar_model::{ModelConfig, ModelError, ModelFiles, VAE_KEYS};
 use ar_vae::{Vae, VaeConfig};
 use ar_weights::{WeightsSource, load_weights_but};
 use burn::module::{Module, ParamGroup};
 use burn::tensor::Device;
 
 use crate::config::{VaeRun, VaeStage};
+use crate::error::{BoxError, ConfigError, ensure_config};
 
 /// What the paths of all parameters of temporal blocks hold, and no others.
 const TEMPORAL: &str = "temporal";
@@ -22,13 +22,17 @@ const SMALLEST_OF_LPIPS: usize = 16;
 ///
 /// # Errors
 /// Names what does not fit.
-pub fn validate(config: &VaeRun) -> Result<()> {
-    config.vae.validate()?;
+pub fn validate(config: &VaeRun) -> Result<(), ConfigError> {
+    config
+        .vae
+        .validate()
+        .map_err(|error| ConfigError::from(ModelError::from(error)))?;
     config.optimizer.validate("optimizer")?;
     config.loss.validate()?;
     if config.loss.lpips > 0.0 && config.loss.lpips_weights.is_some() {
-        ensure!(
+        ensure_config!(
             config.vae.image_size() >= SMALLEST_OF_LPIPS,
+            ["vae.image_size", "loss.lpips_weights"],
             "vae.image_size = {}, and LPIPS looks at frames of at least {SMALLEST_OF_LPIPS} pixels \
              a side: remove [loss.lpips_weights]",
             config.vae.image_size()
@@ -40,21 +44,25 @@ pub fn validate(config: &VaeRun) -> Result<()> {
     if config.stage == VaeStage::Image {
         return Ok(());
     }
-    ensure!(
+    ensure_config!(
         matches!(config.vae, VaeConfig::Transformer(_)),
+        ["stage", "vae.kind"],
         "stage = \"temporal\" needs vae.kind = \"transformer\": the convolutional tokenizer has no \
          temporal blocks"
     );
-    ensure!(
+    ensure_config!(
         config.vae.is_temporal(),
+        ["stage", "vae.temporal"],
         "stage = \"temporal\" needs vae.temporal = true"
     );
-    ensure!(
+    ensure_config!(
         config.discriminator.is_none(),
+        ["stage", "discriminator"],
         "stage = \"temporal\" trains without a discriminator: remove [discriminator]"
     );
-    ensure!(
+    ensure_config!(
         config.start_from.is_some(),
+        ["stage"],
         "stage = \"temporal\" needs start_from, the model directory of an image stage, such as \
          runs/NAME/model"
     );
@@ -65,11 +73,13 @@ pub fn validate(config: &VaeRun) -> Result<()> {
 ///
 /// # Errors
 /// If the model to start from cannot be read, or has another network.
-pub fn network(config: &VaeRun, device: &Device) -> Result<Vae> {
-    let mut vae = config.vae.init(device)?;
+pub fn network(config: &VaeRun, device: &Device) -> Result<Vae, ConfigError> {
+    let mut vae = config.vae.init(device).map_err(ModelError::from)?;
     if let Some(dir) = &config.start_from {
-        load(&mut vae, &config.vae, dir)
-            .with_context(|| format!("start_from = {}", dir.display()))?;
+        load(&mut vae, &config.vae, dir).map_err(|error| {
+            ConfigError::new(["start_from"], format!("start_from = {}", dir.display()))
+                .because(error)
+        })?;
     }
     Ok(match config.stage {
         VaeStage::Image => vae,
@@ -79,13 +89,13 @@ pub fn network(config: &VaeRun, device: &Device) -> Result<Vae> {
     })
 }
 
-fn load(vae: &mut Vae, expected: &VaeConfig, dir: &Path) -> Result<()> {
+fn load(vae: &mut Vae, expected: &VaeConfig, dir: &Path) -> Result<(), BoxError> {
     let files = ModelFiles::new(dir);
     let text = fs::read_to_string(&files.config)
-        .with_context(|| format!("{}: not a model directory", dir.display()))?;
+        .map_err(|error| format!("{}: not a model directory: {error}", dir.display()))?;
     let found: ModelConfig = text.parse()?;
     let Some(found) = found.vae else {
-        bail!("the model has no VAE");
+        return Err("the model has no VAE".into());
     };
     let with_temporal_blocks = match (found.clone(), expected) {
         (VaeConfig::Transformer(mut found), VaeConfig::Transformer(expected)) => {
@@ -94,11 +104,10 @@ fn load(vae: &mut Vae, expected: &VaeConfig, dir: &Path) -> Result<()> {
         }
         (found, _) => found,
     };
-    ensure!(
-        with_temporal_blocks == *expected,
-        "its VAE is another network than [vae] describes: {}",
-        toml::to_string(&found)?.trim().replace('\n', ", ")
-    );
+    if with_temporal_blocks != *expected {
+        let found = toml::to_string(&found)?.trim().replace('\n', ", ");
+        return Err(format!("its VAE is another network than [vae] describes: {found}").into());
+    }
     // Blocks that the image stage did not have start as the identity.
     let fresh = |key: &str| key.contains(TEMPORAL) && !found.is_temporal();
     let source = WeightsSource::File(&files.vae);
@@ -229,7 +238,10 @@ mod tests {
         }
         image_model(folder.path(), small_conv());
         let error = network(&temporal_run(folder.path()), &Device::flex());
-        let error = format!("{:#}", error.expect_err("another network"));
+        let error = error.expect_err("another network");
+        let error = std::error::Error::source(&error)
+            .expect("a cause")
+            .to_string();
         assert!(error.contains("another network"), "{error}");
     }
 }

@@ -1,0 +1,98 @@
+use std::cell::{Cell, RefCell};
+use std::io::IsTerminal;
+use std::time::Instant;
+
+use ar_train::log::{Observer, Scalars};
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+
+/// Shows how a stage is getting on: a bar on a terminal, plain lines elsewhere.
+#[derive(Default)]
+pub struct Console {
+    /// The bar of a run.
+    bar: RefCell<Option<ProgressBar>>,
+    /// The bar of files that are read, or clips that are encoded.
+    items: RefCell<Option<ProgressBar>>,
+    start: Cell<Option<Instant>>,
+    /// Where this process started: a resumed run does not count earlier steps into its speed.
+    first_step: Cell<usize>,
+    steps: Cell<usize>,
+}
+
+impl Console {
+    fn items(&self, done: usize, all: usize) {
+        let mut bar = self.items.borrow_mut();
+        let items = bar.get_or_insert_with(|| ProgressBar::new(0));
+        items.set_length(all as u64);
+        items.set_position(done as u64);
+        if done == all {
+            items.finish_and_clear();
+            *bar = None;
+        }
+    }
+}
+
+impl Observer for Console {
+    fn started(&self, step: usize, steps: usize) {
+        self.start.set(Some(Instant::now()));
+        self.first_step.set(step);
+        self.steps.set(steps);
+        if std::io::stderr().is_terminal() {
+            let style = ProgressStyle::with_template(
+                "{bar:30} {pos}/{len} {msg}  {elapsed} elapsed, {eta} left",
+            )
+            .expect("a valid template");
+            let bar = ProgressBar::new(steps as u64).with_style(style);
+            bar.set_position(step as u64);
+            bar.reset_eta();
+            self.bar.replace(Some(bar));
+        }
+    }
+
+    fn step(&self, step: usize) {
+        if let Some(bar) = &*self.bar.borrow() {
+            bar.set_position(step as u64);
+            if step == self.steps.get() {
+                bar.finish();
+            }
+        }
+    }
+
+    fn metrics(&self, scalars: &Scalars) {
+        let value = |name| scalars.get(name).unwrap_or(f64::NAN);
+        let text = format!(
+            "loss {:.4}  lr {:.1e}  norm {:.2}  {:.1} clips/s",
+            value("loss"),
+            value("learning_rate"),
+            value("gradient_norm"),
+            value("clips_per_second")
+        );
+        if let Some(bar) = &*self.bar.borrow() {
+            bar.set_message(text);
+            return;
+        }
+        let (step, steps) = (scalars.step(), self.steps.get());
+        let done = step.saturating_sub(self.first_step.get()).max(1);
+        let left = steps.saturating_sub(step) as f64 / done as f64;
+        let elapsed = self
+            .start
+            .get()
+            .map_or_else(Default::default, |t| t.elapsed());
+        let left = HumanDuration(elapsed.mul_f64(left));
+        eprintln!("step {step}/{steps}  {text}  {left} left");
+    }
+
+    fn message(&self, text: &str) {
+        match &*self.bar.borrow() {
+            Some(bar) => bar.println(text),
+            None => eprintln!("{text}"),
+        }
+    }
+
+    fn reading(&self, done: usize, all: usize) {
+        self.items(done, all);
+    }
+
+    fn encoding(&self, done: usize, all: usize) {
+        self.items(done, all);
+    }
+}

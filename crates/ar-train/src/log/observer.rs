@@ -1,0 +1,40 @@
+use super::Scalars;
+
+/// Whoever follows a stage: a program that shows how it is getting on. Nothing is shown by default.
+pub trait Observer {
+    /// The run stands at `step` and goes on to `steps`.
+    fn started(&self, step: usize, steps: usize) {
+        let _ = (step, steps);
+    }
+
+    /// Step number `step` is done, from 1.
+    fn step(&self, step: usize) {
+        let _ = step;
+    }
+
+    /// Means over the steps since the last call.
+    fn metrics(&self, scalars: &Scalars) {
+        let _ = scalars;
+    }
+
+    /// A line of text: how the run begins, what was measured or skipped.
+    fn message(&self, text: &str) {
+        let _ = text;
+    }
+
+    /// `done` of `all` video files are read while a dataset opens.
+    fn reading(&self, done: usize, all: usize) {
+        let _ = (done, all);
+    }
+
+    /// `done` of `all` clips are encoded.
+    fn encoding(&self, done: usize, all: usize) {
+        let _ = (done, all);
+    }
+}
+
+/// Shows nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Observer for Silent {}
