@@ -64,7 +64,7 @@ fn bench() {
     for (name, config) in networks() {
         let model = perturbed_model(config, &device);
         model
-            .save(&results.path(name), Precision::Full)
+            .save(results.path(name), Precision::Full)
             .expect("the target folder can be written");
         rows.extend(measure(name, &model, &device, &results));
     }

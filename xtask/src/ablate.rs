@@ -30,7 +30,7 @@ const SAMPLES: &str = "128";
 const BATCH: &str = "32";
 
 #[derive(Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// Seeds to train with; figures are means over them
     #[arg(long, value_name = "N", default_value_t = 3)]
     seeds: u64,
@@ -48,7 +48,7 @@ pub struct Options {
     features: Option<String>,
 }
 
-pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
     ensure!(options.seeds > 0, "--seeds is 0; it must be at least 1");
     let experiments = experiments();
     let bench = Bench::set_up(workspace, options)?;

@@ -22,7 +22,7 @@ use pytorch::Measured;
 use streams::Sampling;
 
 #[derive(Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// Benches to run, such as schedulers or sampling [default: all]
     #[arg(value_name = "NAME")]
     names: Vec<String>,
@@ -38,7 +38,7 @@ pub struct Options {
     pytorch: bool,
 }
 
-pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
     let mut compared = pytorch::BENCHES.to_vec();
     compared.retain(|bench| options.names.is_empty() || options.names.iter().any(|n| n == bench));
     ensure!(

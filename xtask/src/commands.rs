@@ -9,10 +9,10 @@ use anyhow::{Context, Result, ensure};
 use crate::workspace::{Workspace, cargo};
 
 /// All commands: built together, they share what lies under them.
-pub const COMMANDS: [&str; 2] = ["ar-train", "ar-sample"];
+pub(crate) const COMMANDS: [&str; 2] = ["ar-train", "ar-sample"];
 
 /// Builds the commands, with `features` of theirs.
-pub fn build(workspace: &Workspace, features: Option<&str>) -> Result<()> {
+pub(crate) fn build(workspace: &Workspace, features: Option<&str>) -> Result<()> {
     let mut build = cargo();
     build.current_dir(&workspace.root);
     build.args(["build", "--release"]);
@@ -26,17 +26,17 @@ pub fn build(workspace: &Workspace, features: Option<&str>) -> Result<()> {
 }
 
 /// Where a command lies that is built.
-pub fn built(workspace: &Workspace, name: &str) -> PathBuf {
+pub(crate) fn built(workspace: &Workspace, name: &str) -> PathBuf {
     workspace.target.join("release").join(executable(name))
 }
 
 /// The file name of a command.
-pub fn executable(name: &str) -> String {
+pub(crate) fn executable(name: &str) -> String {
     format!("{name}{}", std::env::consts::EXE_SUFFIX)
 }
 
 /// Runs a command; the standard output is for tables.
-pub fn succeed(command: &mut Command) -> Result<()> {
+pub(crate) fn succeed(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     let status = command
         .stdout(io::stderr())

@@ -17,7 +17,7 @@ use crate::rust::{Import, Module, Tree};
 use crate::workspace::{Workspace, shown};
 
 /// One line for each circle of modules.
-pub fn check(workspace: &Workspace) -> Result<Vec<String>> {
+pub(crate) fn check(workspace: &Workspace) -> Result<Vec<String>> {
     let mut findings = Vec::new();
     for package in &workspace.packages {
         for root in &package.roots {

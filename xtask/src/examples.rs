@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::links::resolve;
 
 /// Every page with an example in Rust is tested: `#[doc = include_str!(..)]` of some source holds it.
-pub fn check(root: &Path, files: &[PathBuf]) -> Result<Vec<String>> {
+pub(crate) fn check(root: &Path, files: &[PathBuf]) -> Result<Vec<String>> {
     let read = |file: &PathBuf| {
         fs::read_to_string(root.join(file)).with_context(|| file.display().to_string())
     };

@@ -24,7 +24,7 @@ const FPS: f64 = 10.0;
 const GAP: usize = 4;
 
 #[derive(Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// Model directory [default: the model in the box]
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
@@ -33,7 +33,7 @@ pub struct Options {
     device: String,
 }
 
-pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
     build(workspace, None)?;
     // Begun anew every time: the model may have changed.
     let scratch = workspace.target.join("gallery");

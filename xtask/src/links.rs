@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result};
 
 /// Every relative link of a page in Markdown leads to a file of the repository.
-pub fn check(root: &Path, files: &[PathBuf]) -> Result<Vec<String>> {
+pub(crate) fn check(root: &Path, files: &[PathBuf]) -> Result<Vec<String>> {
     let mut findings = Vec::new();
     for file in files {
         if file.extension().is_none_or(|extension| extension != "md") {
@@ -68,7 +68,7 @@ fn targets(text: &str) -> Vec<(usize, &str)> {
 }
 
 /// The path below the root that `link` names from `folder`; none outside.
-pub fn resolve(folder: &Path, link: &str) -> Option<PathBuf> {
+pub(crate) fn resolve(folder: &Path, link: &str) -> Option<PathBuf> {
     let mut path = folder.to_owned();
     for part in Path::new(link).components() {
         match part {
@@ -86,7 +86,7 @@ pub fn resolve(folder: &Path, link: &str) -> Option<PathBuf> {
 }
 
 /// No file names a path of the machine that it was written on.
-pub fn machine_paths(root: &Path, files: &[PathBuf]) -> Result<Vec<String>> {
+pub(crate) fn machine_paths(root: &Path, files: &[PathBuf]) -> Result<Vec<String>> {
     let mut findings = Vec::new();
     for file in files {
         let bytes = fs::read(root.join(file)).with_context(|| format!("{file:?}"))?;

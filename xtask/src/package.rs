@@ -17,7 +17,7 @@ use crate::commands::succeed;
 use crate::workspace::{Package, Workspace, cargo, text};
 
 #[derive(Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// Runs the tests of the packages, not only a check
     #[arg(long)]
     test: bool,
@@ -26,7 +26,7 @@ pub struct Options {
     allow_dirty: bool,
 }
 
-pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
     let scratch = workspace.target.join("packages");
     if scratch.exists() {
         fs::remove_dir_all(&scratch).with_context(|| scratch.display().to_string())?;

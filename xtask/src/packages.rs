@@ -14,7 +14,7 @@ const LICENCES: &[&str] = &["LICENSE-APACHE", "LICENSE-MIT"];
 const LINTS: &str = "[lints]\nworkspace = true";
 
 /// What each crate lacks; `files` are the files of the repository.
-pub fn check(workspace: &Workspace, files: &[PathBuf]) -> Result<Vec<String>> {
+pub(crate) fn check(workspace: &Workspace, files: &[PathBuf]) -> Result<Vec<String>> {
     let mut findings = Vec::new();
     for package in &workspace.packages {
         findings.extend(manifest(package)?);
@@ -108,7 +108,7 @@ fn licences(workspace: &Workspace, package: &Package) -> Result<Vec<String>> {
 }
 
 /// Copies the licences into the folder of every crate that can be published.
-pub fn fix(workspace: &Workspace) -> Result<()> {
+pub(crate) fn fix(workspace: &Workspace) -> Result<()> {
     for package in workspace
         .packages
         .iter()

@@ -28,7 +28,7 @@ const IMAGES: &str = "docs/images";
 const AR_STEPS: [usize; 3] = [0, 3, 12];
 
 #[derive(Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// Compare only: exit code 1 if a page differs from what the commands say
     #[arg(long)]
     check: bool,
@@ -37,7 +37,7 @@ pub struct Options {
     commands: Option<PathBuf>,
 }
 
-pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
     let folder = match &options.commands {
         Some(folder) => folder.clone(),
         None => {

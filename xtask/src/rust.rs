@@ -4,5 +4,5 @@ mod contents;
 mod lexer;
 mod tree;
 
-pub use contents::{Contents, Import};
-pub use tree::{Module, Tree};
+pub(crate) use contents::{Contents, Import};
+pub(crate) use tree::{Module, Tree};

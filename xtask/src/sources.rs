@@ -66,7 +66,7 @@ impl Ban {
 }
 
 /// No library names what is banned from it; its tests may.
-pub fn check(workspace: &Workspace) -> Result<Vec<String>> {
+pub(crate) fn check(workspace: &Workspace) -> Result<Vec<String>> {
     let mut findings = Vec::new();
     for package in &workspace.packages {
         let Some(lib_root) = &package.lib_root else {

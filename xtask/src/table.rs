@@ -1,7 +1,7 @@
 //! Tables in Markdown, and numbers as one writes them there.
 
 /// A table in Markdown whose columns line up: the first to the left, the others to the right.
-pub fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
+pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
     let head = head.map(str::to_owned);
     let length = |text: &str| text.chars().count();
     let widths: [usize; N] = std::array::from_fn(|column| {
@@ -21,7 +21,7 @@ pub fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
 }
 
 /// Seconds in the unit that reads best.
-pub fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     let units = [(1.0, "s"), (1e-3, "ms"), (1e-6, "µs")];
     let (scale, unit) = units
         .into_iter()
@@ -31,7 +31,7 @@ pub fn duration(seconds: f64) -> String {
 }
 
 /// Bytes in mebibytes, or gibibytes where there are many.
-pub fn bytes(bytes: f64) -> String {
+pub(crate) fn bytes(bytes: f64) -> String {
     let mebibytes = bytes / 1024.0 / 1024.0;
     match mebibytes {
         value if value >= 1024.0 => format!("{} GiB", significant(value / 1024.0)),
@@ -40,12 +40,12 @@ pub fn bytes(bytes: f64) -> String {
 }
 
 /// How many times as much `a` is as `b`.
-pub fn ratio(a: f64, b: f64) -> String {
+pub(crate) fn ratio(a: f64, b: f64) -> String {
     format!("{}x", significant(a / b))
 }
 
 /// A number per second, in thousands or millions where it is large.
-pub fn rate(value: f64) -> String {
+pub(crate) fn rate(value: f64) -> String {
     match value {
         value if value >= 1e6 => format!("{} M", significant(value / 1e6)),
         value if value >= 1e4 => format!("{} k", significant(value / 1e3)),
@@ -54,7 +54,7 @@ pub fn rate(value: f64) -> String {
 }
 
 /// Three digits, or all before the point.
-pub fn significant(value: f64) -> String {
+pub(crate) fn significant(value: f64) -> String {
     let digits = match value {
         value if value >= 99.95 => 0,
         value if value >= 9.995 => 1,

@@ -10,7 +10,7 @@ use crate::workspace::{Package, Workspace};
 use crate::{cycles, examples, links, packages, sources};
 
 #[derive(Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// Only lists the modules that use each other
     #[arg(long)]
     cycles: bool,
@@ -60,7 +60,7 @@ const BACKENDS: &[&str] = &[
 ];
 
 /// Prints all findings; exit code 1 if there are any.
-pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
     if options.cycles {
         return Ok(print(&cycles::check(workspace)?, "cycles: none"));
     }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 /// The packages of the repository and where they lie.
-pub struct Workspace {
+pub(crate) struct Workspace {
     /// Root of the repository.
     pub root: PathBuf,
     /// Cargo's target directory.
@@ -19,7 +19,7 @@ pub struct Workspace {
 
 /// A package of the workspace.
 #[derive(Debug, Default)]
-pub struct Package {
+pub(crate) struct Package {
     pub name: String,
     /// Its folder.
     pub folder: PathBuf,
@@ -34,14 +34,14 @@ pub struct Package {
 
 impl Package {
     /// Whether it may be published.
-    pub fn is_public(&self) -> bool {
+    pub(crate) fn is_public(&self) -> bool {
         self.metadata["publish"].is_null()
     }
 }
 
 /// What a package says about one it depends on.
 #[derive(Debug, Default)]
-pub struct Dependency {
+pub(crate) struct Dependency {
     pub name: String,
     /// The versions that will do.
     pub requirement: String,
@@ -66,7 +66,7 @@ impl fmt::Display for Dependency {
 
 impl Workspace {
     /// Asks cargo.
-    pub fn read() -> Result<Self> {
+    pub(crate) fn read() -> Result<Self> {
         let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
         let arguments = [
             "metadata",
@@ -84,13 +84,13 @@ impl Workspace {
     }
 
     /// The package called `name`.
-    pub fn package(&self, name: &str) -> Option<&Package> {
+    pub(crate) fn package(&self, name: &str) -> Option<&Package> {
         self.packages.iter().find(|package| package.name == name)
     }
 
     /// The files of the repository, by their paths below the root: those that git tracks or would,
     /// if asked to add everything.
-    pub fn files(&self) -> Result<Vec<PathBuf>> {
+    pub(crate) fn files(&self) -> Result<Vec<PathBuf>> {
         let arguments = [
             "ls-files",
             "-z",
@@ -107,7 +107,7 @@ impl Workspace {
     }
 
     /// The commit that is checked out, marked where files differ from it.
-    pub fn commit(&self) -> Result<String> {
+    pub(crate) fn commit(&self) -> Result<String> {
         let arguments = ["describe", "--always", "--dirty", "--exclude=*"];
         Ok(output(self.git().args(arguments))?.trim().to_owned())
     }
@@ -120,12 +120,12 @@ impl Workspace {
 }
 
 /// The cargo that runs this program.
-pub fn cargo() -> Command {
+pub(crate) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
 /// `path` below `root`, as one writes it in a message.
-pub fn shown(path: &Path, root: &Path) -> String {
+pub(crate) fn shown(path: &Path, root: &Path) -> String {
     path.strip_prefix(root)
         .unwrap_or(path)
         .display()
@@ -160,12 +160,12 @@ fn dependency(value: &Value) -> Dependency {
 }
 
 /// The elements of an array.
-pub fn list(value: &Value) -> impl Iterator<Item = &Value> {
+pub(crate) fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
 /// A string; empty where there is none.
-pub fn text(value: &Value) -> &str {
+pub(crate) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 

@@ -14,7 +14,7 @@ pub(crate) struct FrameLatents {
 
 impl FrameLatents {
     /// Drops the frames before `frames`, and starts the frames of it that are not held yet.
-    pub fn hold(&mut self, frames: Range<usize>, start: impl Fn(usize) -> Tensor<4>) {
+    pub(crate) fn hold(&mut self, frames: Range<usize>, start: impl Fn(usize) -> Tensor<4>) {
         while self.first < frames.start {
             self.latents.pop_front();
             self.first += 1;
@@ -26,16 +26,16 @@ impl FrameLatents {
     }
 
     #[cfg(test)]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.latents.len()
     }
 
-    pub fn get(&self, frame: usize) -> Option<&Tensor<4>> {
+    pub(crate) fn get(&self, frame: usize) -> Option<&Tensor<4>> {
         self.latents.get(frame.checked_sub(self.first)?)
     }
 
     /// `[batch, frames, tokens, channels]`
-    pub fn stack(&self, frames: Range<usize>) -> Tensor<4> {
+    pub(crate) fn stack(&self, frames: Range<usize>) -> Tensor<4> {
         let held = frames.start - self.first..frames.end - self.first;
         let mut held: Vec<_> = self.latents.range(held).cloned().collect();
         match held.len() {
@@ -44,7 +44,7 @@ impl FrameLatents {
         }
     }
 
-    pub fn set(&mut self, frame: usize, latent: Tensor<4>) {
+    pub(crate) fn set(&mut self, frame: usize, latent: Tensor<4>) {
         self.latents[frame - self.first] = latent;
     }
 }

@@ -88,7 +88,7 @@ pub(crate) struct ActiveFrames<D: CausalDenoiser> {
 impl<D: CausalDenoiser> ActiveFrames<D> {
     /// # Shapes
     /// - `timesteps`: every timestep that active and finished frames will have
-    pub fn new(denoiser: D, context: &Context, timesteps: &[usize], window: usize) -> Self {
+    pub(crate) fn new(denoiser: D, context: &Context, timesteps: &[usize], window: usize) -> Self {
         Self {
             cache: denoiser.cache(context.rows(), timesteps),
             denoiser,

@@ -20,7 +20,7 @@ pub(crate) enum PositionTables {
 }
 
 impl PositionTables {
-    pub fn new(config: &DitConfig) -> Self {
+    pub(crate) fn new(config: &DitConfig) -> Self {
         let DitConfig {
             tokens_per_frame,
             hidden_size: width,
@@ -44,7 +44,7 @@ impl PositionTables {
     ///
     /// # Shapes
     /// - `video` and output: `[batch, frames, tokens, width]`
-    pub fn add(&self, video: Tensor<4>, frames: Range<usize>) -> Tensor<4> {
+    pub(crate) fn add(&self, video: Tensor<4>, frames: Range<usize>) -> Tensor<4> {
         let [_, length, tokens, width] = video.dims();
         let device = video.device();
         match self {
@@ -64,7 +64,7 @@ impl PositionTables {
     }
 
     /// RoPE of the sequence of context and `frames`.
-    pub fn rotary_of_sequence(
+    pub(crate) fn rotary_of_sequence(
         &self,
         config: &DitConfig,
         frames: Range<usize>,
@@ -80,7 +80,7 @@ impl PositionTables {
     }
 
     /// RoPE of the context.
-    pub fn rotary_of_context(
+    pub(crate) fn rotary_of_context(
         &self,
         config: &DitConfig,
         device: &Device,
@@ -93,7 +93,7 @@ impl PositionTables {
     }
 
     /// RoPE of the tokens of `frames`.
-    pub fn rotary_of_video(
+    pub(crate) fn rotary_of_video(
         &self,
         config: &DitConfig,
         frames: Range<usize>,

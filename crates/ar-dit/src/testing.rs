@@ -8,7 +8,7 @@ use crate::{CausalMask, Dit, DitConfig, PositionEmbedding};
 const BATCH: usize = 2;
 
 /// A small network with a window of three frames that moves with the frame.
-pub fn frame_rotary() -> DitConfig {
+pub(crate) fn frame_rotary() -> DitConfig {
     DitConfig {
         num_frames: 3,
         tokens_per_frame: 4,
@@ -25,7 +25,7 @@ pub fn frame_rotary() -> DitConfig {
 }
 
 /// A network whose every parameter is random: fresh modulation and final layers are zero.
-pub fn random_network(config: &DitConfig) -> Dit {
+pub(crate) fn random_network(config: &DitConfig) -> Dit {
     struct Randomize;
     impl ModuleMapper for Randomize {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
@@ -38,7 +38,7 @@ pub fn random_network(config: &DitConfig) -> Dit {
 
 /// Random inputs of a network.
 #[derive(Clone)]
-pub struct Inputs {
+pub(crate) struct Inputs {
     pub x: Tensor<4>,
     /// One a frame, the same in every sample.
     pub timesteps: Tensor<2, Int>,
@@ -46,7 +46,7 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    pub fn new(config: &DitConfig, frames: usize) -> Self {
+    pub(crate) fn new(config: &DitConfig, frames: usize) -> Self {
         let device = Device::flex();
         let normal = Distribution::Normal(0.0, 1.0);
         let x = [BATCH, frames, config.tokens_per_frame, config.in_channels];
@@ -63,7 +63,7 @@ impl Inputs {
 }
 
 /// The largest difference in each frame.
-pub fn largest_differences(a: Tensor<4>, b: Tensor<4>) -> Vec<f32> {
+pub(crate) fn largest_differences(a: Tensor<4>, b: Tensor<4>) -> Vec<f32> {
     let difference = (a - b).abs();
     (0..difference.dims()[1])
         .map(|frame| difference.clone().narrow(1, frame, 1).max().into_scalar())

@@ -10,7 +10,7 @@ use burn::backend::{Autodiff, Flex};
 
 /// Runs `forward` on the inputs and, where one of them is tracked, records `backward` with what
 /// `save` keeps of them.
-pub fn record<C: CheckpointStrategy, Op: Backward<Flex, N>, const N: usize>(
+pub(crate) fn record<C: CheckpointStrategy, Op: Backward<Flex, N>, const N: usize>(
     backward: Op,
     inputs: [FloatTensor<Autodiff<Flex, C>>; N],
     save: impl FnOnce(&[FlexTensor; N]) -> Op::State,
@@ -28,14 +28,14 @@ pub fn record<C: CheckpointStrategy, Op: Backward<Flex, N>, const N: usize>(
 }
 
 /// The inputs of an operation that are tracked.
-pub fn parents<S, const N: usize>(ops: &Ops<S, N>) -> [Option<NodeId>; N] {
+pub(crate) fn parents<S, const N: usize>(ops: &Ops<S, N>) -> [Option<NodeId>; N] {
     ops.parents
         .each_ref()
         .map(|parent| Some(parent.as_ref()?.id))
 }
 
 /// Adds to the gradients of the tracked inputs.
-pub fn register<const N: usize>(
+pub(crate) fn register<const N: usize>(
     gradients: &mut Gradients,
     parents: [Option<NodeId>; N],
     values: [FlexTensor; N],

@@ -18,7 +18,7 @@ static AWAKE: AtomicUsize = AtomicUsize::new(0);
 /// A thread of the pool that has found no work for some ten microseconds falls asleep, and to wake
 /// takes about as long as a task on a frame of few tokens: in kernels that follow one another, it
 /// would be asleep again and again.
-pub fn keep_workers_awake(threads: usize) {
+pub(crate) fn keep_workers_awake(threads: usize) {
     let others = threads.min(rayon::current_num_threads()).saturating_sub(1);
     let caller = rayon::current_thread_index();
     for _ in AWAKE.load(Ordering::Relaxed)..others {

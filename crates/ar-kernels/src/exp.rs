@@ -3,7 +3,7 @@
 /// `e^x`, within 2 units in the last place; 0 below the smallest normal number, the largest
 /// finite power above the largest.
 #[inline(always)]
-pub fn exp(x: f32) -> f32 {
+pub(crate) fn exp(x: f32) -> f32 {
     // Adding 1.5 * 2^23 rounds to the nearest integer, which the low bits of the sum then hold.
     const ROUND: f32 = 12_582_912.0;
     // ln 2 in two parts, the first exact in few bits: x - n ln 2 keeps its precision.
@@ -31,7 +31,7 @@ pub fn exp(x: f32) -> f32 {
 
 /// The logistic function `1 / (1 + e^-x)`.
 #[inline(always)]
-pub fn sigmoid(x: f32) -> f32 {
+pub(crate) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 

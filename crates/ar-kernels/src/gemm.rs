@@ -6,7 +6,7 @@ use gemm::{Parallelism, gemm};
 
 /// A matrix in row-major order, or the transpose of one.
 #[derive(Clone, Copy)]
-pub struct Matrix<'a> {
+pub(crate) struct Matrix<'a> {
     values: &'a [f32],
     rows: usize,
     columns: usize,
@@ -16,7 +16,7 @@ pub struct Matrix<'a> {
 
 impl<'a> Matrix<'a> {
     /// The matrix of `columns` columns whose rows `values` holds one after the other.
-    pub fn new(values: &'a [f32], columns: usize) -> Self {
+    pub(crate) fn new(values: &'a [f32], columns: usize) -> Self {
         assert_eq!(values.len() % columns, 0, "{} by {columns}", values.len());
         Self {
             values,
@@ -28,7 +28,11 @@ impl<'a> Matrix<'a> {
     }
 
     /// `rows` rows of `columns` values, `row_stride` apart.
-    pub fn strided(values: &'a [f32], [rows, columns]: [usize; 2], row_stride: usize) -> Self {
+    pub(crate) fn strided(
+        values: &'a [f32],
+        [rows, columns]: [usize; 2],
+        row_stride: usize,
+    ) -> Self {
         let end = rows.saturating_sub(1) * row_stride + columns;
         Self {
             values: &values[..end],
@@ -39,11 +43,11 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.rows
     }
 
-    pub fn transposed(self) -> Self {
+    pub(crate) fn transposed(self) -> Self {
         Self {
             rows: self.columns,
             columns: self.rows,
@@ -55,7 +59,7 @@ impl<'a> Matrix<'a> {
 }
 
 /// Some columns of a matrix in row-major order, to write to.
-pub struct ColumnsMut<'a> {
+pub(crate) struct ColumnsMut<'a> {
     values: &'a mut [f32],
     rows: usize,
     columns: Range<usize>,
@@ -64,12 +68,12 @@ pub struct ColumnsMut<'a> {
 
 impl<'a> ColumnsMut<'a> {
     /// All of the `columns` columns of the matrix whose rows `values` holds one after the other.
-    pub fn all(values: &'a mut [f32], columns: usize) -> Self {
+    pub(crate) fn all(values: &'a mut [f32], columns: usize) -> Self {
         Self::some(values, columns, 0..columns)
     }
 
     /// `some` of the `columns` columns of such a matrix.
-    pub fn some(values: &'a mut [f32], columns: usize, some: Range<usize>) -> Self {
+    pub(crate) fn some(values: &'a mut [f32], columns: usize, some: Range<usize>) -> Self {
         assert_eq!(values.len() % columns, 0, "{} by {columns}", values.len());
         assert!(some.end <= columns, "{some:?} of {columns}");
         Self {
@@ -82,7 +86,7 @@ impl<'a> ColumnsMut<'a> {
 }
 
 /// `output = a b`, or `output += a b` if `accumulate`.
-pub fn multiply(a: Matrix, b: Matrix, output: ColumnsMut, accumulate: bool) {
+pub(crate) fn multiply(a: Matrix, b: Matrix, output: ColumnsMut, accumulate: bool) {
     let ColumnsMut {
         values,
         rows,
@@ -101,7 +105,7 @@ pub fn multiply(a: Matrix, b: Matrix, output: ColumnsMut, accumulate: bool) {
 }
 
 /// `a b` in row-major order, computed on all cores.
-pub fn product(a: Matrix, b: Matrix) -> Vec<f32> {
+pub(crate) fn product(a: Matrix, b: Matrix) -> Vec<f32> {
     assert!(a.columns > 0, "a product of nothing");
     let len = a.rows * b.columns;
     // Neither zeroed nor copied: a few megabytes each, these are most of what training allocates.
@@ -122,7 +126,7 @@ pub fn product(a: Matrix, b: Matrix) -> Vec<f32> {
 }
 
 /// Adds `a b` to `output`, in row-major order, on all cores.
-pub fn add_product(a: Matrix, b: Matrix, output: &mut [f32]) {
+pub(crate) fn add_product(a: Matrix, b: Matrix, output: &mut [f32]) {
     assert_eq!(
         output.len(),
         a.rows * b.columns,
@@ -152,7 +156,7 @@ fn all_cores(a: Matrix, b: Matrix) -> Parallelism {
 }
 
 /// Whether so many multiplications take much longer than waking the other cores.
-pub fn worth_all_cores(multiplications: usize) -> bool {
+pub(crate) fn worth_all_cores(multiplications: usize) -> bool {
     multiplications >= 1 << 18
 }
 

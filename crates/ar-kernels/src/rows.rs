@@ -9,7 +9,7 @@ const TASK: usize = 1 << 12;
 ///
 /// What `kernel` calls must be inlined into it (`#[inline(always)]`), itself included.
 #[inline(always)]
-pub fn vectorized<R>(kernel: impl FnOnce() -> R) -> R {
+pub(crate) fn vectorized<R>(kernel: impl FnOnce() -> R) -> R {
     #[cfg(target_arch = "x86_64")]
     {
         if let Some(simd) = pulp::x86::V4::try_new() {
@@ -28,7 +28,7 @@ fn task_rows(width: usize) -> usize {
 }
 
 /// Fills `output` in tasks of whole rows: `kernel(first row, rows)`.
-pub fn fill(output: &mut [f32], width: usize, kernel: impl Fn(usize, &mut [f32]) + Sync) {
+pub(crate) fn fill(output: &mut [f32], width: usize, kernel: impl Fn(usize, &mut [f32]) + Sync) {
     let rows = task_rows(width);
     fill_chunks(output, rows * width, |task, output| {
         kernel(task * rows, output);
@@ -37,7 +37,11 @@ pub fn fill(output: &mut [f32], width: usize, kernel: impl Fn(usize, &mut [f32])
 
 /// Fills `output` in chunks of `len` elements: `kernel(chunk, elements)`. No more than one task's
 /// work stays on this thread.
-pub fn fill_chunks(output: &mut [f32], len: usize, kernel: impl Fn(usize, &mut [f32]) + Sync) {
+pub(crate) fn fill_chunks(
+    output: &mut [f32],
+    len: usize,
+    kernel: impl Fn(usize, &mut [f32]) + Sync,
+) {
     if output.len() <= TASK {
         let chunks = output.chunks_mut(len).enumerate();
         chunks.for_each(|(chunk, output)| kernel(chunk, output));
@@ -49,7 +53,7 @@ pub fn fill_chunks(output: &mut [f32], len: usize, kernel: impl Fn(usize, &mut [
 
 /// Adds a vector to every row of its width.
 #[inline(always)]
-pub fn add_to_rows(vector: &[f32], rows: &mut [f32]) {
+pub(crate) fn add_to_rows(vector: &[f32], rows: &mut [f32]) {
     for row in rows.chunks_exact_mut(vector.len()) {
         for (x, y) in row.iter_mut().zip(vector) {
             *x += y;
@@ -58,11 +62,11 @@ pub fn add_to_rows(vector: &[f32], rows: &mut [f32]) {
 }
 
 /// Lanes of the accumulators of a sum: additions of floats are not reordered unless one says how.
-pub const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// `Σ f(a, b)` over the elements of two rows of one length.
 #[inline(always)]
-pub fn sum_pairs(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
+pub(crate) fn sum_pairs(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = [0.0; LANES];
     let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
     let rest = a_chunks.remainder().iter().zip(b_chunks.remainder());
@@ -77,7 +81,7 @@ pub fn sum_pairs(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
 
 /// Replaces every element of a row by `f` of it; returns what these add up to.
 #[inline(always)]
-pub fn replace_and_sum(row: &mut [f32], f: impl Fn(f32) -> f32) -> f32 {
+pub(crate) fn replace_and_sum(row: &mut [f32], f: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0.0; LANES];
     let mut chunks = row.chunks_exact_mut(LANES);
     for chunk in &mut chunks {
@@ -109,7 +113,7 @@ fn fold(mut lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
 
 /// `Σ f(a)` over the elements of a row.
 #[inline(always)]
-pub fn sum(a: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+pub(crate) fn sum(a: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     sum_pairs(
         a,
         a,
@@ -120,7 +124,7 @@ pub fn sum(a: &[f32], f: impl Fn(f32) -> f32) -> f32 {
 
 /// The largest element of a row.
 #[inline(always)]
-pub fn max(a: &[f32]) -> f32 {
+pub(crate) fn max(a: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let chunks = a.chunks_exact(LANES);
     let rest = chunks.remainder().iter().copied();

@@ -11,7 +11,7 @@ thread_local! {
 /// Scratch memory of a kernel. Its values are arbitrary at first.
 ///
 /// With a few tokens, to allocate and clear memory for them takes as long as some of the products.
-pub struct Scratch {
+pub(crate) struct Scratch {
     values: Vec<f32>,
     len: usize,
 }
@@ -21,7 +21,7 @@ impl Scratch {
     /// used at once.
     const KEPT: usize = 1 << 18;
 
-    pub fn new(len: usize) -> Self {
+    pub(crate) fn new(len: usize) -> Self {
         let mut values = if len <= Self::KEPT {
             FREE.with_borrow_mut(Vec::pop).unwrap_or_default()
         } else {

@@ -180,7 +180,7 @@ pub(crate) mod testing {
     use super::*;
 
     /// One of every kind, with shifts, scales and gates among these five.
-    pub fn adaptive_norms(modulation: &Tensor<3>) -> [AdaptiveNorm; 2] {
+    pub(crate) fn adaptive_norms(modulation: &Tensor<3>) -> [AdaptiveNorm; 2] {
         [Residual::Input, Residual::Normed].map(|residual| AdaptiveNorm {
             modulation: modulation.clone(),
             chunks: [1, 3, 4],

@@ -5,7 +5,7 @@ use burn::tensor::{Device, Distribution, Tensor};
 /// Asserts that two functions of vectors of the given lengths agree, and their gradients too.
 ///
 /// Both are sums of a few hundred terms at most, in another order: 1e-5 of the largest value.
-pub fn agree<const N: usize>(
+pub(crate) fn agree<const N: usize>(
     lengths: [usize; N],
     fused: impl Fn([Tensor<1>; N]) -> Tensor<1>,
     plain: impl Fn([Tensor<1>; N]) -> Tensor<1>,

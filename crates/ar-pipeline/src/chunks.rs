@@ -21,7 +21,7 @@ pub(crate) struct ChunkDecoder {
 impl ChunkDecoder {
     /// Decodes what follows on a prefix of latents `[batch, frames, tokens, channels]`, `at_once`
     /// frames together unless the decoder is temporal.
-    pub fn new(model: &VideoModel, at_once: usize, prefix: Option<&Tensor<4>>) -> Self {
+    pub(crate) fn new(model: &VideoModel, at_once: usize, prefix: Option<&Tensor<4>>) -> Self {
         let chunk = model.config().decoded_together().unwrap_or(at_once);
         let frames = prefix.map_or(0, |prefix| prefix.dims()[1]);
         let given = frames % chunk;
@@ -39,7 +39,7 @@ impl ChunkDecoder {
 
     /// Takes the next latent of every video, `[batch, 1, tokens, channels]`; the new frames of each
     /// video, if a chunk is complete.
-    pub fn push(&mut self, latent: Tensor<4>) -> Result<Vec<Vec<Frame>>, PipelineError> {
+    pub(crate) fn push(&mut self, latent: Tensor<4>) -> Result<Vec<Vec<Frame>>, PipelineError> {
         self.pending.push(latent);
         if self.pending.len() < self.chunk {
             return Ok(Vec::new());
@@ -48,7 +48,7 @@ impl ChunkDecoder {
     }
 
     /// The frames of each video that are left.
-    pub fn flush(&mut self) -> Result<Vec<Vec<Frame>>, PipelineError> {
+    pub(crate) fn flush(&mut self) -> Result<Vec<Vec<Frame>>, PipelineError> {
         let given = mem::take(&mut self.given);
         if self.pending.len() == given {
             self.pending.clear();

@@ -22,7 +22,7 @@ pub(crate) struct Denoising<'a> {
 impl<'a> Denoising<'a> {
     /// Begins with the frames as they are before the first iteration: `prefix`, if there is one, and
     /// noise.
-    pub fn start(
+    pub(crate) fn start(
         target: &VideoTarget,
         model: &'a VideoModel,
         prefix: Option<&Tensor<4>>,
@@ -44,7 +44,7 @@ impl<'a> Denoising<'a> {
     }
 
     /// Adds a picture of the frames as they stand.
-    pub fn add<N: NoiseSource + ?Sized>(
+    pub(crate) fn add<N: NoiseSource + ?Sized>(
         &mut self,
         run: &Sampling<'_, N>,
     ) -> Result<(), PipelineError> {
@@ -57,7 +57,7 @@ impl<'a> Denoising<'a> {
     }
 
     /// Completes the file.
-    pub fn finish(self) -> Result<(), PipelineError> {
+    pub(crate) fn finish(self) -> Result<(), PipelineError> {
         Ok(self.writer.finish()?)
     }
 

@@ -215,7 +215,7 @@ pub(crate) struct BatchNoise {
 }
 
 impl BatchNoise {
-    pub fn new(options: &ResolvedOptions, videos: Range<usize>, device: &Device) -> Self {
+    pub(crate) fn new(options: &ResolvedOptions, videos: Range<usize>, device: &Device) -> Self {
         let [tokens, channels] = options.latent;
         let shape = [videos.len(), tokens, channels];
         Self {

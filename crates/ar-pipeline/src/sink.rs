@@ -55,7 +55,7 @@ pub(crate) struct VideoSink {
 
 impl VideoSink {
     /// Starts the thread.
-    pub fn start(videos: Videos) -> Self {
+    pub(crate) fn start(videos: Videos) -> Self {
         let (sender, receiver) = sync_channel(QUEUE);
         Self {
             work: Some(sender),
@@ -68,7 +68,7 @@ impl VideoSink {
     ///
     /// # Errors
     /// If an earlier one could not be written.
-    pub fn write(&mut self, latent: Vec<f32>) -> Result<(), PipelineError> {
+    pub(crate) fn write(&mut self, latent: Vec<f32>) -> Result<(), PipelineError> {
         self.send(Work::Frame(latent)).map(drop)
     }
 
@@ -76,7 +76,7 @@ impl VideoSink {
     ///
     /// # Errors
     /// If one of them could not be written.
-    pub fn finish(mut self) -> Result<Written, PipelineError> {
+    pub(crate) fn finish(mut self) -> Result<Written, PipelineError> {
         match self.send(Work::Finish)? {
             Some(written) => Ok(written),
             None => self.join(),

@@ -2,13 +2,13 @@
 
 /// A way to train: the base configuration with keys changed.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Variant {
+pub(super) struct Variant {
     pub name: &'static str,
     pub set: &'static [&'static str],
 }
 
 /// FoPP, causal, x0: the published choices.
-pub const BASE: Variant = variant("base", &[]);
+pub(super) const BASE: Variant = variant("base", &[]);
 
 const DIFFUSION_FORCING: Variant = variant(
     "diffusion-forcing",
@@ -31,7 +31,7 @@ const fn variant(name: &'static str, set: &'static [&'static str]) -> Variant {
 
 /// Trained models, sampled in some way.
 #[derive(Debug)]
-pub struct Case {
+pub(super) struct Case {
     pub label: String,
     pub variant: &'static Variant,
     pub ar_step: usize,
@@ -40,13 +40,13 @@ pub struct Case {
 
 /// Cases that stand in one table.
 #[derive(Debug)]
-pub struct Experiment {
+pub(super) struct Experiment {
     pub title: &'static str,
     pub cases: Vec<Case>,
 }
 
 /// All experiments.
-pub fn experiments() -> Vec<Experiment> {
+pub(super) fn experiments() -> Vec<Experiment> {
     vec![
         Experiment {
             title: "Timesteps in training",

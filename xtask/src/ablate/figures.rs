@@ -28,10 +28,10 @@ const fn column(head: &'static str, pointer: &'static str, scale: f64) -> Column
 }
 
 /// Columns of a table, that of the names included.
-pub const WIDTH: usize = COLUMNS.len() + 1;
+pub(super) const WIDTH: usize = COLUMNS.len() + 1;
 
 /// The head of a table.
-pub fn head() -> [&'static str; WIDTH] {
+pub(super) fn head() -> [&'static str; WIDTH] {
     let mut head = [""; WIDTH];
     for (cell, column) in head[1..].iter_mut().zip(&COLUMNS) {
         *cell = column.head;
@@ -40,13 +40,13 @@ pub fn head() -> [&'static str; WIDTH] {
 }
 
 /// The row of a report about a source, `None` if it is not there.
-pub fn source<'a>(report: &'a Value, name: &str) -> Option<&'a Value> {
+pub(super) fn source<'a>(report: &'a Value, name: &str) -> Option<&'a Value> {
     let sources = report["sources"].as_array()?;
     sources.iter().find(|row| row["source"] == name)
 }
 
 /// A row of a table: mean and standard deviation over the seeds' rows of reports.
-pub fn row(label: String, seeds: &[&Value]) -> [String; WIDTH] {
+pub(super) fn row(label: String, seeds: &[&Value]) -> [String; WIDTH] {
     let mut row: [String; WIDTH] = std::array::from_fn(|_| String::new());
     row[0] = label;
     for (cell, column) in row[1..].iter_mut().zip(&COLUMNS) {

@@ -11,7 +11,7 @@ use super::json;
 use crate::table::{duration, rate, table};
 
 /// What criterion found out about one bench.
-pub struct Row {
+pub(super) struct Row {
     pub name: String,
     measured: SystemTime,
     /// Median and the ends of its 95 % confidence interval, in seconds.
@@ -33,7 +33,7 @@ impl Row {
 }
 
 /// The results below `folder` that are not older than `start`, in the order of measurement.
-pub fn read(folder: &Path, start: SystemTime) -> Result<Vec<Row>> {
+pub(super) fn read(folder: &Path, start: SystemTime) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     if folder.is_dir() {
         collect(folder, start, &mut rows)?;
@@ -89,7 +89,7 @@ fn row(benchmark: &Value, estimates: &Value, measured: SystemTime) -> Result<Row
 }
 
 /// The rows under a heading.
-pub fn section(rows: &[Row]) -> String {
+pub(super) fn section(rows: &[Row]) -> String {
     let head = ["bench", "median", "low", "high", "throughput"];
     let rows: Vec<[String; 5]> = rows
         .iter()

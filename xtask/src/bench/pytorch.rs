@@ -13,10 +13,10 @@ use crate::table::{duration, ratio, table};
 const MODULES: &str = "import tomllib, torch, safetensors.torch";
 
 /// The benches whose networks the script runs, in its order.
-pub const BENCHES: [&str; 3] = ["transformer", "training", "sampling"];
+pub(super) const BENCHES: [&str; 3] = ["transformer", "training", "sampling"];
 
 /// Something that was measured here.
-pub struct Measured {
+pub(super) struct Measured {
     pub name: String,
     /// What the script calls the same.
     pub counterpart: String,
@@ -28,7 +28,12 @@ pub struct Measured {
 ///
 /// # Errors
 /// If the script fails, which it does where the two implementations differ.
-pub fn section(root: &Path, folder: &Path, benches: &[&str], here: &[Measured]) -> Result<String> {
+pub(super) fn section(
+    root: &Path,
+    folder: &Path,
+    benches: &[&str],
+    here: &[Measured],
+) -> Result<String> {
     if !is_there() {
         return Ok(
             "PyTorch was not measured: that takes `python3` (3.11 or newer) with `torch` and \

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::table::{duration, ratio, significant, table};
 
 /// A sampling run by either sampler.
-pub struct Sampling {
+pub(super) struct Sampling {
     network: String,
     ar_step: u64,
     turns: u64,
@@ -22,7 +22,7 @@ struct Times {
 
 impl Sampling {
     /// The rows of `results.json`.
-    pub fn read(results: &Value) -> Result<Vec<Self>> {
+    pub(super) fn read(results: &Value) -> Result<Vec<Self>> {
         list(results)?.iter().map(Self::row).collect()
     }
 
@@ -41,12 +41,12 @@ impl Sampling {
     }
 
     /// The name under which another implementation measures the same.
-    pub fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         format!("sampling/{}/ar_step_{}", self.network, self.ar_step)
     }
 
     /// Both samplers by name, with their seconds.
-    pub fn seconds(&self) -> [(&'static str, f64); 2] {
+    pub(super) fn seconds(&self) -> [(&'static str, f64); 2] {
         [
             ("full_window", self.full_window.seconds),
             ("active_frames", self.active_frames.seconds),
@@ -54,7 +54,7 @@ impl Sampling {
     }
 
     /// The rows under their headings.
-    pub fn section(rows: &[Self]) -> String {
+    pub(super) fn section(rows: &[Self]) -> String {
         let head = [
             "network",
             "s",
@@ -115,7 +115,7 @@ impl Times {
 }
 
 /// The table of `long_stream` under its heading, from its `results.json`.
-pub fn long_stream(results: &Value) -> Result<String> {
+pub(super) fn long_stream(results: &Value) -> Result<String> {
     let rows = list(results)?.iter().map(|row| {
         let number = |key: &str| row[key].as_f64().with_context(|| missing(key));
         let memory = row["memory_bytes"].as_f64();

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::table::{bytes, duration, table};
 
 /// The table under its heading, from `results.json`.
-pub fn section(results: &Value) -> Result<String> {
+pub(super) fn section(results: &Value) -> Result<String> {
     let rows = results.as_array().context("results.json: not a list")?;
     let rows: Vec<[String; 7]> = rows.iter().map(row).collect::<Result<_>>()?;
     let head = [

@@ -9,12 +9,12 @@ use anyhow::{Context, Result, ensure};
 use crate::commands::executable;
 
 /// The first line of a generated page.
-pub fn notice(source: &str) -> String {
+pub(super) fn notice(source: &str) -> String {
     format!("<!-- Written by `cargo xtask reference` from `{source}`; do not edit. -->\n\n")
 }
 
 /// The built commands.
-pub struct Commands {
+pub(super) struct Commands {
     pub folder: PathBuf,
     /// For what they write.
     pub scratch: PathBuf,
@@ -22,7 +22,7 @@ pub struct Commands {
 
 impl Commands {
     /// What a command prints.
-    pub fn say(&self, name: &str, arguments: &[&str]) -> Result<String> {
+    pub(super) fn say(&self, name: &str, arguments: &[&str]) -> Result<String> {
         let path = self.folder.join(executable(name));
         let output = Command::new(&path)
             .args(arguments)
@@ -39,7 +39,7 @@ impl Commands {
     }
 
     /// A path in the scratch folder at which nothing lies.
-    pub fn scratch(&self, name: &str) -> Result<PathBuf> {
+    pub(super) fn scratch(&self, name: &str) -> Result<PathBuf> {
         let path = self.scratch.join(name);
         if path.exists() {
             fs::remove_file(&path).with_context(|| path.display().to_string())?;

@@ -25,7 +25,7 @@ use them. A key that is not here is refused, with the line that it stands in.
 ";
 
 /// The page: a table for each section of each stage, then the list of presets.
-pub fn page(commands: &Commands) -> Result<String> {
+pub(super) fn page(commands: &Commands) -> Result<String> {
     let mut text = notice("ar-train init");
     text += &format!("# Configuration\n\n{INTRODUCTION}");
     for (preset, title) in PRESETS {
@@ -51,7 +51,7 @@ pub fn page(commands: &Commands) -> Result<String> {
 
 /// A table for each section of a configuration, and the remarks between them. What stands before
 /// the first key says where the file comes from, and is left out.
-pub fn tables(toml: &str) -> String {
+pub(super) fn tables(toml: &str) -> String {
     let mut text = String::new();
     let mut has_table = false;
     let mut is_optional = false;

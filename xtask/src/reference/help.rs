@@ -1,7 +1,7 @@
 //! The help of a command, from clap's text to Markdown.
 
 /// What `--help` prints.
-pub struct Help {
+pub(super) struct Help {
     /// The paragraphs before the usage.
     about: String,
     /// The lines of the usage.
@@ -27,7 +27,7 @@ struct Entry {
 
 impl Help {
     /// Reads clap's layout: a description on the line of its option or below it, further in.
-    pub fn parse(text: &str) -> Self {
+    pub(super) fn parse(text: &str) -> Self {
         let mut about = Vec::new();
         let mut usage = Vec::new();
         let mut sections: Vec<Section> = Vec::new();
@@ -55,7 +55,7 @@ impl Help {
     }
 
     /// The names of the subcommands, `help` left out.
-    pub fn subcommands(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn subcommands(&self) -> impl Iterator<Item = &str> {
         let commands = self.sections.iter().filter(|it| it.title == "Commands");
         commands
             .flat_map(|section| &section.entries)
@@ -64,7 +64,7 @@ impl Help {
     }
 
     /// Whether this is the command that `main` runs without a subcommand: it has the same options.
-    pub fn repeats(&self, main: &Self) -> bool {
+    pub(super) fn repeats(&self, main: &Self) -> bool {
         let options = |help: &Self| -> Vec<String> {
             let sections = help.sections.iter().filter(|it| it.title != "Commands");
             let entries = sections.flat_map(|section| &section.entries);
@@ -76,7 +76,7 @@ impl Help {
     }
 
     /// The help below a heading of a page.
-    pub fn markdown(&self) -> String {
+    pub(super) fn markdown(&self) -> String {
         let mut text = format!(
             "{}\n\n```text\n{}\n```\n",
             self.about,

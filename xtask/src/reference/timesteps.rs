@@ -30,7 +30,7 @@ const PANELS: [(&str, TimestepSampler); 4] = [
 
 /// A panel for each sampler, as SVG: frames from left to right, timesteps from bottom to top, the
 /// darker the more often a frame gets the timestep; lines are the timesteps of single clips.
-pub fn picture() -> String {
+pub(super) fn picture() -> String {
     let size = [FRAMES * CELL[0], BINS * CELL[1]];
     let width = MARGIN[0] + PANELS.len() * STRIDE;
     let height = MARGIN[1] + size[1] + 30;

@@ -4,7 +4,7 @@ use super::lexer::{Kind, Token, tokens};
 
 /// What the code of a module says, its tests left out.
 #[derive(Debug, Default)]
-pub struct Contents {
+pub(crate) struct Contents {
     /// Modules that it declares.
     pub modules: Vec<Declaration>,
     /// Names of what it defines itself.
@@ -19,7 +19,7 @@ pub struct Contents {
 
 /// `mod name;` or `mod name { .. }`.
 #[derive(Debug)]
-pub struct Declaration {
+pub(crate) struct Declaration {
     pub name: String,
     /// What stands between the braces, if it has any.
     pub inline: Option<Contents>,
@@ -27,7 +27,7 @@ pub struct Declaration {
 
 /// One name of a `use`.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Import {
+pub(crate) struct Import {
     /// The path, without the `*` of a glob.
     pub path: Vec<String>,
     /// The name in scope; none for a glob and for `as _`.
@@ -40,7 +40,7 @@ pub struct Import {
 
 impl Contents {
     /// Reads the text of a file.
-    pub fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let tokens = &tokens(text);
         Reader { tokens, at: 0 }.contents()
     }

@@ -2,13 +2,13 @@
 
 /// A token with its line, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Token<'a> {
+pub(super) struct Token<'a> {
     pub kind: Kind<'a>,
     pub line: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind<'a> {
+pub(super) enum Kind<'a> {
     /// A name or a keyword; raw ones without their `r#`.
     Word(&'a str),
     /// `::`.
@@ -20,7 +20,7 @@ pub enum Kind<'a> {
 }
 
 /// The tokens of `text`; comments and lifetimes are left out.
-pub fn tokens(text: &str) -> Vec<Token<'_>> {
+pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
     let mut lexer = Lexer {
         text,
         at: 0,

@@ -10,7 +10,7 @@ use super::contents::Contents;
 
 /// The modules of a library, a program, a test, an example or a bench; test modules are left out.
 #[derive(Debug, Default)]
-pub struct Tree {
+pub(crate) struct Tree {
     /// The source files, the root first.
     pub files: Vec<PathBuf>,
     /// The modules, inline ones too, the root first.
@@ -18,7 +18,7 @@ pub struct Tree {
 }
 
 #[derive(Debug)]
-pub struct Module {
+pub(crate) struct Module {
     /// The module that declares it; the root is its own parent.
     pub parent: usize,
     /// The file that it is in, by its place among the files.
@@ -30,7 +30,7 @@ pub struct Module {
 
 impl Tree {
     /// Reads the target whose root file is `root`.
-    pub fn read(root: &Path) -> Result<Self> {
+    pub(crate) fn read(root: &Path) -> Result<Self> {
         let mut tree = Self::default();
         // Modules lie beside the root, whatever it is called.
         tree.read_file(root.to_owned(), &root.with_file_name(""), 0)?;

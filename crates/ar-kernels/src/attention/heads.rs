@@ -11,7 +11,7 @@ use crate::rows::fill;
 
 /// The rows of every head, wherever they lie.
 #[derive(Clone, Copy)]
-pub struct Heads<'a> {
+pub(super) struct Heads<'a> {
     values: &'a [f32],
     pub heads: usize,
     pub rows: usize,
@@ -22,7 +22,7 @@ pub struct Heads<'a> {
 
 impl<'a> Heads<'a> {
     /// Those of a [`unit_stride`] tensor of `[batch, heads, rows, head_dim]`.
-    pub fn of(tensor: &'a FlexTensor) -> Self {
+    pub(super) fn of(tensor: &'a FlexTensor) -> Self {
         let [_, heads, rows, head_dim] = dims(tensor);
         let strides = tensor.layout().strides();
         Self {
@@ -35,7 +35,12 @@ impl<'a> Heads<'a> {
     }
 
     /// Those of one of several parts in a contiguous `[batch, rows, parts * heads * head_dim]`.
-    pub fn of_packed(tensor: &'a FlexTensor, heads: usize, part: usize, parts: usize) -> Self {
+    pub(super) fn of_packed(
+        tensor: &'a FlexTensor,
+        heads: usize,
+        part: usize,
+        parts: usize,
+    ) -> Self {
         let [_, rows, packed] = dims(tensor);
         let width = packed / parts;
         let head_dim = width / heads;
@@ -49,14 +54,19 @@ impl<'a> Heads<'a> {
     }
 
     /// The rows of a head.
-    pub fn rows(&self, index: usize) -> impl Iterator<Item = &'a [f32]> {
+    pub(super) fn rows(&self, index: usize) -> impl Iterator<Item = &'a [f32]> {
         let start = self.start(index);
         let (values, [_, _, stride], len) = (self.values, self.strides, self.head_dim);
         (0..self.rows).map(move |row| &values[start + row * stride..][..len])
     }
 
     /// Some rows and columns of a head.
-    pub fn matrix(&self, index: usize, rows: Range<usize>, columns: Range<usize>) -> Matrix<'a> {
+    pub(super) fn matrix(
+        &self,
+        index: usize,
+        rows: Range<usize>,
+        columns: Range<usize>,
+    ) -> Matrix<'a> {
         let [_, _, stride] = self.strides;
         let values = &self.values[self.start(index) + rows.start * stride + columns.start..];
         Matrix::strided(values, [rows.len(), columns.len()], stride)
@@ -69,7 +79,7 @@ impl<'a> Heads<'a> {
     }
 
     /// Copies the rows of a head together.
-    pub fn gather(&self, index: usize, rows: &mut [f32]) {
+    pub(super) fn gather(&self, index: usize, rows: &mut [f32]) {
         for (to, from) in rows.chunks_exact_mut(self.head_dim).zip(self.rows(index)) {
             to.copy_from_slice(from);
         }
@@ -78,7 +88,7 @@ impl<'a> Heads<'a> {
 
 /// The layer norm of the rows of every head.
 #[derive(Clone, Copy)]
-pub struct HeadNorm<'a> {
+pub(super) struct HeadNorm<'a> {
     pub gamma: &'a [f32],
     pub beta: &'a [f32],
     pub epsilon: f64,
@@ -86,7 +96,7 @@ pub struct HeadNorm<'a> {
 
 impl HeadNorm<'_> {
     #[inline(always)]
-    pub fn apply(&self, rows: &mut [f32]) {
+    pub(super) fn apply(&self, rows: &mut [f32]) {
         for row in rows.chunks_exact_mut(self.gamma.len()) {
             let (mean, rstd) = moments(row, self.epsilon);
             for ((x, gamma), beta) in row.iter_mut().zip(self.gamma).zip(self.beta) {
@@ -98,7 +108,7 @@ impl HeadNorm<'_> {
     /// Replaces the gradient of the normalised rows by the gradient of `rows`; adds to the gradients of
     /// gamma and beta.
     #[inline(always)]
-    pub fn backward<'a>(
+    pub(super) fn backward<'a>(
         &self,
         rows: impl Iterator<Item = &'a [f32]>,
         d_rows: &mut [f32],
@@ -120,7 +130,7 @@ impl HeadNorm<'_> {
 
 /// Puts heads side by side: parts of `[batch, heads, rows, head_dim]` each into
 /// `[batch, rows, parts, heads, head_dim]`.
-pub fn merge(parts: &[&[f32]], [rows, heads, head_dim]: [usize; 3], merged: &mut [f32]) {
+pub(super) fn merge(parts: &[&[f32]], [rows, heads, head_dim]: [usize; 3], merged: &mut [f32]) {
     let width = parts.len() * heads * head_dim;
     fill(merged, width, |first, merged| {
         for (row, merged) in (first..).zip(merged.chunks_exact_mut(width)) {

@@ -18,7 +18,7 @@ use crate::scratch::Scratch;
 const TILE: usize = 64;
 
 /// Attention of all heads of all samples.
-pub struct TiledAttention<'a> {
+pub(super) struct TiledAttention<'a> {
     pub sizes: Sizes,
     /// Before the new ones: keys, after layer norm and RoPE, a channel a row, and values.
     pub past: Option<[Heads<'a>; 2]>,
@@ -29,7 +29,7 @@ pub struct TiledAttention<'a> {
 }
 
 #[derive(Clone, Copy)]
-pub struct Sizes {
+pub(super) struct Sizes {
     /// Samples times heads.
     pub count: usize,
     pub queries: usize,
@@ -41,7 +41,7 @@ pub struct Sizes {
 
 impl Sizes {
     /// Those of queries, keys and values.
-    pub fn of([q, k, v]: &[Heads; 3], batch: usize) -> Self {
+    pub(super) fn of([q, k, v]: &[Heads; 3], batch: usize) -> Self {
         Self {
             count: batch * q.heads,
             queries: q.rows,
@@ -53,7 +53,7 @@ impl Sizes {
 }
 
 impl<'a> TiledAttention<'a> {
-    pub fn new(
+    pub(super) fn new(
         sizes: Sizes,
         past: Option<&'a [FlexTensor; 2]>,
         norms: Option<&'a [FlexTensor; 4]>,
@@ -114,7 +114,7 @@ impl<'a> TiledAttention<'a> {
     }
 
     /// Makes of a head's queries and new keys what meets: queries are scaled.
-    pub fn prepare(&self, rows: &mut Rows) {
+    pub(super) fn prepare(&self, rows: &mut Rows) {
         let scale = self.scale();
         let Rows {
             q, unrotated_q, k, ..
@@ -231,7 +231,7 @@ impl<'a> TiledAttention<'a> {
     }
 
     /// The output, `[batch, heads, queries, value_dim]`.
-    pub fn forward(&self, inputs: &[Heads; 3]) -> Vec<f32> {
+    pub(super) fn forward(&self, inputs: &[Heads; 3]) -> Vec<f32> {
         let Sizes {
             count,
             queries,
@@ -258,7 +258,7 @@ impl<'a> TiledAttention<'a> {
 
     /// The output of a head whose queries, keys and values the workspace holds,
     /// `[queries, value_dim]`.
-    pub fn forward_head(&self, index: usize, workspace: &mut Workspace, output: &mut [f32]) {
+    pub(super) fn forward_head(&self, index: usize, workspace: &mut Workspace, output: &mut [f32]) {
         let dim = self.sizes.value_dim;
         let Workspace {
             rows,
@@ -283,7 +283,11 @@ impl<'a> TiledAttention<'a> {
 
     /// Gradients of queries, keys and values, in their shapes, and of the norms' gamma and beta,
     /// queries before keys. Nothing may be kept.
-    pub fn backward(&self, inputs: &[Heads; 3], d_output: Heads) -> ([Vec<f32>; 3], [Vec<f32>; 4]) {
+    pub(super) fn backward(
+        &self,
+        inputs: &[Heads; 3],
+        d_output: Heads,
+    ) -> ([Vec<f32>; 3], [Vec<f32>; 4]) {
         assert!(self.past.is_none(), "gradients of kept keys and values");
         let (dim, count) = (self.sizes.head_dim, self.sizes.count);
         let [q, k, v] = inputs.map(|heads| heads.rows * heads.head_dim);
@@ -429,7 +433,7 @@ fn columns_of(values: &[f32], width: usize, columns: Range<usize>) -> Matrix<'_>
 }
 
 /// One head's queries, new keys and new values, each in rows one after the other.
-pub struct Rows {
+pub(super) struct Rows {
     pub q: Scratch,
     /// Queries without RoPE; none where no key asks for them.
     unrotated_q: Scratch,
@@ -473,13 +477,13 @@ struct Tile {
 }
 
 /// What a thread works in.
-pub struct Workspace {
+pub(super) struct Workspace {
     pub rows: Rows,
     tile: Tile,
 }
 
 impl Workspace {
-    pub fn new(tiled: &TiledAttention) -> Self {
+    pub(super) fn new(tiled: &TiledAttention) -> Self {
         Self {
             rows: Rows::new(tiled),
             tile: Tile {

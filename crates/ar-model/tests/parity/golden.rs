@@ -7,14 +7,14 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
 /// One folder of `tests/golden`.
-pub struct Golden {
+pub(crate) struct Golden {
     pub folder: PathBuf,
     pub config: Value,
     cases: Vec<u8>,
 }
 
 impl Golden {
-    pub fn open(name: &str) -> Self {
+    pub(crate) fn open(name: &str) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tests/golden")
             .join(name);
@@ -26,11 +26,11 @@ impl Golden {
         }
     }
 
-    pub fn size(&self, key: &str) -> usize {
+    pub(crate) fn size(&self, key: &str) -> usize {
         self.config[key].as_u64().expect("an integer") as usize
     }
 
-    pub fn flag(&self, key: &str) -> bool {
+    pub(crate) fn flag(&self, key: &str) -> bool {
         self.config[key].as_bool().expect("a flag")
     }
 
@@ -39,7 +39,7 @@ impl Golden {
     }
 
     /// Names of the tensors that start with `prefix`, without it.
-    pub fn names(&self, prefix: &str) -> Vec<String> {
+    pub(crate) fn names(&self, prefix: &str) -> Vec<String> {
         let cases = self.cases();
         let mut names: Vec<String> = cases
             .names()
@@ -50,7 +50,7 @@ impl Golden {
         names
     }
 
-    pub fn tensor<const D: usize>(&self, name: &str, device: &Device) -> Tensor<D> {
+    pub(crate) fn tensor<const D: usize>(&self, name: &str, device: &Device) -> Tensor<D> {
         let cases = self.cases();
         let view = cases.tensor(name).expect(name);
         assert_eq!(view.dtype(), Dtype::F32, "{name}");
@@ -62,7 +62,7 @@ impl Golden {
         Tensor::from_data(TensorData::new(values, view.shape().to_vec()), device)
     }
 
-    pub fn integers(&self, name: &str) -> Vec<i64> {
+    pub(crate) fn integers(&self, name: &str) -> Vec<i64> {
         let cases = self.cases();
         let view = cases.tensor(name).expect(name);
         assert_eq!(view.dtype(), Dtype::I64, "{name}");
@@ -75,7 +75,7 @@ impl Golden {
 
 /// Fails where `|actual - expected| / |expected|` exceeds `tolerance`.
 #[track_caller]
-pub fn assert_close<const D: usize>(
+pub(crate) fn assert_close<const D: usize>(
     what: &str,
     actual: Tensor<D>,
     expected: Tensor<D>,

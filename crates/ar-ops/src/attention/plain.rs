@@ -8,7 +8,12 @@ use super::heads::{merge_heads, split_qkv};
 use super::{AttentionOptions, LayerKvCache, Mask};
 use crate::rotary::{RotaryEmbedding, apply_rotary_to_last};
 
-pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: Option<&Mask>) -> Tensor<4> {
+pub(super) fn attention(
+    q: Tensor<4>,
+    k: Tensor<4>,
+    v: Tensor<4>,
+    mask: Option<&Mask>,
+) -> Tensor<4> {
     let [batch, heads, queries, _] = q.dims();
     let keys = k.dims()[2];
     let mask = mask.map(|mask| {
@@ -22,7 +27,7 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: Option<&Mask>) 
     module::attention(q, k, v, mask, None, AttentionModuleOptions::default())
 }
 
-pub fn self_attention(qkv: Tensor<3>, options: AttentionOptions<'_>) -> Tensor<3> {
+pub(super) fn self_attention(qkv: Tensor<3>, options: AttentionOptions<'_>) -> Tensor<3> {
     let (rotary, mask) = (options.rotary, options.mask);
     let unrotated = rotary.map_or(0, |rotary| qkv.dims()[1] - rotary.positions());
     let [q, k, v] = normed_heads(qkv, options);
@@ -31,7 +36,7 @@ pub fn self_attention(qkv: Tensor<3>, options: AttentionOptions<'_>) -> Tensor<3
     merge_heads(attention(q, k, v, mask))
 }
 
-pub fn cached_attention(
+pub(super) fn cached_attention(
     qkv: Tensor<3>,
     cache: &LayerKvCache,
     options: AttentionOptions<'_>,

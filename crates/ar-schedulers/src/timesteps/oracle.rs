@@ -7,16 +7,16 @@ use std::ops::{Add, Mul};
 
 /// A non-negative fraction in lowest terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ratio {
+pub(super) struct Ratio {
     numerator: u128,
     denominator: u128,
 }
 
 impl Ratio {
-    pub const ZERO: Self = Self::new(0, 1);
-    pub const ONE: Self = Self::new(1, 1);
+    pub(super) const ZERO: Self = Self::new(0, 1);
+    pub(super) const ONE: Self = Self::new(1, 1);
 
-    pub const fn new(numerator: u128, denominator: u128) -> Self {
+    pub(super) const fn new(numerator: u128, denominator: u128) -> Self {
         let divisor = gcd(numerator, denominator);
         Self {
             numerator: numerator / divisor,
@@ -60,7 +60,7 @@ impl Mul for Ratio {
 }
 
 /// The two tables of completion counts, indexed `[t][f]`.
-pub struct Tables {
+pub(super) struct Tables {
     frames: usize,
     timesteps: usize,
     /// d_s: the ways to continue from frame f at timestep t to the last frame.
@@ -70,7 +70,7 @@ pub struct Tables {
 }
 
 impl Tables {
-    pub fn new(frames: usize, timesteps: usize) -> Self {
+    pub(super) fn new(frames: usize, timesteps: usize) -> Self {
         let mut suffixes = vec![vec![1; frames]; timesteps];
         for t in (0..timesteps - 1).rev() {
             for f in (0..frames - 1).rev() {
@@ -119,7 +119,7 @@ impl Tables {
     }
 
     /// Every non-decreasing sequence with its probability.
-    pub fn distribution(&self) -> BTreeMap<Vec<usize>, Ratio> {
+    pub(super) fn distribution(&self) -> BTreeMap<Vec<usize>, Ratio> {
         let given = Ratio::new(1, (self.frames * self.timesteps) as u128);
         non_decreasing(self.frames, self.timesteps)
             .into_iter()
@@ -135,7 +135,7 @@ impl Tables {
     /// P(frame i has timestep k), `[frames][timesteps]`, by walking the chain from every given
     /// (frame, timestep). In f64, since sums of so many fractions overflow u128; all terms are
     /// positive, so about fifteen digits are right.
-    pub fn marginals(&self) -> Vec<Vec<f64>> {
+    pub(super) fn marginals(&self) -> Vec<Vec<f64>> {
         let given = vec![1.0 / (self.frames * self.timesteps) as f64; self.timesteps];
         let mut marginals = vec![vec![0.0; self.timesteps]; self.frames];
         let mut add = |frame: usize, part: &[f64]| {
@@ -173,7 +173,7 @@ impl Tables {
 }
 
 /// All non-decreasing sequences.
-pub fn non_decreasing(frames: usize, timesteps: usize) -> Vec<Vec<usize>> {
+pub(super) fn non_decreasing(frames: usize, timesteps: usize) -> Vec<Vec<usize>> {
     let mut sequences = vec![Vec::new()];
     for _ in 0..frames {
         sequences = sequences

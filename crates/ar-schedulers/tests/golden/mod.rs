@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// Reads `tests/golden/<name>`.
-pub fn read(name: &str) -> Vec<u8> {
+pub(crate) fn read(name: &str) -> Vec<u8> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("tests/golden")
         .join(name);

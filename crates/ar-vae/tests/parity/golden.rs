@@ -7,14 +7,14 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
 /// One folder of `tests/golden`.
-pub struct Golden {
+pub(crate) struct Golden {
     pub folder: PathBuf,
     pub config: Value,
     cases: Vec<u8>,
 }
 
 impl Golden {
-    pub fn open(name: &str) -> Self {
+    pub(crate) fn open(name: &str) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tests/golden")
             .join(name);
@@ -26,7 +26,7 @@ impl Golden {
         }
     }
 
-    pub fn size(&self, key: &str) -> usize {
+    pub(crate) fn size(&self, key: &str) -> usize {
         self.config[key].as_u64().expect("an integer") as usize
     }
 
@@ -34,7 +34,7 @@ impl Golden {
         SafeTensors::deserialize(&self.cases).expect("safetensors")
     }
 
-    pub fn tensor<const D: usize>(&self, name: &str, device: &Device) -> Tensor<D> {
+    pub(crate) fn tensor<const D: usize>(&self, name: &str, device: &Device) -> Tensor<D> {
         let cases = self.cases();
         let view = cases.tensor(name).expect(name);
         assert_eq!(view.dtype(), Dtype::F32, "{name}");
@@ -49,7 +49,7 @@ impl Golden {
 
 /// Fails where `|actual - expected| / |expected|` exceeds `tolerance`.
 #[track_caller]
-pub fn assert_close<const D: usize>(
+pub(crate) fn assert_close<const D: usize>(
     what: &str,
     actual: Tensor<D>,
     expected: Tensor<D>,

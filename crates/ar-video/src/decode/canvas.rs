@@ -35,7 +35,7 @@ pub(super) struct Canvas {
 }
 
 impl Canvas {
-    pub fn new(width: usize, height: usize) -> Self {
+    pub(super) fn new(width: usize, height: usize) -> Self {
         Self {
             width,
             height,
@@ -46,7 +46,7 @@ impl Canvas {
     }
 
     /// Disposes of the last patch and draws `rgba`, rows of `stride` bytes, over the rest.
-    pub fn draw(&mut self, patch: Patch, rgba: &[u8], stride: usize) -> Frame {
+    pub(super) fn draw(&mut self, patch: Patch, rgba: &[u8], stride: usize) -> Frame {
         match self.last.replace(patch) {
             Some(Patch {
                 disposal: Disposal::Restore,

@@ -16,7 +16,7 @@ pub(super) struct ApngEncoder {
 }
 
 impl ApngEncoder {
-    pub fn create(path: &Path, fps: f64) -> Result<Self, VideoError> {
+    pub(super) fn create(path: &Path, fps: f64) -> Result<Self, VideoError> {
         Ok(Self {
             output: OutputFile::create(path)?,
             delay: fraction(1.0 / fps),

@@ -28,7 +28,7 @@ pub(super) struct FragmentedMp4<W> {
 }
 
 impl<W> FragmentedMp4<W> {
-    pub fn new(path: &Path, output: W, fps: f64) -> Self {
+    pub(super) fn new(path: &Path, output: W, fps: f64) -> Self {
         Self {
             path: path.to_owned(),
             fps,

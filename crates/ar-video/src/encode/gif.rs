@@ -22,7 +22,7 @@ pub(super) struct GifEncoder {
 }
 
 impl GifEncoder {
-    pub fn create(path: &Path, fps: f64) -> Result<Self, VideoError> {
+    pub(super) fn create(path: &Path, fps: f64) -> Result<Self, VideoError> {
         Ok(Self {
             path: path.to_owned(),
             delay: (100.0 / fps).max(MIN_DELAY),

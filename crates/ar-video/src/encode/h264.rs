@@ -53,7 +53,7 @@ pub(super) struct H264Frame {
 
 impl H264Encoder {
     /// An encoder for frames of the size of `first`; `path` is for messages.
-    pub fn new(path: &Path, fps: f64, first: &Frame) -> Result<Self, VideoError> {
+    pub(super) fn new(path: &Path, fps: f64, first: &Frame) -> Result<Self, VideoError> {
         let [width, height] =
             [first.width(), first.height()].map(|side| side.max(MIN_SIDE).next_multiple_of(2));
         if width.max(height) > MAX_SIDES.0 || width.min(height) > MAX_SIDES.1 {
@@ -80,16 +80,16 @@ impl H264Encoder {
     }
 
     /// Width and height in pixels, those of the padding included.
-    pub fn size(&self) -> [u32; 2] {
+    pub(super) fn size(&self) -> [u32; 2] {
         [self.width as u32, self.height as u32]
     }
 
     /// How many frames there are so far.
-    pub fn frames(&self) -> u64 {
+    pub(super) fn frames(&self) -> u64 {
         self.frames
     }
 
-    pub fn encode(&mut self, frame: &Frame) -> Result<H264Frame, VideoError> {
+    pub(super) fn encode(&mut self, frame: &Frame) -> Result<H264Frame, VideoError> {
         let time = self.frames as f64 / self.fps;
         let picture = Yuv::new(frame, self.width, self.height);
         let encoded = self
@@ -106,7 +106,7 @@ impl H264Encoder {
 
 impl H264Frame {
     /// The NAL units without their start codes. No unit contains a start code or ends in zero.
-    pub fn nal_units(&self) -> Vec<&[u8]> {
+    pub(super) fn nal_units(&self) -> Vec<&[u8]> {
         let starts: Vec<usize> = self
             .bytes
             .windows(3)

@@ -28,7 +28,7 @@ struct Stream {
 }
 
 impl Mp4Encoder {
-    pub fn create(path: &Path, fps: f64) -> Result<Self, VideoError> {
+    pub(super) fn create(path: &Path, fps: f64) -> Result<Self, VideoError> {
         let output = Some(OutputFile::create(path)?);
         Ok(Self {
             path: path.to_owned(),

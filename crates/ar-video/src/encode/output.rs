@@ -18,7 +18,7 @@ pub(super) struct OutputFile {
 
 impl OutputFile {
     /// Makes the missing folders above `path` and the temporary file.
-    pub fn create(path: &Path) -> Result<Self, VideoError> {
+    pub(super) fn create(path: &Path) -> Result<Self, VideoError> {
         if path.is_dir() {
             return Err(VideoError::encode(path, "this is a folder, not a file"));
         }
@@ -29,12 +29,12 @@ impl OutputFile {
         })
     }
 
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Puts the file at its path, atomically, once it is on the disk.
-    pub fn persist(self) -> Result<(), VideoError> {
+    pub(super) fn persist(self) -> Result<(), VideoError> {
         let Self { path, file } = self;
         let io = |e| VideoError::io(&path, e);
         let file = file.into_inner().map_err(|e| io(e.into_error()))?;
@@ -76,7 +76,7 @@ pub(super) struct OutputFolder {
 
 impl OutputFolder {
     /// Makes the missing folders above `path` and the temporary folder.
-    pub fn create(path: &Path) -> Result<Self, VideoError> {
+    pub(super) fn create(path: &Path) -> Result<Self, VideoError> {
         check_replaceable(path)?;
         let folder = temporary_folder_beside(path).map_err(|e| VideoError::io(path, e))?;
         Ok(Self {
@@ -85,19 +85,19 @@ impl OutputFolder {
         })
     }
 
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
     /// A new file in the folder.
-    pub fn create_file(&self, name: &str) -> Result<BufWriter<File>, VideoError> {
+    pub(super) fn create_file(&self, name: &str) -> Result<BufWriter<File>, VideoError> {
         let file = File::create(self.folder.path().join(name));
         file.map(BufWriter::new)
             .map_err(|e| VideoError::io(&self.path, e))
     }
 
     /// Puts the folder at its path. A folder that was there is moved away first and deleted last.
-    pub fn persist(self) -> Result<(), VideoError> {
+    pub(super) fn persist(self) -> Result<(), VideoError> {
         let Self { path, folder } = self;
         let io = |e| VideoError::io(&path, e);
         check_replaceable(&path)?;

@@ -15,7 +15,7 @@ pub(super) struct PngFolder {
 }
 
 impl PngFolder {
-    pub fn create(path: &Path) -> Result<Self, VideoError> {
+    pub(super) fn create(path: &Path) -> Result<Self, VideoError> {
         Ok(Self {
             output: OutputFolder::create(path)?,
             frames: 0,

@@ -16,7 +16,7 @@ pub(super) struct RawFrames<W> {
 }
 
 impl<W> RawFrames<W> {
-    pub fn new(path: &Path, output: W, complete: Complete<W>) -> Self {
+    pub(super) fn new(path: &Path, output: W, complete: Complete<W>) -> Self {
         Self {
             path: path.to_owned(),
             output,

@@ -16,7 +16,7 @@ pub(super) struct Yuv {
 impl Yuv {
     /// Converts a frame, padded to `width` x `height` (even, not smaller than the frame) by
     /// repeating its last column and row.
-    pub fn new(frame: &Frame, width: usize, height: usize) -> Self {
+    pub(super) fn new(frame: &Frame, width: usize, height: usize) -> Self {
         assert!(width.is_multiple_of(2) && height.is_multiple_of(2));
         assert!(width >= frame.width() && height >= frame.height());
         let pixels = width * height;

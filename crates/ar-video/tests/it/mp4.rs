@@ -6,7 +6,7 @@ use tempfile::tempdir;
 use crate::{has_ffmpeg, noise, psnr, smooth};
 
 /// Names and sizes of the boxes of an MP4 file, or inside of one.
-pub fn boxes(mut bytes: &[u8]) -> Vec<(String, &[u8])> {
+pub(crate) fn boxes(mut bytes: &[u8]) -> Vec<(String, &[u8])> {
     let mut boxes = Vec::new();
     while !bytes.is_empty() {
         let size = u32::from_be_bytes(bytes[..4].try_into().unwrap()) as usize;
@@ -19,7 +19,7 @@ pub fn boxes(mut bytes: &[u8]) -> Vec<(String, &[u8])> {
     boxes
 }
 
-pub fn inside<'a>(bytes: &'a [u8], path: &[&str]) -> &'a [u8] {
+pub(crate) fn inside<'a>(bytes: &'a [u8], path: &[&str]) -> &'a [u8] {
     path.iter().fold(bytes, |bytes, name| {
         boxes(bytes)
             .into_iter()
