@@ -1,4 +1,4 @@
-//! Reading data alone: batches of clips from worker threads, not yet on a device.
+//! Reading data and nothing else: batches of clips from worker threads, not yet on a device.
 
 use std::sync::Arc;
 

@@ -68,7 +68,7 @@ def mask(config):
 
 class FrameRotary(nn.Module):
     """Half of a head's channels turn with the frame, half with the token's place in it. Scores
-    with context are those of queries and keys that are not turned."""
+    with context use queries and keys without the rotation."""
 
     def __init__(self, config):
         super().__init__()

@@ -1,10 +1,11 @@
 //! What the benches share: the device, the small preset, inputs, and how long to measure.
 //!
-//! The small preset is that of `configs/shapes`, read from there: its sizes are written nowhere
-//! else. Throughput counts frames, in the bench of data clips.
+//! The small preset is read from `configs/shapes`; its sizes are written nowhere else. Throughput
+//! counts frames, and clips in the bench of data.
 //!
-//! `cargo xtask bench` runs the benches and prints their tables. The device is that of the
-//! environment variable `AR_DEVICE`, a name of `ar-sample devices`, or else the preferred one.
+//! `cargo xtask bench` runs the benches and prints their tables. The environment
+//! variable `AR_DEVICE` names the device, as `ar-sample devices` lists it; without it, the preferred
+//! device is used.
 //!
 //! Criterion measures what takes a moment. `sampling`, `long_stream` and `training_cost`, which
 //! take seconds to minutes a run, measure themselves and leave `results.json` in a folder of their name.
@@ -27,14 +28,14 @@ pub use fopp_tables::FoppTables;
 pub use models::{perturbed_model, small_model};
 pub use results::{Results, seconds};
 
-/// That of the programs.
+/// The allocator of the programs.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// The device to measure on.
 ///
 /// # Panics
-/// If `AR_DEVICE` names none.
+/// If `AR_DEVICE` does not name a device.
 pub fn device() -> Device {
     let name = std::env::var("AR_DEVICE");
     let name = name.as_deref().unwrap_or("auto");
