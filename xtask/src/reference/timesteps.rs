@@ -15,17 +15,18 @@ const CLIPS: usize = 100_000;
 /// Clips that are drawn as lines.
 const LINES: usize = 3;
 /// Width and height of a cell in pixels.
-const CELL: [usize; 2] = [11, 9];
+const CELL: [usize; 2] = [10, 9];
 /// From the left edge of a panel to the next one's.
-const STRIDE: usize = FRAMES * CELL[0] + 24;
+const STRIDE: usize = FRAMES * CELL[0] + 16;
 /// From the edges to the panels.
 const MARGIN: [usize; 2] = [44, 34];
 
-const PANELS: [(&str, TimestepSampler); 4] = [
+const PANELS: [(&str, TimestepSampler); 5] = [
     ("full_sequence", TimestepSampler::FullSequence),
     ("diffusion_forcing", TimestepSampler::DiffusionForcing),
     ("forward_only", TimestepSampler::ForwardOnly),
     ("fopp", TimestepSampler::Fopp),
+    ("planned", TimestepSampler::Planned),
 ];
 
 /// A panel for each sampler, as SVG: frames from left to right, timesteps from bottom to top, the
