@@ -1,5 +1,6 @@
 //! Rotary position embedding (RoPE; Su et al., 2021) over interleaved pairs of channels.
 
+use std::fmt;
 use std::sync::Arc;
 
 /// Rotary position embedding of the last queries and keys, applied after their layer norms.
@@ -14,7 +15,7 @@ pub struct Rope {
 
 /// Cosines and sines of the angles by which the pairs of every row of a sequence are rotated. Cheap
 /// to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Angles {
     /// Pairs of a row: half the channels of a head.
     pub pairs: usize,
@@ -27,6 +28,16 @@ pub struct Angles {
 impl Angles {
     pub(crate) fn rows(&self) -> usize {
         self.cos.len() / self.pairs
+    }
+}
+
+/// Short: without the values of the table.
+impl fmt::Debug for Angles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Angles")
+            .field("rows", &self.rows())
+            .field("pairs", &self.pairs)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
@@ -5,7 +7,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// Latents live on the unit sphere, and a tokenizer may use but a small cap of it. Standardised,
 /// they have the scale of the noise that diffusion adds; published models do without.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LatentStatistics {
     /// `[tokens, channels]`
@@ -96,6 +98,16 @@ impl LatentStatistics {
     pub fn restore(&self, latents: Tensor<4>) -> Tensor<4> {
         let device = latents.device();
         latents * tensor(&self.std, &device) + tensor(&self.mean, &device)
+    }
+}
+
+/// Short: without the values of the table.
+impl fmt::Debug for LatentStatistics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LatentStatistics")
+            .field("tokens", &self.mean.len())
+            .field("channels", &self.mean.first().map_or(0, Vec::len))
+            .finish_non_exhaustive()
     }
 }
 

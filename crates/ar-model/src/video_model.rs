@@ -100,7 +100,7 @@ impl VideoModel {
     /// # Errors
     /// If there is no transformer, or a file is missing, damaged, or does not fit `config.toml`.
     pub fn load_transformer(
-        dir: &Path,
+        dir: impl AsRef<Path>,
         num_frames: usize,
         device: &Device,
     ) -> Result<(ModelConfig, Transformer), ModelError> {

@@ -1,12 +1,13 @@
 //! Sine-cosine tables of positions, and timestep embeddings.
 
+use std::fmt;
 use std::ops::Range;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 /// The fixed position table of the transformer: `sin(p ω_i) | cos(p ω_i)` in concatenated halves,
 /// `ω_i = 10000^(-i / (width / 2))`. Computed once, on the host.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SinCosTable {
     width: usize,
     values: Vec<f32>,
@@ -37,6 +38,16 @@ impl SinCosTable {
         let shape = [positions.len(), self.width];
         let values = &self.values[positions.start * self.width..positions.end * self.width];
         Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
+    }
+}
+
+/// Short: without the values of the table.
+impl fmt::Debug for SinCosTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SinCosTable")
+            .field("positions", &(self.values.len() / self.width))
+            .field("width", &self.width)
+            .finish_non_exhaustive()
     }
 }
 

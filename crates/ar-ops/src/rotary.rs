@@ -1,5 +1,6 @@
 //! Rotary position embedding (RoPE).
 
+use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
@@ -76,7 +77,7 @@ fn rotary_frequencies(channels: usize) -> Vec<f64> {
 }
 
 /// Cosines and sines of the angles by which the pairs of every row of a sequence are rotated.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Angles {
     pairs: usize,
     /// `[rows, pairs]`
@@ -126,6 +127,16 @@ impl Angles {
             cos: self.cos[values.clone()].into(),
             sin: self.sin[values].into(),
         }
+    }
+}
+
+/// Short: without the values of the table.
+impl fmt::Debug for Angles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Angles")
+            .field("rows", &(self.cos.len() / self.pairs))
+            .field("pairs", &self.pairs)
+            .finish_non_exhaustive()
     }
 }
 

@@ -270,3 +270,12 @@ fn configurations_default_to_the_published_one() {
     let mistyped = serde_json::from_str::<NoiseScheduleConfig>(r#"{"linear_stop": 0.012}"#);
     assert!(mistyped.unwrap_err().to_string().contains("linear_stop"));
 }
+
+#[test]
+fn schedules_print_short() {
+    let noise = published();
+    let ddim = DdimSchedule::new(&noise, 50, 0.0).unwrap();
+    for text in [format!("{noise:?}"), format!("{ddim:?}")] {
+        assert!(text.len() < 150, "{text}");
+    }
+}

@@ -339,7 +339,7 @@ mod tests {
         steps(&mut trainer, 1);
         save(&checkpoints, &trainer);
         // As a killed writer leaves it.
-        let unfinished = temporary_folder_beside(&checkpoints.root.join("step-00000002"))
+        let unfinished = temporary_folder_beside(checkpoints.root.join("step-00000002"))
             .expect("a folder")
             .keep();
         trainer.save(&unfinished).expect("state");

@@ -110,7 +110,7 @@ pub fn train(config: &DiffusionRun, workers: &Workers, options: &StageOptions) -
         complete_model(&model_config, transformer, vae)
     };
     if training.trainer.is_done() && run.is_leader() {
-        model(&training)?.save(&run.model_dir(), Precision::Full)?;
+        model(&training)?.save(run.model_dir(), Precision::Full)?;
     }
 
     while !training.trainer.is_done() && !run.is_interrupted() {
@@ -127,7 +127,7 @@ pub fn train(config: &DiffusionRun, workers: &Workers, options: &StageOptions) -
         // Before what may fail or take long.
         if run.checkpoint_is_due(false) {
             run.checkpoint(&training)?;
-            model(&training)?.save(&run.model_dir(), Precision::Full)?;
+            model(&training)?.save(run.model_dir(), Precision::Full)?;
         }
         if run.eval_is_due() && !validation.is_empty() {
             let loss = objective.validation_loss(&training.trainer.ema, &validation)?;
@@ -145,7 +145,7 @@ pub fn train(config: &DiffusionRun, workers: &Workers, options: &StageOptions) -
         }
         if run.late_checkpoint_is_due(false) {
             run.checkpoint(&training)?;
-            model(&training)?.save(&run.model_dir(), Precision::Full)?;
+            model(&training)?.save(run.model_dir(), Precision::Full)?;
         }
         run.restart_clock();
     }

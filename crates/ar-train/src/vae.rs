@@ -89,7 +89,7 @@ pub fn train(config: &VaeRun, workers: &Workers, options: &StageOptions) -> Resu
     let mut batches = data.batches(&config.run, run.positions())?;
     let validation = data.items(run.measured(data.validation()).iter().copied())?;
     if training.trainer.is_done() && run.is_leader() {
-        training.model()?.save(&run.model_dir(), Precision::Full)?;
+        training.model()?.save(run.model_dir(), Precision::Full)?;
     }
 
     while !training.trainer.is_done() && !run.is_interrupted() {
@@ -104,7 +104,7 @@ pub fn train(config: &VaeRun, workers: &Workers, options: &StageOptions) -> Resu
         // Before what may fail or take long.
         if run.checkpoint_is_due(discriminator.is_some()) {
             run.checkpoint(&training)?;
-            training.model()?.save(&run.model_dir(), Precision::Full)?;
+            training.model()?.save(run.model_dir(), Precision::Full)?;
         }
         if run.eval_is_due() && !validation.is_empty() {
             let psnr =
@@ -122,7 +122,7 @@ pub fn train(config: &VaeRun, workers: &Workers, options: &StageOptions) -> Resu
         }
         if run.late_checkpoint_is_due(discriminator.is_some()) {
             run.checkpoint(&training)?;
-            training.model()?.save(&run.model_dir(), Precision::Full)?;
+            training.model()?.save(run.model_dir(), Precision::Full)?;
         }
         run.restart_clock();
     }

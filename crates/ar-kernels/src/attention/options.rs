@@ -1,11 +1,11 @@
 //! What attention needs to know besides its tensors: heads, RoPE and mask.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::rotary::Rope;
 
 /// Which keys are hidden from which queries, in every sample and head. Every query sees a key.
-#[derive(Debug)]
 pub struct HiddenKeys {
     /// `[queries, keys]`, `true` where hidden.
     values: Vec<bool>,
@@ -33,6 +33,16 @@ impl HiddenKeys {
 
     pub(super) fn row(&self, query: usize) -> &[bool] {
         &self.values[query * self.keys..][..self.keys]
+    }
+}
+
+/// Short: without the values of the table.
+impl fmt::Debug for HiddenKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HiddenKeys")
+            .field("queries", &self.reach.len())
+            .field("keys", &self.keys)
+            .finish_non_exhaustive()
     }
 }
 

@@ -73,7 +73,7 @@ fn a_temporal_vae_decodes_whole_windows() {
         class_names = [\"run\", \"walk\"]";
     folder.random_model("temporal", transformer, "temporal = true");
     let device = ar_device::open("cpu").expect("the CPU");
-    let model = VideoModel::load(&folder.path("temporal"), &device).expect("a model");
+    let model = VideoModel::load(folder.path("temporal"), &device).expect("a model");
 
     let arguments = "--model temporal --class 1 --guidance 1.5 --frames 6 --steps 4 --ar-step 1";
     let stdout = folder.ok(&format!(

@@ -46,7 +46,7 @@ impl Folder {
         let weights = golden("model.safetensors");
         ar_model::import(config, Some(&weights), None, &device)
             .expect("a fitting checkpoint")
-            .save(&self.path("golden"), Precision::Full)
+            .save(self.path("golden"), Precision::Full)
             .expect("a model directory");
     }
 
@@ -99,7 +99,7 @@ impl Folder {
         let transformer = model.transformer().expect("a transformer").clone();
         model.set_transformer(transformer.map(&mut Waves));
         model
-            .save(&self.path(name), Precision::Full)
+            .save(self.path(name), Precision::Full)
             .expect("a model directory");
     }
 }

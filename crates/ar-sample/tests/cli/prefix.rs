@@ -124,7 +124,7 @@ fn a_temporal_decoder_sees_the_prefix() {
     let (values, shape) = folder.latents("l.safetensors");
     assert_eq!(shape, [1, 9, 4, 4]);
     let device = ar_device::open("cpu").expect("the CPU");
-    let model = VideoModel::load(&folder.path("temporal"), &device).expect("a model");
+    let model = VideoModel::load(folder.path("temporal"), &device).expect("a model");
     let latents = Tensor::<4>::from_data(TensorData::new(values, shape), &device);
     let decode = |first: usize, length: usize| {
         let pixels = model.decode(latents.clone().narrow(1, first, length));

@@ -36,7 +36,7 @@ fn the_stages_make_a_model_and_resume_exactly() {
     let metrics = String::from_utf8(folder.read("parts/metrics.jsonl")).expect("text");
     assert_eq!(metrics.matches("\"loss\"").count(), 5, "{metrics}");
 
-    let model = VideoModel::load(&folder.path("whole/model"), &Device::flex()).expect("a model");
+    let model = VideoModel::load(folder.path("whole/model"), &Device::flex()).expect("a model");
     assert_eq!(model.config().name, "shapes");
     let latents = Tensor::ones([1, 3, 4, 4], &Device::flex());
     let pixels = model.decode(latents).expect("a VAE");
@@ -57,7 +57,7 @@ fn the_stages_make_a_model_and_resume_exactly() {
             .len()
     };
     assert!(size("half") < size("whole/model") * 6 / 10);
-    VideoModel::load(&folder.path("half"), &Device::flex()).expect("a model");
+    VideoModel::load(folder.path("half"), &Device::flex()).expect("a model");
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn the_temporal_stage_and_samples() {
     }
     // Norms, projections and biases of both kinds of block.
     assert!(moved > 10, "{moved}");
-    let model = VideoModel::load(&folder.path("clips/model"), &Device::flex()).expect("a model");
+    let model = VideoModel::load(folder.path("clips/model"), &Device::flex()).expect("a model");
     assert!(
         model
             .config()
