@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ar_data::{
-    Batches, DataCursor, DataSource, ReadAhead, ShapesDataset, ShapesWorld, VideoBatch,
+    BatchOptions, Batches, DataSource, ReadAhead, ShapesDataset, ShapesWorld, VideoBatch,
     VideoFolder, VideoFolderConfig, VideoItem,
 };
 use ar_train::config::{LatentsRun, read_config};
@@ -25,12 +25,16 @@ fn batches(
     let dataset = Arc::new(dataset);
     for workers in [1, 2] {
         let dataset = dataset.clone();
-        let ahead = ReadAhead {
-            workers,
-            batches: 1,
+        let options = BatchOptions {
+            batch_size: BATCH,
+            ahead: ReadAhead {
+                workers,
+                batches: 1,
+            },
+            ..BatchOptions::default()
         };
         let read = move |item: ar_data::EpochItem| dataset.get(item.index);
-        let mut batches = Batches::start(len, read, 0, BATCH, DataCursor::from(0), ahead);
+        let mut batches = Batches::start(len, read, options);
         group.bench_function(format!("{name}/workers_{workers}"), |bencher| {
             bencher.iter(|| batches.next_batch().expect("a batch"));
         });

@@ -33,6 +33,16 @@ pub struct DataCursor {
     pub processes: usize,
 }
 
+impl Default for ReadAhead {
+    /// Two threads, which keep four batches waiting.
+    fn default() -> Self {
+        Self {
+            workers: 2,
+            batches: 4,
+        }
+    }
+}
+
 impl DataCursor {
     /// All from `first` on.
     pub fn from(first: u64) -> Self {
@@ -48,6 +58,31 @@ impl DataCursor {
         let batch_size = batch_size as u64;
         let batch = number / batch_size * self.processes as u64 + self.process as u64;
         self.first + batch * batch_size + number % batch_size
+    }
+}
+
+/// How batches are drawn and read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchOptions {
+    /// Seed of the order of items.
+    pub seed: u64,
+    /// Items of a batch.
+    pub batch_size: usize,
+    /// Where in that order the process begins.
+    pub cursor: DataCursor,
+    /// How far items are read ahead.
+    pub ahead: ReadAhead,
+}
+
+impl Default for BatchOptions {
+    /// Batches of 8 items from the first one on, for one process.
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            batch_size: 8,
+            cursor: DataCursor::from(0),
+            ahead: ReadAhead::default(),
+        }
     }
 }
 
@@ -115,21 +150,23 @@ struct Read<I> {
 }
 
 impl<I: Send + 'static> Batches<I> {
-    /// Starts to read the batches at `positions`. Items `0..len` are drawn in the order of
+    /// Starts to read batches from the cursor of `options` on. Items `0..len` are drawn in the order of
     /// [`EpochShuffle`] and read by `read`.
     ///
     /// # Panics
-    /// If there are no items, batches are empty, `ahead` has a zero in it, or `positions` name a process
-    /// that does not exist.
+    /// If there are no items, batches are empty, `options.ahead` has a zero in it, or the cursor
+    /// names a process that does not exist.
     pub fn start(
         len: usize,
         read: impl Fn(EpochItem) -> Result<I, DatasetError> + Send + Sync + 'static,
-        seed: u64,
-        batch_size: usize,
-        positions: DataCursor,
-        ahead: ReadAhead,
+        options: BatchOptions,
     ) -> Self {
-        let ReadAhead { workers, batches } = ahead;
+        let BatchOptions {
+            seed,
+            batch_size,
+            cursor: positions,
+            ahead: ReadAhead { workers, batches },
+        } = options;
         assert!(
             batch_size > 0 && workers > 0 && batches > 0,
             "batches of {batch_size}, {batches} ahead on {workers} workers"
@@ -246,13 +283,22 @@ mod tests {
         }
     }
 
+    fn options(batch_size: usize, cursor: DataCursor, ahead: ReadAhead) -> BatchOptions {
+        BatchOptions {
+            seed: SEED,
+            batch_size,
+            cursor,
+            ahead,
+        }
+    }
+
     fn batches(workers: usize, first_batch: usize) -> Batches<EpochItem> {
         let ahead = ReadAhead {
             workers,
             batches: 2,
         };
         let positions = DataCursor::from(4 * first_batch as u64);
-        Batches::start(LEN, read, SEED, 4, positions, ahead)
+        Batches::start(LEN, read, options(4, positions, ahead))
     }
 
     fn take(batches: &mut Batches<EpochItem>, count: usize) -> Vec<Vec<EpochItem>> {
@@ -288,7 +334,7 @@ mod tests {
                 processes,
             };
             take(
-                &mut Batches::start(LEN, read, SEED, size, positions, ahead),
+                &mut Batches::start(LEN, read, options(size, positions, ahead)),
                 20,
             )
         };
@@ -337,13 +383,13 @@ mod tests {
             workers: 2,
             batches: 1,
         };
-        let mut batches = Batches::start(LEN, nothing, SEED, 4, DataCursor::from(0), ahead);
+        let mut batches = Batches::start(LEN, nothing, options(4, DataCursor::from(0), ahead));
         let error = batches.next_batch().expect_err("nothing reads").to_string();
         assert!(error.starts_with("17 items drawn"), "{error}");
         assert!(error.ends_with(": gone"), "{error}");
 
         let panics = |_: EpochItem| -> Result<(), DatasetError> { panic!("on purpose") };
-        let mut batches = Batches::start(LEN, panics, SEED, 4, DataCursor::from(0), ahead);
+        let mut batches = Batches::start(LEN, panics, options(4, DataCursor::from(0), ahead));
         let error = batches.next_batch().expect_err("no worker is left");
         assert!(matches!(error, BatchError::Died), "{error}");
     }
@@ -363,7 +409,7 @@ mod tests {
             workers: 2,
             batches: 3,
         };
-        let mut batches = Batches::start(LEN, counted, SEED, 4, DataCursor::from(0), ahead);
+        let mut batches = Batches::start(LEN, counted, options(4, DataCursor::from(0), ahead));
         batches.next_batch().expect("a batch");
         // 4 taken, 12 waiting, one in the hand of each worker.
         let most = 4 + 12 + 2;

@@ -144,7 +144,8 @@ impl LatentDataset {
     /// # Errors
     /// If there is nothing of the kind, a shard is missing, damaged, or holds other tensors than
     /// [`LatentDataset`] says, or files do not go together.
-    pub fn load(path: &Path, labels: Option<&Labels>) -> Result<Self, LatentError> {
+    pub fn load(path: impl AsRef<Path>, labels: Option<&Labels>) -> Result<Self, LatentError> {
+        let path = path.as_ref();
         if path.is_dir() && !LatentIndex::path(path).exists() {
             return Self::load_npy(path, labels);
         }

@@ -19,22 +19,14 @@
 //! `[batch, frames, ...]` everywhere.
 //!
 //! ```
-//! use ar_data::{Batches, DataCursor, ReadAhead, ShapesConfig, ShapesDataset, ShapesWorld, VideoBatch};
+//! use ar_data::{BatchOptions, Batches, ShapesConfig, ShapesDataset, ShapesWorld, VideoBatch};
 //! use burn::tensor::Device;
 //! use burn_dataset::Dataset;
 //!
 //! let config = ShapesConfig { size: 32, frames: 4, ..Default::default() };
 //! let dataset = ShapesDataset::new(ShapesWorld::new(config)?, 1000, 0);
-//! let (seed, batch_size, first) = (42, 2, DataCursor::from(14));
-//! let ahead = ReadAhead { workers: 2, batches: 4 };
-//! let mut batches = Batches::start(
-//!     dataset.len(),
-//!     move |draw| dataset.get(draw.index),
-//!     seed,
-//!     batch_size,
-//!     first,
-//!     ahead,
-//! );
+//! let options = BatchOptions { batch_size: 2, ..Default::default() };
+//! let mut batches = Batches::start(dataset.len(), move |item| dataset.get(item.index), options);
 //! let items = batches.next_batch()?;
 //! let batch = VideoBatch::new(&items, &Device::default());
 //! assert_eq!(batch.pixels.dims(), [2, 4, 3, 32, 32]);
@@ -60,7 +52,9 @@ mod split;
 mod video_folder;
 
 pub use batch::{LatentBatch, LatentBatcher, VideoBatch, VideoBatcher, VideoItem};
-pub use batches::{BatchError, Batches, DataCursor, EpochItem, ReadAhead, Unreadable};
+pub use batches::{
+    BatchError, BatchOptions, Batches, DataCursor, EpochItem, ReadAhead, Unreadable,
+};
 pub use config::{ClipDataset, DataConfig, DataError, DataSource};
 pub use flip::random_flip;
 pub use idx::IdxError;

@@ -142,12 +142,13 @@ impl VideoFolder {
     /// If the configuration is out of range, a folder does not list, no clip is found, or the
     /// labels make no sense.
     pub fn open(
-        root: &Path,
+        root: impl AsRef<Path>,
         config: VideoFolderConfig,
         labels: Option<&Labels>,
         workers: usize,
         progress: impl FnMut(usize, usize),
     ) -> Result<Self, VideoFolderError> {
+        let root = root.as_ref();
         config.validate()?;
         let paths = find_videos(root)?;
         if paths.is_empty() {

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
 use ar_data::{
-    Batches, DataConfig, DataCursor, EpochItem, ReadAhead, SourceIds, Split, VideoItem, random_flip,
+    BatchOptions, Batches, DataConfig, DataCursor, EpochItem, ReadAhead, SourceIds, Split,
+    VideoItem, random_flip,
 };
 use ar_files::write_atomically;
 use burn_dataset::Dataset;
@@ -168,10 +169,12 @@ impl<I: Send + Sync + 'static> TrainingData<I> {
             batches: Batches::start(
                 self.split.training.len(),
                 read,
-                seed,
-                run.clips_per_step(),
-                positions,
-                self.ahead,
+                BatchOptions {
+                    seed,
+                    batch_size: run.clips_per_step(),
+                    cursor: positions,
+                    ahead: self.ahead,
+                },
             ),
             split: self.split.clone(),
             skipped: self.skipped.clone(),

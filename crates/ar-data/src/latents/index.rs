@@ -52,23 +52,23 @@ impl LatentIndex {
     }
 
     /// The file of a shard in `folder`.
-    pub fn shard_path(&self, folder: &Path, shard: usize) -> PathBuf {
-        folder.join(format!(
+    pub fn shard_path(&self, folder: impl AsRef<Path>, shard: usize) -> PathBuf {
+        folder.as_ref().join(format!(
             "shard-{shard:05}-of-{:05}.safetensors",
             self.shards()
         ))
     }
 
     /// Where the index of a folder is.
-    pub fn path(folder: &Path) -> PathBuf {
-        folder.join("index.json")
+    pub fn path(folder: impl AsRef<Path>) -> PathBuf {
+        folder.as_ref().join("index.json")
     }
 
     /// Reads the index of a folder, if it has one.
     ///
     /// # Errors
     /// If it does not read, or says nonsense.
-    pub fn load(folder: &Path) -> Result<Option<Self>, LatentError> {
+    pub fn load(folder: impl AsRef<Path>) -> Result<Option<Self>, LatentError> {
         let path = Self::path(folder);
         if !path.exists() {
             return Ok(None);
@@ -91,7 +91,7 @@ impl LatentIndex {
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn save(&self, folder: &Path) -> Result<(), LatentError> {
+    pub fn save(&self, folder: impl AsRef<Path>) -> Result<(), LatentError> {
         let path = Self::path(folder);
         let text = serde_json::to_string_pretty(self).expect("an index is text and numbers");
         ar_files::write_atomically(&path, text.as_bytes()).map_err(|source| LatentError::Write {

@@ -12,7 +12,8 @@ impl LatentDataset {
     ///
     /// # Errors
     /// If the folder cannot be made or written to.
-    pub fn save(&self, path: &Path) -> Result<(), LatentError> {
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), LatentError> {
+        let path = path.as_ref();
         let error = |source| LatentError::Write {
             path: path.to_path_buf(),
             source,
@@ -210,7 +211,7 @@ mod tests {
         };
         index.save(folder).unwrap();
         for (number, shard) in shards.iter().enumerate() {
-            shard.save(&index.shard_path(folder, number)).unwrap();
+            shard.save(index.shard_path(folder, number)).unwrap();
         }
         index
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::Scalars;
+use super::scalars::Scalars;
 use crate::error::{Error, Result};
 
 /// `metrics.jsonl`: one JSON object a line, each with its `step`.

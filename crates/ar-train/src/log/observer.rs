@@ -1,4 +1,4 @@
-use super::Scalars;
+use super::scalars::Scalars;
 
 /// Whoever follows a stage: a program that shows how it is getting on. Nothing is shown by default.
 pub trait Observer {

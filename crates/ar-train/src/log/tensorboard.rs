@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::Scalars;
+use super::scalars::Scalars;
 use crate::error::{Error, Result};
 
 /// What the names of event files begin with.

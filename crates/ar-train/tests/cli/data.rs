@@ -107,7 +107,7 @@ fn broken_videos_are_listed_and_classes_are_kept() {
     assert!(lines[1].contains("broken.gif: "), "{skipped}");
 
     folder.ok("latents --config latents.toml --set vae=vae/model --set out=latents");
-    let latents = ar_data::LatentDataset::load(&folder.path("latents"), None).expect("latents");
+    let latents = ar_data::LatentDataset::load(folder.path("latents"), None).expect("latents");
     assert_eq!(latents.class_names(), ["run", "walk"]);
     assert_eq!(latents.labels(), Some(&[0, 0, 1, 1, 1][..]));
     assert_eq!(folder.read("latents/skipped.txt"), skipped.as_bytes());
