@@ -3,7 +3,7 @@
 //! | measure | of | entry |
 //! |---|---|---|
 //! | PSNR, SSIM | two videos, on frames of 8-bit RGB | [`psnr`], [`ssim`] |
-//! | laws of the world of shapes | a video | [`world`] |
+//! | physics consistency, in the world of shapes | a video | [`physics`] |
 //! | LPIPS | two videos, as seen by a network | [`Lpips`](networks::Lpips) |
 //! | FVD | two sets of videos | [`I3d`](networks::I3d), [`frechet_distance`] |
 //! | FID | two sets of frames | [`InceptionV3`](networks::InceptionV3), [`frechet_distance`] |
@@ -51,9 +51,9 @@ mod error;
 mod frechet;
 mod inception_score;
 pub mod networks;
+pub mod physics;
 mod psnr;
 mod ssim;
-pub mod world;
 
 pub use error::MetricError;
 pub use frechet::{FeatureStatistics, frechet_distance};

@@ -5,13 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use ar_data::shapes::{EVALUATION_SEED, LabelMode, PALETTE, ShapeKind};
+use ar_data::shapes::{EVALUATION_SEED, LabelMode, PALETTE};
 use ar_data::{
     DataConfig, DataSource, Labels, ShapesConfig, ShapesDataset, ShapesWorld, SourceIds, Split,
     VideoFolder, VideoFolderConfig, VideoItem,
 };
 use ar_files::ContentHash;
-use ar_metrics::world::{Outline, World};
+use ar_metrics::physics::World;
 use ar_model::ModelConfig;
 use ar_video::Frame;
 use burn_dataset::Dataset;
@@ -306,17 +306,10 @@ fn check_size(name: &str, data: usize, model: usize) -> anyhow::Result<()> {
 
 /// What is known of a world of shapes.
 fn laws(config: &ShapesConfig) -> World {
-    let outline = |kind: &ShapeKind| match kind {
-        ShapeKind::Circle => Outline::Circle,
-        ShapeKind::Square => Outline::Square,
-        ShapeKind::Triangle => Outline::Triangle,
-        ShapeKind::Diamond => Outline::Diamond,
-        ShapeKind::Cross => Outline::Cross,
-    };
     World {
         background: config.background,
         palette: PALETTE.to_vec(),
-        outlines: config.shapes.iter().map(outline).collect(),
+        outlines: config.shapes.clone(),
         shapes: config.min_shapes..=config.max_shapes,
         radius: config.min_radius..=config.max_radius,
         min_speed: config.min_speed,
@@ -327,7 +320,7 @@ fn laws(config: &ShapesConfig) -> World {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ar_metrics::world::{Failures, WorldReport, measure};
+    use ar_metrics::physics::{Failures, PhysicsReport, measure};
 
     /// The floor under every figure: what the measures say of rendered ground truth.
     #[test]
@@ -339,7 +332,7 @@ mod tests {
             .map(|i| shapes.clip(EVALUATION_SEED + i).clip)
             .map(|clip| measure(&world, clip.frames(), None))
             .collect();
-        let report = WorldReport::new(&clips);
+        let report = PhysicsReport::new(&clips);
         assert_eq!(report.object_count.mean, Some(1.0));
         assert_eq!(report.failures, Failures::default());
         // Rounding to pixels of 8 bits.

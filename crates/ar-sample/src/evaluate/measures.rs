@@ -1,6 +1,6 @@
 //! Measures of single clips.
 
-use ar_metrics::world::{ClipMeasures, Truth, World, measure};
+use ar_metrics::physics::{ClipMeasures, Truth, World, measure};
 use ar_metrics::{psnr, ssim};
 use ar_video::Frame;
 use serde::{Deserialize, Serialize};

@@ -12,7 +12,7 @@ use super::weights::Network;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Metric {
-    /// The laws of the world of shapes
+    /// Physics consistency, in the world of shapes
     World,
     /// Peak signal-to-noise ratio
     Psnr,

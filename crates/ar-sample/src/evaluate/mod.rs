@@ -21,7 +21,7 @@ use std::ops::Range;
 
 use anyhow::{Context, anyhow};
 use ar_files::write_atomically;
-use ar_metrics::world::Truth;
+use ar_metrics::physics::Truth;
 use ar_pipeline::Pipeline;
 use ar_video::Frame;
 use burn::tensor::Device;

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt::Write;
 
-use ar_metrics::world::{Curve, WorldReport};
+use ar_metrics::physics::{Curve, PhysicsReport};
 use plotters::prelude::*;
 
 use super::report::Report;
@@ -37,7 +37,7 @@ dt { float: left; clear: left; width: 11em; color: #555; }
 /// A curve to draw.
 struct Plot {
     title: &'static str,
-    curve: fn(&WorldReport) -> &Curve,
+    curve: fn(&PhysicsReport) -> &Curve,
     /// What the values are multiplied with.
     scale: f64,
     unit: &'static str,

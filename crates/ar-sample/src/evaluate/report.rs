@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use ar_metrics::world::WorldReport;
+use ar_metrics::physics::PhysicsReport;
 use burn::tensor::Device;
 use serde::Serialize;
 
@@ -24,7 +24,7 @@ pub struct Report {
 #[derive(Debug, Serialize)]
 pub struct Row {
     pub source: String,
-    pub world: Option<WorldReport>,
+    pub world: Option<PhysicsReport>,
     /// Mean over clips, in decibels.
     pub psnr: Option<f64>,
     /// Mean over clips.
@@ -116,7 +116,7 @@ impl Report {
             let worlds: Vec<_> = measures.iter().filter_map(|m| m.world.as_ref()).collect();
             Some(Row {
                 source,
-                world: (!worlds.is_empty()).then(|| WorldReport::new(worlds)),
+                world: (!worlds.is_empty()).then(|| PhysicsReport::new(worlds)),
                 psnr: mean(measures.iter().filter_map(|m| m.psnr)),
                 ssim: mean(measures.iter().filter_map(|m| m.ssim)),
                 lpips: mean(measures.iter().filter_map(|m| m.lpips)),

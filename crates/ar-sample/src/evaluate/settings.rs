@@ -261,7 +261,7 @@ fn check(metric: Metric, samples: usize, size: usize, data: &Data) -> anyhow::Re
     match metric {
         Metric::World => ensure!(
             data.is_world(),
-            "--metrics: the laws of the world of shapes say nothing of {}: leave `world` out",
+            "--metrics: physics consistency says nothing of {}, which is no world of shapes: leave `world` out",
             data.name
         ),
         Metric::Psnr => {}

@@ -20,7 +20,7 @@ fn world() -> World {
             [220, 70, 225],
             [50, 225, 225],
         ],
-        outlines: vec![Outline::Circle, Outline::Square, Outline::Triangle],
+        outlines: vec![ShapeKind::Circle, ShapeKind::Square, ShapeKind::Triangle],
         shapes: 1..=3,
         radius: 0.1..=0.18,
         min_speed: 0.02,
@@ -32,7 +32,7 @@ fn world() -> World {
 #[derive(Clone, Copy)]
 struct Shape {
     colour: [u8; 3],
-    outline: Outline,
+    outline: ShapeKind,
     radius: f64,
     position: [f64; 2],
 }
@@ -41,7 +41,7 @@ impl Shape {
     fn disc(colour: [u8; 3], radius: f64, position: [f64; 2]) -> Self {
         Self {
             colour,
-            outline: Outline::Circle,
+            outline: ShapeKind::Circle,
             radius,
             position,
         }
@@ -50,7 +50,7 @@ impl Shape {
     fn contains(&self, point: [f64; 2]) -> bool {
         let [x, y] = minus(point, self.position);
         match self.outline {
-            Outline::Square => x.abs().max(y.abs()) < self.radius * 0.5_f64.sqrt(),
+            ShapeKind::Square => x.abs().max(y.abs()) < self.radius * 0.5_f64.sqrt(),
             _ => x.hypot(y) < self.radius,
         }
     }
@@ -103,8 +103,8 @@ fn blurred(frame: &Frame) -> Frame {
     Frame::new(SIDE, SIDE, (0..SIDE * SIDE * 3).map(value).collect())
 }
 
-fn report(frames: &[Frame]) -> WorldReport {
-    WorldReport::new([&measure(&world(), frames, None)])
+fn report(frames: &[Frame]) -> PhysicsReport {
+    PhysicsReport::new([&measure(&world(), frames, None)])
 }
 
 #[track_caller]
@@ -122,7 +122,7 @@ fn undisturbed(t: usize) -> Vec<Shape> {
     vec![
         Shape::disc(RED, 0.12, line([0.2, 0.25], [0.03, 0.004], time)),
         Shape {
-            outline: Outline::Square,
+            outline: ShapeKind::Square,
             ..Shape::disc(BLUE, 0.15, line([0.75, 0.7], [-0.025, 0.002], time))
         },
     ]
@@ -141,7 +141,7 @@ fn positions_areas_and_outlines() {
             assert_eq!(world().palette[object.colour], shape.colour);
             // A twentieth of a pixel.
             assert!(length(minus(object.position, shape.position)) < 0.05 / SIDE as f64);
-            let outline = Outline::nearest(&world().outlines, object.moments);
+            let outline = ShapeKind::nearest(&world().outlines, object.moments);
             assert_eq!(outline, shape.outline);
             let radius = (object.area / outline.fill()).sqrt();
             assert!((radius / shape.radius - 1.0).abs() < 0.01, "{radius}");
@@ -286,7 +286,7 @@ fn lost_shapes_disappear() {
     let frames = clip(|t| undisturbed(t).split_off(usize::from(t >= 8)));
     let measures = measure(&world(), &frames, None);
     assert!(measures.disappearance && !measures.duplication && !measures.stillness);
-    let report = WorldReport::new([&measures]);
+    let report = PhysicsReport::new([&measures]);
     assert_eq!(report.object_count.mean, Some(0.5));
     assert_eq!(report.object_count.by_frame[7..9], [Some(1.0), Some(0.0)]);
 
@@ -460,7 +460,7 @@ fn hidden_shapes_are_excused_where_shapes_pass() {
     let measures = measure(&passing, &frames, None);
     assert!(!measures.disappearance && !measures.duplication);
     assert_eq!(measures.object_count, [Some(1.0); FRAMES]);
-    let report = WorldReport::new([&measures]);
+    let report = PhysicsReport::new([&measures]);
     assert_near(report.radius_drift.mean, 0.0, 0.01);
     assert_near(report.velocity_error.mean, 0.0, 0.02);
     assert!(measure(&world(), &frames, None).disappearance);
@@ -503,7 +503,7 @@ fn reports_are_means_over_clips() {
         disappearance: lost,
         ..Default::default()
     };
-    let report = WorldReport::new([&measures(Some(0.1), true), &measures(Some(0.3), false)]);
+    let report = PhysicsReport::new([&measures(Some(0.1), true), &measures(Some(0.3), false)]);
     assert_eq!(report.clips, 2);
     assert_eq!(report.velocity_error.by_frame, [None, Some(0.2)]);
     assert_near(report.reflection_error, 0.2, 1e-12);

@@ -1,9 +1,9 @@
-//! How well a video keeps the laws of a world of coloured shapes: on a plain background a few shapes
+//! Physics consistency: whether a video keeps the laws of a world of coloured shapes. On a plain background a few shapes
 //! move in straight lines and bounce off the walls and perhaps off each other, and none of them
 //! changes, comes or goes. In such a world a video can be held against physics rather than against
 //! another video (the idea of "How Far is Video Generation from World Model", arXiv 2411.02385).
 //!
-//! [`World`] says what the world is like, [`measure`] measures a video, and [`WorldReport`] brings
+//! [`World`] says what the world is like, [`measure`] measures a video, and [`PhysicsReport`] brings
 //! many together. Nothing is learned and nothing about a video has to be known but the world, so
 //! rendered ground truth, its reconstruction and samples are measured in one way and can be put side
 //! by side.
@@ -57,13 +57,13 @@
 //! - *duplication*, if for two frames on end there are too many shapes.
 //!
 //! ```
-//! use ar_metrics::world::{Outline, World, WorldReport, measure};
+//! use ar_metrics::physics::{ShapeKind, World, PhysicsReport, measure};
 //! use ar_video::Frame;
 //!
 //! let world = World {
 //!     background: [16, 16, 24],
 //!     palette: vec![[235, 50, 50], [50, 80, 245]],
-//!     outlines: vec![Outline::Square],
+//!     outlines: vec![ShapeKind::Square],
 //!     shapes: 1..=3,
 //!     radius: 0.1..=0.2,
 //!     min_speed: 0.02,
@@ -76,7 +76,7 @@
 //!     Frame::new(64, 64, (0..64 * 64).flat_map(colour).collect())
 //! };
 //! let measures = measure(&world, &(0..16).map(frame).collect::<Vec<_>>(), None);
-//! let report = WorldReport::new([&measures]);
+//! let report = PhysicsReport::new([&measures]);
 //! assert_eq!(report.object_count.mean, Some(1.0));
 //! assert_eq!(report.velocity_error.mean, Some(0.0));
 //! assert_eq!(report.failures.stillness, 0.0);
@@ -92,9 +92,11 @@ mod tracks;
 
 use std::ops::RangeInclusive;
 
+pub use ar_data::shapes::ShapeKind;
 pub use measures::{ClipMeasures, Truth, measure};
-pub use outline::Outline;
-pub use report::{Curve, Failures, WorldReport};
+pub use report::{Curve, Failures, PhysicsReport};
+
+use outline::Outline;
 
 /// What is known of a world of shapes. Lengths are in sides of the square picture, times in frames.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,7 +106,7 @@ pub struct World {
     /// Colours of the shapes, well apart from each other and from the background.
     pub palette: Vec<[u8; 3]>,
     /// The outlines that occur.
-    pub outlines: Vec<Outline>,
+    pub outlines: Vec<ShapeKind>,
     /// How many shapes there may be.
     pub shapes: RangeInclusive<usize>,
     /// Radii of the circles around the shapes.

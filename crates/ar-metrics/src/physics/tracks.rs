@@ -2,8 +2,9 @@
 
 use ar_video::Frame;
 
+use super::outline::Outline;
 use super::segment::{Object, segment};
-use super::{Outline, World, length, minus};
+use super::{ShapeKind, World, length, minus};
 
 /// A shape of the first frame through all frames.
 #[derive(Clone, Debug)]
@@ -134,7 +135,7 @@ fn reach(world: &World, track: &Track, side: usize) -> f64 {
     let objects = track.sightings.iter().filter_map(Sighting::object);
     let largest = objects.max_by(|a, b| a.area.total_cmp(&b.area));
     let radius = |object: Object| {
-        let outline = Outline::nearest(&world.outlines, object.moments);
+        let outline = ShapeKind::nearest(&world.outlines, object.moments);
         (object.area / outline.fill()).sqrt()
     };
     largest.map_or(0.0, radius) + 1.0 / side as f64
@@ -196,7 +197,7 @@ fn radius(world: &World, track: &Track) -> f64 {
         let sum: f64 = objects.iter().map(|object| object.moments[axis]).sum();
         sum / objects.len() as f64
     };
-    let outline = Outline::nearest(&world.outlines, [mean(0), mean(1)]);
+    let outline = ShapeKind::nearest(&world.outlines, [mean(0), mean(1)]);
     let mut areas: Vec<f64> = objects.iter().map(|object| object.area).collect();
     areas.sort_by(f64::total_cmp);
     (areas[areas.len() / 2] / outline.fill()).sqrt()

@@ -1,22 +1,24 @@
-/// The outline of a shape. Every outline is upright and touches the circle of the shape's radius from
-/// inside; its centroid is the centre of that circle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outline {
-    /// A disc.
-    Circle,
-    /// A square standing on a side.
-    Square,
-    /// An equilateral triangle pointing up.
-    Triangle,
-    /// A square standing on a corner.
-    Diamond,
-    /// A plus sign whose arms are a third as wide as it is long.
-    Cross,
+use ar_data::shapes::ShapeKind;
+
+/// What the outline of a shape measures. Every outline is upright and touches the circle of the
+/// shape's radius from inside; its centroid is the centre of that circle.
+pub(super) trait Outline: Sized {
+    /// Area of the outline of radius 1.
+    fn fill(self) -> f64;
+
+    /// `Im ∫ z³ / area^(5/2)` and `Re ∫ z⁴ / area³` over the outline, with `z = x + iy` from the
+    /// centroid and `y` downwards.
+    ///
+    /// Powers of `z` are harmonic: a blur that is the same in all directions leaves these integrals
+    /// as they are.
+    fn moments(self) -> [f64; 2];
+
+    /// The outline whose moments are nearest.
+    fn nearest(outlines: &[Self], moments: [f64; 2]) -> Self;
 }
 
-impl Outline {
-    /// Area of the outline of radius 1.
-    pub(super) fn fill(self) -> f64 {
+impl Outline for ShapeKind {
+    fn fill(self) -> f64 {
         match self {
             Self::Circle => std::f64::consts::PI,
             Self::Square | Self::Diamond | Self::Cross => 2.0,
@@ -24,12 +26,7 @@ impl Outline {
         }
     }
 
-    /// `Im ∫ z³ / area^(5/2)` and `Re ∫ z⁴ / area³` over the outline, with `z = x + iy` from the
-    /// centroid and `y` downwards.
-    ///
-    /// Powers of `z` are harmonic: a blur that is the same in all directions leaves these integrals
-    /// as they are.
-    pub(super) fn moments(self) -> [f64; 2] {
+    fn moments(self) -> [f64; 2] {
         match self {
             Self::Circle => [0.0, 0.0],
             Self::Square => [0.0, -1.0 / 60.0],
@@ -41,8 +38,7 @@ impl Outline {
         }
     }
 
-    /// The outline among `outlines` with the nearest moments.
-    pub(super) fn nearest(outlines: &[Self], moments: [f64; 2]) -> Self {
+    fn nearest(outlines: &[Self], moments: [f64; 2]) -> Self {
         let distance = |outline: &Self| super::length(super::minus(outline.moments(), moments));
         *outlines
             .iter()
@@ -56,15 +52,15 @@ mod tests {
     use super::*;
 
     /// Whether a point is inside the outline of radius 1.
-    fn contains(outline: Outline, x: f64, y: f64) -> bool {
+    fn contains(outline: ShapeKind, x: f64, y: f64) -> bool {
         let half = 0.5_f64.sqrt();
         let arm = 0.9_f64.sqrt();
         match outline {
-            Outline::Circle => x * x + y * y < 1.0,
-            Outline::Square => x.abs() < half && y.abs() < half,
-            Outline::Diamond => x.abs() + y.abs() < 1.0,
-            Outline::Triangle => y < 0.5 && 1.0 + y > 3.0_f64.sqrt() * x.abs(),
-            Outline::Cross => x.abs().max(y.abs()) < arm && x.abs().min(y.abs()) < arm / 3.0,
+            ShapeKind::Circle => x * x + y * y < 1.0,
+            ShapeKind::Square => x.abs() < half && y.abs() < half,
+            ShapeKind::Diamond => x.abs() + y.abs() < 1.0,
+            ShapeKind::Triangle => y < 0.5 && 1.0 + y > 3.0_f64.sqrt() * x.abs(),
+            ShapeKind::Cross => x.abs().max(y.abs()) < arm && x.abs().min(y.abs()) < arm / 3.0,
         }
     }
 
@@ -74,11 +70,11 @@ mod tests {
         const CELLS: usize = 2001;
         let cell = 2.0 / CELLS as f64;
         for outline in [
-            Outline::Circle,
-            Outline::Square,
-            Outline::Triangle,
-            Outline::Diamond,
-            Outline::Cross,
+            ShapeKind::Circle,
+            ShapeKind::Square,
+            ShapeKind::Triangle,
+            ShapeKind::Diamond,
+            ShapeKind::Cross,
         ] {
             let [mut area, mut third, mut fourth] = [0.0; 3];
             for i in 0..CELLS * CELLS {

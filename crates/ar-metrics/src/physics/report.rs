@@ -6,7 +6,7 @@ use super::{ClipMeasures, mean};
 
 /// Means over clips; see [the module](super) for what is measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct WorldReport {
+pub struct PhysicsReport {
     /// Number of clips.
     pub clips: usize,
     /// Share of the clips with the right number of shapes.
@@ -69,7 +69,7 @@ impl Curve {
     }
 }
 
-impl WorldReport {
+impl PhysicsReport {
     /// The means over `clips`, which may differ in length; of no clips, nothing.
     pub fn new<'a>(clips: impl IntoIterator<Item = &'a ClipMeasures>) -> Self {
         let clips: Vec<&ClipMeasures> = clips.into_iter().collect();
