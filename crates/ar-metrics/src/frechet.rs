@@ -169,9 +169,10 @@ impl FeatureStatistics {
             let values = |bytes: &[u8]| -> Result<Vec<f64>, String> {
                 let (values, _) = bytes.as_chunks();
                 let values: Vec<f64> = values.iter().map(|&v| f64::from_le_bytes(v)).collect();
-                match values.iter().all(|value| value.is_finite()) {
-                    true => Ok(values),
-                    false => Err("a value is not finite".into()),
+                if values.iter().all(|value| value.is_finite()) {
+                    Ok(values)
+                } else {
+                    Err("a value is not finite".into())
                 }
             };
             let count = count.try_into().map_err(|_| "count is not one number")?;

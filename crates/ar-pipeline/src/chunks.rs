@@ -7,6 +7,9 @@ use burn::tensor::Tensor;
 
 use crate::PipelineError;
 
+/// Frames that a VAE is given at once, where it takes any number.
+pub(crate) const CHUNK: usize = 16;
+
 /// Decodes latents as they come: a temporal decoder gets as many together as it was trained on.
 pub(crate) struct ChunkDecoder {
     model: VideoModel,

@@ -1,6 +1,5 @@
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::path::Path;
 use std::time::Duration;
 
 use ar_diffusion::{Context, Sampling};
@@ -8,13 +7,10 @@ use ar_model::VideoModel;
 use ar_video::Frame;
 use burn::tensor::{Device, Tensor};
 
-use crate::chunks::ChunkDecoder;
-use crate::noise::BatchNoise;
-use crate::pipeline::CHUNK;
+use crate::batch_noise::BatchNoise;
+use crate::chunks::{CHUNK, ChunkDecoder};
 use crate::sampled::{check_finite, values};
-use crate::{
-    Classes, Outcome, Outputs, Pipeline, PipelineError, Prefix, ResolvedOptions, VideoTarget, timed,
-};
+use crate::{Classes, GenerateOptions, Pipeline, PipelineError, Prefix, ResolvedOptions, timed};
 
 /// Videos that are ready to be sampled: options that fit, noise, and a prefix that is encoded.
 /// Sampling them again gives the same videos.
@@ -34,6 +30,16 @@ pub(crate) struct Batch {
     /// Their numbers.
     pub videos: Range<usize>,
     pub noise: BatchNoise,
+}
+
+impl Pipeline {
+    /// Prepares videos: checks the options and encodes the prefix. Nothing is sampled yet.
+    ///
+    /// # Errors
+    /// If the options do not fit the model or each other, or the prefix cannot be read.
+    pub fn generate(&self, options: &GenerateOptions) -> Result<Generation, PipelineError> {
+        Generation::new(self, options.resolve(self.model().config())?)
+    }
 }
 
 impl Generation {
@@ -100,21 +106,6 @@ impl Generation {
             videos[video - self.options.videos.start].push(frame);
         }
         Ok(videos)
-    }
-
-    /// Writes the videos in the format of the path's extension, at the model's frame rate; of
-    /// several each gets a number. Frames are decoded and encoded on a thread of their own while
-    /// later ones are sampled.
-    ///
-    /// # Errors
-    /// If no format has the extension, the path cannot be written, or a latent is no number.
-    pub fn write(&self, path: impl AsRef<Path>) -> Result<Outcome, PipelineError> {
-        let outputs = Outputs {
-            video: Some(VideoTarget::by_extension(path, self.options.fps)?),
-            ..Outputs::default()
-        };
-        outputs.check(&self.options)?;
-        self.write_all(&outputs, |_| std::ops::ControlFlow::Continue(()))
     }
 
     /// Begins to sample a batch.

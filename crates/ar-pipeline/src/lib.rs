@@ -20,6 +20,7 @@
 //! ```
 #![warn(missing_docs)]
 
+mod batch_noise;
 mod built_in;
 mod chunks;
 mod denoising;

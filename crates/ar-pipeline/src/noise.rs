@@ -1,16 +1,11 @@
-//! Starting noise and sampled latents in safetensors files.
+//! Starting noise in safetensors files.
 
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use ar_diffusion::{HostNoise, NoiseSource};
-use ar_files::write_atomically;
 use burn::tensor::{Device, Tensor, TensorData};
-use safetensors::{Dtype, SafeTensorError, SafeTensors, serialize, tensor::TensorView};
-
-use crate::{PipelineError, ResolvedOptions};
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
 /// Name of the starting noise in a file.
 const START: &str = "x_T";
@@ -152,7 +147,7 @@ impl StartNoise {
     }
 
     /// The noise of a frame of some videos, `[videos, 1, tokens, channels]`.
-    fn frame(&self, videos: Range<usize>, frame: usize, device: &Device) -> Tensor<4> {
+    pub(crate) fn frame(&self, videos: Range<usize>, frame: usize, device: &Device) -> Tensor<4> {
         let [_, frames, tokens, channels] = self.shape;
         let width = tokens * channels;
         let values = videos.clone().flat_map(|video| {
@@ -204,58 +199,4 @@ fn tensor(file: &SafeTensors<'_>) -> Result<(Vec<f32>, [usize; 4]), String> {
         ));
     }
     Ok((values, shape))
-}
-
-/// The noise of videos that are sampled together.
-pub(crate) struct BatchNoise {
-    seeded: HostNoise,
-    given: Option<Arc<StartNoise>>,
-    videos: Range<usize>,
-    device: Device,
-}
-
-impl BatchNoise {
-    pub(crate) fn new(options: &ResolvedOptions, videos: Range<usize>, device: &Device) -> Self {
-        let [tokens, channels] = options.latent;
-        let shape = [videos.len(), tokens, channels];
-        Self {
-            seeded: HostNoise::new(options.seed, shape, device)
-                .with_first_sample(videos.start as u64),
-            given: options.noise.clone(),
-            videos,
-            device: device.clone(),
-        }
-    }
-}
-
-impl NoiseSource for BatchNoise {
-    fn start(&self, frame: usize) -> Tensor<4> {
-        match &self.given {
-            Some(given) => given.frame(self.videos.clone(), frame, &self.device),
-            None => self.seeded.start(frame),
-        }
-    }
-
-    fn step(&self, frame: usize, step: usize) -> Tensor<4> {
-        self.seeded.step(frame, step)
-    }
-}
-
-/// Writes sampled latents as the tensor `latents`.
-///
-/// # Shapes
-/// - `videos`: of each video `[frames, tokens, channels]`, flat
-pub(crate) fn save_latents(
-    path: &Path,
-    videos: &[Vec<f32>],
-    [frames, tokens, channels]: [usize; 3],
-) -> Result<(), PipelineError> {
-    let values = videos.iter().flatten();
-    let bytes: Vec<u8> = values.flat_map(|value| value.to_le_bytes()).collect();
-    let shape = vec![videos.len(), frames, tokens, channels];
-    let view = TensorView::new(Dtype::F32, shape, &bytes).expect("one value for each place");
-    serialize([("latents", view)], None)
-        .map_err(io::Error::other)
-        .and_then(|file| write_atomically(path, &file))
-        .map_err(PipelineError::write(path))
 }

@@ -5,10 +5,8 @@ use ar_model::VideoModel;
 use ar_video::Frame;
 use burn::tensor::{Device, Tensor};
 
-use crate::{GenerateOptions, Generation, ModelSource, PipelineError};
-
-/// Frames that a VAE is given at once, where it takes any number.
-pub(crate) const CHUNK: usize = 16;
+use crate::chunks::CHUNK;
+use crate::{ModelSource, PipelineError};
 
 /// A model on a device, ready to make videos.
 #[derive(Clone, Debug)]
@@ -58,14 +56,6 @@ impl Pipeline {
     /// The device that it is on.
     pub fn device(&self) -> &Device {
         &self.device
-    }
-
-    /// Prepares videos: checks the options and encodes the prefix. Nothing is sampled yet.
-    ///
-    /// # Errors
-    /// If the options do not fit the model or each other, or the prefix cannot be read.
-    pub fn generate(&self, options: &GenerateOptions) -> Result<Generation, PipelineError> {
-        Generation::new(self, options.resolve(self.model.config())?)
     }
 
     /// The latents of consecutive frames, encoded a few at a time.

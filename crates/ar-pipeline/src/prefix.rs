@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use ar_video::{Frame, VideoReader, square_crop};
 
-use crate::{GenerateOptions, PipelineError};
+use crate::PipelineError;
 
 /// The frames that videos begin with; each video goes on from there.
 #[derive(Clone, Debug)]
@@ -18,21 +18,18 @@ pub enum Prefix {
 }
 
 impl Prefix {
-    /// The frames in memory. Of a file at most `most` are read where the options do not say how
-    /// many.
+    /// The frames in memory, in the size of the VAE. Of a file `asked` are read, or at most `most`.
     pub(crate) fn read(
-        options: &GenerateOptions,
+        &self,
+        asked: Option<usize>,
         size: Option<usize>,
         most: usize,
-    ) -> Result<Option<Self>, PipelineError> {
-        let Some(prefix) = &options.prefix else {
-            return Ok(None);
-        };
+    ) -> Result<Self, PipelineError> {
         let size = size.ok_or(PipelineError::PrefixWithoutVae)?;
-        let Self::File(path) = prefix else {
-            return Ok(Some(prefix.clone()));
+        let Self::File(path) = self else {
+            return Ok(self.clone());
         };
-        let frames = match options.prefix_frames {
+        let frames = match asked {
             Some(0) => {
                 return Err(PipelineError::Option {
                     option: "prefix_frames",
@@ -53,7 +50,7 @@ impl Prefix {
             }
             None => read_last(path, most, size)?,
         };
-        Ok(Some(Self::All(frames)))
+        Ok(Self::All(frames))
     }
 
     /// Frames that each video begins with.

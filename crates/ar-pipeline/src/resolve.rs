@@ -72,7 +72,9 @@ impl GenerateOptions {
         };
         // A new frame sees as many frames before it.
         let most = (window - 1).max(1);
-        let prefix = Prefix::read(self, size, most)?;
+        let prefix = self.prefix.as_ref();
+        let prefix = prefix.map(|prefix| prefix.read(self.prefix_frames, size, most));
+        let prefix = prefix.transpose()?;
         let given = prefix.as_ref().map_or(0, Prefix::frames);
 
         let mut count = self.count.unwrap_or(1);

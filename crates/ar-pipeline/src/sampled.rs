@@ -1,7 +1,12 @@
 //! Latents as they come out of sampling.
 
+use std::io;
+use std::path::Path;
+
 use ar_diffusion::SampledFrame;
+use ar_files::write_atomically;
 use burn::tensor::Tensor;
+use safetensors::{Dtype, serialize, tensor::TensorView};
 
 use crate::PipelineError;
 
@@ -23,4 +28,23 @@ pub(crate) fn check_finite(frame: usize, latents: &[f32]) -> Result<(), Pipeline
         return Ok(());
     }
     Err(PipelineError::NotFinite { frame })
+}
+
+/// Writes sampled latents as the tensor `latents`.
+///
+/// # Shapes
+/// - `videos`: of each video `[frames, tokens, channels]`, flat
+pub(crate) fn save_latents(
+    path: &Path,
+    videos: &[Vec<f32>],
+    [frames, tokens, channels]: [usize; 3],
+) -> Result<(), PipelineError> {
+    let values = videos.iter().flatten();
+    let bytes: Vec<u8> = values.flat_map(|value| value.to_le_bytes()).collect();
+    let shape = vec![videos.len(), frames, tokens, channels];
+    let view = TensorView::new(Dtype::F32, shape, &bytes).expect("one value for each place");
+    serialize([("latents", view)], None)
+        .map_err(io::Error::other)
+        .and_then(|file| write_atomically(path, &file))
+        .map_err(PipelineError::write(path))
 }

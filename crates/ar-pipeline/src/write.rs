@@ -1,14 +1,13 @@
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::chunks::ChunkDecoder;
 use crate::denoising::Denoising;
 use crate::generation::{Batch, Generation};
-use crate::noise::save_latents;
-use crate::sampled::{check_finite, to_values, values};
+use crate::sampled::{check_finite, save_latents, to_values, values};
 use crate::sink::{VideoSink, Videos, Written};
-use crate::{Destination, Outputs, PipelineError, timed};
+use crate::{Destination, Outputs, PipelineError, VideoTarget, timed};
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +65,21 @@ impl Outcome {
 }
 
 impl Generation {
+    /// Writes the videos in the format of the path's extension, at the model's frame rate; of
+    /// several each gets a number. Frames are decoded and encoded on a thread of their own while
+    /// later ones are sampled.
+    ///
+    /// # Errors
+    /// If no format has the extension, the path cannot be written, or a latent is no number.
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<Outcome, PipelineError> {
+        let outputs = Outputs {
+            video: Some(VideoTarget::by_extension(path, self.options.fps)?),
+            ..Outputs::default()
+        };
+        outputs.check(&self.options)?;
+        self.write_all(&outputs, |_| ControlFlow::Continue(()))
+    }
+
     /// Samples all videos and writes every frame as soon as it is finished, decoded and encoded on a
     /// thread of its own while later ones are sampled.
     ///

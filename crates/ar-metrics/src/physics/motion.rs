@@ -85,10 +85,7 @@ pub(super) fn intervals(tracks: &Tracks, collide: bool, side: usize) -> Vec<Vec<
                 let high = |frame| Some(1.0 - track.radius - position(frame)?);
                 closes(at, pushed[i] + margin, low) || closes(at, pushed[i] + margin, high)
             });
-            let wall = match at_wall {
-                true => Touch::Wall,
-                false => Touch::Nothing,
-            };
+            let wall = if at_wall { Touch::Wall } else { Touch::Nothing };
             let others = touching(i, &pushed).into_iter().map(Touch::Shape);
             intervals[i].push(Interval {
                 moved: moves[i][at],

@@ -39,7 +39,10 @@ impl Outline for ShapeKind {
     }
 
     fn nearest(outlines: &[Self], moments: [f64; 2]) -> Self {
-        let distance = |outline: &Self| super::length(super::minus(outline.moments(), moments));
+        let distance = |outline: &Self| {
+            let [third, fourth] = outline.moments();
+            (third - moments[0]).hypot(fourth - moments[1])
+        };
         *outlines
             .iter()
             .min_by(|a, b| distance(a).total_cmp(&distance(b)))

@@ -232,9 +232,12 @@ fn collisions_exchange_velocities() {
             let (sin, cos) = f64::sin_cos(angle.to_radians());
             let time = t as f64 - 5.0;
             let speed = 0.03;
-            let way = |sign: f64| match time < 0.0 {
-                true => [sign * speed, 0.0],
-                false => [-sign * speed * cos, -sign * speed * sin],
+            let way = |sign: f64| {
+                if time < 0.0 {
+                    [sign * speed, 0.0]
+                } else {
+                    [-sign * speed * cos, -sign * speed * sin]
+                }
             };
             vec![
                 Shape::disc(RED, 0.11, line([0.39, 0.5], way(1.0), time)),

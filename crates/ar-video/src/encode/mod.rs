@@ -154,9 +154,10 @@ impl VideoWriter {
 
 fn check_rate(fps: f64) -> Result<(), VideoError> {
     // Not a number is outside of every range.
-    match (0.01..=1000.0).contains(&fps) {
-        true => Ok(()),
-        false => Err(VideoError::FrameRate { fps }),
+    if (0.01..=1000.0).contains(&fps) {
+        Ok(())
+    } else {
+        Err(VideoError::FrameRate { fps })
     }
 }
 
