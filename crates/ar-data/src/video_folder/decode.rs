@@ -7,7 +7,7 @@ use std::thread;
 
 use ar_video::{Clip, Frame, VideoError, VideoReader, square_crop};
 
-use super::VideoFolderConfig;
+use super::config::VideoFolderConfig;
 
 const MIB: usize = 1 << 20;
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ar_video::is_video_path;
 
-use super::VideoFolderError;
+use super::config::VideoFolderError;
 
 /// The videos in and below a folder in the order of their paths, or the one that `root` is.
 pub(super) fn find_videos(root: &Path) -> Result<Vec<PathBuf>, VideoFolderError> {
