@@ -57,7 +57,7 @@ pub(crate) struct Pictures {
 
 impl Pictures {
     /// Reads a file, compressed with gzip or not.
-    pub fn read(path: &Path) -> Result<Self, IdxError> {
+    pub(crate) fn read(path: &Path) -> Result<Self, IdxError> {
         let bytes = read_bytes(path).map_err(|source| IdxError::Read {
             path: path.to_path_buf(),
             source,
@@ -87,12 +87,12 @@ impl Pictures {
         })
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.values.len() / (self.height * self.width)
     }
 
     /// `[height, width]`
-    pub fn get(&self, index: usize) -> &[u8] {
+    pub(crate) fn get(&self, index: usize) -> &[u8] {
         let size = self.height * self.width;
         &self.values[index * size..][..size]
     }
@@ -118,7 +118,7 @@ pub(crate) mod tests {
     use std::io::Write;
 
     /// An IDX file of pictures of `[height, width]` that hold `values`.
-    pub fn idx(values: &[u8], [height, width]: [u32; 2]) -> Vec<u8> {
+    pub(crate) fn idx(values: &[u8], [height, width]: [u32; 2]) -> Vec<u8> {
         let count = values.len() as u32 / (height * width);
         let axes = [count, height, width].map(u32::to_be_bytes).concat();
         [&MAGIC, axes.as_slice(), values].concat()

@@ -168,7 +168,7 @@ impl Stage {
     }
 }
 
-pub fn run() -> Result<ExitCode> {
+pub(crate) fn run() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Vae(stage) => {
             let (config, source): (VaeRun, _) = stage.read()?;

@@ -7,7 +7,7 @@ use burn::tensor::{FloatDType, Tensor, TensorData};
 use crate::group::Group;
 
 /// The norm over the gradients of all parameters that have one.
-pub fn global_norm<M: Module>(model: &M, gradients: &GradientsParams) -> f64 {
+pub(crate) fn global_norm<M: Module>(model: &M, gradients: &GradientsParams) -> f64 {
     struct SquareSum<'a> {
         gradients: &'a GradientsParams,
         sum: Option<Tensor<1>>,
@@ -34,7 +34,7 @@ pub fn global_norm<M: Module>(model: &M, gradients: &GradientsParams) -> f64 {
 }
 
 /// Multiplies all gradients by `factor`.
-pub fn scale<M: Module>(model: &M, gradients: &mut GradientsParams, factor: f64) {
+pub(crate) fn scale<M: Module>(model: &M, gradients: &mut GradientsParams, factor: f64) {
     struct Scale<'a> {
         gradients: &'a mut GradientsParams,
         factor: f64,
@@ -51,7 +51,7 @@ pub fn scale<M: Module>(model: &M, gradients: &mut GradientsParams, factor: f64)
 }
 
 /// Turns all gradients into 32-bit floats.
-pub fn widen<M: Module>(model: &M, gradients: &mut GradientsParams) {
+pub(crate) fn widen<M: Module>(model: &M, gradients: &mut GradientsParams) {
     struct Widen<'a>(&'a mut GradientsParams);
     impl ModuleVisitor for Widen<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -65,7 +65,7 @@ pub fn widen<M: Module>(model: &M, gradients: &mut GradientsParams) {
 
 /// Replaces all gradients, in 32-bit floats, by their means over the processes of `group`, which have
 /// gradients of the same parameters.
-pub fn average<M: Module>(model: &M, gradients: &mut GradientsParams, group: &dyn Group) {
+pub(crate) fn average<M: Module>(model: &M, gradients: &mut GradientsParams, group: &dyn Group) {
     struct Average<'a> {
         gradients: &'a mut GradientsParams,
         group: &'a dyn Group,
@@ -87,7 +87,7 @@ pub fn average<M: Module>(model: &M, gradients: &mut GradientsParams, group: &dy
 
 /// Scales all gradients so that their joint norm is at most `largest` (0: no limit), and returns
 /// the norm before. Burn's own clipping works tensor by tensor.
-pub fn clip_global_norm<M: Module>(
+pub(crate) fn clip_global_norm<M: Module>(
     model: &M,
     gradients: &mut GradientsParams,
     largest: f64,

@@ -2,11 +2,11 @@
 
 /// Named means.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Losses(Vec<(&'static str, f64)>);
+pub(crate) struct Losses(Vec<(&'static str, f64)>);
 
 impl Losses {
     /// Adds the value of a part that makes up `share` of the step.
-    pub fn add(&mut self, name: &'static str, value: f64, share: f64) {
+    pub(crate) fn add(&mut self, name: &'static str, value: f64, share: f64) {
         match self.0.iter_mut().find(|(known, _)| *known == name) {
             Some((_, mean)) => *mean += value * share,
             None => self.0.push((name, value * share)),
@@ -14,7 +14,7 @@ impl Losses {
     }
 
     /// The means, in the order in which they were added first.
-    pub fn means(&self) -> &[(&'static str, f64)] {
+    pub(crate) fn means(&self) -> &[(&'static str, f64)] {
         &self.0
     }
 }

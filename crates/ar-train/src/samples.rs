@@ -12,7 +12,12 @@ use ar_video::{Frame, Tiles, VideoError, VideoFormat, write_clip};
 ///
 /// # Panics
 /// If there is no clip, or lengths or sizes differ.
-pub fn write(path: &Path, clips: &[&[Frame]], columns: usize, fps: f64) -> Result<(), VideoError> {
+pub(crate) fn write(
+    path: &Path,
+    clips: &[&[Frame]],
+    columns: usize,
+    fps: f64,
+) -> Result<(), VideoError> {
     let length = clips[0].len();
     let clip = Tiles::in_columns(columns).clip(clips);
     let (extension, format) = match length {

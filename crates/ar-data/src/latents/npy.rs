@@ -162,7 +162,7 @@ pub(super) mod tests {
     use super::*;
 
     /// A file as `numpy.save` writes it: version 1, padded to 64 bytes with a line end.
-    pub fn npy(descr: &str, shape: &str, data: &[u8]) -> Vec<u8> {
+    pub(crate) fn npy(descr: &str, shape: &str, data: &[u8]) -> Vec<u8> {
         let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
         let padded = (10 + header.len() + 1).next_multiple_of(64) - 11;
         let header = format!("{header:<padded$}\n");

@@ -23,7 +23,7 @@ pub(super) struct Scene {
 
 impl Scene {
     /// The scene of a seed. Neither `size` nor `frames` matters.
-    pub fn new(config: &ShapesConfig, seed: u64) -> Self {
+    pub(super) fn new(config: &ShapesConfig, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let count = rng.random_range(config.min_shapes..=config.max_shapes);
 

@@ -7,7 +7,7 @@ use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
 /// Shows how a stage is getting on: a bar on a terminal, plain lines elsewhere.
 #[derive(Default)]
-pub struct Console {
+pub(super) struct Console {
     /// The bar of a run.
     bar: RefCell<Option<ProgressBar>>,
     /// The bar of files that are read, or clips that are encoded.

@@ -7,7 +7,7 @@ use toml::de::{DeString, DeTable, DeValue};
 
 /// The text of a configuration and what overrides it, for errors that say where a key stands.
 #[derive(Clone, Debug)]
-pub struct ConfigSource {
+pub(super) struct ConfigSource {
     /// Name of the file.
     pub file: String,
     /// Its content.
@@ -19,7 +19,7 @@ pub struct ConfigSource {
 impl ConfigSource {
     /// Adds to an error the places of the keys that it carries: the line, or the `--set`. Keys that
     /// have their defaults stand nowhere.
-    pub fn locate<T>(&self, result: ar_train::error::Result<T>) -> anyhow::Result<T> {
+    pub(super) fn locate<T>(&self, result: ar_train::error::Result<T>) -> anyhow::Result<T> {
         result.map_err(|error| {
             let places = self.places(error.keys());
             let error = Error::new(error);

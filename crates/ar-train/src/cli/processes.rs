@@ -26,7 +26,7 @@ pub fn together<T>(work: impl FnOnce(Rc<dyn Group>) -> Result<T>) -> Result<T> {
 /// # Errors
 /// If it was started together with others.
 #[cfg(not(feature = "mpi"))]
-pub fn together<T>(work: impl FnOnce(Rc<dyn Group>) -> Result<T>) -> Result<T> {
+pub(super) fn together<T>(work: impl FnOnce(Rc<dyn Group>) -> Result<T>) -> Result<T> {
     // What the launchers of Open MPI and of MPICH tell the processes that they start.
     for variable in ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"] {
         let count = std::env::var(variable).ok().and_then(|n| n.parse().ok());

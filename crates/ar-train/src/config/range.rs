@@ -6,7 +6,10 @@ use crate::error::ConfigError;
 ///
 /// # Errors
 /// Names the key.
-pub fn not_negative(key: &str, value: impl Into<f64> + Display + Copy) -> Result<(), ConfigError> {
+pub(crate) fn not_negative(
+    key: &str,
+    value: impl Into<f64> + Display + Copy,
+) -> Result<(), ConfigError> {
     if value.into().is_finite() && value.into() >= 0.0 {
         return Ok(());
     }

@@ -11,7 +11,7 @@ use crate::error::{BoxError, ConfigError};
 ///
 /// # Errors
 /// If the model to start from cannot be read, or has another network.
-pub fn network(
+pub(super) fn network(
     config: &DiffusionRun,
     device: &Device,
 ) -> Result<(Transformer, Option<String>), ConfigError> {

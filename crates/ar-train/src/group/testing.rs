@@ -55,7 +55,7 @@ impl Group for Member {
 
 /// Calls `work` in `size` threads, each of them a member of one group, and returns what they return
 /// in the order of their ranks.
-pub fn together<T: Send>(size: usize, work: impl Fn(Rc<dyn Group>) -> T + Sync) -> Vec<T> {
+pub(crate) fn together<T: Send>(size: usize, work: impl Fn(Rc<dyn Group>) -> T + Sync) -> Vec<T> {
     let table = Arc::new(Table {
         sums: Mutex::default(),
         barrier: Barrier::new(size),

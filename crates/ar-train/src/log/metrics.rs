@@ -15,7 +15,7 @@ pub(super) struct MetricsFile {
 
 impl MetricsFile {
     /// Opens the file and drops the lines of steps after `step`, which are about to be done again.
-    pub fn open(path: &Path, step: usize) -> Result<Self> {
+    pub(super) fn open(path: &Path, step: usize) -> Result<Self> {
         let open = || {
             let mut kept = String::new();
             for (line, _) in read(path, step)? {
@@ -30,11 +30,11 @@ impl MetricsFile {
         })
     }
 
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    pub fn write(&mut self, scalars: &Scalars) -> Result<()> {
+    pub(super) fn write(&mut self, scalars: &Scalars) -> Result<()> {
         let line = serde_json::to_string(scalars).expect("names and numbers are JSON");
         writeln!(self.file, "{line}").map_err(Error::io(&self.path))
     }

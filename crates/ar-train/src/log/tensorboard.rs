@@ -25,7 +25,7 @@ pub(super) struct EventWriter {
 impl EventWriter {
     /// A new event file in `folder`, of a run that stands at `step`. Where there are earlier files,
     /// TensorBoard is told to forget what they have of later steps.
-    pub fn create(folder: &Path, step: usize) -> Result<Self> {
+    pub(super) fn create(folder: &Path, step: usize) -> Result<Self> {
         let now = since_epoch();
         let has_earlier = has_event_file(folder).map_err(Error::io(folder))?;
         let name = format!(
@@ -46,7 +46,7 @@ impl EventWriter {
         Ok(writer)
     }
 
-    pub fn write(&mut self, scalars: &Scalars) -> Result<()> {
+    pub(super) fn write(&mut self, scalars: &Scalars) -> Result<()> {
         let time = since_epoch().as_secs_f64();
         self.append(&event(
             time,

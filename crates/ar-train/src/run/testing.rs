@@ -13,7 +13,7 @@ use crate::group::Alone;
 use crate::trainer::Trainer;
 
 /// Twenty steps, a checkpoint after each, and three that may be skipped in a row.
-pub fn config(out: &Path) -> VaeRun {
+pub(super) fn config(out: &Path) -> VaeRun {
     VaeRun {
         run: RunConfig {
             out: out.to_owned(),
@@ -31,7 +31,7 @@ pub fn config(out: &Path) -> VaeRun {
 }
 
 /// A run of one process.
-pub fn open(config: &VaeRun, resume: bool) -> Result<Run> {
+pub(super) fn open(config: &VaeRun, resume: bool) -> Result<Run> {
     let options = StageOptions {
         resume,
         ..StageOptions::default()
@@ -40,7 +40,7 @@ pub fn open(config: &VaeRun, resume: bool) -> Result<Run> {
 }
 
 /// A step whose loss is multiplied by `factor`, and its checkpoint.
-pub fn step(run: &mut Run, trainer: &mut Trainer<Linear>, factor: f32) -> Result<()> {
+pub(super) fn step(run: &mut Run, trainer: &mut Trainer<Linear>, factor: f32) -> Result<()> {
     let input = Tensor::<2>::ones([1, 2], &Device::flex().autodiff());
     let loss = trainer.model().forward(input).square().sum() * factor;
     let loss = trainer.accumulate(loss, 1.0);
@@ -53,7 +53,7 @@ pub fn step(run: &mut Run, trainer: &mut Trainer<Linear>, factor: f32) -> Result
 }
 
 /// Trains a layer of two weights.
-pub fn trainer(config: &VaeRun) -> Trainer<Linear> {
+pub(super) fn trainer(config: &VaeRun) -> Trainer<Linear> {
     let model = LinearConfig::new(2, 1).init(&Device::flex().autodiff());
     Trainer::new(model, &config.optimizer, config.run.steps)
 }

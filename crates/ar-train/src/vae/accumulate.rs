@@ -15,7 +15,7 @@ use crate::losses::Losses;
 use crate::trainer::Trainer;
 
 /// Adds the gradient of the loss over the clips `items` to the next step, batch by batch.
-pub fn accumulate(
+pub(super) fn accumulate(
     config: &VaeRun,
     trainer: &mut Trainer<Vae>,
     perceptual: Option<&Perceptual>,
@@ -47,7 +47,7 @@ pub fn accumulate(
 }
 
 /// The same against a discriminator, which learns from the same clips.
-pub fn accumulate_against(
+pub(super) fn accumulate_against(
     config: &VaeRun,
     adversary: &mut Adversary,
     trainer: &mut Trainer<Vae>,

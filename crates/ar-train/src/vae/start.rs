@@ -22,7 +22,7 @@ const SMALLEST_OF_LPIPS: usize = 16;
 ///
 /// # Errors
 /// Names what does not fit.
-pub fn validate(config: &VaeRun) -> Result<(), ConfigError> {
+pub(super) fn validate(config: &VaeRun) -> Result<(), ConfigError> {
     config
         .vae
         .validate()
@@ -73,7 +73,7 @@ pub fn validate(config: &VaeRun) -> Result<(), ConfigError> {
 ///
 /// # Errors
 /// If the model to start from cannot be read, or has another network.
-pub fn network(config: &VaeRun, device: &Device) -> Result<Vae, ConfigError> {
+pub(super) fn network(config: &VaeRun, device: &Device) -> Result<Vae, ConfigError> {
     let mut vae = config.vae.init(device).map_err(ModelError::from)?;
     if let Some(dir) = &config.start_from {
         load(&mut vae, &config.vae, dir).map_err(|error| {

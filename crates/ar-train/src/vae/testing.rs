@@ -6,7 +6,7 @@ use ar_video::{Clip, Frame};
 use burn::tensor::{Device, Distribution, Tensor};
 
 /// A convolutional tokenizer of 16 x 16 frames.
-pub fn small_conv() -> VaeConfig {
+pub(super) fn small_conv() -> VaeConfig {
     VaeConfig::Conv(ConvVaeConfig {
         image_size: 16,
         patch_size: 4,
@@ -17,7 +17,7 @@ pub fn small_conv() -> VaeConfig {
 }
 
 /// A transformer tokenizer of 16 x 16 frames.
-pub fn small_transformer(temporal: bool) -> VaeConfig {
+pub(super) fn small_transformer(temporal: bool) -> VaeConfig {
     VaeConfig::Transformer(ArVaeConfig {
         image_size: 16,
         patch_size: 4,
@@ -39,13 +39,13 @@ pub fn small_transformer(temporal: bool) -> VaeConfig {
 }
 
 /// Noise in `[0, 1]`, `[batch, frames, 3, size, size]`.
-pub fn pixels([batch, frames]: [usize; 2], size: usize, device: &Device) -> Tensor<5> {
+pub(super) fn pixels([batch, frames]: [usize; 2], size: usize, device: &Device) -> Tensor<5> {
     let shape = [batch, frames, 3, size, size];
     Tensor::random(shape, Distribution::Uniform(0.0, 1.0), device)
 }
 
 /// Clips of a frame of 16 x 16 pixels, each of them another.
-pub fn items(count: usize) -> Vec<VideoItem> {
+pub(super) fn items(count: usize) -> Vec<VideoItem> {
     let item = |clip: usize| {
         let value = |i: usize| ((i * (clip + 3)) % 251) as u8;
         let rgb = (0..16 * 16 * 3).map(value).collect();

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{Folder, SMALL_DIFFUSION, SMALL_LATENTS, SMALL_VAE, config};
 
 /// `names` of each line of losses of the run in `folder`.
-pub fn metrics(folder: &Folder, run: &str, names: &[&str]) -> Vec<Vec<f64>> {
+pub(crate) fn metrics(folder: &Folder, run: &str, names: &[&str]) -> Vec<Vec<f64>> {
     let text = String::from_utf8(folder.read(&format!("{run}/metrics.jsonl"))).expect("text");
     let lines = text
         .lines()
@@ -21,7 +21,7 @@ pub fn metrics(folder: &Folder, run: &str, names: &[&str]) -> Vec<Vec<f64>> {
 
 /// Runs have the same losses and gradients up to rounding, which training magnifies.
 #[track_caller]
-pub fn assert_same(folder: &Folder, [one, other]: [&str; 2], steps: usize, names: &[&str]) {
+pub(crate) fn assert_same(folder: &Folder, [one, other]: [&str; 2], steps: usize, names: &[&str]) {
     let [ours, theirs] = [one, other].map(|run| metrics(folder, run, names));
     assert_eq!([ours.len(), theirs.len()], [steps; 2]);
     for (a, b) in ours.concat().iter().zip(theirs.concat()) {
@@ -30,7 +30,7 @@ pub fn assert_same(folder: &Folder, [one, other]: [&str; 2], steps: usize, names
 }
 
 /// A tokenizer and what it has encoded.
-pub fn latents() -> Folder {
+pub(crate) fn latents() -> Folder {
     let folder = Folder::new();
     folder.ok(&format!(
         "vae {} {SMALL_VAE} --set run.steps=2",
