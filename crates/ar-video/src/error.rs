@@ -61,7 +61,7 @@ pub enum VideoError {
     /// A frame is larger than this crate reads.
     #[error(
         "{}: {width}x{height} is too large, at most {} pixels a side and {} in all are read",
-        path.display(), crate::decode::MAX_SIDE, crate::decode::MAX_PIXELS
+        path.display(), crate::limits::MAX_SIDE, crate::limits::MAX_PIXELS
     )]
     TooLarge {
         /// The file.

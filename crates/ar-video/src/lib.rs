@@ -34,6 +34,7 @@ mod clip;
 mod decode;
 mod encode;
 mod error;
+mod limits;
 mod tiles;
 mod transform;
 

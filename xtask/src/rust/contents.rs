@@ -81,10 +81,11 @@ impl<'a> Reader<'a> {
             let was_public = std::mem::take(&mut is_public);
             match kind {
                 Kind::Sign('#') if self.is_sign(1, '[') => {
-                    if self.attributes_of_test() {
+                    if self.is_test() {
+                        self.skip_attributes();
                         self.skip_item();
+                        continue;
                     }
-                    continue;
                 }
                 Kind::Sign('{') => braces += 1,
                 Kind::Sign('}') if braces == 0 => {
@@ -122,21 +123,22 @@ impl<'a> Reader<'a> {
         contents
     }
 
-    /// Goes past attributes: whether the item after them is built for tests only.
-    fn attributes_of_test(&mut self) -> bool {
-        let mut is_test = false;
+    /// Whether an attribute begins that keeps the item after it to tests.
+    fn is_test(&self) -> bool {
+        match self.word(2) {
+            Some("cfg") => {
+                self.word(4) == Some("test")
+                    || self.word(4) == Some("all") && self.word(6) == Some("test")
+            }
+            word => word == Some("test"),
+        }
+    }
+
+    fn skip_attributes(&mut self) {
         while self.is_sign(0, '#') && self.is_sign(1, '[') {
-            is_test |= match self.word(2) {
-                Some("cfg") => {
-                    self.word(4) == Some("test")
-                        || self.word(4) == Some("all") && self.word(6) == Some("test")
-                }
-                word => word == Some("test"),
-            };
             self.at += 1;
             self.skip_group();
         }
-        is_test
     }
 
     fn declaration(&mut self, contents: &mut Contents) {
@@ -310,7 +312,7 @@ mod tests {
     fn declarations_imports_and_paths_are_read() {
         let text = "#![warn(a)]\nmod one;\npub(crate) mod two { use super::one; fn x() {} }\n\
                     pub use one::{self, Two as Three, four::*};\nuse std::fmt;\n\
-                    #[cfg(test)]\nmod tests { use super::*; }\n\
+                    #[cfg(test)]\n#[b]\nmod tests { use super::*; }\n#[c(one::D)]\n\
                     impl<const N: usize> A for B { fn m(&self) { self.one::<u8>(); two::x() } }\n\
                     pub const fn f() {}\nmacro_rules! g { () => {} }\n";
         let contents = Contents::parse(text);
@@ -339,6 +341,6 @@ mod tests {
             .iter()
             .map(|(path, _)| path.join("::"))
             .collect();
-        assert_eq!(paths, ["two::x"]);
+        assert_eq!(paths, ["one::D", "two::x"]);
     }
 }

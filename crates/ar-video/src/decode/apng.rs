@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use png::{BlendOp, ColorType, Decoder, DecodingError, DisposeOp, Limits, Reader, Transformations};
 
 use super::canvas::{Canvas, Disposal, Patch};
-use super::{Frames, MAX_PIXELS, checked_size};
+use super::frames::{Frames, checked_size};
+use crate::limits::MAX_PIXELS;
 use crate::{Frame, VideoError};
 
 /// The frames of an animated PNG, or `None` for a still one.

@@ -9,7 +9,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Frames, ppm};
+use super::frames::Frames;
+use super::ppm;
 use crate::{Frame, VideoError};
 
 /// Frames decoded ahead of the consumer.

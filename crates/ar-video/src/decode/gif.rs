@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use gif::{ColorOutput, DecodeOptions, Decoder, DisposalMethod, MemoryLimit};
 
 use super::canvas::{Canvas, Disposal, Patch};
-use super::{Frames, MAX_PIXELS, checked_size};
+use super::frames::{Frames, checked_size};
+use crate::limits::MAX_PIXELS;
 use crate::{Frame, VideoError};
 
 pub(super) fn open(path: &Path) -> Result<Frames, VideoError> {

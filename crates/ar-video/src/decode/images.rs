@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbaImage};
 
-use super::{Frames, apng, checked_size, has_extension, is_hidden, webp};
+use super::frames::{Frames, checked_size};
+use super::names::{has_extension, is_hidden};
+use super::{apng, webp};
 use crate::{Frame, VideoError};
 
 /// The image formats that are read without ffmpeg.

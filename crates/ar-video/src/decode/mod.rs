@@ -3,8 +3,10 @@
 mod apng;
 mod canvas;
 mod ffmpeg;
+mod frames;
 mod gif;
 mod images;
+mod names;
 mod ppm;
 mod webp;
 
@@ -18,19 +20,14 @@ use image::ImageFormat;
 use crate::{Clip, Frame, VideoError};
 
 pub use ffmpeg::Ffmpeg;
-
-/// The longest side that is read.
-pub(crate) const MAX_SIDE: u64 = 16_384;
-/// The most pixels of a frame that are read (192 MiB as RGB).
-pub(crate) const MAX_PIXELS: u64 = 1 << 26;
+use frames::Frames;
+use names::{has_extension, is_hidden};
 
 /// File name extensions of videos.
 const VIDEO_EXTENSIONS: [&str; 23] = [
     "3gp", "apng", "asf", "avi", "flv", "gif", "h264", "m2ts", "m4v", "mjpeg", "mkv", "mov", "mp4",
     "mpeg", "mpg", "mts", "mxf", "ogv", "ts", "vob", "webm", "wmv", "y4m",
 ];
-
-type Frames = Box<dyn Iterator<Item = Result<Frame, VideoError>> + Send>;
 
 /// The frames of a video in order, in constant memory. An error ends the iteration.
 ///
@@ -172,16 +169,6 @@ pub fn is_video_path(path: &Path) -> bool {
     !is_hidden(path) && has_extension(path, &VIDEO_EXTENSIONS)
 }
 
-fn is_hidden(path: &Path) -> bool {
-    path.file_name()
-        .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."))
-}
-
-fn has_extension(path: &Path, extensions: &[&str]) -> bool {
-    path.extension()
-        .is_some_and(|e| extensions.iter().any(|known| e.eq_ignore_ascii_case(known)))
-}
-
 /// The frames of a video without its first `skipped` ones.
 fn frames_of(path: &Path, ffmpeg: &Ffmpeg, skipped: usize) -> Result<Frames, VideoError> {
     let metadata = fs::metadata(path).map_err(|e| VideoError::io(path, e))?;
@@ -215,24 +202,6 @@ fn frames_of(path: &Path, ffmpeg: &Ffmpeg, skipped: usize) -> Result<Frames, Vid
     Ok(frames)
 }
 
-/// The size as `usize`, if it is one that is read. `width * height * 4` cannot overflow then.
-fn checked_size(path: &Path, width: u64, height: u64) -> Result<(usize, usize), VideoError> {
-    if width == 0 || height == 0 {
-        return Err(VideoError::decode(
-            path,
-            format!("a frame of {width}x{height} pixels"),
-        ));
-    }
-    if width > MAX_SIDE || height > MAX_SIDE || width * height > MAX_PIXELS {
-        return Err(VideoError::TooLarge {
-            path: path.to_owned(),
-            width,
-            height,
-        });
-    }
-    Ok((width as usize, height as usize))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -254,15 +223,6 @@ mod tests {
             "..",
         ] {
             assert!(!is_video_path(Path::new(name)), "{name}");
-        }
-    }
-
-    #[test]
-    fn sizes_are_checked_without_overflow() {
-        let path = Path::new("x");
-        assert_eq!(checked_size(path, 16_384, 4096).unwrap(), (16_384, 4096));
-        for (width, height) in [(0, 1), (16_385, 1), (16_384, 4097), (u64::MAX, u64::MAX)] {
-            assert!(checked_size(path, width, height).is_err());
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead};
 use std::path::Path;
 
-use super::checked_size;
+use super::frames::checked_size;
 use crate::{Frame, VideoError};
 
 /// The next picture, or `None` where the stream ends between two pictures.

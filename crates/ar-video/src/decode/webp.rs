@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use image_webp::{DecodingError, WebPDecoder};
 
 use super::canvas::{Canvas, Disposal, Patch};
-use super::{Frames, checked_size};
+use super::frames::{Frames, checked_size};
 use crate::{Frame, VideoError};
 
 /// The frames of an animated WebP, or `None` for a still one.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::Encoder;
+use super::encoder::Encoder;
 use super::output::OutputFile;
 use super::png::{header, png_error};
 use crate::{Frame, VideoError};

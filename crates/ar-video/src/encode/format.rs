@@ -1,8 +1,5 @@
 use std::fmt;
 use std::path::Path;
-use std::str::FromStr;
-
-use crate::VideoError;
 
 /// What a [`VideoWriter`](crate::VideoWriter) writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,7 +20,7 @@ impl VideoFormat {
     /// All formats.
     pub const ALL: [Self; 5] = [Self::Mp4, Self::Gif, Self::Apng, Self::Png, Self::Raw];
 
-    /// The name, as [`FromStr`] reads it: `mp4`, `gif`, `apng`, `png` or `raw`.
+    /// The name, as [`FromStr`](std::str::FromStr) reads it: `mp4`, `gif`, `apng`, `png` or `raw`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Mp4 => "mp4",
@@ -60,19 +57,6 @@ impl VideoFormat {
                 .into_iter()
                 .find(|format| format.extension() == extension),
         }
-    }
-}
-
-impl FromStr for VideoFormat {
-    type Err = VideoError;
-
-    fn from_str(name: &str) -> Result<Self, VideoError> {
-        Self::ALL
-            .into_iter()
-            .find(|format| format.name().eq_ignore_ascii_case(name))
-            .ok_or_else(|| VideoError::UnknownFormat {
-                name: name.to_owned(),
-            })
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use muxide::fragmented::{FragmentConfig, FragmentedMuxer};
 
-use super::Encoder;
+use super::encoder::Encoder;
 use super::h264::{H264Encoder, H264Frame};
 use crate::{Frame, VideoError};
 

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use gif::{Encoder as RawEncoder, EncodingError, Frame as GifFrame, Repeat};
 
+use super::VideoFormat;
+use super::encoder::Encoder;
 use super::output::OutputFile;
 use super::palette::{Indexed, quantise};
-use super::{Encoder, VideoFormat};
 use crate::{Frame, VideoError};
 
 /// Players take frames shorter than this (in 1/100 s) for a mistake and show them for 10.

@@ -2,6 +2,7 @@
 //! goes out frame by frame.
 
 mod apng;
+mod encoder;
 mod format;
 mod fragmented;
 mod gif;
@@ -16,9 +17,11 @@ mod yuv;
 use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use crate::{Clip, Frame, VideoError};
 
+use encoder::Encoder;
 pub use format::VideoFormat;
 
 /// Writes a video frame by frame.
@@ -47,12 +50,6 @@ pub struct VideoWriter {
     encoder: Option<Box<dyn Encoder>>,
     size: Option<(usize, usize)>,
     index: usize,
-}
-
-/// One output format. Frames come in one size; `finish` comes after at least one.
-trait Encoder: Send {
-    fn write(&mut self, frame: &Frame) -> Result<(), VideoError>;
-    fn finish(self: Box<Self>) -> Result<(), VideoError>;
 }
 
 impl VideoWriter {
@@ -158,6 +155,19 @@ fn check_rate(fps: f64) -> Result<(), VideoError> {
         Ok(())
     } else {
         Err(VideoError::FrameRate { fps })
+    }
+}
+
+impl FromStr for VideoFormat {
+    type Err = VideoError;
+
+    fn from_str(name: &str) -> Result<Self, VideoError> {
+        Self::ALL
+            .into_iter()
+            .find(|format| format.name().eq_ignore_ascii_case(name))
+            .ok_or_else(|| VideoError::UnknownFormat {
+                name: name.to_owned(),
+            })
     }
 }
 

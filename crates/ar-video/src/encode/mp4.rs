@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use muxide::api::{Muxer, MuxerBuilder, MuxerError, VideoCodec};
 
-use super::Encoder;
+use super::encoder::Encoder;
 use super::h264::H264Encoder;
 use super::output::OutputFile;
 use crate::{Frame, VideoError};

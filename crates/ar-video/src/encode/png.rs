@@ -5,7 +5,7 @@ use std::path::Path;
 
 use png::{BitDepth, ColorType, EncodingError};
 
-use super::Encoder;
+use super::encoder::Encoder;
 use super::output::OutputFolder;
 use crate::{Frame, VideoError};
 

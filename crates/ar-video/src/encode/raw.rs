@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::Encoder;
+use super::encoder::Encoder;
 use crate::{Frame, VideoError};
 
 /// What makes an output complete.
