@@ -79,7 +79,7 @@ pub struct Found {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeviceError {
-    /// The name is none of a device of this build and machine.
+    /// This build and machine have no device of that name.
     #[error(
         "device '{name}' is not available: this build and machine have {available}; build with \
          `--features cuda`, `vulkan`, `wgpu` or `metal` for GPUs"

@@ -405,7 +405,7 @@ mod tests {
         waiting_evaluated: Cell<bool>,
     }
 
-    /// The sum of the frames kept, and their number.
+    /// The sum of the cached frames, and their number.
     #[derive(Default)]
     struct Sum(Option<Tensor<4>>, usize);
 

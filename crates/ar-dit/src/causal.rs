@@ -25,7 +25,7 @@ impl Dit {
 }
 
 impl CausalDit<'_> {
-    /// Whether frames [may follow one another without end](crate::DitConfig::is_unbounded): frames
+    /// Whether [any number of frames](crate::DitConfig::is_unbounded) may follow one another: frames
     /// that no later one sees are then dropped from the cache. Otherwise positions count from the
     /// first frame in the cache, and no more than `num_frames` frames fit.
     pub fn is_unbounded(&self) -> bool {
@@ -36,7 +36,7 @@ impl CausalDit<'_> {
     ///
     /// # Shapes
     /// - `context`: `[batch, context_tokens, context_dim]`
-    /// - `timesteps`: all that frames are going to have, in any order
+    /// - `timesteps`: every timestep that frames will have, in any order
     pub fn cache(&self, context: Tensor<3>, timesteps: &[usize]) -> KvCache {
         let config = self.0.config();
         let modulations = self.modulations(timesteps, &context.device());

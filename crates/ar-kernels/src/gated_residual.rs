@@ -157,12 +157,12 @@ pub(crate) struct Vectors<'a> {
     shape: [usize; 4],
     /// Distances of samples and of frames.
     strides: [usize; 2],
-    /// Those that meet them.
+    /// The frames that they are broadcast over.
     frames: Frames,
 }
 
 impl<'a> Vectors<'a> {
-    /// Those of a [`unit_stride`](super::buffer::unit_stride) tensor.
+    /// The vectors of a [`unit_stride`](super::buffer::unit_stride) tensor.
     pub(crate) fn of(vectors: &'a FlexTensor, frames: Frames) -> Self {
         let [batch, count, one, width] = dims(vectors);
         assert_eq!([one, width], [1, frames.width], "vectors");
@@ -179,7 +179,7 @@ impl<'a> Vectors<'a> {
         Self::at(vectors, [batch, count], chunk * frames.width, frames)
     }
 
-    /// Those that start at this channel.
+    /// The vectors that start at this channel.
     fn at(
         vectors: &'a FlexTensor,
         [batch, count]: [usize; 2],

@@ -40,7 +40,7 @@ impl Rotary {
 /// half by the token's place in its frame. Pairs, base and order within a half are as
 /// in [`Rotary`].
 ///
-/// Frames are numbered without end: their angles are computed when they are asked for.
+/// There may be any number of frames: their angles are computed on demand.
 #[derive(Clone, Debug)]
 pub struct FrameRotary {
     frequencies: Vec<f64>,

@@ -25,19 +25,21 @@ impl ModelSource {
     /// # Errors
     /// If there is none, or it describes no model.
     pub fn config(&self) -> Result<ModelConfig, PipelineError> {
-        let parse = |name: String, text: &str| {
-            text.parse()
-                .map_err(|source| PipelineError::Config { name, source })
-        };
         match self {
-            Self::BuiltIn => parse(self.name(), CONFIG),
+            Self::BuiltIn => CONFIG.parse().map_err(|source| PipelineError::Config {
+                name: self.name(),
+                source,
+            }),
             Self::Directory(path) => {
-                let file = ModelFiles::new(path).config;
-                if !file.is_file() {
-                    return Err(ModelError::NotAModel { path: path.clone() }.into());
-                }
-                let text = std::fs::read_to_string(&file).map_err(PipelineError::io(&file))?;
-                parse(file.display().to_string(), &text)
+                let files = ModelFiles::new(path);
+                files.read_config().map_err(|source| match source {
+                    // These name the path themselves.
+                    ModelError::NotAModel { .. } | ModelError::Io { .. } => source.into(),
+                    source => PipelineError::Config {
+                        name: files.config.display().to_string(),
+                        source,
+                    },
+                })
             }
         }
     }

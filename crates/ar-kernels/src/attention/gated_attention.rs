@@ -25,8 +25,8 @@ pub struct GatedAttention {
     pub qkv: [FlexTensor; 2],
     /// Weight `[width, width]` and bias `[width]` of the output.
     pub projection: [FlexTensor; 2],
-    /// Keys, `[batch, heads, head_dim, kept]`, and values, `[batch, heads, kept, head_dim]`.
-    pub past: [FlexTensor; 2],
+    /// Keys, `[batch, heads, head_dim, cached]`, and values, `[batch, heads, cached, head_dim]`.
+    pub cache: [FlexTensor; 2],
     /// Gamma and beta of queries, then of keys, `[head_dim]`.
     pub norms: Option<[FlexTensor; 4]>,
     /// Heads, RoPE and mask.
@@ -43,7 +43,7 @@ impl GatedAttention {
     /// `[batch, frames, tokens, width]`
     pub fn forward(self) -> FlexTensor {
         let [qkv, projection] = [self.qkv, self.projection].map(|layer| layer.map(contiguous));
-        let past = self.past.map(unit_stride);
+        let cache = self.cache.map(unit_stride);
         let norms = self.norms.map(|norms| norms.map(contiguous));
         let [batch, frames, tokens, width] = self.adaptive.shape();
         let heads = self.options.heads;
@@ -55,7 +55,7 @@ impl GatedAttention {
             head_dim: dim,
             value_dim: dim,
         };
-        let tiled = TiledAttention::new(sizes, Some(&past), norms.as_ref(), &self.options);
+        let tiled = TiledAttention::new(sizes, Some(&cache), norms.as_ref(), &self.options);
 
         keep_workers_awake(batch * heads);
         let input = self.adaptive.input();

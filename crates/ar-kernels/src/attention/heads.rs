@@ -21,7 +21,7 @@ pub(super) struct Heads<'a> {
 }
 
 impl<'a> Heads<'a> {
-    /// Those of a [`unit_stride`] tensor of `[batch, heads, rows, head_dim]`.
+    /// The rows of a [`unit_stride`] tensor of `[batch, heads, rows, head_dim]`.
     pub(super) fn of(tensor: &'a FlexTensor) -> Self {
         let [_, heads, rows, head_dim] = dims(tensor);
         let strides = tensor.layout().strides();
@@ -34,7 +34,7 @@ impl<'a> Heads<'a> {
         }
     }
 
-    /// Those of one of several parts in a contiguous `[batch, rows, parts * heads * head_dim]`.
+    /// The rows of one of several parts in a contiguous `[batch, rows, parts * heads * head_dim]`.
     pub(super) fn of_packed(
         tensor: &'a FlexTensor,
         heads: usize,

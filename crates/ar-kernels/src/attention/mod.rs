@@ -133,28 +133,28 @@ impl<C: CheckpointStrategy> AttentionOps for Autodiff<Flex, C> {
     }
 }
 
-/// [`AttentionOps::attend_packed`] of new tokens to those kept before and to one another, after
-/// layer norms of queries and new keys per head where there are any; without a backward pass.
+/// [`AttentionOps::attend_packed`] of new tokens to cached ones and to one another, after layer
+/// norms of queries and new keys per head where there are any; without a backward pass.
 ///
 /// # Shapes
 /// - `qkv`: `[batch, new, 3 * heads * head_dim]`
-/// - `past`: keys, `[batch, heads, head_dim, kept]`, and values, `[batch, heads, kept, head_dim]`
+/// - `cache`: keys, `[batch, heads, head_dim, cached]`, and values, `[batch, heads, cached, head_dim]`
 /// - `norms`: gamma and beta of queries, then of keys, `[head_dim]`
 /// - output: `[batch, new, heads * head_dim]`
 pub fn forward_packed(
     qkv: FlexTensor,
-    past: Option<[FlexTensor; 2]>,
+    cache: Option<[FlexTensor; 2]>,
     norms: Option<[FlexTensor; 4]>,
     options: &KernelOptions,
 ) -> FlexTensor {
     let qkv = contiguous(qkv);
-    let past = past.map(|past| past.map(unit_stride));
+    let cache = cache.map(|cache| cache.map(unit_stride));
     let norms = norms.map(|norms| norms.map(contiguous));
     let [batch, sequence, packed] = dims(&qkv);
     let inputs = packed_heads(&qkv, options);
     let sizes = Sizes::of(&inputs, batch);
     let output =
-        TiledAttention::new(sizes, past.as_ref(), norms.as_ref(), options).forward(&inputs);
+        TiledAttention::new(sizes, cache.as_ref(), norms.as_ref(), options).forward(&inputs);
     let mut merged = vec![0.0; output.len()];
     let heads = [sequence, options.heads, sizes.head_dim];
     merge(&[&output], heads, &mut merged);

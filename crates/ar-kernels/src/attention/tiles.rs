@@ -20,8 +20,8 @@ const TILE: usize = 64;
 /// Attention of all heads of all samples.
 pub(super) struct TiledAttention<'a> {
     pub sizes: Sizes,
-    /// Before the new ones: keys, after layer norm and RoPE, a channel a row, and values.
-    pub past: Option<[Heads<'a>; 2]>,
+    /// The cache: keys, after layer norm and RoPE, a channel a row, and values.
+    pub cache: Option<[Heads<'a>; 2]>,
     /// Of queries and of keys.
     pub norms: Option<[HeadNorm<'a>; 2]>,
     pub rope: Option<&'a Rope>,
@@ -33,14 +33,14 @@ pub(super) struct Sizes {
     /// Samples times heads.
     pub count: usize,
     pub queries: usize,
-    /// Keys that are not kept from before.
+    /// Keys that are not cached.
     pub new_keys: usize,
     pub head_dim: usize,
     pub value_dim: usize,
 }
 
 impl Sizes {
-    /// Those of queries, keys and values.
+    /// The sizes of queries, keys and values.
     pub(super) fn of([q, k, v]: &[Heads; 3], batch: usize) -> Self {
         Self {
             count: batch * q.heads,
@@ -55,7 +55,7 @@ impl Sizes {
 impl<'a> TiledAttention<'a> {
     pub(super) fn new(
         sizes: Sizes,
-        past: Option<&'a [FlexTensor; 2]>,
+        cache: Option<&'a [FlexTensor; 2]>,
         norms: Option<&'a [FlexTensor; 4]>,
         options: &'a KernelOptions,
     ) -> Self {
@@ -68,7 +68,7 @@ impl<'a> TiledAttention<'a> {
         });
         Self {
             sizes,
-            past: past.map(|past| past.each_ref().map(Heads::of)),
+            cache: cache.map(|cache| cache.each_ref().map(Heads::of)),
             norms,
             rope: options.rope.as_ref(),
             hidden: options.hidden.as_deref(),
@@ -99,13 +99,13 @@ impl<'a> TiledAttention<'a> {
         self
     }
 
-    /// How many keys are kept.
-    fn kept(&self) -> usize {
-        self.past.as_ref().map_or(0, |[_, v]| v.rows)
+    /// How many keys are cached.
+    fn cached(&self) -> usize {
+        self.cache.as_ref().map_or(0, |[_, v]| v.rows)
     }
 
     fn keys(&self) -> usize {
-        self.kept() + self.sizes.new_keys
+        self.cached() + self.sizes.new_keys
     }
 
     /// How many of the first keys meet queries without RoPE.
@@ -169,20 +169,21 @@ impl<'a> TiledAttention<'a> {
         rows: &'s Rows,
         reach: usize,
     ) -> impl Iterator<Item = Stretch<'s>> {
-        let (kept, unrotated) = (self.kept(), self.unrotated_keys());
-        let [first, second] = [kept.min(unrotated), kept.max(unrotated)].map(|end| end.min(reach));
+        let (cached, unrotated) = (self.cached(), self.unrotated_keys());
+        let [first, second] =
+            [cached.min(unrotated), cached.max(unrotated)].map(|end| end.min(reach));
         let stretches = [0..first, first..second, second..reach];
         stretches
             .into_iter()
             .filter(|keys| !keys.is_empty())
             .map(move |keys| {
-                let [k, v] = match &self.past {
-                    Some([k, v]) if keys.end <= kept => [
+                let [k, v] = match &self.cache {
+                    Some([k, v]) if keys.end <= cached => [
                         k.matrix(index, 0..k.rows, keys.clone()),
                         v.matrix(index, keys.clone(), 0..v.head_dim),
                     ],
                     _ => {
-                        let new = keys.start - kept..keys.end - kept;
+                        let new = keys.start - cached..keys.end - cached;
                         let Sizes {
                             head_dim,
                             value_dim,
@@ -282,13 +283,13 @@ impl<'a> TiledAttention<'a> {
     }
 
     /// Gradients of queries, keys and values, in their shapes, and of the norms' gamma and beta,
-    /// queries before keys. Nothing may be kept.
+    /// queries before keys. Nothing may be cached.
     pub(super) fn backward(
         &self,
         inputs: &[Heads; 3],
         d_output: Heads,
     ) -> ([Vec<f32>; 3], [Vec<f32>; 4]) {
-        assert!(self.past.is_none(), "gradients of kept keys and values");
+        assert!(self.cache.is_none(), "gradients of cached keys and values");
         let (dim, count) = (self.sizes.head_dim, self.sizes.count);
         let [q, k, v] = inputs.map(|heads| heads.rows * heads.head_dim);
         let [mut d_q, mut d_k, mut d_v] = [q, k, v].map(|len| vec![0.0; count * len]);
@@ -399,7 +400,7 @@ impl<'a> TiledAttention<'a> {
     }
 }
 
-/// The length of a row of weights, with some of weight 0: vectors leave none of it over.
+/// The length of a row of weights, padded with weights of 0 to whole vectors.
 fn padded(reach: usize) -> usize {
     reach.next_multiple_of(LANES)
 }

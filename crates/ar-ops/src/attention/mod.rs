@@ -93,7 +93,7 @@ pub fn gated_attention(
             adaptive: norm.kernel(x),
             qkv,
             projection,
-            past: cache.primitives(),
+            cache: cache.primitives(),
             options: options.kernel(cache.unrotated),
             norms: options.qk_norm.map(HeadNorm::primitives),
         };
@@ -119,8 +119,8 @@ fn cached_attention(
     if ar_kernels::covers_without_autodiff(&qkv) {
         let kernel = options.kernel(cache.unrotated);
         let norms = options.qk_norm.map(HeadNorm::primitives);
-        let (qkv, past) = (ar_kernels::into_flex(qkv), cache.primitives());
-        return ar_kernels::from_flex(forward_packed(qkv, Some(past), norms, &kernel));
+        let (qkv, cache) = (ar_kernels::into_flex(qkv), cache.primitives());
+        return ar_kernels::from_flex(forward_packed(qkv, Some(cache), norms, &kernel));
     }
     plain::cached_attention(qkv, cache, options)
 }

@@ -1,9 +1,8 @@
 //! What a VAE stage starts from, and what of it trains.
 
-use std::fs;
 use std::path::Path;
 
-use ar_model::{ModelConfig, ModelError, ModelFiles, VAE_KEYS};
+use ar_model::{ModelError, ModelFiles, VAE_KEYS};
 use ar_vae::{Vae, VaeConfig};
 use ar_weights::{WeightsSource, load_weights_but};
 use burn::module::{Module, ParamGroup};
@@ -91,10 +90,7 @@ pub(super) fn network(config: &VaeRun, device: &Device) -> Result<Vae, ConfigErr
 
 fn load(vae: &mut Vae, expected: &VaeConfig, dir: &Path) -> Result<(), BoxError> {
     let files = ModelFiles::new(dir);
-    let text = fs::read_to_string(&files.config)
-        .map_err(|error| format!("{}: not a model directory: {error}", dir.display()))?;
-    let found: ModelConfig = text.parse()?;
-    let Some(found) = found.vae else {
+    let Some(found) = files.read_config()?.vae else {
         return Err("the model has no VAE".into());
     };
     let with_temporal_blocks = match (found.clone(), expected) {
