@@ -116,7 +116,7 @@ mod tests {
     use crate::config::OptimizerConfig;
     use crate::trainer::Trainer;
     use crate::vae::testing::{pixels, small_conv, small_transformer};
-    use ar_model::{Precision, VideoModel};
+    use ar_model::{ModelConfig, Precision, VideoModel};
     use burn::module::{ModuleVisitor, Param};
     use burn::tensor::Tensor;
 
