@@ -19,7 +19,7 @@ use crate::evaluate::{Metric, WeightsFile};
 /// Ctrl-C keeps the frames that are finished, as a video that plays, and ends with status 130.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true, after_help = WATCHING)]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
     #[command(flatten)]
@@ -35,7 +35,7 @@ Watch the frames as they come:
 (with the model's size and frame rate)";
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Generate videos (the default)
     Generate(Box<GenerateArgs>),
     /// Show which frame takes which step at which iteration
@@ -166,7 +166,7 @@ pub struct SamplingArgs {
 }
 
 #[derive(Clone, Debug, Args)]
-pub struct PlanArgs {
+pub(crate) struct PlanArgs {
     /// Frames of the video
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub frames: usize,
@@ -186,7 +186,7 @@ pub struct PlanArgs {
 }
 
 #[derive(Clone, Debug, Args)]
-pub struct ReconstructArgs {
+pub(crate) struct ReconstructArgs {
     /// The video: a file or a folder of images
     #[arg(value_name = "VIDEO")]
     pub input: PathBuf,
@@ -200,7 +200,7 @@ pub struct ReconstructArgs {
 }
 
 #[derive(Clone, Debug, Args)]
-pub struct EvaluateArgs {
+pub(crate) struct EvaluateArgs {
     #[command(flatten, next_help_heading = "Model")]
     pub model: ModelArgs,
 

@@ -13,12 +13,12 @@ const FEATURES: [(&str, bool); 6] = [
 ];
 
 /// Lists the devices of this build and machine.
-pub fn run() -> anyhow::Result<()> {
+pub(crate) fn run() -> anyhow::Result<()> {
     Ok(ar_cli::print(&describe())?)
 }
 
 /// Opens a device by name, and says which one `auto` is.
-pub fn open_device(name: &str) -> anyhow::Result<(String, Device)> {
+pub(crate) fn open_device(name: &str) -> anyhow::Result<(String, Device)> {
     let device = ar_device::open(name)?;
     let name = match name {
         "auto" => ar_device::available().swap_remove(0).name,

@@ -9,7 +9,7 @@ use crate::cli::Cli;
 
 /// What an error says. Libraries name options as `frames` and `ar_step`; the flags of the command line
 /// stand in their place, --frames and --ar-step.
-pub fn message(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn message(error: &(dyn Error + 'static)) -> String {
     let text = error.to_string();
     // What only passes on what a parser says names its keys.
     let is_about_options =

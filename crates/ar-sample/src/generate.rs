@@ -24,7 +24,7 @@ use crate::report::json_line;
 use report::{GenerateReport, Run};
 
 /// Generates videos and says what was written.
-pub fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
     let source = args.model.source();
     let config = source.config()?;

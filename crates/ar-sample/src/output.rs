@@ -8,11 +8,11 @@ use ar_pipeline::{Destination, VideoTarget};
 use ar_video::VideoFormat;
 
 /// The path that stands for the standard output.
-pub const STDOUT: &str = "-";
+pub(crate) const STDOUT: &str = "-";
 
 /// The target of a video. The format is the one given or that of the path's extension; the path is the
 /// one given or `stem` with the format's extension. The standard output takes what streams.
-pub fn video_target(
+pub(crate) fn video_target(
     path: Option<&Path>,
     format: Option<VideoFormat>,
     fps: f64,
@@ -66,7 +66,7 @@ fn check_stdout(format: VideoFormat) -> anyhow::Result<()> {
 }
 
 /// The path of a destination.
-pub fn path(destination: &Destination) -> Option<&Path> {
+pub(crate) fn path(destination: &Destination) -> Option<&Path> {
     match destination {
         Destination::Path(path) => Some(path),
         _ => None,
@@ -74,12 +74,14 @@ pub fn path(destination: &Destination) -> Option<&Path> {
 }
 
 /// A destination as the command line writes it.
-pub fn shown(destination: &Destination) -> String {
+pub(crate) fn shown(destination: &Destination) -> String {
     path(destination).map_or_else(|| STDOUT.into(), |path| path.display().to_string())
 }
 
 /// Fails if two outputs are one file.
-pub fn check_distinct<const N: usize>(outputs: [(&str, Option<&Path>); N]) -> anyhow::Result<()> {
+pub(crate) fn check_distinct<const N: usize>(
+    outputs: [(&str, Option<&Path>); N],
+) -> anyhow::Result<()> {
     let mut seen: Vec<(&str, PathBuf)> = Vec::new();
     for (option, path) in outputs {
         let Some(path) = path else { continue };

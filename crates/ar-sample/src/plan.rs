@@ -15,7 +15,7 @@ const WIDTH: usize = 100;
 const ROWS: usize = 48;
 
 /// Prints a plan, and draws it if asked.
-pub fn run(args: &PlanArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: &PlanArgs) -> anyhow::Result<()> {
     let plan = AdPlan::new(AdConfig {
         steps: args.steps,
         ar_step: args.ar_step,

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Progress over steps of one kind: a bar on a terminal, now and then a line elsewhere.
-pub struct Progress {
+pub(crate) struct Progress {
     display: Display,
     step: &'static str,
     steps: usize,
@@ -24,7 +24,7 @@ enum Display {
 
 impl Progress {
     /// Progress over `steps`, each a `step`, with a word on what is done.
-    pub fn new(step: &'static str, steps: usize, message: String, quiet: bool) -> Self {
+    pub(crate) fn new(step: &'static str, steps: usize, message: String, quiet: bool) -> Self {
         let display = if quiet {
             Display::Quiet
         } else if stderr().is_terminal() {
@@ -48,7 +48,7 @@ impl Progress {
     }
 
     /// Shows that so many steps are done.
-    pub fn update(&mut self, done: usize, message: String) {
+    pub(crate) fn update(&mut self, done: usize, message: String) {
         match &mut self.display {
             Display::Bar(bar) => {
                 bar.set_message(message);

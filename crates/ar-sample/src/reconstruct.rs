@@ -14,7 +14,7 @@ use crate::output::{shown, video_target};
 use crate::report::{ModelReport, json_line, peak_memory};
 
 /// Passes a video through a VAE and says what was lost.
-pub fn run(args: &ReconstructArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: &ReconstructArgs) -> anyhow::Result<()> {
     let start = Instant::now();
     let source = args.model.source();
     let config = source.config()?;

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 /// A model in a report.
 #[derive(Debug, Serialize)]
-pub struct ModelReport {
+pub(crate) struct ModelReport {
     /// Where it came from.
     pub source: String,
     /// What it calls itself.
@@ -14,7 +14,7 @@ pub struct ModelReport {
 }
 
 impl ModelReport {
-    pub fn new(source: &ModelSource, config: &ModelConfig) -> Self {
+    pub(crate) fn new(source: &ModelSource, config: &ModelConfig) -> Self {
         Self {
             source: source.to_string(),
             name: config.name.clone(),
@@ -23,13 +23,13 @@ impl ModelReport {
 }
 
 /// A report as one line.
-pub fn json_line(report: &impl Serialize) -> String {
+pub(crate) fn json_line(report: &impl Serialize) -> String {
     let json = serde_json::to_string(report).expect("a report is plain values");
     json + "\n"
 }
 
 /// The most memory that this process held, in bytes.
-pub fn peak_memory() -> Option<u64> {
+pub(crate) fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status
         .lines()

@@ -47,7 +47,7 @@ pub(super) struct ConvBn2d {
 
 impl ConvBn2d {
     /// `padding` is that of rows and of columns, at both ends.
-    pub fn new(
+    pub(super) fn new(
         channels: [usize; 2],
         kernel: [usize; 2],
         stride: usize,
@@ -66,7 +66,7 @@ impl ConvBn2d {
         }
     }
 
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    pub(super) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let (scale, shift) = self.bn.scale_and_shift();
         let mut conv = self.conv.clone();
         conv.weight = Param::from_tensor(conv.weight.val() * scale.reshape([-1, 1, 1, 1]));
@@ -84,7 +84,7 @@ pub(super) struct ConvBn3d {
 
 impl ConvBn3d {
     /// Axes are time, height and width; `padding` is at both ends of each.
-    pub fn new(
+    pub(super) fn new(
         channels: [usize; 2],
         kernel: usize,
         stride: [usize; 3],
@@ -102,7 +102,7 @@ impl ConvBn3d {
         }
     }
 
-    pub fn forward(&self, x: Tensor<5>) -> Tensor<5> {
+    pub(super) fn forward(&self, x: Tensor<5>) -> Tensor<5> {
         let (scale, shift) = self.bn.scale_and_shift();
         let mut conv = self.conv.clone();
         conv.weight = Param::from_tensor(conv.weight.val() * scale.reshape([-1, 1, 1, 1, 1]));

@@ -21,7 +21,7 @@ pub(super) struct Bounces {
 impl Bounces {
     /// All bounces that lie between free intervals, where the velocity after them is of interval
     /// `first` or later ones. The direction of a velocity below `least_speed` is not measured.
-    pub fn new(
+    pub(super) fn new(
         tracks: &Tracks,
         intervals: &[Vec<Interval>],
         least_speed: f64,

@@ -30,7 +30,7 @@ pub(super) enum Touch {
 
 impl Touch {
     /// Both together.
-    pub fn and(self, other: Self) -> Self {
+    pub(super) fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Nothing, touch) | (touch, Self::Nothing) => touch,
             (a, b) if a == b => a,
@@ -41,12 +41,12 @@ impl Touch {
 
 impl Interval {
     /// The velocity, if the shape cannot have touched anything.
-    pub fn free(&self) -> Option<[f64; 2]> {
+    pub(super) fn free(&self) -> Option<[f64; 2]> {
         self.moved.filter(|_| self.touch == Touch::Nothing)
     }
 
     /// Whether the shape is seen and may touch something.
-    pub fn is_contact(&self) -> bool {
+    pub(super) fn is_contact(&self) -> bool {
         self.moved.is_some() && self.touch != Touch::Nothing
     }
 }

@@ -32,7 +32,7 @@ pub(super) enum Sighting {
 
 impl Sighting {
     /// The shape as it is, if it is clear.
-    pub fn clear(&self) -> Option<Object> {
+    pub(super) fn clear(&self) -> Option<Object> {
         match self {
             Self::Clear(object) => Some(*object),
             _ => None,
@@ -40,7 +40,7 @@ impl Sighting {
     }
 
     /// The shape, perhaps not all of it.
-    pub fn object(&self) -> Option<Object> {
+    pub(super) fn object(&self) -> Option<Object> {
         match self {
             Self::Clear(object) | Self::Partial(object) => Some(*object),
             _ => None,
@@ -50,7 +50,7 @@ impl Sighting {
 
 impl Track {
     /// Where the shape is in a frame, if it is clear there.
-    pub fn position(&self, frame: usize) -> Option<[f64; 2]> {
+    pub(super) fn position(&self, frame: usize) -> Option<[f64; 2]> {
         self.sightings[frame].clear().map(|object| object.position)
     }
 }
@@ -66,7 +66,7 @@ pub(super) struct Tracks {
 
 impl Tracks {
     /// Follows the shapes of the first frame.
-    pub fn new(world: &World, frames: &[Frame]) -> Self {
+    pub(super) fn new(world: &World, frames: &[Frame]) -> Self {
         let objects: Vec<Vec<Object>> = frames.iter().map(|frame| segment(world, frame)).collect();
         let mut tracks: Vec<Track> = objects[0]
             .iter()

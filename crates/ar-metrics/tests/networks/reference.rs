@@ -10,7 +10,7 @@ use serde_json::Value;
 /// Relative to the root mean square of a tensor: single precision through some fifty layers.
 const TOLERANCE: f64 = 1e-4;
 
-pub fn expected() -> Value {
+pub(crate) fn expected() -> Value {
     serde_json::from_str(include_str!("../reference/expected.json")).expect("valid JSON")
 }
 
@@ -27,7 +27,7 @@ fn hashes(key: &str, count: usize) -> impl Iterator<Item = f64> {
     })
 }
 
-pub fn noise(key: &str, count: usize) -> Vec<f32> {
+pub(crate) fn noise(key: &str, count: usize) -> Vec<f32> {
     hashes(key, count).map(|value| value as f32).collect()
 }
 
@@ -52,13 +52,13 @@ fn weight(key: &str, shape: &[usize]) -> Vec<u8> {
         .collect()
 }
 
-pub struct Case {
+pub(crate) struct Case {
     expected: Value,
     folder: tempfile::TempDir,
 }
 
 impl Case {
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         Self {
             expected: expected()[name].take(),
             folder: tempfile::tempdir().expect("a folder"),
@@ -66,12 +66,12 @@ impl Case {
     }
 
     /// A safetensors file of the weights; it lives as long as the case.
-    pub fn weights(&self) -> PathBuf {
+    pub(crate) fn weights(&self) -> PathBuf {
         self.weights_with(str::to_owned)
     }
 
     /// As [`weights`](Self::weights), under other keys.
-    pub fn weights_with(&self, rename: impl Fn(&str) -> String) -> PathBuf {
+    pub(crate) fn weights_with(&self, rename: impl Fn(&str) -> String) -> PathBuf {
         let shapes = self.expected["weights"].as_object().expect("shapes by key");
         let tensors: BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)> = shapes
             .iter()
@@ -96,21 +96,21 @@ impl Case {
     }
 
     /// The input of that key.
-    pub fn input<const D: usize>(&self, key: &str) -> Tensor<D> {
+    pub(crate) fn input<const D: usize>(&self, key: &str) -> Tensor<D> {
         let shape = shape_of(&self.expected["input"]);
         let values = noise(key, shape.iter().product());
         Tensor::from_data(TensorData::new(values, shape), &Device::flex())
     }
 
-    pub fn check<const D: usize>(&self, what: &str, found: &Tensor<D>) {
+    pub(crate) fn check<const D: usize>(&self, what: &str, found: &Tensor<D>) {
         check(what, &self.expected[what], found);
     }
 
-    pub fn check_stage<const D: usize>(&self, name: &str, found: &Tensor<D>) {
+    pub(crate) fn check_stage<const D: usize>(&self, name: &str, found: &Tensor<D>) {
         check(name, &self.expected["stages"][name], found);
     }
 
-    pub fn stages_to_see(&self) -> Stages<'_> {
+    pub(crate) fn stages_to_see(&self) -> Stages<'_> {
         let stages = self.expected["stages"].as_object().expect("stages by name");
         Stages {
             case: self,
@@ -120,18 +120,18 @@ impl Case {
 }
 
 /// Stages that a network has yet to show.
-pub struct Stages<'a> {
+pub(crate) struct Stages<'a> {
     case: &'a Case,
     unseen: Vec<String>,
 }
 
 impl Stages<'_> {
-    pub fn check<const D: usize>(&mut self, name: &str, found: &Tensor<D>) {
+    pub(crate) fn check<const D: usize>(&mut self, name: &str, found: &Tensor<D>) {
         self.case.check_stage(name, found);
         self.unseen.retain(|unseen| unseen != name);
     }
 
-    pub fn finish(self) {
+    pub(crate) fn finish(self) {
         assert!(self.unseen.is_empty(), "not seen: {:?}", self.unseen);
     }
 }

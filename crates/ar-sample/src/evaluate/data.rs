@@ -23,7 +23,7 @@ use crate::cli::EvaluateArgs;
 const FRAMES: usize = 16;
 
 /// Validation clips of the size of the model's VAE.
-pub struct Data {
+pub(super) struct Data {
     /// What it is, in words.
     pub name: String,
     /// What of the `[data]` section the clips depend on, with nothing left open.
@@ -48,7 +48,7 @@ struct File {
 
 impl Data {
     /// Opens the data that the user names, or the world of shapes.
-    pub fn open(
+    pub(super) fn open(
         args: &EvaluateArgs,
         class: Option<usize>,
         model: &ModelConfig,
@@ -207,18 +207,18 @@ impl Data {
     }
 
     /// Whether clips are of a world of shapes.
-    pub fn is_world(&self) -> bool {
+    pub(super) fn is_world(&self) -> bool {
         self.shapes.is_some()
     }
 
     /// Whether clips have labels.
-    pub fn has_labels(&self) -> bool {
+    pub(super) fn has_labels(&self) -> bool {
         self.has_labels
     }
 
     /// The laws of the data, if they are a world of shapes: of clips of a class, where one is given
     /// and clips have labels.
-    pub fn world(&self, class: Option<usize>) -> Option<World> {
+    pub(super) fn world(&self, class: Option<usize>) -> Option<World> {
         let config = self.shapes.as_ref()?;
         let mut world = laws(config);
         match (config.labels, class) {
@@ -236,12 +236,12 @@ impl Data {
     }
 
     /// The frames of a validation clip.
-    pub fn clip(&self, index: usize) -> anyhow::Result<Vec<Frame>> {
+    pub(super) fn clip(&self, index: usize) -> anyhow::Result<Vec<Frame>> {
         Ok(self.item(index)?.clip.into_frames())
     }
 
     /// The class of a validation clip, if it has one.
-    pub fn label(&self, index: usize) -> anyhow::Result<Option<usize>> {
+    pub(super) fn label(&self, index: usize) -> anyhow::Result<Option<usize>> {
         Ok(self.item(index)?.label)
     }
 
@@ -252,7 +252,7 @@ impl Data {
 }
 
 /// The clips of a folder of videos; those that are skipped are told.
-pub fn open_folder(
+pub(super) fn open_folder(
     path: &Path,
     config: VideoFolderConfig,
     labels: Option<&Labels>,
@@ -270,7 +270,7 @@ pub fn open_folder(
 ///
 /// # Errors
 /// If one cannot be read.
-pub fn fingerprint(root: &Path, videos: &VideoFolder) -> anyhow::Result<ContentHash> {
+pub(super) fn fingerprint(root: &Path, videos: &VideoFolder) -> anyhow::Result<ContentHash> {
     let mut fingerprint = ContentHash::EMPTY;
     for (path, _) in videos.videos() {
         for file in files(path).with_context(|| path.display().to_string())? {

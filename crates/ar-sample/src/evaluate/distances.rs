@@ -11,7 +11,7 @@ use super::settings::Settings;
 use super::sources::Source;
 
 /// Parts of a set that an inception score is averaged over.
-pub const SPLITS: usize = 10;
+pub(super) const SPLITS: usize = 10;
 
 /// Clips whose features are taken in together.
 const CLIPS: usize = 64;
@@ -19,7 +19,7 @@ const CLIPS: usize = 64;
 /// Frechet distances of a set of clips from the ground truth, and its inception score. None of what
 /// is not asked for, nor distances of the ground truth from itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Distances {
+pub(super) struct Distances {
     /// Of the latents of frames.
     pub latents: Option<f64>,
     /// Of the differences between the latents of successive frames.
@@ -65,7 +65,7 @@ fn changes(features: &[f32], width: usize) -> Vec<f32> {
 ///
 /// # Errors
 /// If features cannot be read, or there are too few of them.
-pub fn distances(
+pub(super) fn distances(
     settings: &Settings,
     records: &Records,
     device: &Device,

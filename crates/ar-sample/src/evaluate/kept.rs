@@ -11,7 +11,7 @@ use crate::cli::EvaluateArgs;
 const FORMAT: VideoFormat = VideoFormat::Apng;
 
 /// The first clips of every source.
-pub struct Kept {
+pub(super) struct Kept {
     folder: PathBuf,
     clips: usize,
     fps: f64,
@@ -19,7 +19,7 @@ pub struct Kept {
 
 impl Kept {
     /// Those that the user asks for.
-    pub fn new(args: &EvaluateArgs, fps: f64) -> Self {
+    pub(super) fn new(args: &EvaluateArgs, fps: f64) -> Self {
         Self {
             folder: args.out.join("clips"),
             clips: args.keep,
@@ -28,7 +28,7 @@ impl Kept {
     }
 
     /// Whether a clip should be there and is not.
-    pub fn lacks(&self, source: &Source, clip: usize) -> bool {
+    pub(super) fn lacks(&self, source: &Source, clip: usize) -> bool {
         clip < self.clips && !self.path(source, clip).is_file()
     }
 
@@ -36,7 +36,12 @@ impl Kept {
     ///
     /// # Errors
     /// If that fails.
-    pub fn write(&self, source: &Source, clip: usize, frames: &[Frame]) -> anyhow::Result<()> {
+    pub(super) fn write(
+        &self,
+        source: &Source,
+        clip: usize,
+        frames: &[Frame],
+    ) -> anyhow::Result<()> {
         if self.lacks(source, clip) {
             let video = Clip::new(frames.to_vec());
             write_clip(&self.path(source, clip), &video, FORMAT, self.fps)?;

@@ -10,7 +10,7 @@ use super::networks::Networks;
 
 /// A clip to be measured.
 #[derive(Clone, Copy)]
-pub struct Measured<'a> {
+pub(super) struct Measured<'a> {
     pub frames: &'a [Frame],
     /// How it should be, if that is known.
     pub truth: Option<Truth<'a>>,
@@ -20,7 +20,7 @@ pub struct Measured<'a> {
 
 /// What is measured of one clip.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Measures {
+pub(super) struct Measures {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub world: Option<ClipMeasures>,
     /// In decibels; none without error.
@@ -34,7 +34,7 @@ pub struct Measures {
 
 impl Measures {
     /// Everything that is asked for and says something of the clip.
-    pub fn of(clip: Measured<'_>, metrics: &[Metric], networks: &Networks) -> Self {
+    pub(super) fn of(clip: Measured<'_>, metrics: &[Metric], networks: &Networks) -> Self {
         // Frames that were given are no achievement.
         let compared = clip
             .truth

@@ -11,7 +11,7 @@ use super::weights::Network;
 /// What the user may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub enum Metric {
+pub(crate) enum Metric {
     /// Physics consistency, in the world of shapes
     World,
     /// Peak signal-to-noise ratio
@@ -34,13 +34,13 @@ pub enum Metric {
 
 impl Metric {
     /// The name, as in a list.
-    pub fn name(self) -> String {
+    pub(crate) fn name(self) -> String {
         let value = self.to_possible_value().expect("no metric is hidden");
         value.get_name().to_owned()
     }
 
     /// The published networks that it looks through.
-    pub fn networks(self) -> &'static [Network] {
+    pub(crate) fn networks(self) -> &'static [Network] {
         match self {
             Self::World | Self::Psnr | Self::Ssim | Self::Latents => &[],
             Self::Lpips => &[Network::Vgg16, Network::Lpips],
@@ -53,7 +53,7 @@ impl Metric {
 
     /// Of one that compares sets of clips: the samples that a clip of `frames` frames gives and the
     /// features of each. `latent` has the numbers of tokens and channels of the model.
-    pub fn features(self, frames: usize, latent: [usize; 2]) -> Option<Features> {
+    pub(crate) fn features(self, frames: usize, latent: [usize; 2]) -> Option<Features> {
         let [samples, width] = match self {
             Self::World | Self::Psnr | Self::Ssim | Self::Lpips => return None,
             Self::Latents => [frames, latent.iter().product()],
@@ -72,7 +72,7 @@ impl Metric {
 
 /// The features of a clip by which sets of clips are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Features {
+pub(crate) struct Features {
     pub metric: Metric,
     /// Samples of a clip.
     pub samples: usize,
@@ -82,7 +82,7 @@ pub struct Features {
 
 impl Features {
     /// Features of a clip.
-    pub fn len(self) -> usize {
+    pub(crate) fn len(self) -> usize {
         self.samples * self.width
     }
 }

@@ -38,11 +38,11 @@ use report::Report;
 use settings::Settings;
 use sources::{Source, Sources};
 
-pub use metrics::Metric;
-pub use weights::WeightsFile;
+pub(crate) use metrics::Metric;
+pub(crate) use weights::WeightsFile;
 
 /// Measures what is not measured yet and writes the report when all is.
-pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     let model = args.model.source();
     let config = model.config()?;
     let class = args.class.as_deref();

@@ -12,7 +12,7 @@ use super::settings::Settings;
 use super::weights::{Network, Weights};
 
 /// The networks of an evaluation.
-pub struct Networks {
+pub(super) struct Networks {
     device: Device,
     lpips: Option<Lpips>,
     /// Those whose features compare sets of clips.
@@ -30,7 +30,11 @@ impl Networks {
     ///
     /// # Errors
     /// If weights do not fit, or a network does not take clips of that length.
-    pub fn load(settings: &Settings, model: &VideoModel, device: &Device) -> anyhow::Result<Self> {
+    pub(super) fn load(
+        settings: &Settings,
+        model: &VideoModel,
+        device: &Device,
+    ) -> anyhow::Result<Self> {
         let Settings {
             protocol, weights, ..
         } = settings;
@@ -66,7 +70,7 @@ impl Networks {
     }
 
     /// Mean over pairs of frames.
-    pub fn lpips(&self, frames: &[Frame], truth: &[Frame]) -> f64 {
+    pub(super) fn lpips(&self, frames: &[Frame], truth: &[Frame]) -> f64 {
         let network = self.lpips.as_ref().expect("loaded where it is asked for");
         let images = |frames| self.pixels(frames).squeeze_dim::<4>(0) * 2 - 1;
         let distances = network.forward(images(frames), images(truth));
@@ -74,7 +78,7 @@ impl Networks {
     }
 
     /// What the set metrics see in a clip, each `[samples, width]`, flat.
-    pub fn features(&self, frames: &[Frame]) -> anyhow::Result<Vec<Vec<f32>>> {
+    pub(super) fn features(&self, frames: &[Frame]) -> anyhow::Result<Vec<Vec<f32>>> {
         if self.extractors.is_empty() {
             return Ok(Vec::new());
         }

@@ -77,7 +77,7 @@ const PLOTS: &[Plot] = &[
 ];
 
 /// The page.
-pub fn html(report: &Report) -> Result<String, Box<dyn Error>> {
+pub(super) fn html(report: &Report) -> Result<String, Box<dyn Error>> {
     let protocol = &report.protocol;
     let title = format!("Evaluation of {}", escaped(&protocol.model));
     let mut page = format!(

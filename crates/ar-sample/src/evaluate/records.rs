@@ -19,7 +19,7 @@ use super::settings::Protocol;
 
 /// The measures of all clips that were measured when they were read, by whichever run.
 #[derive(Default)]
-pub struct Records {
+pub(super) struct Records {
     entries: BTreeMap<String, BTreeMap<usize, Entry>>,
     files: BTreeMap<PathBuf, Complete>,
 }
@@ -54,7 +54,11 @@ impl Records {
     ///
     /// # Errors
     /// If the folder holds another evaluation or something else.
-    pub fn read(folder: &Path, protocol: &Protocol, features: &[Features]) -> anyhow::Result<Self> {
+    pub(super) fn read(
+        folder: &Path,
+        protocol: &Protocol,
+        features: &[Features],
+    ) -> anyhow::Result<Self> {
         agree(folder, protocol)?;
         let mut records = Self::default();
         let named = || folder.display().to_string();
@@ -110,12 +114,12 @@ impl Records {
     }
 
     /// Whether a clip is measured.
-    pub fn has(&self, source: &str, clip: usize) -> bool {
+    pub(super) fn has(&self, source: &str, clip: usize) -> bool {
         self.get(source, clip).is_some()
     }
 
     /// The measures of a clip.
-    pub fn get(&self, source: &str, clip: usize) -> Option<&Measures> {
+    pub(super) fn get(&self, source: &str, clip: usize) -> Option<&Measures> {
         Some(&self.entries.get(source)?.get(&clip)?.measures)
     }
 
@@ -123,7 +127,7 @@ impl Records {
     ///
     /// # Errors
     /// If they cannot be read.
-    pub fn features(
+    pub(super) fn features(
         &self,
         source: &str,
         clip: usize,
@@ -144,7 +148,7 @@ impl Records {
 }
 
 /// The file of a part of the work, to which clips are added.
-pub struct Recorder {
+pub(super) struct Recorder {
     path: PathBuf,
     file: File,
     /// The files of its features.
@@ -157,7 +161,7 @@ impl Recorder {
     ///
     /// # Errors
     /// If the folder cannot be written, or holds another evaluation by now.
-    pub fn new(
+    pub(super) fn new(
         folder: &Path,
         protocol: &Protocol,
         features: &[Features],
@@ -189,7 +193,7 @@ impl Recorder {
     ///
     /// # Errors
     /// If that fails.
-    pub fn add(
+    pub(super) fn add(
         &mut self,
         source: &str,
         clip: usize,

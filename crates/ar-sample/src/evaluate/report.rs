@@ -13,7 +13,7 @@ use super::settings::{Protocol, Settings};
 
 /// What `report.json` says.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub(super) struct Report {
     pub protocol: Protocol,
     /// Clips of each source.
     pub samples: usize,
@@ -22,7 +22,7 @@ pub struct Report {
 
 /// One source.
 #[derive(Debug, Serialize)]
-pub struct Row {
+pub(super) struct Row {
     pub source: String,
     pub world: Option<PhysicsReport>,
     /// Mean over clips, in decibels.
@@ -104,7 +104,7 @@ impl Report {
     ///
     /// # Errors
     /// If sets of clips cannot be compared.
-    pub fn new(
+    pub(super) fn new(
         settings: &Settings,
         records: &Records,
         device: &Device,
@@ -142,7 +142,7 @@ impl Report {
     }
 
     /// The figures of every source: the names of the columns, then a row a source.
-    pub fn cells(&self) -> (Vec<&'static str>, Vec<Vec<String>>) {
+    pub(super) fn cells(&self) -> (Vec<&'static str>, Vec<Vec<String>>) {
         let used: Vec<&Column> = COLUMNS
             .iter()
             .filter(|(_, figure)| self.sources.iter().any(|row| figure(row).is_some()))
@@ -158,7 +158,7 @@ impl Report {
     }
 
     /// The figures for a terminal, a line for each with the sources side by side.
-    pub fn table(&self) -> String {
+    pub(super) fn table(&self) -> String {
         let (names, rows) = self.cells();
         let sources: Vec<&str> = self.sources.iter().map(|row| row.source.as_str()).collect();
         let width = |text: &str| text.chars().count();

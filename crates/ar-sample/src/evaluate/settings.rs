@@ -26,7 +26,7 @@ use crate::cli::EvaluateArgs;
 const LPIPS_SIDE: usize = 16;
 
 /// An evaluation in which nothing is left open.
-pub struct Settings {
+pub(super) struct Settings {
     pub protocol: Protocol,
     pub sources: Vec<Source>,
     /// Clips of each source.
@@ -43,7 +43,7 @@ pub struct Settings {
 /// What class-conditional models are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Classes {
+pub(super) enum Classes {
     /// Nothing: clips of any class.
     None,
     /// This class alone; clips of it are what samples are measured against, where data have labels.
@@ -64,7 +64,7 @@ impl fmt::Display for Classes {
 
 /// What measures of clips depend on: those made with another one do not compare.
 #[derive(Clone, Debug, Serialize)]
-pub struct Protocol {
+pub(super) struct Protocol {
     /// Where the model came from.
     pub model: String,
     /// A number that tells it from others.
@@ -96,7 +96,7 @@ pub struct Protocol {
 
 impl Settings {
     /// Fills in the model's defaults.
-    pub fn new(
+    pub(super) fn new(
         args: &EvaluateArgs,
         class: Option<usize>,
         source: &ModelSource,
@@ -183,7 +183,7 @@ impl Settings {
     ///
     /// # Errors
     /// If the clip cannot be read.
-    pub fn class(&self, clip: usize, data: &Data) -> anyhow::Result<Option<usize>> {
+    pub(super) fn class(&self, clip: usize, data: &Data) -> anyhow::Result<Option<usize>> {
         match self.protocol.classes {
             Classes::None => Ok(None),
             Classes::One(class) => Ok(Some(class)),
@@ -192,7 +192,7 @@ impl Settings {
     }
 
     /// How to sample with a step difference.
-    pub fn sampler_config(&self, ar_step: usize) -> SamplerConfig {
+    pub(super) fn sampler_config(&self, ar_step: usize) -> SamplerConfig {
         SamplerConfig {
             steps: self.protocol.steps,
             ar_step,

@@ -14,7 +14,7 @@ use super::settings::Settings;
 
 /// A kind of clips; each has one for every clip of the data.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub(super) enum Source {
     /// The data themselves: the floor of what is measured.
     Truth,
     /// The data through the VAE: the floor of what the model can reach.
@@ -27,7 +27,7 @@ pub enum Source {
 
 impl Source {
     /// Whether the clips should be those of the data.
-    pub fn has_truth(&self) -> bool {
+    pub(super) fn has_truth(&self) -> bool {
         match self {
             Self::Truth | Self::Reconstruction => true,
             Self::Videos => false,
@@ -36,7 +36,7 @@ impl Source {
     }
 
     /// A name for a folder.
-    pub fn slug(&self) -> String {
+    pub(super) fn slug(&self) -> String {
         match self {
             Self::Truth => "ground-truth".into(),
             Self::Reconstruction => "reconstruction".into(),
@@ -62,7 +62,7 @@ impl fmt::Display for Source {
 }
 
 /// Makes or reads the clips of every source.
-pub struct Sources<'a> {
+pub(super) struct Sources<'a> {
     pipeline: &'a Pipeline,
     settings: &'a Settings,
     data: &'a Data,
@@ -71,7 +71,7 @@ pub struct Sources<'a> {
 
 impl<'a> Sources<'a> {
     /// The clips of a model and of `videos`, if those are measured.
-    pub fn new(
+    pub(super) fn new(
         pipeline: &'a Pipeline,
         settings: &'a Settings,
         data: &'a Data,
@@ -86,7 +86,11 @@ impl<'a> Sources<'a> {
     }
 
     /// The clips of these numbers.
-    pub fn videos(&self, source: &Source, clips: Range<usize>) -> anyhow::Result<Vec<Vec<Frame>>> {
+    pub(super) fn videos(
+        &self,
+        source: &Source,
+        clips: Range<usize>,
+    ) -> anyhow::Result<Vec<Vec<Frame>>> {
         match source {
             Source::Truth => clips.map(|clip| self.data.clip(clip)).collect(),
             Source::Reconstruction => clips.map(|clip| self.reconstruction(clip)).collect(),

@@ -14,7 +14,7 @@ use super::metrics::Metric;
 /// A published network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub enum Network {
+pub(crate) enum Network {
     I3d,
     InceptionV3,
     Resnet3d,
@@ -45,7 +45,7 @@ impl Network {
 
 /// `NETWORK=FILE`
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WeightsFile {
+pub(crate) struct WeightsFile {
     network: Network,
     path: PathBuf,
 }
@@ -73,17 +73,17 @@ impl FromStr for WeightsFile {
 
 /// The files that the user gives.
 #[derive(Clone, Debug, Default)]
-pub struct Weights(BTreeMap<Network, PathBuf>);
+pub(super) struct Weights(BTreeMap<Network, PathBuf>);
 
 impl Weights {
     /// Of several files for a network the last counts.
-    pub fn new(files: &[WeightsFile]) -> Self {
+    pub(super) fn new(files: &[WeightsFile]) -> Self {
         let files = files.iter().cloned();
         Self(files.map(|file| (file.network, file.path)).collect())
     }
 
     /// Whether all that a metric looks through is there.
-    pub fn suffice(&self, metric: Metric) -> bool {
+    pub(super) fn suffice(&self, metric: Metric) -> bool {
         let mut networks = metric.networks().iter();
         networks.all(|network| self.0.contains_key(network))
     }
@@ -92,7 +92,7 @@ impl Weights {
     ///
     /// # Errors
     /// If one is not given.
-    pub fn for_metrics(mut self, metrics: &[Metric]) -> anyhow::Result<Self> {
+    pub(super) fn for_metrics(mut self, metrics: &[Metric]) -> anyhow::Result<Self> {
         let needed = || metrics.iter().flat_map(|metric| metric.networks());
         for metric in metrics {
             for network in metric.networks() {
@@ -112,12 +112,12 @@ impl Weights {
     }
 
     /// The file of a network that a metric needs.
-    pub fn path(&self, network: Network) -> &Path {
+    pub(super) fn path(&self, network: Network) -> &Path {
         &self.0[&network]
     }
 
     /// By network a number that tells its file from others.
-    pub fn fingerprints(&self) -> anyhow::Result<BTreeMap<Network, String>> {
+    pub(super) fn fingerprints(&self) -> anyhow::Result<BTreeMap<Network, String>> {
         let files = self.0.iter();
         files
             .map(|(network, path)| {

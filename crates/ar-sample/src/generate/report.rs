@@ -12,7 +12,7 @@ use crate::report::{ModelReport, peak_memory};
 
 /// The JSON line of `generate`.
 #[derive(Debug, Serialize)]
-pub struct GenerateReport {
+pub(super) struct GenerateReport {
     /// The videos that were written; `-` is the standard output.
     pub outputs: Vec<String>,
     /// The file of latents.
@@ -60,7 +60,7 @@ pub struct GenerateReport {
 
 /// Decoding and encoding run beside sampling: the phases overlap.
 #[derive(Debug, Serialize)]
-pub struct GenerateSeconds {
+pub(super) struct GenerateSeconds {
     pub load: f64,
     /// Encoding the prefix in the VAE.
     pub prefix: f64,
@@ -75,7 +75,7 @@ pub struct GenerateSeconds {
 
 /// None where there was no such frame.
 #[derive(Debug, Serialize)]
-pub struct FirstFrameSeconds {
+pub(super) struct FirstFrameSeconds {
     /// Until the first latent was finished.
     pub latent: Option<f64>,
     /// Until it was decoded and encoded; with a temporal VAE, until its clip was.
@@ -84,7 +84,7 @@ pub struct FirstFrameSeconds {
 
 /// None where no frame was sampled.
 #[derive(Debug, Serialize)]
-pub struct FramesPerSecond {
+pub(super) struct FramesPerSecond {
     /// Over the time spent in the sampler.
     pub sampling: Option<f64>,
     /// Over the time from the start of sampling until the last video was complete.
@@ -92,7 +92,7 @@ pub struct FramesPerSecond {
 }
 
 #[derive(Debug, Serialize)]
-pub struct SamplerReport {
+pub(super) struct SamplerReport {
     pub method: SamplingMethod,
     pub steps: usize,
     pub ar_step: usize,
@@ -108,7 +108,7 @@ pub struct SamplerReport {
 }
 
 /// What a report is about.
-pub struct Run<'a> {
+pub(super) struct Run<'a> {
     pub args: &'a GenerateArgs,
     pub source: &'a ModelSource,
     pub config: &'a ModelConfig,
@@ -121,7 +121,7 @@ pub struct Run<'a> {
 }
 
 impl GenerateReport {
-    pub fn new(run: Run<'_>) -> Self {
+    pub(super) fn new(run: Run<'_>) -> Self {
         let Run {
             args,
             options,
@@ -183,7 +183,7 @@ impl GenerateReport {
     }
 
     /// What was written, for a person.
-    pub fn summary(&self, options: &ResolvedOptions, model: &ModelConfig) -> String {
+    pub(super) fn summary(&self, options: &ResolvedOptions, model: &ModelConfig) -> String {
         let seconds = &self.seconds;
         let mut text = String::new();
         if let (Some(vae), Some(fps)) = (&model.vae, self.fps) {

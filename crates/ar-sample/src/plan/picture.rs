@@ -30,7 +30,7 @@ const STEPS: [RGBColor; 5] = [
 ];
 
 /// Draws the plan as SVG (with axes and legend) or PNG (the bare map), by the extension.
-pub fn write(path: &Path, plan: &AdPlan) -> anyhow::Result<()> {
+pub(super) fn write(path: &Path, plan: &AdPlan) -> anyhow::Result<()> {
     let extension = path.extension().and_then(|extension| extension.to_str());
     match extension.map(str::to_ascii_lowercase).as_deref() {
         Some("svg") => {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::Folder;
 
 /// Clips of shapes as small as the tiny model's frames.
-pub const SMALL_WORLD: &str = r#"
+pub(crate) const SMALL_WORLD: &str = r#"
     [run]
     steps = 10 # of ar-train, and nothing to evaluate
     [data]

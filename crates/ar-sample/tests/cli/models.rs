@@ -24,7 +24,7 @@ impl ModuleMapper for Waves {
 impl Folder {
     /// A model directory `golden` of a reference checkpoint: window 4, 6 tokens of 4 channels,
     /// causal in time, without a VAE.
-    pub fn golden_model(&self) {
+    pub(crate) fn golden_model(&self) {
         let config: ModelConfig = r#"
             name = "golden"
             [transformer]
@@ -51,13 +51,13 @@ impl Folder {
     }
 
     /// A model directory `tiny` of random weights: causal in time without an end, frames of 16x16.
-    pub fn tiny_model(&self) {
+    pub(crate) fn tiny_model(&self) {
         self.random_model("tiny", "", "");
     }
 
     /// A model directory of random weights whose transformer sees 4 frames, with more keys for its
     /// parts.
-    pub fn random_model(&self, name: &str, transformer: &str, vae: &str) {
+    pub(crate) fn random_model(&self, name: &str, transformer: &str, vae: &str) {
         let transformer = match transformer {
             "" => "causal_mask = \"temporal_causal\"\npositions = \"frame_rotary\"",
             keys => keys,
@@ -105,7 +105,7 @@ impl Folder {
 }
 
 /// A file of the reference implementation's numbers for the model `golden`.
-pub fn golden(file: &str) -> PathBuf {
+pub(crate) fn golden(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/golden/dit_temporal_causal_x0")
         .join(file)
