@@ -75,6 +75,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
         backends(packages),
         packages::check(workspace, &files)?,
         sources::check(workspace)?,
+        cycles::check(workspace)?,
         links::check(&workspace.root, &files)?,
         examples::check(&workspace.root, &files)?,
         links::machine_paths(&workspace.root, &files)?,

@@ -5,13 +5,10 @@ use ar_metrics::{ClassProbabilities, FeatureStatistics, InceptionScore, frechet_
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::Serialize;
 
-use super::metrics::{Features, Metric};
+use super::metrics::{Features, Metric, SPLITS};
 use super::records::Records;
 use super::settings::Settings;
-use super::sources::Source;
-
-/// Parts of a set that an inception score is averaged over.
-pub(super) const SPLITS: usize = 10;
+use super::source::Source;
 
 /// Clips whose features are taken in together.
 const CLIPS: usize = 64;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use ar_video::{Clip, Frame, VideoFormat, write_clip};
 
-use super::sources::Source;
+use super::source::Source;
 use crate::cli::EvaluateArgs;
 
 /// Losslessly, so that what is seen is what was measured.

@@ -6,7 +6,10 @@ use ar_metrics::networks::{C3d, I3d, InceptionV3, ResNet3d};
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::weights::Network;
+use super::network::Network;
+
+/// Parts of a set that an inception score is averaged over.
+pub(super) const SPLITS: usize = 10;
 
 /// What the user may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]

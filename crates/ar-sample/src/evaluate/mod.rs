@@ -9,11 +9,13 @@ mod distances;
 mod kept;
 mod measures;
 mod metrics;
+mod network;
 mod networks;
 mod page;
 mod records;
 mod report;
 mod settings;
+mod source;
 mod sources;
 mod weights;
 
@@ -36,7 +38,8 @@ use networks::Networks;
 use records::{Recorder, Records};
 use report::Report;
 use settings::Settings;
-use sources::{Source, Sources};
+use source::Source;
+use sources::Sources;
 
 pub(crate) use metrics::Metric;
 pub(crate) use weights::WeightsFile;

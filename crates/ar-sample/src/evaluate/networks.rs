@@ -8,8 +8,9 @@ use ar_video::{Clip, Frame};
 use burn::tensor::{Device, Tensor};
 
 use super::metrics::{Features, Metric};
+use super::network::Network;
 use super::settings::Settings;
-use super::weights::{Network, Weights};
+use super::weights::Weights;
 
 /// The networks of an evaluation.
 pub(super) struct Networks {

@@ -16,10 +16,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::data::{Data, fingerprint, open_folder};
-use super::distances::SPLITS;
-use super::metrics::{Features, Metric};
-use super::sources::Source;
-use super::weights::{Network, Weights};
+use super::metrics::{Features, Metric, SPLITS};
+use super::network::Network;
+use super::source::Source;
+use super::weights::Weights;
 use crate::cli::EvaluateArgs;
 
 /// Pixels of a side that LPIPS needs at least.
