@@ -13,8 +13,8 @@ use crate::evaluate::{Metric, WeightsFile};
 
 /// Generates videos with AR-Diffusion models.
 ///
-/// Without a command, `generate` is meant: `ar-sample --frames 32` is `ar-sample generate
-/// --frames 32`, and `ar-sample` alone writes sample.mp4 with the model that is built in.
+/// Without a command, `generate` is meant: `ar-sample --frames 32` is `ar-sample generate --frames
+/// 32`, and plain `ar-sample` writes sample.mp4 with the built-in model.
 ///
 /// Ctrl-C keeps the frames that are finished, as a video that plays, and ends with status 130.
 #[derive(Debug, Parser)]
@@ -100,12 +100,12 @@ pub struct GenerateArgs {
     pub out: Option<PathBuf>,
     #[command(flatten, next_help_heading = "Output")]
     pub video: VideoArgs,
-    /// Also write the `latents` [videos, frames, tokens, channels], undecoded, those of the prefix
-    /// first; a model without a VAE writes them alone
+    /// Also write the `latents` [videos, frames, tokens, channels], undecoded, the prefix's first;
+    /// a model without a VAE writes nothing else
     #[arg(long, value_name = "F.safetensors", help_heading = "Output")]
     pub save_latents: Option<PathBuf>,
-    /// Do the i-th of n parts of the videos alone, from 0: each video as all n parts together would
-    /// have it; a part's latents go to F-i-of-n.safetensors
+    /// Generate only the i-th of n parts of the videos, from 0: each video is the same as without
+    /// parts; a part's latents go to F-i-of-n.safetensors
     #[arg(
         long,
         alias = "shard",
@@ -122,8 +122,7 @@ pub struct GenerateArgs {
 
 #[derive(Clone, Debug, Args)]
 pub struct SamplingArgs {
-    /// Frames of a video, those of the prefix included [default: the model's window, after the
-    /// prefix]
+    /// Frames of a video, including the prefix [default: the model's window, after the prefix]
     #[arg(long, value_name = "N")]
     pub frames: Option<usize>,
     /// Videos to generate [default: 1]
@@ -148,11 +147,12 @@ pub struct SamplingArgs {
     /// Class to generate: its name, or its number from 0 [default: none]
     #[arg(long, value_name = "C")]
     pub class: Option<String>,
-    /// Seed of the noise; a video's noise depends on it and the video's number alone
+    /// Seed of the noise; a video's noise depends only on it and on the video's number
     #[arg(long, value_name = "K", default_value_t = 0)]
     pub seed: u64,
     /// Start from the noise `x_T` [videos, frames, tokens, channels] of this file, which says how
-    /// many videos and frames there are; that of the prefix's frames is not used [default: noise of --seed]
+    /// many videos and frames there are; noise for the prefix's frames is not used [default: noise
+    /// of --seed]
     #[arg(long, value_name = "F.safetensors")]
     pub noise: Option<PathBuf>,
     /// Continue a video, an image or a folder of images: its last frames come first, cropped to
@@ -219,8 +219,8 @@ pub(crate) struct EvaluateArgs {
           conflicts_with_all = ["ar_step", "steps", "guidance", "eta", "class", "seed", "prefix_frames"])]
     pub videos: Option<PathBuf>,
 
-    /// What to measure: a list; `world` of shapes alone, `psnr`, `ssim` and `lpips` of clips that
-    /// have a truth to be compared with [default: all that apply and have their weights]
+    /// What to measure: a list; `world` only for the world of shapes; `psnr`, `ssim` and `lpips`
+    /// only for clips with a ground truth [default: all that apply and have their weights]
     #[arg(
         long,
         value_name = "LIST",
@@ -260,8 +260,8 @@ pub(crate) struct EvaluateArgs {
         help_heading = "Sampling"
     )]
     pub eta: Option<f64>,
-    /// Class to sample: its name, or its number from 0; of data with labels, clips of that class
-    /// alone are taken [default: of data with labels, the class of each clip]
+    /// Class to sample: its name, or its number from 0; with labelled data, only clips of that
+    /// class are taken [default: of data with labels, the class of each clip]
     #[arg(long, value_name = "C", help_heading = "Sampling")]
     pub class: Option<String>,
     /// Seed of the noise
@@ -287,7 +287,7 @@ pub(crate) struct EvaluateArgs {
     /// Also keep the first N clips of every source as videos, in the folder `clips` there
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Output")]
     pub keep: usize,
-    /// Do the i-th of n parts alone, from 0; the last one to end writes the report of all
+    /// Do only the i-th of n parts, from 0; the last one to end writes the report of all
     #[arg(
         long,
         alias = "shard",
