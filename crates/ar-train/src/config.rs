@@ -263,7 +263,7 @@ pub struct VaeLossConfig {
     pub lpips_weights: Option<LpipsWeights>,
     /// Weight of the Kullback-Leibler divergence (published: 0).
     pub kl: f64,
-    /// Whether to decode a draw from the posterior in place of its mean (published: no). With a
+    /// Whether to decode a draw from the posterior in place of its mean (published: yes). With a
     /// small `kl` it makes the latent space smooth, so that small errors of diffusion stay small.
     pub sample_posterior: bool,
     /// Extra weight of pixels that differ from the median colour of their frame: a pixel's

@@ -170,12 +170,13 @@ fn the_published_networks_are_those_of_the_published_datasets() {
         .expect("a file")
         .parse()
         .expect("a model configuration");
-    // Distance of clips, learning rate, and norm that gradients are clipped to.
-    for (name, skip, learning_rate, clip_norm) in [
-        ("ucf101", 128, 1e-4, 0.1),
-        ("sky-timelapse", 1, 2e-4, 1.0),
-        ("taichi-hd", 64, 2e-4, 1.0),
-        ("faceforensics", 16, 1e-4, 0.1),
+    // Of the VAE: learning rate and first step of the discriminator. Of the diffusion stage: distance
+    // of clips, learning rate, norm that gradients are clipped to, and batches of a step.
+    for (name, (vae_rate, start_step), (skip, learning_rate, clip_norm, accumulate)) in [
+        ("ucf101", (2e-4, 100_000), (128, 1e-4, 0.1, 6)),
+        ("sky-timelapse", (2e-4, 100_000), (1, 2e-4, 1.0, 6)),
+        ("taichi-hd", (1e-4, 50_000), (64, 2e-4, 1.0, 6)),
+        ("faceforensics", (1e-4, 50_000), (16, 1e-4, 0.1, 3)),
     ] {
         let (vae, latents, diffusion) = stages(&root().join(name));
         let frames = diffusion.transformer.num_frames;
@@ -189,13 +190,16 @@ fn the_published_networks_are_those_of_the_published_datasets() {
 
         assert_eq!((vae.run.batch_size, vae.run.accumulate), (16, 2), "{name}");
         assert_eq!(vae.run.steps, 500_000, "{name}");
-        assert_eq!(vae.optimizer.learning_rate, 1e-4, "{name}");
+        assert_eq!(vae.optimizer.learning_rate, vae_rate, "{name}");
         assert_eq!(vae.optimizer.clip_norm, 1.0, "{name}");
         let loss = &vae.loss;
         assert_eq!((loss.l1, loss.l2), (1.0, 0.0), "{name}");
         assert_eq!((loss.lpips, loss.kl), (1.0, 0.0), "{name}");
+        assert!(loss.sample_posterior, "{name}");
         let discriminator = vae.discriminator.expect(name);
-        assert_eq!(discriminator.start_step, 50_000, "{name}");
+        assert_eq!(discriminator.start_step, start_step, "{name}");
+        assert_eq!(discriminator.optimizer.learning_rate, vae_rate, "{name}");
+        assert_eq!(discriminator.optimizer.clip_norm, 0.0, "{name}");
         assert_eq!((discriminator.filters, discriminator.layers), (64, 3));
         let temporal: VaeRun = read(&root().join(name).join("vae-temporal.toml"));
         assert_eq!(temporal.optimizer.learning_rate, 1e-6, "{name}");
@@ -203,11 +207,11 @@ fn the_published_networks_are_those_of_the_published_datasets() {
             temporal.data.validation, diffusion.data.validation,
             "{name}"
         );
-        assert_eq!(Some(temporal.vae), published.vae, "{name}");
+        assert_eq!(Some(vae.vae), published.vae, "{name}");
 
         assert_eq!(diffusion.run.steps, 100_000, "{name}");
         let batches = (diffusion.run.batch_size, diffusion.run.accumulate);
-        assert_eq!(batches, (16, 6), "{name}");
+        assert_eq!(batches, (16, accumulate), "{name}");
         assert_eq!(diffusion.optimizer.ema_decay, 0.9999, "{name}");
         assert_eq!(diffusion.optimizer.weight_decay, 1e-4, "{name}");
         assert_eq!(diffusion.optimizer.learning_rate, learning_rate, "{name}");

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-/// Hyper-parameters of [`ArVae`](crate::ArVae). The default is the published "base" size for
+/// Hyper-parameters of [`ArVae`](crate::ArVae). The default is the size "base" for
 /// 256 x 256 frames, without temporal blocks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -160,12 +160,12 @@ impl ArVaeConfig {
         }
     }
 
-    /// The published "base" size.
+    /// The size "base" of the reference implementation.
     pub fn base() -> Self {
         Self::default()
     }
 
-    /// The published "large" size.
+    /// The size "large", which published checkpoints have.
     pub fn large() -> Self {
         Self {
             width: 1024,
