@@ -72,7 +72,8 @@ impl LossConfig {
         }
         let weights = self.frame_weights(clip_frames).into_iter().take(frames);
         let weights: Vec<f32> = weights.map(|weight| weight as f32).collect();
-        error.clone() * Tensor::from_data(TensorData::new(weights, [1, frames]), &error.device())
+        let weights = Tensor::from_data(TensorData::new(weights, [1, frames]), &error.device());
+        error * weights
     }
 
     fn distance(&self, prediction: Tensor<4>, target: Tensor<4>) -> Tensor<4> {

@@ -10,7 +10,7 @@ use ar_video::VideoFormat;
 /// The path that stands for the standard output.
 pub(crate) const STDOUT: &str = "-";
 
-/// The target of a video. The format is the one given or that of the path's extension; the path is the
+/// The target of a video. The format is the given one, or the one of the path's extension; the path is the
 /// one given or `stem` with the format's extension. The standard output takes what streams.
 pub(crate) fn video_target(
     path: Option<&Path>,

@@ -77,9 +77,13 @@ pub fn train(config: &DiffusionRun, workers: &Workers, options: &StageOptions) -
     let workers = workers.autodiff();
     let device = workers.main_device();
     device.seed(config.run.seed);
-    let (transformer, fresh) = start::network(config, device)?;
-    if let Some(fresh) = fresh {
-        run.line(fresh);
+    let mut transformer = Transformer::new(&config.transformer, &config.conditioning, device)
+        .map_err(ConfigError::from)?;
+    // A checkpoint holds all weights: what the run started from may be gone by now.
+    if let Some(dir) = config.start_from.as_ref().filter(|_| !run.is_resumed()) {
+        let taken;
+        (transformer, taken) = start::from_model(dir, transformer, config, device)?;
+        run.line(format!("starts from {}: {taken}", dir.display()));
     }
     let parameters = transformer.num_params() as f64 / 1e6;
     let mut training = Training {

@@ -72,6 +72,11 @@ impl Run {
         samples.join(format!("step-{step:08}"))
     }
 
+    /// Whether there is a checkpoint to [`restore`](Self::restore), which replaces all weights.
+    pub fn is_resumed(&self) -> bool {
+        self.newest.is_some()
+    }
+
     /// Puts `training` where the checkpoint stands that the run was opened at, if there is one.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// Whether the clips should be those of the data.
+    /// Whether the clips should be the clips of the data.
     pub(super) fn has_truth(&self) -> bool {
         match self {
             Self::Truth | Self::Reconstruction => true,

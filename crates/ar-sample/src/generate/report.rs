@@ -22,7 +22,7 @@ pub(super) struct GenerateReport {
     asked_latents: Option<String>,
     /// The video of how the video was denoised.
     pub denoising: Option<String>,
-    /// Frames of each video, those of the prefix included.
+    /// Frames of each video, including the prefix.
     pub frames: usize,
     /// Frames of the prefix.
     pub prefix_frames: usize,
@@ -100,7 +100,7 @@ pub(super) struct SamplerReport {
     pub guidance: f64,
     pub class: Option<usize>,
     pub seed: u64,
-    /// File of the starting noise, where it is not that of the seed.
+    /// File of the starting noise, where it does not come from the seed.
     pub noise: Option<String>,
     pub window: usize,
     pub iterations: usize,

@@ -1,5 +1,7 @@
 //! What a diffusion stage starts from.
 
+use std::path::Path;
+
 use ar_dit::{DitConfig, PositionEmbedding};
 use ar_model::{Transformer, VideoModel};
 use burn::tensor::Device;
@@ -7,18 +9,17 @@ use burn::tensor::Device;
 use crate::config::DiffusionRun;
 use crate::error::{BoxError, ConfigError};
 
-/// The network that the stage starts with, and what to say of it if it is not a fresh one.
+/// The network that starts from the model directory `dir`, and what it takes from there; `fresh` gives
+/// the rest.
 ///
 /// # Errors
-/// If the model to start from cannot be read, or has another network.
-pub(super) fn network(
+/// If the model cannot be read, or has another network.
+pub(super) fn from_model(
+    dir: &Path,
+    fresh: Transformer,
     config: &DiffusionRun,
     device: &Device,
-) -> Result<(Transformer, Option<String>), ConfigError> {
-    let fresh = Transformer::new(&config.transformer, &config.conditioning, device)?;
-    let Some(dir) = &config.start_from else {
-        return Ok((fresh, None));
-    };
+) -> Result<(Transformer, &'static str), ConfigError> {
     let cannot_start = |error: BoxError| {
         ConfigError::new(["start_from"], format!("start_from = {}", dir.display())).because(error)
     };
@@ -30,21 +31,16 @@ pub(super) fn network(
         .ok_or_else(|| cannot_start("no transformer".into()))?;
     check(&dit, &config.transformer).map_err(cannot_start)?;
 
-    let classes = config.conditioning.classes;
-    let context = if found.conditioning.classes == classes {
-        "all weights"
-    } else {
-        "all weights but the context vectors, which are for another number of classes"
-    };
-    let transformer = if found.conditioning.classes == classes {
-        trained
-    } else {
-        fresh.with_dit(trained.dit().clone())
-    };
-    Ok((
-        transformer,
-        Some(format!("starts from {}: {context}", dir.display())),
-    ))
+    Ok(
+        if found.conditioning.classes == config.conditioning.classes {
+            (trained, "all weights")
+        } else {
+            (
+                fresh.with_dit(trained.dit().clone()),
+                "all weights but the context vectors, which are for another number of classes",
+            )
+        },
+    )
 }
 
 /// Checks that weights of the network `found` fit the network `wanted`, which may be for clips of

@@ -66,7 +66,7 @@ fn current_name(name: &str) -> &str {
     }
 }
 
-/// The curves of one chart: those of `NAME/PART_1`, `NAME/PART_2` go together.
+/// The curves of each chart: `NAME/PART_1` and `NAME/PART_2` share one.
 fn charts(curves: &[Curve]) -> Vec<(&str, Vec<&Curve>)> {
     let mut charts: Vec<(&str, Vec<&Curve>)> = Vec::new();
     for curve in curves {
