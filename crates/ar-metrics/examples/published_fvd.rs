@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .nth(1)
         .ok_or("give the file of I3D's weights")?;
     let device = Device::flex();
-    let network = I3d::load(path.as_ref(), &device)?;
+    let network = I3d::load(path, &device)?;
     let gather = |level: f32| {
         let mut statistics = FeatureStatistics::new(network.width());
         for _ in 0..VIDEOS {

@@ -33,7 +33,7 @@
 //! # let clips = || Vec::<Tensor<5>>::new();
 //! # let (real_clips, generated_clips) = (clips(), clips());
 //!
-//! let network = I3d::load("i3d_pretrained_400.pt".as_ref(), &device)?;
+//! let network = I3d::load("i3d_pretrained_400.pt", &device)?;
 //! let gather = |batches: Vec<Tensor<5>>| {
 //!     let mut statistics = FeatureStatistics::new(network.width());
 //!     for clips in batches {

@@ -4,12 +4,11 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use ar_data::Part;
+use ar_eval::{METRICS, Metric, NetworkFile};
 use ar_pipeline::ModelSource;
 use ar_video::VideoFormat;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
-
-use crate::evaluate::{Metric, WeightsFile};
 
 /// Generates videos with AR-Diffusion models.
 ///
@@ -225,13 +224,14 @@ pub(crate) struct EvaluateArgs {
         long,
         value_name = "LIST",
         value_delimiter = ',',
+        value_parser = metric_parser(),
         help_heading = "Measures"
     )]
     pub metrics: Vec<Metric>,
     /// File with the weights of a published network, which metrics look through; may be repeated:
     /// i3d (fvd), inception-v3 (fid), resnet3d (fid-video), c3d (is), vgg16 and lpips (lpips)
     #[arg(long, value_name = "NETWORK=FILE", help_heading = "Measures")]
-    pub weights: Vec<WeightsFile>,
+    pub weights: Vec<NetworkFile>,
 
     /// Step differences to sample with, as in `generate`: a list [default: the model's]
     #[arg(
@@ -299,6 +299,13 @@ pub(crate) struct EvaluateArgs {
     /// No progress
     #[arg(long, help_heading = "Output")]
     pub quiet: bool,
+}
+
+fn metric_parser() -> impl TypedValueParser<Value = Metric> {
+    let metrics = METRICS.iter();
+    let values = metrics.map(|metric| PossibleValue::new(metric.name()).help(metric.help()));
+    PossibleValuesParser::new(values)
+        .map(|name| Metric::named(&name).expect("the name of a metric"))
 }
 
 fn format_parser() -> impl TypedValueParser<Value = VideoFormat> {

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use ar_eval::EvaluationError;
 use ar_pipeline::{NoiseError, PipelineError};
 use clap::{Command, CommandFactory};
 
@@ -12,8 +13,9 @@ use crate::cli::Cli;
 pub(crate) fn message(error: &(dyn Error + 'static)) -> String {
     let text = error.to_string();
     // What only passes on what a parser says names its keys.
-    let is_about_options =
-        error.source().is_none() && (error.is::<PipelineError>() || error.is::<NoiseError>());
+    let is_ours =
+        error.is::<PipelineError>() || error.is::<NoiseError>() || error.is::<EvaluationError>();
+    let is_about_options = error.source().is_none() && is_ours;
     if is_about_options {
         with_flags(&text)
     } else {

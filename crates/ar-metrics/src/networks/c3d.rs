@@ -55,7 +55,8 @@ impl C3d {
     ///
     /// # Errors
     /// If the file is unreadable or does not fit; the message names the tensor.
-    pub fn load(path: &Path, device: &Device) -> Result<Self, WeightsError> {
+    pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self, WeightsError> {
+        let path = path.as_ref();
         let conv = |channels| {
             Conv3dConfig::new(channels, [3; 3])
                 .with_padding(PaddingConfig3d::Explicit(1, 1, 1))

@@ -69,7 +69,8 @@ impl I3d {
     ///
     /// # Errors
     /// If the file is unreadable or does not fit; the message names the tensor.
-    pub fn load(path: &Path, device: &Device) -> Result<Self, WeightsError> {
+    pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self, WeightsError> {
+        let path = path.as_ref();
         let conv = |channels, kernel: usize, stride, padding| {
             ConvBn3d::new(channels, kernel, [stride; 3], padding, EPSILON, device)
         };

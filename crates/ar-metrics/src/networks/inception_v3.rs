@@ -72,7 +72,8 @@ impl InceptionV3 {
     ///
     /// # Errors
     /// If the file is unreadable or does not fit; the message names the tensor.
-    pub fn load(path: &Path, device: &Device) -> Result<Self, WeightsError> {
+    pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self, WeightsError> {
+        let path = path.as_ref();
         let mut network = Self {
             conv2d_1a_3x3: strided([3, 32], device),
             conv2d_2a_3x3: ConvBn2d::new([32, 32], [3, 3], 1, [0, 0], EPSILON, device),

@@ -50,7 +50,12 @@ impl Lpips {
     ///
     /// # Errors
     /// If a file is unreadable or does not fit; the message names the tensor.
-    pub fn load(vgg: &Path, linear: &Path, device: &Device) -> Result<Self, WeightsError> {
+    pub fn load(
+        vgg: impl AsRef<Path>,
+        linear: impl AsRef<Path>,
+        device: &Device,
+    ) -> Result<Self, WeightsError> {
+        let linear = linear.as_ref();
         let weigh = |channels| {
             Conv2dConfig::new([channels, 1], [1, 1])
                 .with_bias(false)

@@ -64,7 +64,8 @@ impl ResNet3d {
     ///
     /// # Errors
     /// If the file is unreadable or does not fit; the message names the tensor.
-    pub fn load(path: &Path, device: &Device) -> Result<Self, WeightsError> {
+    pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self, WeightsError> {
+        let path = path.as_ref();
         let mut channels = 64;
         let mut layer = |index: usize| -> Vec<Bottleneck> {
             let (blocks, inside) = LAYERS[index];

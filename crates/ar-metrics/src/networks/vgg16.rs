@@ -51,7 +51,8 @@ impl Vgg16 {
     ///
     /// # Errors
     /// If the file is unreadable or does not fit; the message names the tensor.
-    pub fn load(path: &Path, device: &Device) -> Result<Self, WeightsError> {
+    pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self, WeightsError> {
+        let path = path.as_ref();
         let mut channels = 3;
         let convs = STAGES.concat().into_iter().map(|out| {
             let conv = Conv2dConfig::new([channels, out], [3, 3])

@@ -12,7 +12,7 @@ use reference::{Case, noise};
 #[test]
 fn vgg16() {
     let case = Case::new("vgg16");
-    let network = Vgg16::load(&case.weights(), &Device::flex()).expect("fitting weights");
+    let network = Vgg16::load(case.weights(), &Device::flex()).expect("fitting weights");
     for (stage, activations) in network.forward(case.input("input")).into_iter().enumerate() {
         case.check_stage(&format!("stage{stage}"), &activations);
     }
@@ -22,7 +22,7 @@ fn vgg16() {
 fn lpips_and_its_gradient() {
     let (vgg, case) = (Case::new("vgg16"), Case::new("lpips"));
     let device = Device::flex().autodiff();
-    let network = Lpips::load(&vgg.weights(), &case.weights(), &device).expect("fitting weights");
+    let network = Lpips::load(vgg.weights(), case.weights(), &device).expect("fitting weights");
     let images = |key| Tensor::<4>::from_data(case.input::<4>(key).into_data(), &device);
     let (a, b) = (images("a").require_grad(), images("b"));
 
@@ -44,7 +44,7 @@ fn lpips_and_its_gradient() {
 #[test]
 fn inception_v3() {
     let case = Case::new("inception_v3");
-    let network = InceptionV3::load(&case.weights(), &Device::flex()).expect("fitting weights");
+    let network = InceptionV3::load(case.weights(), &Device::flex()).expect("fitting weights");
     let mut seen = case.stages_to_see();
     let features = network.forward(case.input("input"), &mut |name, x| seen.check(name, x));
     seen.finish();
@@ -55,7 +55,7 @@ fn inception_v3() {
 #[test]
 fn i3d() {
     let case = Case::new("i3d");
-    let network = I3d::load(&case.weights(), &Device::flex()).expect("fitting weights");
+    let network = I3d::load(case.weights(), &Device::flex()).expect("fitting weights");
     let mut seen = case.stages_to_see();
     let features = network.forward(case.input("input"), &mut |name, x| seen.check(name, x));
     seen.finish();
@@ -66,7 +66,7 @@ fn i3d() {
 #[test]
 fn resnet3d() {
     let case = Case::new("resnet3d");
-    let network = ResNet3d::load(&case.weights(), &Device::flex()).expect("fitting weights");
+    let network = ResNet3d::load(case.weights(), &Device::flex()).expect("fitting weights");
     let mut seen = case.stages_to_see();
     let features = network.forward(case.input("input"), &mut |name, x| seen.check(name, x));
     seen.finish();
@@ -77,7 +77,7 @@ fn resnet3d() {
 #[test]
 fn c3d() {
     let case = Case::new("c3d");
-    let network = C3d::load(&case.weights(), &Device::flex()).expect("fitting weights");
+    let network = C3d::load(case.weights(), &Device::flex()).expect("fitting weights");
     let mut seen = case.stages_to_see();
     let features = network.forward(case.input("input"), &mut |name, x| seen.check(name, x));
     seen.finish();

@@ -4,31 +4,31 @@ use std::path::PathBuf;
 
 use ar_video::{Clip, Frame, VideoFormat, write_clip};
 
-use super::source::Source;
-use crate::cli::EvaluateArgs;
+use crate::source::Source;
+use crate::{EvaluationError, EvaluationOptions};
 
 /// Losslessly, so that what is seen is what was measured.
 const FORMAT: VideoFormat = VideoFormat::Apng;
 
 /// The first clips of every source.
-pub(super) struct Kept {
+pub(crate) struct Kept {
     folder: PathBuf,
     clips: usize,
     fps: f64,
 }
 
 impl Kept {
-    /// Those that the user asks for.
-    pub(super) fn new(args: &EvaluateArgs, fps: f64) -> Self {
+    /// The clips that `options` ask for, at `fps` frames per second.
+    pub(crate) fn new(options: &EvaluationOptions, fps: f64) -> Self {
         Self {
-            folder: args.out.join("clips"),
-            clips: args.keep,
+            folder: options.out.join("clips"),
+            clips: options.keep,
             fps,
         }
     }
 
     /// Whether a clip should be there and is not.
-    pub(super) fn lacks(&self, source: &Source, clip: usize) -> bool {
+    pub(crate) fn lacks(&self, source: &Source, clip: usize) -> bool {
         clip < self.clips && !self.path(source, clip).is_file()
     }
 
@@ -36,12 +36,12 @@ impl Kept {
     ///
     /// # Errors
     /// If that fails.
-    pub(super) fn write(
+    pub(crate) fn write(
         &self,
         source: &Source,
         clip: usize,
         frames: &[Frame],
-    ) -> anyhow::Result<()> {
+    ) -> Result<(), EvaluationError> {
         if self.lacks(source, clip) {
             let video = Clip::new(frames.to_vec());
             write_clip(&self.path(source, clip), &video, FORMAT, self.fps)?;

@@ -1,63 +1,54 @@
-//! Where the clips that are measured come from.
+//! The clips of every source: read, reconstructed or sampled.
 
 use std::ops::Range;
 
-use anyhow::Context;
-use ar_data::VideoFolder;
 use ar_pipeline::{Classes, GenerateOptions, Pipeline, Prefix};
 use ar_video::Frame;
 use burn_dataset::Dataset;
 
-use super::data::Data;
-use super::settings::Settings;
-use super::source::Source;
+use crate::EvaluationError;
+use crate::reference::Reference;
+use crate::settings::Settings;
+use crate::source::Source;
 
-/// Makes or reads the clips of every source.
-pub(super) struct Sources<'a> {
-    pipeline: &'a Pipeline,
-    settings: &'a Settings,
-    data: &'a Data,
-    videos: Option<&'a VideoFolder>,
+/// Makes or reads clips.
+pub(crate) struct ClipMaker<'a> {
+    pub pipeline: &'a Pipeline,
+    pub settings: &'a Settings,
+    pub reference: &'a Reference,
 }
 
-impl<'a> Sources<'a> {
-    /// The clips of a model and of `videos`, if those are measured.
-    pub(super) fn new(
-        pipeline: &'a Pipeline,
-        settings: &'a Settings,
-        data: &'a Data,
-        videos: Option<&'a VideoFolder>,
-    ) -> Self {
-        Self {
-            pipeline,
-            settings,
-            data,
-            videos,
-        }
-    }
-
+impl ClipMaker<'_> {
     /// The clips of these numbers.
-    pub(super) fn videos(
+    ///
+    /// # Errors
+    /// If a clip cannot be read or made.
+    pub(crate) fn clips(
         &self,
         source: &Source,
         clips: Range<usize>,
-    ) -> anyhow::Result<Vec<Vec<Frame>>> {
+    ) -> Result<Vec<Vec<Frame>>, EvaluationError> {
         match source {
-            Source::Truth => clips.map(|clip| self.data.clip(clip)).collect(),
+            Source::Truth => clips.map(|clip| self.reference.clip(clip)).collect(),
             Source::Reconstruction => clips.map(|clip| self.reconstruction(clip)).collect(),
             Source::Videos => clips.map(|clip| self.video(clip)).collect(),
             Source::Samples { ar_step, prefix } => self.samples(*ar_step, *prefix, clips),
         }
     }
 
-    fn video(&self, clip: usize) -> anyhow::Result<Vec<Frame>> {
-        let videos = self.videos.expect("videos that are measured");
-        let item = videos.get(clip);
-        Ok(item.context("the videos")?.clip.into_frames())
+    fn video(&self, clip: usize) -> Result<Vec<Frame>, EvaluationError> {
+        let videos = self.settings.videos.as_ref();
+        let item = videos.expect("videos that are measured").get(clip);
+        let item = item.map_err(|source| EvaluationError::Clip {
+            clip,
+            data: "the videos".into(),
+            source,
+        })?;
+        Ok(item.clip.into_frames())
     }
 
-    fn reconstruction(&self, clip: usize) -> anyhow::Result<Vec<Frame>> {
-        Ok(self.pipeline.reconstruct(&self.data.clip(clip)?)?)
+    fn reconstruction(&self, clip: usize) -> Result<Vec<Frame>, EvaluationError> {
+        Ok(self.pipeline.reconstruct(&self.reference.clip(clip)?)?)
     }
 
     fn samples(
@@ -65,16 +56,16 @@ impl<'a> Sources<'a> {
         ar_step: usize,
         prefix: usize,
         clips: Range<usize>,
-    ) -> anyhow::Result<Vec<Vec<Frame>>> {
+    ) -> Result<Vec<Vec<Frame>>, EvaluationError> {
         let protocol = &self.settings.protocol;
         let given = |clip| {
-            let mut frames = self.data.clip(clip)?;
+            let mut frames = self.reference.clip(clip)?;
             frames.truncate(prefix);
-            anyhow::Ok(frames)
+            Ok::<_, EvaluationError>(frames)
         };
         let prefix = if prefix > 0 {
             let given = clips.clone().map(given);
-            Some(Prefix::Each(given.collect::<anyhow::Result<_>>()?))
+            Some(Prefix::Each(given.collect::<Result<_, _>>()?))
         } else {
             None
         };
@@ -96,10 +87,10 @@ impl<'a> Sources<'a> {
     }
 
     /// The classes that samples are of.
-    fn classes(&self, clips: Range<usize>) -> anyhow::Result<Option<Vec<usize>>> {
+    fn classes(&self, clips: Range<usize>) -> Result<Option<Vec<usize>>, EvaluationError> {
         let classes: Vec<Option<usize>> = clips
-            .map(|clip| self.settings.class(clip, self.data))
-            .collect::<anyhow::Result<_>>()?;
+            .map(|clip| self.settings.class(clip, self.reference))
+            .collect::<Result<_, _>>()?;
         Ok(classes.into_iter().collect())
     }
 }

@@ -3,10 +3,10 @@
 use std::error::Error;
 use std::fmt::Write;
 
-use ar_metrics::physics::{Curve, PhysicsReport};
+use ar_metrics::physics::Curve;
 use plotters::prelude::*;
 
-use super::report::Report;
+use crate::{METRICS, Plot, Report};
 
 /// Size of a plot, and of the legend in it.
 const SIZE: (u32, u32) = (720, 320);
@@ -34,50 +34,8 @@ svg { max-width: 100%; height: auto; }
 dt { float: left; clear: left; width: 11em; color: #555; }
 ";
 
-/// A curve to draw.
-struct Plot {
-    title: &'static str,
-    curve: fn(&PhysicsReport) -> &Curve,
-    /// What the values are multiplied with.
-    scale: f64,
-    unit: &'static str,
-}
-
-const PLOTS: &[Plot] = &[
-    Plot {
-        title: "Clips with the right number of shapes",
-        curve: |world| &world.object_count,
-        scale: 100.0,
-        unit: "%",
-    },
-    Plot {
-        title: "Radius drift",
-        curve: |world| &world.radius_drift,
-        scale: 100.0,
-        unit: "% of the first radius",
-    },
-    Plot {
-        title: "Velocity error",
-        curve: |world| &world.velocity_error,
-        scale: 100.0,
-        unit: "% of the speed",
-    },
-    Plot {
-        title: "Energy drift",
-        curve: |world| &world.energy_drift,
-        scale: 100.0,
-        unit: "% of the first energy",
-    },
-    Plot {
-        title: "Trajectory error",
-        curve: |world| &world.trajectory_error,
-        scale: 100.0,
-        unit: "% of the side",
-    },
-];
-
 /// The page.
-pub(super) fn html(report: &Report) -> Result<String, Box<dyn Error>> {
+pub(crate) fn html(report: &Report) -> Result<String, Box<dyn Error>> {
     let protocol = &report.protocol;
     let title = format!("Evaluation of {}", escaped(&protocol.model));
     let mut page = format!(
@@ -116,7 +74,7 @@ pub(super) fn html(report: &Report) -> Result<String, Box<dyn Error>> {
         }
     }
     page += "</tr>\n</table>\n</div>\n";
-    for plot in PLOTS {
+    for plot in METRICS.iter().flat_map(|metric| metric.plots()) {
         if let Some(picture) = svg(plot, report)? {
             writeln!(page, "<h2>{}</h2>\n{picture}", plot.title)?;
         }
@@ -133,17 +91,19 @@ fn escaped(text: &str) -> String {
 
 /// The curves of all sources that have any.
 fn svg(plot: &Plot, report: &Report) -> Result<Option<String>, Box<dyn Error>> {
-    let curves: Vec<(&str, RGBColor, &[Option<f64>])> = report
+    let curves: Vec<(&str, RGBColor, Curve)> = report
         .sources
         .iter()
         .zip(LINES.into_iter().cycle())
         .filter_map(|(row, colour)| {
-            let curve = (plot.curve)(row.world.as_ref()?);
+            let curve = (plot.curve)(row)?;
             curve.mean?;
-            Some((row.source.as_str(), colour, curve.by_frame.as_slice()))
+            Some((row.source.as_str(), colour, curve))
         })
         .collect();
-    let values = curves.iter().flat_map(|curve| curve.2.iter().flatten());
+    let values = curves
+        .iter()
+        .flat_map(|(_, _, curve)| curve.by_frame.iter().flatten());
     let Some(largest) = values.copied().reduce(f64::max) else {
         return Ok(None);
     };
@@ -153,7 +113,8 @@ fn svg(plot: &Plot, report: &Report) -> Result<Option<String>, Box<dyn Error>> {
     } else {
         1.0
     };
-    let frames = curves.iter().map(|curve| curve.2.len()).max().unwrap_or(1);
+    let frames = curves.iter().map(|(_, _, curve)| curve.by_frame.len());
+    let frames = frames.max().unwrap_or(1);
 
     let mut picture = String::new();
     {
@@ -172,9 +133,9 @@ fn svg(plot: &Plot, report: &Report) -> Result<Option<String>, Box<dyn Error>> {
             .y_desc(plot.unit)
             .x_label_formatter(&|x| format!("{x:.0}"))
             .draw()?;
-        for (index, (name, colour, values)) in curves.iter().enumerate() {
+        for (index, (name, colour, curve)) in curves.iter().enumerate() {
             let style = colour.stroke_width(2);
-            for run in runs(values) {
+            for run in runs(&curve.by_frame) {
                 let points = run.map(|(frame, value)| (frame as f64, value * plot.scale));
                 chart.draw_series(LineSeries::new(points, style))?;
             }

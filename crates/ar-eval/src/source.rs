@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A kind of clips; each has one for every clip of the data.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Source {
+pub(crate) enum Source {
     /// The data themselves: the floor of what is measured.
     Truth,
     /// The data through the VAE: the floor of what the model can reach.
@@ -17,7 +17,7 @@ pub(super) enum Source {
 
 impl Source {
     /// Whether the clips should be the clips of the data.
-    pub(super) fn has_truth(&self) -> bool {
+    pub(crate) fn has_truth(&self) -> bool {
         match self {
             Self::Truth | Self::Reconstruction => true,
             Self::Videos => false,
@@ -26,7 +26,7 @@ impl Source {
     }
 
     /// A name for a folder.
-    pub(super) fn slug(&self) -> String {
+    pub(crate) fn slug(&self) -> String {
         match self {
             Self::Truth => "ground-truth".into(),
             Self::Reconstruction => "reconstruction".into(),

@@ -1,34 +1,34 @@
-//! The clips that a model is measured against.
+//! The clips that a model is measured against: the ground truth.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
 use ar_data::shapes::{EVALUATION_SEED, LabelMode, PALETTE};
 use ar_data::{
-    DataConfig, DataSource, Labels, ShapesConfig, ShapesDataset, ShapesWorld, SourceIds, Split,
-    VideoFolder, VideoFolderConfig, VideoItem,
+    DataConfig, DataSource, Labels, ShapesConfig, ShapesDataset, ShapesWorld, SkippedFile,
+    SourceIds, Split, VideoFolder, VideoFolderConfig, VideoItem,
 };
 use ar_files::ContentHash;
 use ar_metrics::physics::World;
 use ar_model::ModelConfig;
+use ar_pipeline::PipelineError;
 use ar_video::Frame;
 use burn_dataset::Dataset;
 use serde::Deserialize;
 
-use crate::cli::EvaluateArgs;
+use crate::{EvaluationError, EvaluationOptions};
 
 /// Frames of a clip where neither model nor user says.
 const FRAMES: usize = 16;
 
-/// Validation clips of the size of the model's VAE.
-pub(super) struct Data {
+/// The clips that a model is measured against: validation clips, of the size of the model's VAE.
+pub(crate) struct Reference {
     /// What it is, in words.
     pub name: String,
     /// What of the `[data]` section the clips depend on, with nothing left open.
     pub config: DataConfig,
-    /// A number that tells the files of the clips from others; none of clips that are drawn.
+    /// Content hash of the files of the clips; none of clips that are drawn.
     pub fingerprint: Option<ContentHash>,
     /// Frames of a clip.
     pub frames: usize,
@@ -46,21 +46,24 @@ struct File {
     data: DataConfig,
 }
 
-impl Data {
-    /// Opens the data that the user names, or the world of shapes.
-    pub(super) fn open(
-        args: &EvaluateArgs,
+impl Reference {
+    /// Opens the data that `options` name, or the world of shapes. Videos that are left out are told
+    /// to `skipped`.
+    ///
+    /// # Errors
+    /// If the data cannot be read, do not fit the model, or have too few clips.
+    pub(crate) fn open(
+        options: &EvaluationOptions,
         class: Option<usize>,
         model: &ModelConfig,
-    ) -> anyhow::Result<Self> {
-        let vae = model.vae.as_ref();
-        let size = vae
-            .context("this model has no VAE to make videos with")?
-            .image_size();
+        skipped: impl Fn(&SkippedFile),
+    ) -> Result<Self, EvaluationError> {
+        let vae = model.vae.as_ref().ok_or(PipelineError::NoVae)?;
+        let size = vae.image_size();
         let window = model.transformer.as_ref().map(|dit| dit.num_frames);
-        let frames = args.frames.map(usize::from);
-        let samples = args.samples.get();
-        let Some(path) = &args.data else {
+        let frames = options.frames;
+        let samples = options.samples;
+        let Some(path) = &options.data else {
             let shapes = ShapesConfig {
                 size,
                 frames: frames.or(window).unwrap_or(FRAMES),
@@ -73,67 +76,83 @@ impl Data {
                 ..DataConfig::default()
             };
             let name = format!("world of shapes, seeds from {EVALUATION_SEED} on");
-            let mut data = Self::shapes(name, config, shapes)?;
-            // However many are asked for, a clip is that of its number.
-            (data.config.clips, data.config.validation) = (0, 0);
-            return Ok(data);
+            let mut reference = Self::shapes(name, config, shapes)?;
+            // The protocol is the same for any number of clips: a clip depends on its number only.
+            (reference.config.clips, reference.config.validation) = (0, 0);
+            return Ok(reference);
         };
         let name = path.display().to_string();
-        let text = fs::read_to_string(path).with_context(|| format!("{name}: cannot read"))?;
-        let File { data } = toml::from_str(&text).with_context(|| name.clone())?;
+        let text = fs::read_to_string(path).map_err(EvaluationError::read(path))?;
+        let File { data } = toml::from_str(&text).map_err(|source| EvaluationError::Config {
+            name: name.clone(),
+            source: Box::new(source),
+        })?;
         let validation = data.validation;
-        let mut data = match data.source.clone() {
+        let mut reference = match data.source.clone() {
             Some(DataSource::Shapes(mut shapes)) => {
                 shapes.frames = frames.or(window).unwrap_or(shapes.frames);
                 check_size(&name, shapes.size, size)?;
-                ensure!(
-                    data.clips >= validation,
-                    "{name}: data.validation is {validation}, above data.clips, which is {}",
-                    data.clips
-                );
+                if data.clips < validation {
+                    let reason = format!(
+                        "data.validation is {validation}, above data.clips, which is {}",
+                        data.clips
+                    );
+                    return Err(EvaluationError::data(&name, reason));
+                }
                 Self::shapes(name, data, shapes)?
             }
             Some(DataSource::Videos { path, config }) => {
-                let path = path.with_context(|| {
-                    format!("{name}: [data.videos] needs data.path, a folder of videos")
+                let path = path.ok_or_else(|| {
+                    EvaluationError::data(
+                        &name,
+                        "[data.videos] needs data.path, a folder of videos",
+                    )
                 })?;
                 check_size(&name, config.size, size)?;
                 let config = VideoFolderConfig {
                     frames: frames.unwrap_or(config.frames),
                     ..config
                 };
-                Self::videos(name, data, &path, config)?
+                Self::videos(name, data, &path, config, skipped)?
             }
-            Some(DataSource::MovingMnist(_)) => {
-                bail!(
-                    "{name}: data.moving_mnist is no data to measure against; use shapes or videos"
-                )
+            source => {
+                let reason = match source {
+                    Some(DataSource::MovingMnist(_)) => {
+                        "data.moving_mnist is no data to measure against; use shapes or videos"
+                    }
+                    Some(DataSource::Latents(_)) => {
+                        "data.latents holds no pictures to measure against"
+                    }
+                    _ => "[data] must have exactly one of [data.shapes] and [data.videos]",
+                };
+                return Err(EvaluationError::data(&name, reason));
             }
-            Some(DataSource::Latents(_)) => {
-                bail!("{name}: data.latents holds no pictures to measure against")
-            }
-            _ => bail!("{name}: [data] must have exactly one of [data.shapes] and [data.videos]"),
         };
-        ensure!(
-            samples <= validation,
-            "--samples is {samples}, and {} holds out {validation} clips: ask for fewer, or raise \
-             data.validation, if the model was not trained on them",
-            path.display()
-        );
-        if let Some(class) = class.filter(|_| data.has_labels) {
-            data.keep_class(class)?;
-            let found = data.validation.len();
-            ensure!(
-                samples <= found,
-                "--samples is {samples}, and {} holds out {found} clips of class {class}: ask for \
-                 fewer, or raise data.validation, if the model was not trained on them",
+        let check_samples = |found: usize, clips: &str| {
+            if samples <= found {
+                return Ok(());
+            }
+            let reason = format!(
+                "is {samples}, and {} holds out {found} {clips}: ask for fewer, or raise \
+                 data.validation, if the model was not trained on them",
                 path.display()
             );
+            Err(EvaluationError::option("samples", reason))
+        };
+        check_samples(validation, "clips")?;
+        if let Some(class) = class.filter(|_| reference.has_labels) {
+            reference.keep_class(class)?;
+            let clips = format!("clips of class {class}");
+            check_samples(reference.validation.len(), &clips)?;
         }
-        Ok(data)
+        Ok(reference)
     }
 
-    fn shapes(name: String, data: DataConfig, config: ShapesConfig) -> anyhow::Result<Self> {
+    fn shapes(
+        name: String,
+        data: DataConfig,
+        config: ShapesConfig,
+    ) -> Result<Self, EvaluationError> {
         let world = ShapesWorld::new(config)?;
         let config = world.config().clone();
         let dataset = ShapesDataset::new(world, data.clips, data.first_seed);
@@ -160,19 +179,22 @@ impl Data {
         data: DataConfig,
         path: &Path,
         config: VideoFolderConfig,
-    ) -> anyhow::Result<Self> {
-        let clips = open_folder(path, config, data.labels.as_ref(), data.workers)?;
-        ensure!(
-            data.validation <= clips.len(),
-            "{name}: data.validation is {}, and there are {} clips",
-            data.validation,
-            clips.len()
-        );
+        skipped: impl Fn(&SkippedFile),
+    ) -> Result<Self, EvaluationError> {
+        let clips = open_folder(path, config, data.labels.as_ref(), data.workers, skipped)?;
+        if data.validation > clips.len() {
+            let reason = format!(
+                "data.validation is {}, and there are {} clips",
+                data.validation,
+                clips.len()
+            );
+            return Err(EvaluationError::data(&name, reason));
+        }
         let mut fingerprint = fingerprint(path, &clips)?;
         if let Some(Labels::Csv(table)) = &data.labels {
             fingerprint = fingerprint
                 .and_file(table)
-                .with_context(|| table.display().to_string())?;
+                .map_err(EvaluationError::read(table))?;
         }
         let split = Split::new(clips.len(), data.validation, |index| clips.source_id(index));
         Ok(Self {
@@ -195,7 +217,7 @@ impl Data {
     }
 
     /// Leaves the clips of other classes out.
-    fn keep_class(&mut self, class: usize) -> anyhow::Result<()> {
+    fn keep_class(&mut self, class: usize) -> Result<(), EvaluationError> {
         let mut kept = Vec::new();
         for (clip, &index) in self.validation.iter().enumerate() {
             if self.label(clip)? == Some(class) {
@@ -207,18 +229,18 @@ impl Data {
     }
 
     /// Whether clips are of a world of shapes.
-    pub(super) fn is_world(&self) -> bool {
+    pub(crate) fn is_world(&self) -> bool {
         self.shapes.is_some()
     }
 
     /// Whether clips have labels.
-    pub(super) fn has_labels(&self) -> bool {
+    pub(crate) fn has_labels(&self) -> bool {
         self.has_labels
     }
 
     /// The laws of the data, if they are a world of shapes: of clips of a class, where one is given
     /// and clips have labels.
-    pub(super) fn world(&self, class: Option<usize>) -> Option<World> {
+    pub(crate) fn world(&self, class: Option<usize>) -> Option<World> {
         let config = self.shapes.as_ref()?;
         let mut world = laws(config);
         match (config.labels, class) {
@@ -236,49 +258,54 @@ impl Data {
     }
 
     /// The frames of a validation clip.
-    pub(super) fn clip(&self, index: usize) -> anyhow::Result<Vec<Frame>> {
+    pub(crate) fn clip(&self, index: usize) -> Result<Vec<Frame>, EvaluationError> {
         Ok(self.item(index)?.clip.into_frames())
     }
 
     /// The class of a validation clip, if it has one.
-    pub(super) fn label(&self, index: usize) -> anyhow::Result<Option<usize>> {
+    pub(crate) fn label(&self, index: usize) -> Result<Option<usize>, EvaluationError> {
         Ok(self.item(index)?.label)
     }
 
-    fn item(&self, index: usize) -> anyhow::Result<VideoItem> {
+    fn item(&self, index: usize) -> Result<VideoItem, EvaluationError> {
         let item = self.clips.get(self.validation[index]);
-        item.with_context(|| format!("clip {index} of {}", self.name))
+        item.map_err(|source| EvaluationError::Clip {
+            clip: index,
+            data: self.name.clone(),
+            source,
+        })
     }
 }
 
-/// The clips of a folder of videos; those that are skipped are told.
-pub(super) fn open_folder(
+/// The clips of a folder of videos. Videos that are left out are told to `skipped`.
+pub(crate) fn open_folder(
     path: &Path,
     config: VideoFolderConfig,
     labels: Option<&Labels>,
     workers: usize,
-) -> anyhow::Result<VideoFolder> {
+    skipped: impl Fn(&SkippedFile),
+) -> Result<VideoFolder, EvaluationError> {
     let folder = VideoFolder::open(path, config, labels, workers, |_, _| {})?;
-    for skipped in folder.skipped() {
-        let path = skipped.path.display();
-        ar_cli::tell(format_args!("skipped {path}: {}", skipped.reason));
-    }
+    folder.skipped().iter().for_each(skipped);
     Ok(folder)
 }
 
-/// A number that tells the videos of a folder from others, by their names and contents.
+/// Content hash of the videos of a folder, of their names and contents.
 ///
 /// # Errors
 /// If one cannot be read.
-pub(super) fn fingerprint(root: &Path, videos: &VideoFolder) -> anyhow::Result<ContentHash> {
+pub(crate) fn fingerprint(
+    root: &Path,
+    videos: &VideoFolder,
+) -> Result<ContentHash, EvaluationError> {
     let mut fingerprint = ContentHash::EMPTY;
     for (path, _) in videos.videos() {
-        for file in files(path).with_context(|| path.display().to_string())? {
+        for file in files(path).map_err(EvaluationError::read(path))? {
             let name = file.strip_prefix(root).unwrap_or(&file).to_string_lossy();
             fingerprint = fingerprint
                 .and(name.as_bytes())
                 .and_file(&file)
-                .with_context(|| file.display().to_string())?;
+                .map_err(EvaluationError::read(&file))?;
         }
     }
     Ok(fingerprint)
@@ -296,12 +323,13 @@ fn files(video: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn check_size(name: &str, data: usize, model: usize) -> anyhow::Result<()> {
-    ensure!(
-        data == model,
-        "{name}: the data have size {data}, and the model makes frames of {model}x{model}"
-    );
-    Ok(())
+fn check_size(name: &str, data: usize, model: usize) -> Result<(), EvaluationError> {
+    if data == model {
+        return Ok(());
+    }
+    let reason =
+        format!("the data have size {data}, and the model makes frames of {model}x{model}");
+    Err(EvaluationError::data(name, reason))
 }
 
 /// What is known of a world of shapes.

@@ -7,19 +7,42 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
 use ar_data::Part;
 use ar_files::write_atomically;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::measures::Measures;
-use super::metrics::Features;
-use super::settings::Protocol;
+use crate::{EvaluationError, Protocol};
+
+/// What is measured of one clip, by the name of the metric.
+pub(crate) type Measures = BTreeMap<String, Value>;
+
+/// The features of a clip by which sets of clips are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Features {
+    /// Name of the metric.
+    pub metric: &'static str,
+    /// Samples of a clip.
+    pub samples: usize,
+    /// Features of a sample.
+    pub width: usize,
+}
+
+impl Features {
+    /// Features of a clip.
+    pub(crate) fn len(self) -> usize {
+        self.samples * self.width
+    }
+
+    /// Bytes of the features of a clip.
+    fn bytes(self) -> usize {
+        self.len() * size_of::<f32>()
+    }
+}
 
 /// The measures of all clips that were measured when they were read, by whichever run.
 #[derive(Default)]
-pub(super) struct Records {
+pub(crate) struct Records {
     entries: BTreeMap<String, BTreeMap<usize, Entry>>,
     files: BTreeMap<PathBuf, Complete>,
 }
@@ -54,20 +77,19 @@ impl Records {
     ///
     /// # Errors
     /// If the folder holds another evaluation or something else.
-    pub(super) fn read(
+    pub(crate) fn read(
         folder: &Path,
         protocol: &Protocol,
         features: &[Features],
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self, EvaluationError> {
         agree(folder, protocol)?;
         let mut records = Self::default();
-        let named = || folder.display().to_string();
         let entries = match fs::read_dir(folder) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(records),
-            entries => entries.with_context(named)?,
+            entries => entries.map_err(EvaluationError::read(folder))?,
         };
         for entry in entries {
-            let path = entry.with_context(named)?.path();
+            let path = entry.map_err(EvaluationError::read(folder))?.path();
             if path
                 .extension()
                 .is_some_and(|extension| extension == "jsonl")
@@ -82,17 +104,14 @@ impl Records {
         Ok(records)
     }
 
-    fn read_file(&mut self, path: &Path) -> anyhow::Result<Complete> {
-        let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    fn read_file(&mut self, path: &Path) -> Result<Complete, EvaluationError> {
+        let text = fs::read_to_string(path).map_err(EvaluationError::read(path))?;
         let complete = text.rfind('\n').map_or(0, |end| end + 1);
         let mut lines = 0;
         for line in text[..complete].lines() {
-            let record: Record = serde_json::from_str(line).with_context(|| {
-                format!(
-                    "{}: line {} is no record of a clip",
-                    path.display(),
-                    lines + 1
-                )
+            let record: Record = serde_json::from_str(line).map_err(|error| {
+                let line = lines + 1;
+                damaged(path, format!("line {line} is no record of a clip: {error}"))
             })?;
             self.insert(record, path.to_owned(), lines);
             lines += 1;
@@ -114,12 +133,12 @@ impl Records {
     }
 
     /// Whether a clip is measured.
-    pub(super) fn has(&self, source: &str, clip: usize) -> bool {
+    pub(crate) fn has(&self, source: &str, clip: usize) -> bool {
         self.get(source, clip).is_some()
     }
 
     /// The measures of a clip.
-    pub(super) fn get(&self, source: &str, clip: usize) -> Option<&Measures> {
+    pub(crate) fn get(&self, source: &str, clip: usize) -> Option<&Measures> {
         Some(&self.entries.get(source)?.get(&clip)?.measures)
     }
 
@@ -127,28 +146,28 @@ impl Records {
     ///
     /// # Errors
     /// If they cannot be read.
-    pub(super) fn features(
+    pub(crate) fn features(
         &self,
         source: &str,
         clip: usize,
         features: Features,
-    ) -> anyhow::Result<Vec<f32>> {
+    ) -> Result<Vec<f32>, EvaluationError> {
         let entry = &self.entries[source][&clip];
         let path = features_path(&entry.path, features);
-        let mut values = vec![0; bytes(features)];
+        let mut values = vec![0; features.bytes()];
         File::open(&path)
             .and_then(|mut file| {
                 file.seek(SeekFrom::Start((entry.line * values.len()) as u64))?;
                 file.read_exact(&mut values)
             })
-            .with_context(|| format!("{}: cannot read", path.display()))?;
+            .map_err(EvaluationError::read(&path))?;
         let (values, _) = values.as_chunks();
         Ok(values.iter().map(|&v| f32::from_le_bytes(v)).collect())
     }
 }
 
 /// The file of a part of the work, to which clips are added.
-pub(super) struct Recorder {
+pub(crate) struct Recorder {
     path: PathBuf,
     file: File,
     /// The files of its features.
@@ -161,14 +180,14 @@ impl Recorder {
     ///
     /// # Errors
     /// If the folder cannot be written, or holds another evaluation by now.
-    pub(super) fn new(
+    pub(crate) fn new(
         folder: &Path,
         protocol: &Protocol,
         features: &[Features],
         part: Part,
         records: &Records,
-    ) -> anyhow::Result<Self> {
-        fs::create_dir_all(folder).with_context(|| format!("{}: cannot make", folder.display()))?;
+    ) -> Result<Self, EvaluationError> {
+        fs::create_dir_all(folder).map_err(EvaluationError::write(folder))?;
         begin(folder, protocol)?;
         let path = folder.join(match part {
             Part { count: 1, .. } => "clips.jsonl".into(),
@@ -177,12 +196,12 @@ impl Recorder {
         let complete = records.files.get(&path).copied().unwrap_or_default();
         let file = open_to_append(&path, complete.bytes)?;
         let features = features.iter().map(|&features| {
-            let bytes = (complete.lines * bytes(features)) as u64;
+            let bytes = (complete.lines * features.bytes()) as u64;
             let file = open_to_append(&features_path(&path, features), bytes)?;
             Ok((features, file))
         });
         Ok(Self {
-            features: features.collect::<anyhow::Result<_>>()?,
+            features: features.collect::<Result<_, EvaluationError>>()?,
             file,
             path,
         })
@@ -193,19 +212,19 @@ impl Recorder {
     ///
     /// # Errors
     /// If that fails.
-    pub(super) fn add(
+    pub(crate) fn add(
         &mut self,
         source: &str,
         clip: usize,
         measures: Measures,
         features: &[Vec<f32>],
-    ) -> anyhow::Result<()> {
+    ) -> Result<(), EvaluationError> {
         // Before the line, which says that all is there.
         for ((of, file), values) in self.features.iter_mut().zip(features) {
             let values: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-            file.write_all(&values).with_context(|| {
-                format!("{}: cannot write", features_path(&self.path, *of).display())
-            })?;
+            let path = features_path(&self.path, *of);
+            file.write_all(&values)
+                .map_err(EvaluationError::write(&path))?;
         }
         let record = Record {
             source: source.into(),
@@ -215,42 +234,49 @@ impl Recorder {
         let line = serde_json::to_string(&record).expect("measures are plain values") + "\n";
         self.file
             .write_all(line.as_bytes())
-            .with_context(|| format!("{}: cannot write", self.path.display()))
+            .map_err(EvaluationError::write(&self.path))
+    }
+}
+
+fn damaged(path: &Path, reason: String) -> EvaluationError {
+    EvaluationError::Damaged {
+        path: path.to_owned(),
+        reason,
     }
 }
 
 /// Opens a file to write after its first `length` bytes.
-fn open_to_append(path: &Path, length: u64) -> anyhow::Result<File> {
+fn open_to_append(path: &Path, length: u64) -> Result<File, EvaluationError> {
     let open = || {
         let file = OpenOptions::new().append(true).create(true).open(path)?;
         file.set_len(length)?;
         Ok::<_, io::Error>(file)
     };
-    open().with_context(|| format!("{}: cannot write", path.display()))
+    open().map_err(EvaluationError::write(path))
 }
 
 /// Fails if the features of some lines of a file of measures are not there.
-fn check_features(measures: &Path, lines: usize, features: Features) -> anyhow::Result<()> {
+fn check_features(
+    measures: &Path,
+    lines: usize,
+    features: Features,
+) -> Result<(), EvaluationError> {
     let path = features_path(measures, features);
-    let expected = (lines * bytes(features)) as u64;
+    let expected = (lines * features.bytes()) as u64;
     let found = fs::metadata(&path).map_or(0, |file| file.len());
-    ensure!(
-        found >= expected,
-        "{} has {found} bytes and should have {expected}: remove {}, which starts anew",
-        path.display(),
-        measures.parent().unwrap_or(measures).display()
+    if found >= expected {
+        return Ok(());
+    }
+    let folder = measures.parent().unwrap_or(measures).display();
+    let reason = format!(
+        "has {found} bytes and should have {expected}: remove {folder}, and all is measured anew"
     );
-    Ok(())
+    Err(damaged(&path, reason))
 }
 
 /// The file of features that goes with a file of measures.
 fn features_path(measures: &Path, features: Features) -> PathBuf {
-    measures.with_extension(format!("{}.f32", features.metric.name()))
-}
-
-/// Bytes of the features of a clip.
-fn bytes(features: Features) -> usize {
-    features.len() * size_of::<f32>()
+    measures.with_extension(format!("{}.f32", features.metric))
 }
 
 /// Where a folder has its protocol.
@@ -259,11 +285,11 @@ fn protocol_path(folder: &Path) -> PathBuf {
 }
 
 /// Writes the protocol where there is none, and compares it with the one that is there.
-fn begin(folder: &Path, protocol: &Protocol) -> anyhow::Result<()> {
+fn begin(folder: &Path, protocol: &Protocol) -> Result<(), EvaluationError> {
     let path = protocol_path(folder);
     if !path.is_file() {
         write_atomically(&path, text(protocol).as_bytes())
-            .with_context(|| format!("{}: cannot write", path.display()))?;
+            .map_err(EvaluationError::write(&path))?;
     }
     agree(folder, protocol)
 }
@@ -273,33 +299,42 @@ fn text(protocol: &Protocol) -> String {
 }
 
 /// Fails if a folder has another protocol.
-fn agree(folder: &Path, protocol: &Protocol) -> anyhow::Result<()> {
+fn agree(folder: &Path, protocol: &Protocol) -> Result<(), EvaluationError> {
     let path = protocol_path(folder);
     if !path.is_file() {
         return Ok(());
     }
-    let theirs = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let mut theirs: Value =
-        serde_json::from_str(&theirs).with_context(|| format!("{}: is damaged", path.display()))?;
-    // Folders of older versions.
-    if let Some(data) = theirs["data_config"].as_object_mut()
+    let theirs = fs::read_to_string(&path).map_err(EvaluationError::read(&path))?;
+    let theirs = serde_json::from_str(&theirs)
+        .map_err(|error| damaged(&path, format!("is damaged: {error}")))?;
+    let theirs = comparable(theirs);
+    // Read as theirs are, for numbers.
+    let ours = comparable(serde_json::from_str(&text(protocol)).expect("JSON"));
+    let Some((field, theirs, ours)) = difference("", &theirs, &ours) else {
+        return Ok(());
+    };
+    let difference = match field.strip_suffix("_fingerprint") {
+        Some(files) => format!("the files of its {files} were others, or have changed since"),
+        None => format!("{field} is {theirs} there and {ours} now"),
+    };
+    Err(EvaluationError::OtherEvaluation {
+        folder: folder.to_owned(),
+        difference,
+    })
+}
+
+/// A protocol without what older versions wrote in another way: the number of validation clips had
+/// another name, and metrics another order.
+fn comparable(mut protocol: Value) -> Value {
+    if let Some(data) = protocol["data_config"].as_object_mut()
         && let Some(count) = data.remove("held_out")
     {
         data.insert("validation".into(), count);
     }
-    // Read as theirs are, for numbers.
-    let ours = serde_json::from_str(&text(protocol)).expect("JSON");
-    let Some((field, theirs, ours)) = difference("", &theirs, &ours) else {
-        return Ok(());
-    };
-    let what = match field.strip_suffix("_fingerprint") {
-        Some(files) => format!("the files of its {files} were others, or have changed since"),
-        None => format!("{field} is {theirs} there and {ours} now"),
-    };
-    bail!(
-        "{} holds another evaluation ({what}); choose another --out, or remove that folder",
-        folder.display()
-    )
+    if let Some(metrics) = protocol["metrics"].as_array_mut() {
+        metrics.sort_by_key(ToString::to_string);
+    }
+    protocol
 }
 
 /// The first value of ours that is another one of theirs: its name and both values.
@@ -319,8 +354,7 @@ fn difference(name: &str, theirs: &Value, ours: &Value) -> Option<(String, Value
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evaluate::metrics::Metric;
-    use crate::evaluate::settings::Classes;
+    use crate::Classes;
 
     const WHOLE: Part = Part { index: 0, count: 1 };
 
@@ -346,10 +380,7 @@ mod tests {
     }
 
     fn psnr(psnr: f64) -> Measures {
-        Measures {
-            psnr: Some(psnr),
-            ..Measures::default()
-        }
+        Measures::from([("psnr".into(), psnr.into())])
     }
 
     /// What a folder has, and the file of a part of it.
@@ -358,7 +389,7 @@ mod tests {
         seed: u64,
         features: &[Features],
         part: Part,
-    ) -> anyhow::Result<(Records, Recorder)> {
+    ) -> Result<(Records, Recorder), EvaluationError> {
         let protocol = protocol(seed);
         let records = Records::read(folder, &protocol, features)?;
         let recorder = Recorder::new(folder, &protocol, features, part, &records)?;
@@ -388,7 +419,11 @@ mod tests {
     #[test]
     fn features_stay_with_their_lines() {
         let folder = tempfile::tempdir().unwrap();
-        let features = Metric::Latents.features(2, [1, 1]).unwrap();
+        let features = Features {
+            metric: "latents",
+            samples: 2,
+            width: 1,
+        };
         let part = |index, count| open(folder.path(), 1, &[features], Part { index, count });
         let (_, mut first) = part(0, 2).unwrap();
         first.add("a", 0, psnr(1.0), &[vec![1.0, 2.0]]).unwrap();

@@ -1,0 +1,291 @@
+use std::ops::Range;
+use std::path::Path;
+
+use ar_data::SkippedFile;
+use ar_metrics::physics::Truth;
+use ar_pipeline::{ModelSource, Pipeline};
+use ar_video::Frame;
+use burn::tensor::Device;
+
+use crate::clips::ClipMaker;
+use crate::kept::Kept;
+use crate::metric::{Load, MeasuredClip, pixels};
+use crate::records::{Features, Measures, Recorder, Records};
+use crate::reference::Reference;
+use crate::settings::Settings;
+use crate::source::Source;
+use crate::{ClipMeter, EvaluationError, EvaluationOptions, FeatureExtractor, Metric, Report};
+
+/// How far an evaluation is.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Clips of this part that are measured, over all sources.
+    pub measured: usize,
+    /// Clips of this part, over all sources.
+    pub clips: usize,
+    /// The source whose clips are made now.
+    pub source: String,
+}
+
+/// An evaluation whose options fit each other, the model and the data.
+pub struct Evaluation {
+    options: EvaluationOptions,
+    model: ModelSource,
+    settings: Settings,
+    reference: Reference,
+    kept: Kept,
+    /// The clips of every source that this part of the work is.
+    clips: Range<usize>,
+}
+
+/// What measures clips.
+#[derive(Default)]
+struct Meters {
+    of_clips: Vec<(&'static str, ClipMeter)>,
+    of_sets: Vec<(Features, FeatureExtractor)>,
+}
+
+impl Evaluation {
+    /// Checks what is asked for; nothing is computed or written. Videos of the data that are left
+    /// out are told to `skipped`.
+    ///
+    /// # Errors
+    /// If options do not fit each other, the model or the data, or the data cannot be read.
+    pub fn new(
+        model: &ModelSource,
+        options: &EvaluationOptions,
+        skipped: impl Fn(&SkippedFile),
+    ) -> Result<Self, EvaluationError> {
+        let counts = [("samples", options.samples), ("batch", options.batch)];
+        if let Some((option, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
+            return Err(EvaluationError::option(
+                option,
+                "is 0, and has to be at least 1",
+            ));
+        }
+        let config = model.config()?;
+        let class = options.class.as_deref();
+        let class = class.map(|class| config.conditioning.class(class));
+        let class = class.transpose()?;
+        let reference = Reference::open(options, class, &config, &skipped)?;
+        let settings = Settings::new(options, class, model, &config, &reference, &skipped)?;
+        Ok(Self {
+            kept: Kept::new(options, settings.fps),
+            clips: options.part.range(settings.samples),
+            options: options.clone(),
+            model: model.clone(),
+            settings,
+            reference,
+        })
+    }
+
+    /// Measures the clips that are not measured yet. Gives the report when the clips of all parts
+    /// are, and none while other parts are at work.
+    ///
+    /// # Errors
+    /// If the model or weights cannot be loaded, a clip cannot be read or made, the folder holds
+    /// another evaluation, or it cannot be written.
+    pub fn run(
+        &self,
+        device: &Device,
+        progress: impl FnMut(Progress),
+    ) -> Result<Option<Report>, EvaluationError> {
+        let mut records = self.records()?;
+        if !self.is_complete(&records) {
+            let pipeline = Pipeline::from_source(&self.model, device)?;
+            self.complete(&pipeline, &records, device, progress)?;
+            // With what other parts have measured meanwhile: the last one to end finds everything.
+            records = self.records()?;
+        }
+        Report::new(&self.settings, &records, device)
+    }
+
+    /// Clips of this part that are measured, over all sources.
+    ///
+    /// # Errors
+    /// If the folder holds another evaluation or cannot be read.
+    pub fn measured(&self) -> Result<usize, EvaluationError> {
+        Ok(self.count(&self.records()?))
+    }
+
+    fn folder(&self) -> &Path {
+        &self.options.out
+    }
+
+    fn records(&self) -> Result<Records, EvaluationError> {
+        let Settings {
+            protocol, features, ..
+        } = &self.settings;
+        Records::read(self.folder(), protocol, features)
+    }
+
+    fn count(&self, records: &Records) -> usize {
+        let of_source = |source: &Source| {
+            let name = source.to_string();
+            let clips = self.clips.clone();
+            clips.filter(|clip| records.has(&name, *clip)).count()
+        };
+        self.settings.sources.iter().map(of_source).sum()
+    }
+
+    /// The clips of a source that are to be made.
+    fn missing(&self, source: &Source, records: &Records) -> Vec<usize> {
+        let name = source.to_string();
+        let is_missing =
+            |clip: &usize| !records.has(&name, *clip) || self.kept.lacks(source, *clip);
+        self.clips.clone().filter(is_missing).collect()
+    }
+
+    fn is_complete(&self, records: &Records) -> bool {
+        let mut sources = self.settings.sources.iter();
+        sources.all(|source| self.missing(source, records).is_empty())
+    }
+
+    /// Makes, keeps and measures what is missing. Nothing is written before everything that it takes
+    /// is loaded.
+    fn complete(
+        &self,
+        pipeline: &Pipeline,
+        records: &Records,
+        device: &Device,
+        mut progress: impl FnMut(Progress),
+    ) -> Result<(), EvaluationError> {
+        let settings = &self.settings;
+        let meters = Meters::load(
+            settings,
+            &Load {
+                networks: &settings.networks,
+                model: pipeline.model(),
+                frames: settings.protocol.frames,
+                device,
+            },
+        )?;
+        let maker = ClipMaker {
+            pipeline,
+            settings,
+            reference: &self.reference,
+        };
+        let Settings {
+            protocol, features, ..
+        } = settings;
+        let part = self.options.part;
+        let mut recorder = Recorder::new(self.folder(), protocol, features, part, records)?;
+        let mut measured = self.count(records);
+        for source in &settings.sources {
+            let name = source.to_string();
+            for clips in consecutive(&self.missing(source, records), self.options.batch) {
+                progress(Progress {
+                    measured,
+                    clips: self.clips.len() * settings.sources.len(),
+                    source: name.clone(),
+                });
+                for (clip, frames) in clips.clone().zip(maker.clips(source, clips)?) {
+                    self.kept.write(source, clip, &frames)?;
+                    if !records.has(&name, clip) {
+                        let measures = self.measure(source, clip, &frames, &meters, device)?;
+                        let features = meters.features(&frames, device)?;
+                        recorder.add(&name, clip, measures, &features)?;
+                        measured += 1;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn measure(
+        &self,
+        source: &Source,
+        clip: usize,
+        frames: &[Frame],
+        meters: &Meters,
+        device: &Device,
+    ) -> Result<Measures, EvaluationError> {
+        let truth = self.reference.clip(clip)?;
+        let class = self.settings.class(clip, &self.reference)?;
+        let world = self.reference.world(class);
+        Ok(meters.measures(&MeasuredClip {
+            frames,
+            truth: source.has_truth().then_some(Truth {
+                frames: &truth,
+                given: self.settings.protocol.prefix_frames,
+            }),
+            world: world.as_ref(),
+            device,
+        }))
+    }
+}
+
+impl Meters {
+    fn load(settings: &Settings, load: &Load<'_>) -> Result<Self, EvaluationError> {
+        let mut meters = Self::default();
+        let mut features = settings.features.iter().copied();
+        for metric in &settings.metrics {
+            match metric {
+                Metric::Clip(clip) => meters.of_clips.push((clip.name(), clip.load(load)?)),
+                Metric::Set(set) => {
+                    let features = features.next().expect("features of every metric of sets");
+                    meters.of_sets.push((features, set.load(load)?));
+                }
+            }
+        }
+        Ok(meters)
+    }
+
+    /// Everything that says something of the clip.
+    fn measures(&self, clip: &MeasuredClip<'_>) -> Measures {
+        self.of_clips
+            .iter()
+            .filter_map(|(metric, measure)| Some((metric.to_string(), measure(clip)?)))
+            .collect()
+    }
+
+    /// What the metrics of sets see in a clip, each `[samples, width]`, flat.
+    fn features(
+        &self,
+        frames: &[Frame],
+        device: &Device,
+    ) -> Result<Vec<Vec<f32>>, EvaluationError> {
+        if self.of_sets.is_empty() {
+            return Ok(Vec::new());
+        }
+        let pixels = pixels(frames, device);
+        let extract = |(features, extract): &(Features, FeatureExtractor)| {
+            let metric = features.metric;
+            let values = extract(pixels.clone())?;
+            assert_eq!(values.len(), features.len(), "{metric}");
+            if !values.iter().all(|value| value.is_finite()) {
+                return Err(EvaluationError::NotFinite { metric });
+            }
+            Ok(values)
+        };
+        self.of_sets.iter().map(extract).collect()
+    }
+}
+
+/// Runs of consecutive numbers of at most `most`.
+fn consecutive(numbers: &[usize], most: usize) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for &number in numbers {
+        match runs.last_mut() {
+            Some(run) if run.end == number && run.len() < most => run.end += 1,
+            _ => runs.push(number..number + 1),
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_consecutive_and_short() {
+        assert_eq!(
+            consecutive(&[0, 1, 2, 3, 5, 6, 9], 3),
+            [0..3, 3..4, 5..7, 9..10]
+        );
+        assert!(consecutive(&[], 3).is_empty());
+    }
+}

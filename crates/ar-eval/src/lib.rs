@@ -1,0 +1,65 @@
+//! Evaluation of AR-Diffusion models: ground truth, its reconstruction and samples, measured alike
+//! and put side by side.
+//!
+//! [`Evaluation`] checks what is asked for, makes the clips of every source, measures each clip, and
+//! gives a [`Report`] when all clips are measured. What is measured is the table [`METRICS`]: a
+//! metric is a file in `src/metrics` and a line there.
+//!
+//! The measures of a clip are written down at once. So a run that was stopped goes on where it was,
+//! and runs that share a folder share the work.
+//!
+//! ```no_run
+//! use ar_eval::{Evaluation, EvaluationOptions};
+//! use ar_pipeline::ModelSource;
+//! # use burn::tensor::Device;
+//! # let device = Device::flex();
+//!
+//! let options = EvaluationOptions { samples: 32, ..EvaluationOptions::default() };
+//! let evaluation = Evaluation::new(&ModelSource::BuiltIn, &options, |_skipped| ())?;
+//! if let Some(report) = evaluation.run(&device, |_progress| ())? {
+//!     println!("{}", report.table());
+//!     report.write(&options.out)?;
+//! }
+//! # Ok::<(), ar_eval::EvaluationError>(())
+//! ```
+#![warn(missing_docs)]
+
+mod clips;
+mod error;
+mod evaluation;
+mod feature_set;
+mod kept;
+mod metric;
+mod metrics;
+mod network;
+mod network_file;
+mod options;
+mod page;
+mod protocol;
+mod records;
+mod reference;
+mod report;
+mod row;
+mod settings;
+mod source;
+mod write;
+
+pub use error::EvaluationError;
+pub use evaluation::{Evaluation, Progress};
+pub use feature_set::FeatureSet;
+pub use metric::{
+    ClipMeter, ClipMetric, Clips, Column, FeatureExtractor, Load, MeasuredClip, Metric, MetricInfo,
+    Plot, SetMetric,
+};
+pub use metrics::METRICS;
+pub use network::{Network, NetworkFiles};
+pub use network_file::NetworkFile;
+pub use options::EvaluationOptions;
+pub use protocol::{Classes, Protocol};
+pub use report::Report;
+pub use row::Row;
+
+/// The examples of the README are tests too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

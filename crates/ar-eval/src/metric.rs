@@ -1,0 +1,256 @@
+//! What a metric is.
+
+use std::fmt;
+
+use ar_data::{VideoBatch, VideoItem};
+use ar_metrics::networks;
+use ar_metrics::physics::{Curve, Truth, World};
+use ar_model::VideoModel;
+use ar_video::{Clip, Frame};
+use burn::tensor::{Device, Tensor};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{EvaluationError, FeatureSet, Network, NetworkFiles, Row};
+
+/// Something to measure, of one of two kinds. All there are: [`METRICS`].
+#[derive(Clone, Copy)]
+pub enum Metric {
+    /// Measures every clip by itself.
+    Clip(&'static dyn ClipMetric),
+    /// Compares sets of clips by the features of their clips.
+    Set(&'static dyn SetMetric),
+}
+
+/// What is known of a metric without measuring anything.
+pub trait MetricInfo: Sync {
+    /// The name in options and records, such as `fid-video`.
+    fn name(&self) -> &'static str;
+
+    /// What it measures, as a line of a help text.
+    fn help(&self) -> &'static str;
+
+    /// The published networks that it looks through, whose weights the user brings.
+    fn networks(&self) -> &'static [Network] {
+        &[]
+    }
+
+    /// Fails with what is missing if the metric says nothing about such clips.
+    #[allow(unused_variables, reason = "most metrics say something about any clip")]
+    fn check(&self, clips: &Clips) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// The keys of its figures in `report.json`.
+    fn keys(&self) -> &'static [&'static str];
+
+    /// How its figures are shown, lower being better unless the name says otherwise.
+    fn columns(&self) -> &'static [Column];
+
+    /// Its curves.
+    fn plots(&self) -> &'static [Plot] {
+        &[]
+    }
+}
+
+/// A metric of single clips.
+pub trait ClipMetric: MetricInfo {
+    /// Makes it ready to measure.
+    ///
+    /// # Errors
+    /// If weights cannot be read.
+    fn load(&self, load: &Load<'_>) -> Result<ClipMeter, EvaluationError>;
+
+    /// The figure of a source from the measures of its clips, of which there is at least one: their
+    /// mean, unless a metric says otherwise.
+    ///
+    /// # Errors
+    /// If a measure is none of this metric's.
+    fn summary(&self, measures: &[&Value]) -> Result<Value, serde_json::Error> {
+        let numbers = measures.iter().map(|&value| f64::deserialize(value));
+        let numbers = numbers.collect::<Result<Vec<f64>, _>>()?;
+        Ok((numbers.iter().sum::<f64>() / numbers.len() as f64).into())
+    }
+}
+
+/// A metric of sets of clips.
+pub trait SetMetric: MetricInfo {
+    /// `[samples, width]`: the samples that a clip gives, and the features of a sample.
+    fn feature_shape(&self, clips: &Clips) -> [usize; 2];
+
+    /// Makes it ready to look at clips.
+    ///
+    /// # Errors
+    /// If weights cannot be read, or the network does not take clips of that length.
+    fn load(&self, load: &Load<'_>) -> Result<FeatureExtractor, EvaluationError>;
+
+    /// The figures of a source, in the order of [`keys`](MetricInfo::keys); `truth` is the set of
+    /// the ground truth, and none where that is the source.
+    ///
+    /// # Errors
+    /// If features cannot be read, or there are too few.
+    fn compare(
+        &self,
+        clips: &FeatureSet<'_>,
+        truth: Option<&FeatureSet<'_>>,
+    ) -> Result<Vec<Option<Value>>, EvaluationError>;
+}
+
+/// Measures a clip; none where there is nothing to say.
+pub type ClipMeter = Box<dyn Fn(&MeasuredClip<'_>) -> Option<Value>>;
+
+/// Turns a clip `[1, frames, 3, height, width]` in `[0, 1]` into features, `samples * width` numbers
+/// in any shape.
+pub type FeatureExtractor = Box<dyn Fn(Tensor<5>) -> Result<Vec<f32>, EvaluationError>>;
+
+/// What the clips of an evaluation have in common.
+#[derive(Clone, Debug)]
+pub struct Clips {
+    /// Clips of each source.
+    pub samples: usize,
+    /// Frames of a clip.
+    pub frames: usize,
+    /// Width and height.
+    pub size: usize,
+    /// Tokens and channels of the model's latents.
+    pub latent: [usize; 2],
+    /// What the data are called.
+    pub data: String,
+    /// Whether they are of a world of shapes.
+    pub is_world: bool,
+}
+
+/// What a metric may load from.
+pub struct Load<'a> {
+    /// The weights of published networks.
+    pub networks: &'a NetworkFiles,
+    /// The model that is measured.
+    pub model: &'a VideoModel,
+    /// Frames of a clip.
+    pub frames: usize,
+    /// Where to compute.
+    pub device: &'a Device,
+}
+
+/// A clip to be measured.
+pub struct MeasuredClip<'a> {
+    /// Its frames.
+    pub frames: &'a [Frame],
+    /// The clip as it should be, where that is known.
+    pub truth: Option<Truth<'a>>,
+    /// The laws of the data, if they are a world of shapes.
+    pub world: Option<&'a World>,
+    /// Where to compute.
+    pub device: &'a Device,
+}
+
+impl MeasuredClip<'_> {
+    /// The frames that were not given, and the truth of each; none where there is no truth.
+    pub fn compared(&self) -> Option<(&[Frame], &[Frame])> {
+        let Truth { frames, given } = self.truth?;
+        Some((&self.frames[given..], &frames[given..]))
+    }
+
+    /// Frames as pixels `[1, frames, 3, height, width]` in `[0, 1]`.
+    pub fn pixels(&self, frames: &[Frame]) -> Tensor<5> {
+        pixels(frames, self.device)
+    }
+}
+
+/// `[1, frames, 3, height, width]` in `[0, 1]`
+pub(crate) fn pixels(frames: &[Frame], device: &Device) -> Tensor<5> {
+    let item = VideoItem {
+        clip: Clip::new(frames.to_vec()),
+        label: None,
+        source: 0,
+    };
+    VideoBatch::new(&[item], device).pixels
+}
+
+/// A column of the table.
+pub struct Column {
+    /// What it is called, with its unit.
+    pub name: &'static str,
+    /// The figure of a source in words.
+    pub figure: fn(&Row) -> Option<String>,
+}
+
+/// A figure by frame, to be drawn.
+pub struct Plot {
+    /// What it is called.
+    pub title: &'static str,
+    /// The curve of a source.
+    pub curve: fn(&Row) -> Option<Curve>,
+    /// What values are multiplied with.
+    pub scale: f64,
+    /// The unit after that.
+    pub unit: &'static str,
+}
+
+impl std::ops::Deref for Metric {
+    type Target = dyn MetricInfo;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Clip(metric) => *metric,
+            Self::Set(metric) => *metric,
+        }
+    }
+}
+
+impl PartialEq for Metric {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl fmt::Debug for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The extractor of a published network.
+///
+/// # Errors
+/// If it does not take clips of `frames` frames.
+pub(crate) fn extractor(
+    metric: &dyn MetricInfo,
+    network: impl networks::FeatureExtractor + 'static,
+    frames: usize,
+) -> Result<FeatureExtractor, EvaluationError> {
+    let range = network.frames();
+    if !range.contains(&frames) {
+        return Err(EvaluationError::Metric {
+            metric: metric.name(),
+            reason: format!(
+                "looks at clips of at least {} frames and at most {}, and these have {frames}: \
+                 change `frames`",
+                range.start(),
+                range.end()
+            ),
+        });
+    }
+    Ok(Box::new(move |clip| {
+        Ok(network.features(clip).into_data().iter().collect())
+    }))
+}
+
+/// Fails if there are no two clips to compare sets of.
+pub(crate) fn check_two(clips: &Clips) -> Result<(), String> {
+    if clips.samples > 1 {
+        return Ok(());
+    }
+    Err("compares sets of clips: `samples` has to be at least 2".into())
+}
+
+/// Fails if frames are smaller than `least` pixels.
+pub(crate) fn check_size(clips: &Clips, least: usize) -> Result<(), String> {
+    if clips.size >= least {
+        return Ok(());
+    }
+    let size = clips.size;
+    Err(format!(
+        "needs frames of {least} pixels, and these have {size}"
+    ))
+}

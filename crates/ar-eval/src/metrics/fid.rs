@@ -1,0 +1,64 @@
+use ar_metrics::networks::InceptionV3;
+use serde_json::Value;
+
+use crate::metric::{check_two, extractor};
+use crate::{
+    Clips, Column, EvaluationError, FeatureExtractor, FeatureSet, Load, MetricInfo, Network,
+    SetMetric,
+};
+
+const NETWORK: Network = Network {
+    name: "inception-v3",
+    published: "pt_inception-2015-12-05-6726825d.pth",
+};
+
+/// Frechet inception distance of frames, by Inception-v3.
+pub(super) struct Fid;
+
+impl MetricInfo for Fid {
+    fn name(&self) -> &'static str {
+        "fid"
+    }
+
+    fn help(&self) -> &'static str {
+        "Frechet inception distance of frames, by Inception-v3"
+    }
+
+    fn networks(&self) -> &'static [Network] {
+        &[NETWORK]
+    }
+
+    fn check(&self, clips: &Clips) -> Result<(), String> {
+        check_two(clips)
+    }
+
+    fn keys(&self) -> &'static [&'static str] {
+        &["fid"]
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        &[Column {
+            name: "FID",
+            figure: |row| row.distance("fid"),
+        }]
+    }
+}
+
+impl SetMetric for Fid {
+    fn feature_shape(&self, clips: &Clips) -> [usize; 2] {
+        [clips.frames, InceptionV3::WIDTH]
+    }
+
+    fn load(&self, load: &Load<'_>) -> Result<FeatureExtractor, EvaluationError> {
+        let network = InceptionV3::load(load.networks.path(&NETWORK), load.device)?;
+        extractor(self, network, load.frames)
+    }
+
+    fn compare(
+        &self,
+        clips: &FeatureSet<'_>,
+        truth: Option<&FeatureSet<'_>>,
+    ) -> Result<Vec<Option<Value>>, EvaluationError> {
+        Ok(vec![clips.frechet_distance(truth)?])
+    }
+}

@@ -1,0 +1,64 @@
+use ar_metrics::networks::I3d;
+use serde_json::Value;
+
+use crate::metric::{check_two, extractor};
+use crate::{
+    Clips, Column, EvaluationError, FeatureExtractor, FeatureSet, Load, MetricInfo, Network,
+    SetMetric,
+};
+
+const NETWORK: Network = Network {
+    name: "i3d",
+    published: "rgb_imagenet.pt",
+};
+
+/// Frechet video distance, by I3D.
+pub(super) struct Fvd;
+
+impl MetricInfo for Fvd {
+    fn name(&self) -> &'static str {
+        "fvd"
+    }
+
+    fn help(&self) -> &'static str {
+        "Frechet video distance, by I3D"
+    }
+
+    fn networks(&self) -> &'static [Network] {
+        &[NETWORK]
+    }
+
+    fn check(&self, clips: &Clips) -> Result<(), String> {
+        check_two(clips)
+    }
+
+    fn keys(&self) -> &'static [&'static str] {
+        &["fvd"]
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        &[Column {
+            name: "FVD",
+            figure: |row| row.distance("fvd"),
+        }]
+    }
+}
+
+impl SetMetric for Fvd {
+    fn feature_shape(&self, _clips: &Clips) -> [usize; 2] {
+        [1, I3d::WIDTH]
+    }
+
+    fn load(&self, load: &Load<'_>) -> Result<FeatureExtractor, EvaluationError> {
+        let network = I3d::load(load.networks.path(&NETWORK), load.device)?;
+        extractor(self, network, load.frames)
+    }
+
+    fn compare(
+        &self,
+        clips: &FeatureSet<'_>,
+        truth: Option<&FeatureSet<'_>>,
+    ) -> Result<Vec<Option<Value>>, EvaluationError> {
+        Ok(vec![clips.frechet_distance(truth)?])
+    }
+}

@@ -1,0 +1,69 @@
+use std::path::PathBuf;
+
+use ar_data::Part;
+
+use crate::{Metric, NetworkFile};
+
+/// What to measure, and how.
+#[derive(Clone, Debug)]
+pub struct EvaluationOptions {
+    /// A configuration file whose `[data]` section has the clips to measure against, its validation
+    /// clips; by default the world of shapes.
+    pub data: Option<PathBuf>,
+    /// Clips of the data, and samples with each step difference.
+    pub samples: usize,
+    /// Frames of a clip; by default the model's window, or of video files what the data say.
+    pub frames: Option<usize>,
+    /// A folder of videos to measure instead of samples.
+    pub videos: Option<PathBuf>,
+    /// What to measure; if empty, all that applies and has its weights.
+    pub metrics: Vec<Metric>,
+    /// The weights of published networks.
+    pub networks: Vec<NetworkFile>,
+    /// Step differences to sample with; if empty, the model's.
+    pub ar_steps: Vec<usize>,
+    /// Denoising steps of a frame; by default the model's.
+    pub steps: Option<usize>,
+    /// Classifier-free guidance; by default the model's.
+    pub guidance: Option<f64>,
+    /// Fresh noise of a step, 0 (DDIM) to 1 (DDPM); by default the model's.
+    pub eta: Option<f64>,
+    /// The class to sample, its name or number; by default the class of each clip.
+    pub class: Option<String>,
+    /// Seed of the noise.
+    pub seed: u64,
+    /// Clips to sample together.
+    pub batch: usize,
+    /// If not 0, first frames of every clip to continue as well.
+    pub prefix_frames: usize,
+    /// Folder for measures and report.
+    pub out: PathBuf,
+    /// First clips of every source that are kept as videos.
+    pub keep: usize,
+    /// The part of the work to do.
+    pub part: Part,
+}
+
+impl Default for EvaluationOptions {
+    fn default() -> Self {
+        Self {
+            data: None,
+            samples: 64,
+            frames: None,
+            videos: None,
+            metrics: Vec::new(),
+            networks: Vec::new(),
+            ar_steps: Vec::new(),
+            steps: None,
+            guidance: None,
+            eta: None,
+            class: None,
+            seed: 0,
+            batch: 8,
+            prefix_frames: 0,
+            out: "evaluation".into(),
+            keep: 0,
+            part: Part::ALL,
+        }
+    }
+}

@@ -1,0 +1,67 @@
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::Value;
+
+/// What measures of clips depend on: those made with another protocol do not compare.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Protocol {
+    /// Where the model came from.
+    pub model: String,
+    /// Content hash of the model's files.
+    pub model_fingerprint: String,
+    /// What the data are called.
+    pub data: String,
+    /// The `[data]` section, as far as clips depend on it.
+    pub data_config: Value,
+    /// Content hash of the files of the data; none of data that are drawn.
+    pub data_fingerprint: Option<String>,
+    /// Folder of the videos that were measured.
+    pub videos: Option<String>,
+    /// Content hash of those videos.
+    pub videos_fingerprint: Option<String>,
+    /// Frames of a clip.
+    pub frames: usize,
+    /// Frames that are given where clips are continued; of the truth and its reconstruction they are
+    /// not measured either.
+    pub prefix_frames: usize,
+    /// Names of the metrics.
+    pub metrics: Vec<&'static str>,
+    /// Content hashes of the weights of published networks.
+    pub weights: BTreeMap<&'static str, String>,
+    /// The classes of the samples.
+    pub classes: Classes,
+    /// Denoising steps of a frame.
+    pub steps: usize,
+    /// Fresh noise of a step.
+    pub eta: f64,
+    /// Classifier-free guidance.
+    pub guidance: f64,
+    /// Seed of the noise.
+    pub seed: u64,
+}
+
+/// What class-conditional models are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Classes {
+    /// Nothing: clips of any class.
+    None,
+    /// Only this class; clips of it are what samples are measured against, where data have labels.
+    One(usize),
+    /// For every clip a sample of its class.
+    OfClips,
+}
+
+impl fmt::Display for Classes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::One(class) => write!(f, "{class}"),
+            Self::OfClips => f.write_str("each clip's own"),
+        }
+    }
+}

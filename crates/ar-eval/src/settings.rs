@@ -1,0 +1,305 @@
+//! What an evaluation does, checked before anything is computed.
+
+use std::path::Path;
+
+use ar_data::{DataConfig, SkippedFile, VideoFolder, VideoFolderConfig};
+use ar_diffusion::SamplerConfig;
+use ar_model::ModelConfig;
+use ar_pipeline::{ModelSource, PipelineError, check_frames, check_guidance};
+use burn_dataset::Dataset;
+
+use crate::records::Features;
+use crate::reference::{Reference, fingerprint, open_folder};
+use crate::source::Source;
+use crate::{
+    Classes, Clips, EvaluationError, EvaluationOptions, METRICS, Metric, Network, NetworkFiles,
+    Protocol,
+};
+
+/// An evaluation in which nothing is left open.
+pub(crate) struct Settings {
+    pub protocol: Protocol,
+    pub sources: Vec<Source>,
+    /// Clips of each source.
+    pub samples: usize,
+    /// The videos to measure.
+    pub videos: Option<VideoFolder>,
+    /// Frames per second of clips that are kept.
+    pub fps: f64,
+    pub metrics: Vec<Metric>,
+    /// What sets of clips are compared by, in the order of their metrics.
+    pub features: Vec<Features>,
+    pub networks: NetworkFiles,
+}
+
+impl Settings {
+    /// Fills in the model's defaults. Videos that are left out are told to `skipped`.
+    ///
+    /// # Errors
+    /// If options do not fit each other, the model or the reference.
+    pub(crate) fn new(
+        options: &EvaluationOptions,
+        class: Option<usize>,
+        source: &ModelSource,
+        model: &ModelConfig,
+        reference: &Reference,
+        skipped: impl Fn(&SkippedFile),
+    ) -> Result<Self, EvaluationError> {
+        let steps = options.steps.unwrap_or(model.sampling.steps);
+        let clips = Clips {
+            samples: options.samples,
+            frames: reference.frames,
+            size: frame_size(model),
+            latent: model.vae.as_ref().map_or([0; 2], |vae| vae.latents()),
+            data: reference.name.clone(),
+            is_world: reference.is_world(),
+        };
+        let (metrics, networks) = metrics(options, &clips)?;
+        let features = metrics
+            .iter()
+            .filter_map(|metric| match metric {
+                Metric::Clip(_) => None,
+                Metric::Set(set) => Some((set.name(), set.feature_shape(&clips))),
+            })
+            .map(|(metric, [samples, width])| Features {
+                metric,
+                samples,
+                width,
+            })
+            .collect();
+        let protocol = Protocol {
+            model: source.to_string(),
+            model_fingerprint: source.content_hash()?.to_string(),
+            data: reference.name.clone(),
+            data_config: serde_json::to_value(&reference.config).expect("plain values"),
+            data_fingerprint: reference.fingerprint.map(|number| number.to_string()),
+            videos: options
+                .videos
+                .as_ref()
+                .map(|path| path.display().to_string()),
+            videos_fingerprint: None,
+            frames: reference.frames,
+            prefix_frames: options.prefix_frames,
+            metrics: metrics.iter().map(|metric| metric.name()).collect(),
+            weights: networks.fingerprints()?,
+            classes: classes(options, class, model, reference),
+            steps,
+            eta: options.eta.unwrap_or(model.sampling.eta),
+            guidance: options.guidance.unwrap_or(model.sampling.guidance),
+            seed: options.seed,
+        };
+        let mut settings = Self {
+            sources: vec![Source::Truth, Source::Reconstruction],
+            samples: options.samples,
+            videos: None,
+            fps: model.sampling.fps,
+            metrics,
+            features,
+            networks,
+            protocol,
+        };
+        if let Some(path) = &options.videos {
+            settings.sources.push(Source::Videos);
+            let videos = videos(path, &clips, skipped)?;
+            let number = fingerprint(path, &videos)?;
+            settings.protocol.videos_fingerprint = Some(number.to_string());
+            settings.videos = Some(videos);
+        } else if model.transformer.is_some() {
+            settings.add_samples(options, model)?;
+        } else if !options.ar_steps.is_empty() || options.prefix_frames > 0 {
+            return Err(PipelineError::NoTransformer.into());
+        }
+        Ok(settings)
+    }
+
+    fn add_samples(
+        &mut self,
+        options: &EvaluationOptions,
+        model: &ModelConfig,
+    ) -> Result<(), EvaluationError> {
+        let Protocol {
+            frames,
+            prefix_frames,
+            steps,
+            ..
+        } = self.protocol;
+        check_guidance(self.protocol.guidance, model)?;
+        let mut ar_steps = options.ar_steps.clone();
+        if ar_steps.is_empty() {
+            // The model's step difference is for the model's steps.
+            ar_steps.push(model.sampling.ar_step.min(steps));
+        }
+        let mut prefixes = vec![0];
+        prefixes.extend((prefix_frames > 0).then_some(prefix_frames));
+        for prefix in prefixes {
+            for &ar_step in &ar_steps {
+                let source = Source::Samples { ar_step, prefix };
+                check_frames(self.sampler_config(ar_step), frames, prefix, model)?;
+                model.sampler(self.sampler_config(ar_step), frames - prefix)?;
+                if !self.sources.contains(&source) {
+                    self.sources.push(source);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The class that the samples with the number of a clip are of.
+    ///
+    /// # Errors
+    /// If the clip cannot be read.
+    pub(crate) fn class(
+        &self,
+        clip: usize,
+        reference: &Reference,
+    ) -> Result<Option<usize>, EvaluationError> {
+        match self.protocol.classes {
+            Classes::None => Ok(None),
+            Classes::One(class) => Ok(Some(class)),
+            Classes::OfClips => reference.label(clip),
+        }
+    }
+
+    /// How to sample with a step difference.
+    pub(crate) fn sampler_config(&self, ar_step: usize) -> SamplerConfig {
+        SamplerConfig {
+            steps: self.protocol.steps,
+            ar_step,
+            eta: self.protocol.eta,
+        }
+    }
+}
+
+/// The clips of a folder of videos, in the size and length of the reference.
+fn videos(
+    path: &Path,
+    clips: &Clips,
+    skipped: impl Fn(&SkippedFile),
+) -> Result<VideoFolder, EvaluationError> {
+    let config = VideoFolderConfig {
+        size: clips.size,
+        frames: clips.frames,
+        ..VideoFolderConfig::default()
+    };
+    let videos = open_folder(path, config, None, DataConfig::default().workers, skipped)?;
+    if videos.len() < clips.samples {
+        let reason = format!(
+            "{}: there are {} clips of {} frames, and `samples` is {}",
+            path.display(),
+            videos.len(),
+            clips.frames,
+            clips.samples
+        );
+        return Err(EvaluationError::option("videos", reason));
+    }
+    Ok(videos)
+}
+
+/// Width and height of what the model makes; 0 of one without a VAE, which makes nothing.
+fn frame_size(model: &ModelConfig) -> usize {
+    model.vae.as_ref().map_or(0, |vae| vae.image_size())
+}
+
+/// What to measure, in the order of [`METRICS`], and the weights that it takes.
+fn metrics(
+    options: &EvaluationOptions,
+    clips: &Clips,
+) -> Result<(Vec<Metric>, NetworkFiles), EvaluationError> {
+    let files = options.networks.iter().cloned();
+    let files = NetworkFiles::new(files.map(|file| (file.network, file.path)));
+    let has_weights = |metric: &Metric| metric.networks().iter().all(|n| files.contains(n));
+    let all = METRICS.iter().copied();
+    let metrics: Vec<Metric> = if options.metrics.is_empty() {
+        all.filter(|metric| has_weights(metric) && metric.check(clips).is_ok())
+            .collect()
+    } else {
+        all.filter(|metric| options.metrics.contains(metric))
+            .collect()
+    };
+    for metric in &metrics {
+        let error = |reason| EvaluationError::Metric {
+            metric: metric.name(),
+            reason,
+        };
+        metric.check(clips).map_err(error)?;
+        let mut networks = metric.networks().iter();
+        if let Some(Network { name, published }) = networks.find(|n| !files.contains(n)) {
+            return Err(error(format!(
+                "takes the weights of a published network: `weights` {name}=FILE ({published})"
+            )));
+        }
+    }
+    // Weights that no metric looks through are no part of the protocol.
+    let networks = metrics.iter().flat_map(|metric| metric.networks());
+    let files = files.only(&networks.copied().collect::<Vec<_>>());
+    Ok((metrics, files))
+}
+
+/// What classes to sample.
+fn classes(
+    options: &EvaluationOptions,
+    class: Option<usize>,
+    model: &ModelConfig,
+    reference: &Reference,
+) -> Classes {
+    match class {
+        Some(class) => Classes::One(class),
+        None if options.videos.is_some() || model.conditioning.classes == 0 => Classes::None,
+        None if reference.has_labels() => Classes::OfClips,
+        None => Classes::None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLIPS: Clips = Clips {
+        samples: 2,
+        frames: 16,
+        size: 64,
+        latent: [16, 16],
+        data: String::new(),
+        is_world: false,
+    };
+
+    fn settled(
+        metrics: &[&str],
+        networks: &[&str],
+    ) -> Result<(Vec<Metric>, NetworkFiles), EvaluationError> {
+        let metric = |name: &&str| Metric::named(name).expect("a metric");
+        let file = |text: &&str| text.parse().expect("a file");
+        let options = EvaluationOptions {
+            metrics: metrics.iter().map(metric).collect(),
+            networks: networks.iter().map(file).collect(),
+            ..EvaluationOptions::default()
+        };
+        super::metrics(&options, &CLIPS)
+    }
+
+    fn names(metrics: &[Metric]) -> Vec<&'static str> {
+        metrics.iter().map(|metric| metric.name()).collect()
+    }
+
+    #[test]
+    fn by_default_everything_is_measured_that_can_be() {
+        let (metrics, _) = settled(&[], &["i3d=i.pt", "lpips=l.pth"]).expect("metrics");
+        assert_eq!(names(&metrics), ["psnr", "ssim", "fvd", "latents"]);
+    }
+
+    #[test]
+    fn metrics_need_their_networks() {
+        let error = settled(&["lpips"], &["lpips=l.pth"]).expect_err("no VGG16");
+        let error = error.to_string();
+        assert!(error.contains("`weights` vgg16=FILE"), "{error}");
+        let (_, files) = settled(&["fvd"], &["i3d=i.pt", "lpips=l.pth"]).expect("all weights");
+        let lpips = Metric::named("lpips").expect("a metric").networks();
+        assert!(!lpips.iter().any(|network| files.contains(network)));
+    }
+
+    #[test]
+    fn metrics_come_in_the_order_of_the_table() {
+        let (metrics, _) = settled(&["ssim", "psnr", "ssim"], &[]).expect("metrics");
+        assert_eq!(names(&metrics), ["psnr", "ssim"]);
+    }
+}

@@ -1,0 +1,64 @@
+//! `ar-sample evaluate`
+
+use ar_data::SkippedFile;
+use ar_eval::{Evaluation, EvaluationOptions};
+
+use crate::cli::EvaluateArgs;
+use crate::devices::open_device;
+use crate::progress::Progress;
+
+/// Measures what is not measured yet, and writes the report when all is.
+pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
+    let options = EvaluationOptions::from(args);
+    let evaluation = Evaluation::new(&args.model.source(), &options, tell_skipped)?;
+    let (_, device) = open_device(&args.model.device)?;
+    let mut shown = None;
+    let report = evaluation.run(&device, |progress| {
+        let shown = shown.get_or_insert_with(|| {
+            Progress::new("clip", progress.clips, String::new(), args.quiet)
+        });
+        shown.update(progress.measured, progress.source);
+    })?;
+    drop(shown);
+    let text = match report {
+        Some(report) => {
+            report.write(&args.out)?;
+            let page = args.out.join("report.html");
+            format!("{}\n{}\n", report.table(), page.display())
+        }
+        None => format!(
+            "{}: {} clips of this part are measured; the report waits for the other parts\n",
+            args.out.display(),
+            evaluation.measured()?
+        ),
+    };
+    Ok(ar_cli::print(&text)?)
+}
+
+fn tell_skipped(SkippedFile { path, reason }: &SkippedFile) {
+    ar_cli::tell(format_args!("skipped {}: {reason}", path.display()));
+}
+
+impl From<&EvaluateArgs> for EvaluationOptions {
+    fn from(args: &EvaluateArgs) -> Self {
+        Self {
+            data: args.data.clone(),
+            samples: args.samples.get(),
+            frames: args.frames.map(usize::from),
+            videos: args.videos.clone(),
+            metrics: args.metrics.clone(),
+            networks: args.weights.clone(),
+            ar_steps: args.ar_step.clone(),
+            steps: args.steps,
+            guidance: args.guidance,
+            eta: args.eta,
+            class: args.class.clone(),
+            seed: args.seed,
+            batch: args.batch.get(),
+            prefix_frames: args.prefix_frames.map_or(0, usize::from),
+            out: args.out.clone(),
+            keep: args.keep,
+            part: args.part,
+        }
+    }
+}
