@@ -1,4 +1,4 @@
-//! Chores of the repository: `cargo xtask ablate`, `bench`, `gallery`, `package`, `reference` and `tidy`.
+//! Chores of the repository: `cargo xtask ablate`, `bench`, `gallery`, `package`, `published`, `reference` and `tidy`.
 #![allow(clippy::print_stderr, clippy::print_stdout, reason = "a program")]
 
 mod ablate;
@@ -12,6 +12,7 @@ mod links;
 mod machine;
 mod package;
 mod packages;
+mod published;
 mod reference;
 mod rust;
 mod sources;
@@ -38,6 +39,8 @@ enum Cli {
     Gallery(gallery::Options),
     /// Packages the crates and builds what the packages hold
     Package(package::Options),
+    /// Imports files with the tensors of the published checkpoints and samples from them
+    Published(published::Options),
     /// Writes the reference pages of the book from what the commands say
     Reference(reference::Options),
     /// Checks what the architecture promises and a compiler does not see
@@ -62,6 +65,7 @@ fn run() -> Result<ExitCode> {
         Cli::Bench(options) => bench::run(&workspace, &options),
         Cli::Gallery(options) => gallery::run(&workspace, &options),
         Cli::Package(options) => package::run(&workspace, &options),
+        Cli::Published(options) => published::run(&workspace, &options),
         Cli::Reference(options) => reference::run(&workspace, &options),
         Cli::Tidy(options) => tidy::run(&workspace, &options),
     }

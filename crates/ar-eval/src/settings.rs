@@ -123,7 +123,7 @@ impl Settings {
             steps,
             ..
         } = self.protocol;
-        check_guidance(self.protocol.guidance, model)?;
+        check_guidance(self.protocol.guidance)?;
         let mut ar_steps = options.ar_steps.clone();
         if ar_steps.is_empty() {
             // The model's step difference is for the model's steps.

@@ -66,11 +66,28 @@ impl Default for SamplingConfig {
 pub struct ConditioningConfig {
     /// Number of classes; 0 is unconditional generation.
     pub classes: usize,
+    /// Which row of the class table a class has.
+    pub class_rows: ClassRows,
     /// Whether the context vectors are trained. The published models keep them as initialised.
     pub trainable: bool,
+    /// Standard deviation of fresh context vectors (published: 0.1).
+    pub initial_deviation: f64,
     /// Names of the classes by number, as far as they are known. Training takes them from labelled
     /// data.
     pub class_names: Vec<String>,
+}
+
+/// Which row of the class table a class has. The table has a row more than there are classes, and row
+/// 0 is the null class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClassRows {
+    /// The row after its number: each class has its own.
+    #[default]
+    AfterNull,
+    /// The row of its number, so that class 0 shares the row of the null class and the last row is
+    /// never read (the published UCF-101 model).
+    Published,
 }
 
 impl ConditioningConfig {
@@ -97,6 +114,9 @@ impl ConditioningConfig {
     }
 
     fn validate(&self) -> Result<(), ModelError> {
+        if !(self.initial_deviation.is_finite() && self.initial_deviation >= 0.0) {
+            return Err(ModelError::InitialDeviation(self.initial_deviation));
+        }
         if self.class_names.len() > self.classes {
             return Err(ModelError::ClassNames {
                 names: self.class_names.len(),
@@ -119,7 +139,9 @@ impl Default for ConditioningConfig {
     fn default() -> Self {
         Self {
             classes: 0,
+            class_rows: ClassRows::AfterNull,
             trainable: true,
+            initial_deviation: 1.0,
             class_names: Vec::new(),
         }
     }

@@ -2,14 +2,10 @@ use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Int, Tensor};
 
 use crate::config::known_classes;
-use crate::{ConditioningConfig, ModelError};
+use crate::{ClassRows, ConditioningConfig, ModelError};
 
-/// Row of the null class; real classes never share it.
+/// Row of the null class.
 const NULL_ROW: i64 = 0;
-
-fn class_row(class: usize) -> i64 {
-    class as i64 + 1
-}
 
 /// The context vectors that the transformer attends to: one set for unconditional models, a table
 /// by class otherwise. Checkpoint keys `context_emb`, `class_emb`.
@@ -19,10 +15,12 @@ pub struct ContextEmbedding {
     context_emb: Option<Param<Tensor<2>>>,
     /// `[classes + 1, context_tokens, context_dim]`; row [`NULL_ROW`] is the null class.
     class_emb: Option<Param<Tensor<3>>>,
+    #[module(skip)]
+    class_rows: ClassRows,
 }
 
 impl ContextEmbedding {
-    /// Freshly initialised context vectors, N(0, 1).
+    /// Freshly initialised context vectors, normal around 0.
     pub fn new(
         config: &ConditioningConfig,
         [context_tokens, context_dim]: [usize; 2],
@@ -30,18 +28,20 @@ impl ContextEmbedding {
     ) -> Self {
         let normal = Initializer::Normal {
             mean: 0.0,
-            std: 1.0,
+            std: config.initial_deviation,
         };
         let embedding = if config.classes == 0 {
             Self {
                 context_emb: Some(normal.init([context_tokens, context_dim], device)),
                 class_emb: None,
+                class_rows: config.class_rows,
             }
         } else {
             let rows = config.classes + 1;
             Self {
                 context_emb: None,
                 class_emb: Some(normal.init([rows, context_tokens, context_dim], device)),
+                class_rows: config.class_rows,
             }
         };
         if config.trainable {
@@ -70,7 +70,7 @@ impl ContextEmbedding {
             return Ok(self.unconditional(batch));
         };
         self.check(class)?;
-        Ok(self.rows(&vec![class_row(class); batch]))
+        Ok(self.rows(&vec![self.class_row(class); batch]))
     }
 
     /// The contexts of a training batch: by label, or the null class where `dropped`; without labels
@@ -93,9 +93,22 @@ impl ContextEmbedding {
         let rows: Vec<i64> = labels
             .iter()
             .zip(dropped)
-            .map(|(&label, &drop)| if drop { NULL_ROW } else { class_row(label) })
+            .map(|(&label, &drop)| {
+                if drop {
+                    NULL_ROW
+                } else {
+                    self.class_row(label)
+                }
+            })
             .collect();
         Ok(self.rows(&rows))
+    }
+
+    fn class_row(&self, class: usize) -> i64 {
+        match self.class_rows {
+            ClassRows::AfterNull => class as i64 + 1,
+            ClassRows::Published => class as i64,
+        }
     }
 
     fn check(&self, class: usize) -> Result<(), ModelError> {

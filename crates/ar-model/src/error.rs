@@ -79,6 +79,40 @@ pub enum ModelError {
     /// Weights cannot be read or written, or do not fit the configuration.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// Weights do not fit the configuration that the user has given for them.
+    #[error("{0}; without --config the sizes are read off the tensors")]
+    Described(WeightsError),
+    /// A file holds another network than it was given for.
+    #[error("{file}: no {what}: {reason}")]
+    OtherNetwork {
+        /// The file.
+        file: String,
+        /// What it was given for.
+        what: &'static str,
+        /// The tensor that is missing or has another shape, and what to do.
+        reason: String,
+    },
+    /// The checkpoints of a transformer and of a VAE that were not trained together.
+    #[error(
+        "{transformer}: diffusion_model.model.x_embedder.weight has shape [{width}, {channels}] and \
+         {vae}: decoder.decoder_embed.weight has shape [{vae_width}, {vae_channels}]: the transformer \
+         works on {channels} channels a token and the VAE makes {vae_channels}; give the VAE that \
+         the transformer was trained with"
+    )]
+    OtherVae {
+        /// The transformer's file.
+        transformer: String,
+        /// The transformer's width.
+        width: usize,
+        /// Channels of its latents.
+        channels: usize,
+        /// The VAE's file.
+        vae: String,
+        /// The VAE's width.
+        vae_width: usize,
+        /// Channels of its latents.
+        vae_channels: usize,
+    },
     /// A class that the model does not know.
     #[error("there is no class {class}: {known}")]
     Class {
@@ -87,6 +121,9 @@ pub enum ModelError {
         /// The classes there are, in words.
         known: String,
     },
+    /// A standard deviation below 0, or none.
+    #[error("conditioning.initial_deviation is {0}; it must be a finite number of at least 0")]
+    InitialDeviation(f64),
     /// More names than classes.
     #[error("conditioning.class_names has {names} names, and conditioning.classes = {classes}")]
     ClassNames {
@@ -108,6 +145,7 @@ impl ModelError {
             Self::Sampler(error) => ("sampling", error.keys()),
             Self::Latents { .. } => ("transformer", &["tokens_per_frame", "in_channels"]),
             Self::Statistics { .. } => ("latent_statistics", &["mean", "std"]),
+            Self::InitialDeviation(_) => ("conditioning", &["initial_deviation"]),
             Self::ClassNames { .. } => ("conditioning", &["class_names", "classes"]),
             _ => ("", &[]),
         };

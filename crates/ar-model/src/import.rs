@@ -1,41 +1,312 @@
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
-use ar_weights::WeightsSource;
+use ar_diffusion::DiffusionConfig;
+use ar_vae::VaeConfig;
+use ar_weights::{Checkpoint, WeightsSource, check_weights};
 use burn::tensor::Device;
 
-use crate::{ModelConfig, ModelError, VideoModel};
+use crate::infer::{self, NotInferred};
+use crate::ucf101::CLASSES;
+use crate::{
+    ClassRows, ConditioningConfig, ModelConfig, ModelError, ModelFiles, Precision, SamplingConfig,
+    TRANSFORMER_KEYS, Transformer, VAE_KEYS,
+};
 
-/// Reads published checkpoints, safetensors or PyTorch files: a transformer, a VAE, or both. A part
-/// without a file is dropped from the configuration.
+/// Where the tensors of a VAE are that is in the file of a diffusion model.
+const VAE_INSIDE: &str = "vae.";
+
+/// What to import, and how.
+#[derive(Clone, Debug, Default)]
+pub struct ImportOptions {
+    /// The checkpoint of a diffusion model: a safetensors or PyTorch file. It may hold the VAE, too.
+    pub transformer: Option<PathBuf>,
+    /// The checkpoint of an AR-VAE.
+    pub vae: Option<PathBuf>,
+    /// What describes the checkpoints, where their tensors shall not be asked.
+    pub config: Option<ModelConfig>,
+    /// Attention heads of the transformer, where the width does not say: heads of 72 channels, or 64.
+    pub heads: Option<usize>,
+    /// Attention heads of the VAE, where the width does not say: heads of 64 channels.
+    pub vae_heads: Option<usize>,
+    /// Floats of the files that are written.
+    pub precision: Precision,
+}
+
+/// What was found. It displays as a few lines.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Imported {
+    /// The configuration of the model directory.
+    pub config: ModelConfig,
+    /// Whether the VAE was in the file of the diffusion model.
+    pub vae_inside: bool,
+    /// Whether the configuration was read off the tensors.
+    pub inferred: bool,
+}
+
+/// Makes a model directory of published checkpoints. Sizes are read off the tensors, and what they do
+/// not say is as published. Tensors pass one at a time: memory is needed for the largest.
 ///
 /// # Errors
-/// If a file is given for a part that `config` does not describe, or does not fit it; the message
-/// names the tensor.
-pub fn import(
-    mut config: ModelConfig,
-    transformer: Option<&Path>,
-    vae: Option<&Path>,
-    device: &Device,
-) -> Result<VideoModel, ModelError> {
-    let absent = WeightsSource::Bytes("no file", &[]);
-    if transformer.is_some() && config.transformer.is_none() {
-        return Err(ModelError::NoPart {
-            part: "[transformer] section in its configuration",
-            hint: "add one that describes the checkpoint",
-        });
+/// If a file cannot be read, is cut short, or holds another network; the message names the tensor.
+/// Nothing is written then.
+pub fn import(options: &ImportOptions, out: impl AsRef<Path>) -> Result<Imported, ModelError> {
+    let open = |path: &PathBuf| Checkpoint::open(WeightsSource::File(path));
+    let diffusion = options.transformer.as_ref().map(open).transpose()?;
+    let inside = diffusion.as_ref().map(|file| file.below(VAE_INSIDE));
+    let inside = inside.filter(|vae| {
+        let is_wanted = options
+            .config
+            .as_ref()
+            .is_none_or(|config| config.vae.is_some());
+        is_wanted && vae.keys().next().is_some()
+    });
+    let transformer = diffusion.map(|mut file| {
+        file.retain(|key| !key.starts_with(VAE_INSIDE));
+        file
+    });
+    let given = options.vae.as_ref().map(open).transpose()?;
+    let vae_inside = given.is_none() && inside.is_some();
+    let vae = given.or(inside);
+    if transformer.is_none() && vae.is_none() {
+        return Err(ModelError::Empty);
     }
-    if vae.is_some() && config.vae.is_none() {
-        return Err(ModelError::NoPart {
-            part: "[vae] section in its configuration",
-            hint: "add one that describes the checkpoint",
-        });
-    }
-    config.transformer = config.transformer.filter(|_| transformer.is_some());
-    config.vae = config.vae.filter(|_| vae.is_some());
-    VideoModel::from_sources(
+
+    let config = match &options.config {
+        Some(config) => restrict(config, transformer.is_some(), vae.is_some())?,
+        None => describe(options, transformer.as_ref(), vae.as_ref())?,
+    };
+    config.validate()?;
+    let parts = Parts { transformer, vae };
+    let parts = parts.checked(&config, options.config.is_some())?;
+    parts.save(out.as_ref(), &config, options.precision)?;
+    Ok(Imported {
         config,
-        transformer.map_or(absent, WeightsSource::File),
-        vae.map_or(absent, WeightsSource::File),
-        device,
-    )
+        vae_inside,
+        inferred: options.config.is_none(),
+    })
+}
+
+/// The configuration without the parts that no file was given for.
+fn restrict(
+    config: &ModelConfig,
+    has_transformer: bool,
+    has_vae: bool,
+) -> Result<ModelConfig, ModelError> {
+    let missing = |part| ModelError::NoPart {
+        part,
+        hint: "add one that describes the checkpoint, or leave --config away",
+    };
+    if has_transformer && config.transformer.is_none() {
+        return Err(missing("[transformer] section in its configuration"));
+    }
+    if has_vae && config.vae.is_none() {
+        return Err(missing("[vae] section in its configuration"));
+    }
+    Ok(ModelConfig {
+        transformer: config.transformer.clone().filter(|_| has_transformer),
+        vae: config.vae.clone().filter(|_| has_vae),
+        ..config.clone()
+    })
+}
+
+/// The configuration as tensors have it, and as published where they do not say.
+fn describe(
+    options: &ImportOptions,
+    transformer: Option<&Checkpoint>,
+    vae: Option<&Checkpoint>,
+) -> Result<ModelConfig, ModelError> {
+    let vae_config = vae
+        .map(|file| {
+            let config = infer::vae(&file.shapes(), options.vae_heads);
+            config.map_err(|error| unknown(file, "AR-VAE", "encoder.patch_embed.weight", error))
+        })
+        .transpose()?;
+    let mut config = ModelConfig {
+        name: "published".into(),
+        vae: vae_config.clone().map(VaeConfig::Transformer),
+        ..ModelConfig::default()
+    };
+    let Some(file) = transformer else {
+        return Ok(config);
+    };
+    let tokens = vae_config.as_ref().map(|vae| vae.latent_tokens);
+    let found = infer::transformer(&file.shapes(), tokens, options.heads).map_err(|error| {
+        let first = "diffusion_model.model.x_embedder.weight";
+        unknown(file, "diffusion transformer", first, error)
+    })?;
+    if let (Some(vae), Some(vae_file)) = (&vae_config, vae)
+        && vae.latent_channels != found.dit.in_channels
+    {
+        return Err(ModelError::OtherVae {
+            transformer: file.name().to_owned(),
+            width: found.dit.hidden_size,
+            channels: found.dit.in_channels,
+            vae: vae_file.name().to_owned(),
+            vae_width: vae.width,
+            vae_channels: vae.latent_channels,
+        });
+    }
+    let classes = found.class_rows.map_or(0, |rows| rows - 1);
+    config.conditioning = ConditioningConfig {
+        classes,
+        class_rows: ClassRows::Published,
+        trainable: false,
+        initial_deviation: 0.1,
+        class_names: if classes == CLASSES.len() {
+            CLASSES.map(str::to_owned).to_vec()
+        } else {
+            Vec::new()
+        },
+    };
+    config.diffusion = DiffusionConfig::default();
+    if let Some(timesteps) = found.timesteps {
+        config.diffusion.schedule.timesteps = timesteps;
+    }
+    config.sampling = published_sampling();
+    config.transformer = Some(found.dit);
+    Ok(config)
+}
+
+/// How the published models are sampled: 50 steps, a step difference of 5 and guidance 2.
+fn published_sampling() -> SamplingConfig {
+    SamplingConfig {
+        steps: 50,
+        ar_step: 5,
+        eta: 0.0,
+        guidance: 2.0,
+        fps: 16.0,
+    }
+}
+
+/// What a file is not, and what it may be.
+fn unknown(file: &Checkpoint, what: &'static str, first: &str, error: NotInferred) -> ModelError {
+    let has = |key: &str| file.shape(key).is_some();
+    let NotInferred(mut reason) = error;
+    if !has(first) {
+        if has("encoder.patch_embed.weight") {
+            reason += "; this is a VAE: give it as --vae";
+        } else if has("diffusion_model.model.x_embedder.weight") {
+            reason += "; this is a diffusion model: give it as --transformer";
+        } else if let Some(key) = file.keys().next() {
+            reason += &format!("; its first tensor is {key}");
+        }
+    }
+    ModelError::OtherNetwork {
+        file: file.name().to_owned(),
+        what,
+        reason,
+    }
+}
+
+/// The files of the parts.
+struct Parts {
+    transformer: Option<Checkpoint>,
+    vae: Option<Checkpoint>,
+}
+
+impl Parts {
+    /// The tensors that the networks of `config` have, which all have to be there; nothing is read.
+    fn checked(self, config: &ModelConfig, is_given: bool) -> Result<Self, ModelError> {
+        let device = Device::default();
+        let advise = |error| match is_given {
+            true => ModelError::Described(error),
+            false => ModelError::Weights(error),
+        };
+        let transformer = match (self.transformer, &config.transformer) {
+            (Some(mut file), Some(dit)) => {
+                let network = Transformer::new(dit, &config.conditioning, &device)?;
+                check_weights(&network, &file, TRANSFORMER_KEYS).map_err(advise)?;
+                let shapes = ar_weights::file_shapes(&network, TRANSFORMER_KEYS);
+                file.retain(|key| shapes.contains_key(key));
+                Some(file)
+            }
+            _ => None,
+        };
+        let vae = match (self.vae, &config.vae) {
+            (Some(file), Some(vae)) => {
+                check_weights(&vae.init(&device)?, &file, VAE_KEYS).map_err(advise)?;
+                Some(file)
+            }
+            _ => None,
+        };
+        Ok(Self { transformer, vae })
+    }
+
+    /// Writes a model directory, `config.toml` last.
+    fn save(
+        &self,
+        out: &Path,
+        config: &ModelConfig,
+        precision: Precision,
+    ) -> Result<(), ModelError> {
+        std::fs::create_dir_all(out).map_err(ModelError::io(out))?;
+        let files = ModelFiles::new(out);
+        if let Some(transformer) = &self.transformer {
+            transformer.save(&files.transformer, precision)?;
+        }
+        if let Some(vae) = &self.vae {
+            vae.save(&files.vae, precision)?;
+        }
+        files.write_config(config)
+    }
+}
+
+impl fmt::Display for Imported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ModelConfig {
+            transformer, vae, ..
+        } = &self.config;
+        if let Some(dit) = transformer {
+            let classes = match self.config.conditioning.classes {
+                0 => "unconditional".into(),
+                classes => format!("{classes} classes"),
+            };
+            write!(
+                f,
+                "transformer: {} layers of width {}, {} heads; {} frames of {} tokens of {} \
+                 channels; {classes}",
+                dit.depth,
+                dit.hidden_size,
+                dit.num_heads,
+                dit.num_frames,
+                dit.tokens_per_frame,
+                dit.in_channels,
+            )?;
+        }
+        if let Some(vae) = vae {
+            if transformer.is_some() {
+                writeln!(f)?;
+            }
+            let [tokens, channels] = vae.latents();
+            let size = vae.image_size();
+            write!(
+                f,
+                "vae: {size} x {size} pixels, {tokens} tokens of {channels} channels"
+            )?;
+            if let VaeConfig::Transformer(vae) = vae {
+                let temporal = if vae.temporal { "with" } else { "without" };
+                write!(
+                    f,
+                    "; {} layers of width {}, {} heads, patches of {}, {temporal} temporal blocks",
+                    vae.layers, vae.width, vae.heads, vae.patch_size
+                )?;
+            }
+            if self.vae_inside {
+                write!(f, "; from the transformer's file")?;
+            }
+        }
+        if self.inferred && transformer.is_some() {
+            write!(
+                f,
+                "\nas published, for tensors do not say: mask, merge mode, x0, linear schedule; sampling \
+                 with {} steps, ar_step {}, guidance {}",
+                self.config.sampling.steps,
+                self.config.sampling.ar_step,
+                self.config.sampling.guidance
+            )?;
+        }
+        Ok(())
+    }
 }

@@ -43,6 +43,15 @@ impl ModelFiles {
             .map_err(ModelError::io(&self.config))?
             .parse()
     }
+
+    /// Writes `config.toml`, atomically.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(crate) fn write_config(&self, config: &ModelConfig) -> Result<(), ModelError> {
+        ar_files::write_atomically(&self.config, config.to_toml().as_bytes())
+            .map_err(ModelError::io(&self.config))
+    }
 }
 
 /// A model in memory: configuration and networks.
@@ -168,8 +177,7 @@ impl VideoModel {
         if let Some(vae) = &self.vae {
             save_weights(vae, &files.vae, VAE_KEYS, precision)?;
         }
-        ar_files::write_atomically(&files.config, self.config.to_toml().as_bytes())
-            .map_err(ModelError::io(&files.config))
+        files.write_config(&self.config)
     }
 
     /// The configuration.

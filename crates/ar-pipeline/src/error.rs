@@ -97,12 +97,6 @@ pub enum PipelineError {
     /// Guidance is no number.
     #[error("guidance is {0}, but must be a finite number (1 is none)")]
     Guidance(f64),
-    /// Guidance without classes: nothing is trained that could be guided away from.
-    #[error(
-        "guidance is {0}, and this model has no classes to guide it to: only `guidance` 1, which is \
-         none, fits"
-    )]
-    GuidanceWithoutClasses(f64),
     /// No format goes with the path.
     #[error(
         "{}: no format has this extension; use .mp4, .gif, .apng, .frames or .rgb", path.display()

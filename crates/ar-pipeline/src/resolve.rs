@@ -91,7 +91,7 @@ impl GenerateOptions {
         let sampler = model.sampler(config, frames - given)?;
 
         let guidance = self.guidance.unwrap_or(model.sampling.guidance);
-        check_guidance(guidance, model)?;
+        check_guidance(guidance)?;
         let classes = self.classes.numbered(model)?;
 
         let videos = self.videos.clone().unwrap_or(0..count);
@@ -149,6 +149,12 @@ impl ResolvedOptions {
         self.prefix.as_ref().map_or(0, Prefix::frames)
     }
 
+    /// Whether predictions are guided away from a null context that `model` never trained on: zeros,
+    /// where there are no classes.
+    pub fn guides_from_untrained(&self, model: &ModelConfig) -> bool {
+        self.guidance != 1.0 && model.conditioning.classes == 0
+    }
+
     /// Frames of each video that are sampled.
     pub fn sampled_frames(&self) -> usize {
         self.frames - self.prefix_frames()
@@ -204,16 +210,14 @@ pub fn check_frames(
     Ok(())
 }
 
-/// Fails if guidance is no number, or there are no classes to guide to.
+/// Fails if guidance is no number.
 ///
 /// # Errors
-/// In those two cases.
-pub fn check_guidance(guidance: f64, model: &ModelConfig) -> Result<(), PipelineError> {
-    if !guidance.is_finite() {
-        return Err(PipelineError::Guidance(guidance));
+/// In that case.
+pub fn check_guidance(guidance: f64) -> Result<(), PipelineError> {
+    if guidance.is_finite() {
+        Ok(())
+    } else {
+        Err(PipelineError::Guidance(guidance))
     }
-    if guidance != 1.0 && model.conditioning.classes == 0 {
-        return Err(PipelineError::GuidanceWithoutClasses(guidance));
-    }
-    Ok(())
 }

@@ -137,7 +137,7 @@ pub struct SamplingArgs {
     /// another [default: the model's]
     #[arg(long, value_name = "s")]
     pub ar_step: Option<usize>,
-    /// Classifier-free guidance, of models with classes; 1 is none [default: the model's]
+    /// Classifier-free guidance; 1 is none [default: the model's]
     #[arg(long, value_name = "G", allow_negative_numbers = true)]
     pub guidance: Option<f64>,
     /// Fresh noise of a step: 0 is none (DDIM), 1 is ancestral (DDPM) [default: the model's]
@@ -244,7 +244,7 @@ pub(crate) struct EvaluateArgs {
     /// Denoising steps of a frame [default: the model's]
     #[arg(long, value_name = "S", help_heading = "Sampling")]
     pub steps: Option<usize>,
-    /// Classifier-free guidance, of models with classes; 1 is none [default: the model's]
+    /// Classifier-free guidance; 1 is none [default: the model's]
     #[arg(
         long,
         value_name = "G",

@@ -32,6 +32,13 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     let outputs = outputs(args, &options, &config)?;
     let (device_name, device) = open_device(&args.model.device)?;
     outputs.check(&options)?;
+    if options.guides_from_untrained(&config) && !args.video.quiet {
+        ar_cli::tell(format!(
+            "note: guidance {} moves away from a context of zeros, which models without classes \
+             never train on; the published ones are sampled so, and others may get worse",
+            options.guidance
+        ));
+    }
     let interrupt =
         Interrupt::listen("keeping the finished frames; press Ctrl-C again to stop at once")?;
 

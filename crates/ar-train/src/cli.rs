@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use ar_data::Part;
 use ar_device::open;
 use ar_files::write_atomically;
-use ar_model::{ModelConfig, Precision, VideoModel};
+use ar_model::{ImportOptions, ModelConfig, Precision, VideoModel};
 use ar_train::config::{DiffusionRun, LatentsRun, VaeRun, read_config};
 use ar_train::group::Group;
 use ar_train::presets::{PRESETS, preset};
@@ -55,6 +55,10 @@ enum Command {
     /// Writes a configuration to start from, with comments.
     Init(Init),
     /// Makes a model directory out of published checkpoints.
+    ///
+    /// Sizes are read off the tensors. What tensors do not say is taken as published: the mask and how
+    /// context and video share a block, the objective, the noise schedule, how to sample, and which row
+    /// of the class table a class has.
     Import(Import),
     /// Copies a model directory, in half precision where asked.
     Export(Export),
@@ -107,18 +111,46 @@ struct Latents {
 
 #[derive(Args)]
 struct Import {
-    /// Transformer checkpoint: a safetensors or PyTorch file.
+    /// Checkpoint of a diffusion model: a safetensors or PyTorch file. The VAE may be in it, too, under
+    /// "vae.".
     #[arg(long, value_name = "FILE", required_unless_present = "vae")]
     transformer: Option<PathBuf>,
     /// VAE checkpoint: a safetensors or PyTorch file.
     #[arg(long, value_name = "FILE")]
     vae: Option<PathBuf>,
-    /// Model configuration that describes the checkpoints, in TOML.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    /// Model configuration that describes the checkpoints, in TOML, in place of what their tensors say.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["heads", "vae_heads"])]
+    config: Option<PathBuf>,
+    /// Attention heads of the transformer [default: of 72 channels, or else of 64].
+    #[arg(long, value_name = "N")]
+    heads: Option<usize>,
+    /// Attention heads of the VAE [default: of 64 channels].
+    #[arg(long, value_name = "N")]
+    vae_heads: Option<usize>,
+    /// Writes 16-bit floats: half the size.
+    #[arg(long)]
+    half: bool,
     /// Model directory to write.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+}
+
+impl Import {
+    fn options(&self) -> Result<ImportOptions> {
+        let read = |path: &PathBuf| -> Result<ModelConfig> {
+            let file = path.display();
+            let text = fs::read_to_string(path).with_context(|| file.to_string())?;
+            text.parse().with_context(|| file.to_string())
+        };
+        Ok(ImportOptions {
+            transformer: self.transformer.clone(),
+            vae: self.vae.clone(),
+            config: self.config.as_ref().map(read).transpose()?,
+            heads: self.heads,
+            vae_heads: self.vae_heads,
+            precision: precision(self.half),
+        })
+    }
 }
 
 #[derive(Args)]
@@ -222,35 +254,27 @@ pub(crate) fn run() -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Import(import) => {
-            let file = import.config.display();
-            let text = fs::read_to_string(&import.config).with_context(|| file.to_string())?;
-            let config: ModelConfig = text.parse().with_context(|| file.to_string())?;
-            let device = open("auto")?;
-            let model = ar_model::import(
-                config,
-                import.transformer.as_deref(),
-                import.vae.as_deref(),
-                &device,
-            )?;
-            save(&model, &import.out, Precision::Full)
+            let found = ar_model::import(&import.options()?, &import.out)?;
+            println!("{found}");
+            println!("model in {}", import.out.display());
+            Ok(ExitCode::SUCCESS)
         }
         Command::Export(export) => {
             let device = open("auto")?;
             let model = VideoModel::load(&export.model, &device)?;
-            let precision = if export.half {
-                Precision::Half
-            } else {
-                Precision::Full
-            };
-            save(&model, &export.out, precision)
+            model.save(&export.out, precision(export.half))?;
+            println!("model in {}", export.out.display());
+            Ok(ExitCode::SUCCESS)
         }
     }
 }
 
-fn save(model: &VideoModel, out: &std::path::Path, precision: Precision) -> Result<ExitCode> {
-    model.save(out, precision)?;
-    println!("model in {}", out.display());
-    Ok(ExitCode::SUCCESS)
+fn precision(half: bool) -> Precision {
+    if half {
+        Precision::Half
+    } else {
+        Precision::Full
+    }
 }
 
 fn farewell(ending: Ending, out: &std::path::Path, workers: &Workers) -> ExitCode {

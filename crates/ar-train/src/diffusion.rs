@@ -242,8 +242,6 @@ fn show(model: VideoModel, config: &DiffusionRun, path: &Path) -> Result<()> {
         count: Some(SHOWN),
         batch: Some(1),
         frames: Some(config.transformer.num_frames),
-        // Without classes there is nothing to guide to.
-        guidance: (classes == 0).then_some(1.0),
         classes: if classes > 0 {
             Classes::Each((0..SHOWN).map(|index| index % classes).collect())
         } else {

@@ -1,14 +1,14 @@
-//! The tensors of a file, whichever its format and wrapping.
-
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 
-use burn::store::burn_pack::Tensor;
-use burn::store::{ModuleStore, PytorchStore, SafetensorsStore};
+use burn::store::{ModuleStore, PytorchStore, burn_pack};
 
-use crate::{WeightsError, WeightsSource};
+use crate::floats::Floats;
+use crate::stored::Stored;
+use crate::{Precision, WeightsError, WeightsSource, safetensors};
 
 /// Entries under which training scripts keep the weights of a network, beside an optimizer's state
 /// and the like.
@@ -17,19 +17,126 @@ const STATE_DICTS: [&str; 2] = ["state_dict.", "model_state_dict."];
 /// What a network wrapped for several devices puts before each of its keys.
 const PARALLEL: &str = "module.";
 
-/// Every tensor, named as in the network's own state dict.
-pub(crate) fn read(source: WeightsSource<'_>) -> Result<Vec<Tensor>, WeightsError> {
-    let tensors = match source {
-        WeightsSource::Bytes(_, bytes) => {
-            collect(source, SafetensorsStore::from_bytes(Some(bytes.to_vec())))
+/// The tensors of a file, named as in the network's own state dict, whichever the file's format and
+/// wrapping. Opening one reads names and shapes; values are read when they are asked for, tensor by
+/// tensor.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    name: String,
+    tensors: BTreeMap<String, Stored>,
+}
+
+impl Checkpoint {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// If it cannot be read, is cut short, or holds no tensors.
+    pub fn open(source: WeightsSource<'_>) -> Result<Self, WeightsError> {
+        let tensors = match source {
+            WeightsSource::Bytes(name, bytes) => safetensors::in_memory(name, bytes.to_vec())?,
+            WeightsSource::File(path) if is_pytorch(path)? => pytorch(path)?,
+            WeightsSource::File(path) => safetensors::in_file(path)?,
+        };
+        Ok(Self {
+            name: source.name(),
+            tensors: unwrap(tensors),
+        })
+    }
+
+    /// The file, for messages.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The names of all tensors.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// The shapes of all tensors by their names.
+    pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
+        let shapes = self.tensors.iter();
+        shapes
+            .map(|(key, tensor)| (key.clone(), tensor.shape.clone()))
+            .collect()
+    }
+
+    /// The shape of a tensor, if there is one of that name.
+    pub fn shape(&self, key: &str) -> Option<&[usize]> {
+        self.tensors.get(key).map(|tensor| &tensor.shape[..])
+    }
+
+    /// Reads a tensor as 32-bit floats, row by row, if there is one of that name.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn values(&self, key: &str) -> Result<Option<Vec<f32>>, WeightsError> {
+        let values = self.tensors.get(key).map(Stored::values).transpose();
+        values.map_err(|error| self.unreadable(key, &error))
+    }
+
+    /// Puts a tensor in, in place of one of the same name.
+    ///
+    /// # Panics
+    /// If `values` are not as many as the shape has elements.
+    pub fn insert(&mut self, key: impl Into<String>, shape: Vec<usize>, values: Vec<f32>) {
+        assert_eq!(shape.iter().product::<usize>(), values.len(), "{shape:?}");
+        let bytes: Vec<u8> = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        let tensor = Stored {
+            shape,
+            floats: Some(Floats::F32),
+            read: Arc::new(move || Ok(bytes.clone())),
+        };
+        self.tensors.insert(key.into(), tensor);
+    }
+
+    /// Leaves away the tensors whose name is not `kept`.
+    pub fn retain(&mut self, mut kept: impl FnMut(&str) -> bool) {
+        self.tensors.retain(|key, _| kept(key));
+    }
+
+    /// The tensors whose name begins with `prefix`, without it.
+    #[must_use]
+    pub fn below(&self, prefix: &str) -> Self {
+        Self {
+            name: self.name.clone(),
+            tensors: below(prefix, self.tensors.clone()),
         }
-        WeightsSource::File(path) if is_pytorch(path)? => collect(
-            source,
-            PytorchStore::from_file(path).map_indices_contiguous(false),
-        ),
-        WeightsSource::File(path) => collect(source, SafetensorsStore::from_file(path)),
-    }?;
-    Ok(unwrap(tensors))
+    }
+
+    /// Writes all tensors as safetensors, atomically and one at a time.
+    ///
+    /// # Errors
+    /// If a tensor cannot be read or the file cannot be written; an older file at `path` is then
+    /// untouched.
+    pub fn save(&self, path: impl AsRef<Path>, precision: Precision) -> Result<(), WeightsError> {
+        let tensors = self.tensors.iter().map(|(key, tensor)| {
+            let bytes = move || -> io::Result<Vec<u8>> {
+                if tensor.floats == Some(precision.floats()) {
+                    return (tensor.read)();
+                }
+                Ok(precision.floats().narrow(&tensor.values()?))
+            };
+            let bytes = move || bytes().map_err(|error| self.unreadable(key, &error));
+            (key.clone(), tensor.shape.clone(), bytes)
+        });
+        safetensors::write(path.as_ref(), tensors.collect(), precision.floats())
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<&Stored> {
+        self.tensors.get(key)
+    }
+
+    fn unreadable(&self, key: &str, error: &io::Error) -> WeightsError {
+        WeightsError::Tensor {
+            file: self.name.clone(),
+            key: key.to_owned(),
+            reason: error.to_string(),
+        }
+    }
 }
 
 /// Whether a file begins like an archive or a pickle. A safetensors file may begin with the same
@@ -43,35 +150,36 @@ fn is_pytorch(path: &Path) -> Result<bool, WeightsError> {
     Ok(!has_header && (start.starts_with(b"PK") || start.starts_with(&[0x80])))
 }
 
-/// A format that Burn reads.
-trait Format: ModuleStore {
-    const NAME: &str;
-}
-
-impl Format for SafetensorsStore {
-    const NAME: &str = "safetensors";
-}
-
-impl Format for PytorchStore {
-    const NAME: &str = "PyTorch";
-}
-
-fn collect<S: Format>(
-    source: WeightsSource<'_>,
-    mut store: S,
-) -> Result<BTreeMap<String, Tensor>, WeightsError> {
+fn pytorch(path: &Path) -> Result<BTreeMap<String, Stored>, WeightsError> {
+    let mut store = PytorchStore::from_file(path).map_indices_contiguous(false);
     match store.get_all_tensors() {
-        Ok(tensors) => Ok(tensors.clone()),
+        Ok(tensors) => Ok(tensors
+            .iter()
+            .map(|(key, tensor)| (key.clone(), stored(tensor.clone())))
+            .collect()),
         Err(error) => Err(WeightsError::Unreadable {
-            file: source.name(),
-            format: S::NAME,
+            file: path.display().to_string(),
+            format: "PyTorch",
             reason: error.to_string(),
         }),
     }
 }
 
+fn stored(tensor: burn_pack::Tensor) -> Stored {
+    Stored {
+        shape: tensor.shape.to_vec(),
+        floats: Floats::of(tensor.dtype),
+        read: Arc::new(move || {
+            let bytes = tensor.to_bytes();
+            bytes
+                .map(|bytes| bytes.to_vec())
+                .map_err(|error| io::Error::other(error.to_string()))
+        }),
+    }
+}
+
 /// Leaves the wrapping of a checkpoint away.
-fn unwrap(tensors: BTreeMap<String, Tensor>) -> Vec<Tensor> {
+fn unwrap(tensors: BTreeMap<String, Stored>) -> BTreeMap<String, Stored> {
     let state_dict = STATE_DICTS
         .into_iter()
         .find(|prefix| tensors.keys().any(|key| key.starts_with(prefix)));
@@ -79,22 +187,15 @@ fn unwrap(tensors: BTreeMap<String, Tensor>) -> Vec<Tensor> {
         Some(prefix) => below(prefix, tensors),
         None => tensors,
     };
-    let tensors = if tensors.keys().all(|key| key.starts_with(PARALLEL)) {
+    if tensors.keys().all(|key| key.starts_with(PARALLEL)) {
         below(PARALLEL, tensors)
     } else {
         tensors
-    };
-    tensors
-        .into_iter()
-        .map(|(name, mut tensor)| {
-            tensor.name = name;
-            tensor
-        })
-        .collect()
+    }
 }
 
 /// The tensors whose key begins with `prefix`, without it.
-fn below(prefix: &str, tensors: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
-    let keep = |(key, tensor): (String, Tensor)| Some((key.strip_prefix(prefix)?.into(), tensor));
+fn below(prefix: &str, tensors: BTreeMap<String, Stored>) -> BTreeMap<String, Stored> {
+    let keep = |(key, tensor): (String, Stored)| Some((key.strip_prefix(prefix)?.into(), tensor));
     tensors.into_iter().filter_map(keep).collect()
 }

@@ -22,6 +22,16 @@ pub enum WeightsError {
         /// What the reader says.
         reason: String,
     },
+    /// A tensor of a file cannot be read.
+    #[error("{file}: {key} cannot be read: {reason}")]
+    Tensor {
+        /// The file.
+        file: String,
+        /// The tensor.
+        key: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// The tensors of a file do not fit the network.
     #[error("{file} does not fit the configuration: {mismatch}")]
     Misfit {

@@ -1,5 +1,3 @@
-use burn::store::KeyRemapper;
-
 /// How module paths and the keys of a file correspond.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyMap {
@@ -21,23 +19,7 @@ impl KeyMap {
         Self { fragments, ignored }
     }
 
-    fn remapper(self, from: fn(&Fragments) -> &str, to: fn(&Fragments) -> &str) -> KeyRemapper {
-        self.fragments.iter().fold(KeyRemapper::new(), |map, pair| {
-            let pattern = format!(r"(^|\.){}", from(pair).replace('.', r"\."));
-            map.add_pattern(pattern, format!("${{1}}{}", to(pair)))
-                .expect("fragments are literal")
-        })
-    }
-
-    pub(crate) fn to_module(self) -> KeyRemapper {
-        self.remapper(|(_, file)| file, |(module, _)| module)
-    }
-
-    pub(crate) fn to_file(self) -> KeyRemapper {
-        self.remapper(|(module, _)| module, |(_, file)| file)
-    }
-
-    /// The key in a file of a module path, for messages.
+    /// The key in a file of a module path.
     pub(crate) fn file_key(self, path: &str) -> String {
         let mut key = format!(".{path}");
         for (module, file) in self.fragments {
@@ -51,8 +33,7 @@ impl KeyMap {
         }
     }
 
-    pub(crate) fn is_ignored(self, path: &str) -> bool {
-        let key = self.file_key(path);
+    pub(crate) fn is_ignored(self, key: &str) -> bool {
         self.ignored
             .iter()
             .any(|prefix| key.starts_with(prefix) || key.contains(&format!(".{prefix}")))

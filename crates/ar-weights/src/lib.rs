@@ -1,7 +1,8 @@
 //! Network weights in files, with every tensor accounted for: a tensor that is missing, left over
 //! or of another shape is an error that names it.
 //!
-//! Reads safetensors files and PyTorch's own (`.pt`, `.pth`), writes safetensors.
+//! Tensors are read and written one at a time, so that memory is needed for the network and its
+//! largest tensor. Reads safetensors files and PyTorch's own (`.pt`, `.pth`), writes safetensors.
 //!
 //! ```
 //! use ar_weights::{KeyMap, Precision, WeightsSource, load_weights, save_weights};
@@ -23,14 +24,20 @@
 
 mod checkpoint;
 mod error;
+mod floats;
 mod keys;
 mod load;
+mod parameters;
+mod safetensors;
 mod save;
 mod source;
+mod stored;
 
+pub use checkpoint::Checkpoint;
 pub use error::WeightsError;
 pub use keys::KeyMap;
-pub use load::{load_weights, load_weights_but};
+pub use load::{check_weights, load_checkpoint, load_weights};
+pub use parameters::file_shapes;
 pub use save::{Precision, save_weights};
 pub use source::WeightsSource;
 

@@ -1,12 +1,15 @@
+use std::collections::BTreeMap;
+
 use burn::module::Module;
-use burn::store::{
-    ApplyError, FloatCastAdapter, ModuleAdapter, ModuleSnapshot, PyTorchToBurnAdapter,
-};
-use burn::tensor::DType;
+use burn::store::{ModuleSnapshot, burn_pack};
+use burn::tensor::{Bytes, DType};
 
-use crate::{KeyMap, WeightsError, WeightsSource, checkpoint};
+use crate::floats::{Floats, transpose};
+use crate::parameters::{Parameter, parameters};
+use crate::stored::Stored;
+use crate::{Checkpoint, KeyMap, WeightsError, WeightsSource};
 
-/// Reads every parameter of `module`. Floats of any width are read as 32 bits.
+/// Reads every parameter of `module`, one at a time. Floats of any width are read as 32 bits.
 ///
 /// # Errors
 /// If the file is unreadable, or a tensor is missing, left over or of another shape; the message
@@ -16,52 +19,72 @@ pub fn load_weights<M: Module>(
     source: WeightsSource<'_>,
     keys: KeyMap,
 ) -> Result<(), WeightsError> {
-    load_weights_but(module, source, keys, |_| false)
+    load_checkpoint(module, &Checkpoint::open(source)?, keys, |_| false)
 }
 
-/// [`load_weights`], in which tensors whose key is `fresh` may be missing and then keep their values.
+/// [`load_weights`] from an open file, in which tensors whose key is `fresh` may be missing and then
+/// keep their values.
 ///
 /// # Errors
 /// As [`load_weights`].
-pub fn load_weights_but<M: Module>(
+pub fn load_checkpoint<M: Module>(
     module: &mut M,
-    source: WeightsSource<'_>,
+    checkpoint: &Checkpoint,
     keys: KeyMap,
     fresh: impl Fn(&str) -> bool,
 ) -> Result<(), WeightsError> {
-    let (tensors, _) = keys.to_module().remap(checkpoint::read(source)?);
-    let adapter = PyTorchToBurnAdapter.chain(FloatCastAdapter::to(DType::F32));
-    let result = module.apply(tensors, None, Some(Box::new(adapter)), true);
+    let parameters = parameters(module, keys);
+    check_shapes(&parameters, checkpoint, keys, fresh)?;
+    let tensors = parameters.into_iter().filter_map(|(key, parameter)| {
+        let tensor = checkpoint.get(&key)?.clone();
+        Some(deferred(parameter, tensor))
+    });
+    let result = module.apply(tensors.collect(), None, None, true);
+    match result.errors.first() {
+        None => Ok(()),
+        Some(error) => Err(WeightsError::Misfit {
+            file: checkpoint.name().to_owned(),
+            mismatch: error.to_string(),
+        }),
+    }
+}
 
-    let misshapen: Vec<String> = result
-        .errors
-        .iter()
-        .map(|error| match error {
-            ApplyError::ShapeMismatch {
-                path,
-                expected,
-                found,
-            } => format!(
-                "{} has shape {:?} and should have {:?}",
-                keys.file_key(path),
-                found.as_slice(),
-                expected.as_slice()
-            ),
-            other => other.to_string(),
-        })
-        .collect();
-    // A tensor that failed to apply is reported once, as misshapen.
-    let missing: Vec<String> = result
-        .missing
-        .iter()
-        .map(|(path, _)| keys.file_key(path))
-        .filter(|key| !fresh(key))
-        .collect();
-    let unused: Vec<String> = result
-        .unused
-        .iter()
-        .filter(|path| !keys.is_ignored(path))
-        .map(|path| keys.file_key(path))
+/// Checks that `checkpoint` has every parameter of `module` and no others, without reading values.
+///
+/// # Errors
+/// If a tensor is missing, left over or of another shape; the message names it.
+pub fn check_weights<M: Module>(
+    module: &M,
+    checkpoint: &Checkpoint,
+    keys: KeyMap,
+) -> Result<(), WeightsError> {
+    check_shapes(&parameters(module, keys), checkpoint, keys, |_| false)
+}
+
+fn check_shapes(
+    parameters: &BTreeMap<String, Parameter>,
+    checkpoint: &Checkpoint,
+    keys: KeyMap,
+    fresh: impl Fn(&str) -> bool,
+) -> Result<(), WeightsError> {
+    let mut misshapen = Vec::new();
+    let mut missing = Vec::new();
+    for (key, parameter) in parameters {
+        let expected = parameter.file_shape();
+        match checkpoint.get(key) {
+            None if fresh(key) => {}
+            None => missing.push(key.clone()),
+            Some(Stored { floats: None, .. }) => misshapen.push(format!("{key} has no floats")),
+            Some(Stored { shape, .. }) if *shape == expected => {}
+            Some(Stored { shape, .. }) => misshapen.push(format!(
+                "{key} has shape {shape:?} and should have {expected:?}"
+            )),
+        }
+    }
+    let unused = checkpoint
+        .keys()
+        .filter(|key| !parameters.contains_key(*key) && !keys.is_ignored(key))
+        .map(str::to_owned)
         .collect();
     let mismatch: Vec<String> = [
         ("misshapen", misshapen),
@@ -76,10 +99,31 @@ pub fn load_weights_but<M: Module>(
         Ok(())
     } else {
         Err(WeightsError::Misfit {
-            file: source.name(),
+            file: checkpoint.name().to_owned(),
             mismatch: mismatch.join("; "),
         })
     }
+}
+
+/// The tensor for a parameter, in Burn's layout and name; it is read when it is applied.
+fn deferred(parameter: Parameter, tensor: Stored) -> burn_pack::Tensor {
+    let Parameter {
+        path,
+        shape,
+        is_transposed,
+    } = parameter;
+    let length = shape.iter().product::<usize>() * Floats::F32.size();
+    let file_shape = tensor.shape.clone();
+    let read = move || {
+        let values = tensor.values();
+        let values = values.map_err(|error| burn_pack::Error::IoError(error.to_string()))?;
+        let values = match file_shape[..] {
+            [rows, columns] if is_transposed => transpose(&values, [rows, columns]),
+            _ => values,
+        };
+        Ok(Bytes::from_elems(values))
+    };
+    burn_pack::Tensor::deferred(path, DType::F32, shape, None, length, read)
 }
 
 /// The first few of `names`, and how many there are.

@@ -1,12 +1,11 @@
 use std::path::Path;
 
 use burn::module::Module;
-use burn::store::{
-    BurnToPyTorchAdapter, FloatCastAdapter, ModuleAdapter, ModuleStore, SafetensorsStore,
-};
-use burn::tensor::DType;
+use burn::store::{ModuleSnapshot, burn_pack};
 
-use crate::{KeyMap, WeightsError};
+use crate::floats::{Floats, transpose};
+use crate::parameters::parameters;
+use crate::{KeyMap, WeightsError, safetensors};
 
 /// Floating-point format of saved weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,7 +17,16 @@ pub enum Precision {
     Half,
 }
 
-/// Writes every parameter of `module` as safetensors, atomically.
+impl Precision {
+    pub(crate) fn floats(self) -> Floats {
+        match self {
+            Self::Full => Floats::F32,
+            Self::Half => Floats::F16,
+        }
+    }
+}
+
+/// Writes every parameter of `module` as safetensors, atomically and one at a time.
 ///
 /// # Errors
 /// If the file cannot be written; an older file at `path` is then untouched.
@@ -29,21 +37,35 @@ pub fn save_weights<M: Module>(
     precision: Precision,
 ) -> Result<(), WeightsError> {
     let path = path.as_ref();
-    let dtype = match precision {
-        Precision::Full => DType::F32,
-        Precision::Half => DType::F16,
-    };
-    let io = |message: String| WeightsError::io(path)(std::io::Error::other(message));
-    let mut store = SafetensorsStore::from_bytes(None)
-        .with_to_adapter(BurnToPyTorchAdapter.chain(FloatCastAdapter::to(dtype)))
-        .remap(keys.to_file())
-        // One entry, which PyTorch's readers look for: the order of several would be random.
-        .clear_metadata()
-        .metadata("format", "pt")
-        .skip_enum_variants(true);
-    store
-        .collect_from(module)
-        .map_err(|error| io(error.to_string()))?;
-    let bytes = store.get_bytes().map_err(|error| io(error.to_string()))?;
-    ar_files::write_atomically(path, &bytes).map_err(WeightsError::io(path))
+    let parameters = parameters(module, keys);
+    let tensors = module.collect(None, None, true).into_iter();
+    let tensors = tensors.filter_map(|tensor| {
+        let key = keys.file_key(&tensor.name);
+        let parameter = parameters.get(&key)?;
+        let shape = parameter.file_shape();
+        let is_transposed = parameter.is_transposed;
+        let bytes = move || {
+            let values = values(tensor, is_transposed);
+            let values = values.map_err(|error| {
+                WeightsError::io(path)(std::io::Error::other(error.to_string()))
+            })?;
+            Ok(precision.floats().narrow(&values))
+        };
+        Some((key, shape, bytes))
+    });
+    safetensors::write(path, tensors.collect(), precision.floats())
+}
+
+/// The values of a parameter as a file lays them out.
+fn values(tensor: burn_pack::Tensor, is_transposed: bool) -> Result<Vec<f32>, burn_pack::Error> {
+    let floats = Floats::of(tensor.dtype);
+    let floats = floats.ok_or_else(|| {
+        burn_pack::Error::ValidationError(format!("{} holds no floats", tensor.name))
+    })?;
+    let shape = tensor.shape.to_vec();
+    let values = floats.widen(&tensor.into_bytes()?);
+    Ok(match shape[..] {
+        [rows, columns] if is_transposed => transpose(&values, [rows, columns]),
+        _ => values,
+    })
 }

@@ -10,6 +10,7 @@
 )]
 
 mod golden;
+mod published;
 mod transformer;
 
 const FORWARD: f64 = 1e-5;

@@ -1,8 +1,10 @@
+use std::path::Path;
+
 use ar_diffusion::{
     Denoiser, DiffusionConfig, GivenNoise, HostNoise, LossConfig, Parameterization, SamplerConfig,
 };
 use ar_dit::{CausalMask, DitConfig, MergeMode, PositionEmbedding};
-use ar_model::{ConditioningConfig, ModelConfig, TRANSFORMER_KEYS, VideoModel};
+use ar_model::{ConditioningConfig, ImportOptions, ModelConfig, TRANSFORMER_KEYS, VideoModel};
 use ar_schedulers::NoiseScheduleConfig;
 use ar_weights::save_weights;
 use burn::module::Module;
@@ -69,7 +71,14 @@ fn config(golden: &Golden) -> ModelConfig {
 
 fn load(golden: &Golden, device: &Device) -> VideoModel {
     let weights = golden.folder.join("model.safetensors");
-    ar_model::import(config(golden), Some(&weights), None, device).expect("a fitting checkpoint")
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = ImportOptions {
+        transformer: Some(weights),
+        config: Some(config(golden)),
+        ..ImportOptions::default()
+    };
+    ar_model::import(&options, folder.path()).expect("a fitting checkpoint");
+    VideoModel::load(folder.path(), device).expect("a model")
 }
 
 fn timesteps(golden: &Golden, [batch, frames]: [usize; 2]) -> (Vec<usize>, Vec<i64>) {
@@ -256,17 +265,29 @@ fn a_checkpoint_survives_save_and_load() {
     assert!(saved == published);
 }
 
+/// What an import as `config` says.
+fn refused(weights: &Path, config: ModelConfig) -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = ImportOptions {
+        transformer: Some(weights.to_owned()),
+        config: Some(config),
+        ..ImportOptions::default()
+    };
+    let error = ar_model::import(&options, folder.path()).expect_err("a refusal");
+    let left = std::fs::read_dir(folder.path()).expect("a list").count();
+    assert_eq!(left, 0, "something was written");
+    error.to_string()
+}
+
 #[test]
 fn misfits_are_named() {
     let golden = Golden::open("dit_temporal_causal_x0");
     let weights = golden.folder.join("model.safetensors");
-    let device = Device::flex();
+    let refused = |config| refused(&weights, config);
     let message = |change: &dyn Fn(&mut DitConfig)| {
         let mut config = config(&golden);
         change(config.transformer.as_mut().expect("a transformer"));
-        ar_model::import(config, Some(&weights), None, &device)
-            .expect_err("a misfit")
-            .to_string()
+        refused(config)
     };
     let deeper = message(&|config| config.depth = 4);
     assert!(deeper.contains("missing: "), "{deeper}");
@@ -292,9 +313,7 @@ fn misfits_are_named() {
             classes: 3,
             ..config.conditioning
         };
-        ar_model::import(config, Some(&weights), None, &device)
-            .expect_err("a misfit")
-            .to_string()
+        refused(config)
     };
     assert!(conditional.contains("class_emb"), "{conditional}");
     assert!(conditional.contains("context_emb"), "{conditional}");
@@ -303,7 +322,6 @@ fn misfits_are_named() {
 #[test]
 fn damaged_files_are_errors() {
     let golden = Golden::open("dit_temporal_causal_x0");
-    let device = Device::flex();
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("model.safetensors");
     let whole = std::fs::read(golden.folder.join("model.safetensors")).expect("a file");
@@ -314,14 +332,13 @@ fn damaged_files_are_errors() {
         ("text", b"not a checkpoint at all".as_slice()),
     ] {
         std::fs::write(&path, bytes).expect("a file");
-        let error = ar_model::import(config(&golden), Some(&path), None, &device)
-            .expect_err(what)
-            .to_string();
-        assert!(error.contains("not a readable safetensors file"), "{error}");
+        let error = refused(&path, config(&golden));
+        assert!(
+            error.contains("not a readable safetensors file"),
+            "{what}: {error}"
+        );
     }
     let missing = folder.path().join("nowhere.safetensors");
-    let error = ar_model::import(config(&golden), Some(&missing), None, &device)
-        .expect_err("a missing file")
-        .to_string();
+    let error = refused(&missing, config(&golden));
     assert!(error.contains("nowhere.safetensors"), "{error}");
 }

@@ -17,14 +17,6 @@ fn bad_options_are_one_line() {
             "use ar_step >= 13",
         ),
         ("--guidance nan", "guidance is NaN"),
-        (
-            "--guidance 2",
-            "guidance is 2, and this model has no classes",
-        ),
-        (
-            "evaluate --guidance 0 --out new",
-            "guidance is 0, and this model has no classes",
-        ),
         ("--eta -1", "eta is -1"),
         ("--eta nan", "eta is NaN"),
         ("--model golden --save-latents l --class 3", "no classes"),

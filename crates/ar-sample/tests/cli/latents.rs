@@ -107,6 +107,29 @@ fn a_temporal_vae_decodes_whole_windows() {
 }
 
 #[test]
+fn a_model_without_classes_is_guided_away_from_zeros() {
+    let folder = Folder::new();
+    folder.golden_model();
+    let cases = std::fs::read(golden("cases.safetensors")).expect("golden cases");
+    let key = "sample.S10_s3_F4_g2.0";
+    let (x_t, shape) = tensor(&cases, &format!("{key}.x_T"));
+    folder.write_tensor("noise.safetensors", "x_T", &x_t, &shape);
+    let arguments = "--model golden --noise noise.safetensors --steps 10 --ar-step 3 \
+                     --save-latents latents.safetensors --guidance 2";
+    let output = folder.run(arguments);
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("note: guidance 2 moves away from"), "{said}");
+    let (latents, _) = folder.latents("latents.safetensors");
+    let (expected, _) = tensor(&cases, &format!("{key}.latents"));
+    let error = relative_error(&latents, &expected);
+    // As for the run without guidance.
+    assert!(error <= 1e-4, "relative error {error:.2e}");
+    let quiet = folder.run(&format!("{arguments} --quiet"));
+    assert!(quiet.stderr.is_empty(), "{quiet:?}");
+}
+
+#[test]
 fn a_network_without_an_end_takes_any_step_difference() {
     let folder = Folder::new();
     folder.tiny_model();

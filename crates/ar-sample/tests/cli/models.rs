@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ar_model::{ModelConfig, Precision, VideoModel};
+use ar_model::{ImportOptions, ModelConfig, Precision, VideoModel};
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Int, Tensor};
 
@@ -42,12 +42,12 @@ impl Folder {
         "#
         .parse()
         .expect("a configuration");
-        let device = ar_device::open("cpu").expect("the CPU");
-        let weights = golden("model.safetensors");
-        ar_model::import(config, Some(&weights), None, &device)
-            .expect("a fitting checkpoint")
-            .save(self.path("golden"), Precision::Full)
-            .expect("a model directory");
+        let options = ImportOptions {
+            transformer: Some(golden("model.safetensors")),
+            config: Some(config),
+            ..ImportOptions::default()
+        };
+        ar_model::import(&options, self.path("golden")).expect("a fitting checkpoint");
     }
 
     /// A model directory `tiny` of random weights: causal in time without an end, frames of 16x16.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ar_model::{ModelError, ModelFiles, VAE_KEYS};
 use ar_vae::{Vae, VaeConfig};
-use ar_weights::{WeightsSource, load_weights_but};
+use ar_weights::{Checkpoint, WeightsSource, load_checkpoint};
 use burn::module::{Module, ParamGroup};
 use burn::tensor::Device;
 
@@ -106,8 +106,8 @@ fn load(vae: &mut Vae, expected: &VaeConfig, dir: &Path) -> Result<(), BoxError>
     }
     // Blocks that the image stage did not have start as the identity.
     let fresh = |key: &str| key.contains(TEMPORAL) && !found.is_temporal();
-    let source = WeightsSource::File(&files.vae);
-    Ok(load_weights_but(vae, source, VAE_KEYS, fresh)?)
+    let checkpoint = Checkpoint::open(WeightsSource::File(&files.vae))?;
+    Ok(load_checkpoint(vae, &checkpoint, VAE_KEYS, fresh)?)
 }
 
 #[cfg(test)]

@@ -1,0 +1,164 @@
+//! Reading and writing safetensors, a tensor at a time.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
+
+use crate::WeightsError;
+use crate::floats::Floats;
+use crate::stored::Stored;
+
+/// Bytes of the length of the header, before it.
+const LENGTH: usize = 8;
+
+/// The longest header, as in the format's own library.
+const LONGEST_HEADER: u64 = 100_000_000;
+
+/// A file, or what was in one.
+enum Content {
+    File(Mutex<File>),
+    Memory(Vec<u8>),
+}
+
+impl Content {
+    fn read(&self, start: u64, length: usize) -> io::Result<Vec<u8>> {
+        match self {
+            Self::File(file) => {
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                file.seek(SeekFrom::Start(start))?;
+                let mut bytes = Vec::with_capacity(length);
+                (&mut *file).take(length as u64).read_to_end(&mut bytes)?;
+                if bytes.len() < length {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                Ok(bytes)
+            }
+            Self::Memory(bytes) => {
+                let start = start as usize;
+                let end = start.checked_add(length);
+                let bytes = end.and_then(|end| bytes.get(start..end));
+                Ok(bytes.ok_or(io::ErrorKind::UnexpectedEof)?.to_vec())
+            }
+        }
+    }
+}
+
+pub(crate) fn in_file(path: &Path) -> Result<BTreeMap<String, Stored>, WeightsError> {
+    let file = File::open(path).map_err(WeightsError::io(path))?;
+    let length = file.metadata().map_err(WeightsError::io(path))?.len();
+    open(Content::File(Mutex::new(file)), length).map_err(unreadable(&path.display().to_string()))
+}
+
+pub(crate) fn in_memory(
+    name: &str,
+    bytes: Vec<u8>,
+) -> Result<BTreeMap<String, Stored>, WeightsError> {
+    let length = bytes.len() as u64;
+    open(Content::Memory(bytes), length).map_err(unreadable(name))
+}
+
+fn unreadable(name: &str) -> impl FnOnce(String) -> WeightsError + use<'_> {
+    move |reason| WeightsError::Unreadable {
+        file: name.to_owned(),
+        format: "safetensors",
+        reason,
+    }
+}
+
+/// Reads the header of content of `length` bytes.
+fn open(content: Content, length: u64) -> Result<BTreeMap<String, Stored>, String> {
+    if length < LENGTH as u64 {
+        return Err(format!("it has {length} bytes"));
+    }
+    let start = content.read(0, LENGTH).map_err(|error| error.to_string())?;
+    let header = u64::from_le_bytes(start.try_into().expect("eight bytes"));
+    if header > LONGEST_HEADER || header > length - LENGTH as u64 {
+        return Err("it does not begin with a header, or is cut short in it".into());
+    }
+    let bytes = content
+        .read(LENGTH as u64, header as usize)
+        .map_err(|error| error.to_string())?;
+    let metadata: Metadata = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+    let data = LENGTH as u64 + header;
+    let whole = data + metadata.data_len() as u64;
+    if whole != length {
+        return Err(if length < whole {
+            format!("it is cut short: it has {length} bytes and should have {whole}")
+        } else {
+            format!("it has {length} bytes and its tensors end at {whole}")
+        });
+    }
+    let content = Arc::new(content);
+    let stored = |(key, info): (String, &TensorInfo)| {
+        let (start, end) = info.data_offsets;
+        let content = content.clone();
+        let tensor = Stored {
+            shape: info.shape.clone(),
+            floats: match info.dtype {
+                Dtype::F16 => Some(Floats::F16),
+                Dtype::BF16 => Some(Floats::Bf16),
+                Dtype::F32 => Some(Floats::F32),
+                Dtype::F64 => Some(Floats::F64),
+                _ => None,
+            },
+            read: Arc::new(move || content.read(data + start as u64, end - start)),
+        };
+        (key, tensor)
+    };
+    Ok(metadata.tensors().into_iter().map(stored).collect())
+}
+
+/// Writes tensors, `(name, shape, bytes)`, in the order of their names, atomically. The bytes of one
+/// are made after the ones before are written.
+pub(crate) fn write<B>(
+    path: &Path,
+    mut tensors: Vec<(String, Vec<usize>, B)>,
+    floats: Floats,
+) -> Result<(), WeightsError>
+where
+    B: FnOnce() -> Result<Vec<u8>, WeightsError>,
+{
+    tensors.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+    let mut end = 0;
+    let infos = tensors.iter().map(|(key, shape, _)| {
+        let start = end;
+        end += shape.iter().product::<usize>() * floats.size();
+        let info = TensorInfo {
+            dtype: match floats {
+                Floats::F16 => Dtype::F16,
+                Floats::Bf16 => Dtype::BF16,
+                Floats::F32 => Dtype::F32,
+                Floats::F64 => Dtype::F64,
+            },
+            shape: shape.clone(),
+            data_offsets: (start, end),
+        };
+        (key.clone(), info)
+    });
+    // One entry, which PyTorch's readers look for.
+    let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let metadata = Metadata::new(Some(format), infos.collect()).expect("tensors in order");
+    let mut header = serde_json::to_vec(&metadata).expect("a header is plain JSON");
+    header.resize(header.len().next_multiple_of(LENGTH), b' ');
+
+    let io = |error| WeightsError::io(path)(error);
+    let mut file = ar_files::temporary_file_beside(path).map_err(io)?;
+    // The file inside, for its errors do not name the temporary file.
+    let mut writer = BufWriter::new(file.as_file_mut());
+    let length = (header.len() as u64).to_le_bytes();
+    writer.write_all(&length).map_err(io)?;
+    writer.write_all(&header).map_err(io)?;
+    for (_, _, bytes) in tensors {
+        writer.write_all(&bytes()?).map_err(io)?;
+    }
+    writer.flush().map_err(io)?;
+    drop(writer);
+    file.as_file().sync_all().map_err(io)?;
+    file.persist(path).map_err(|error| io(error.error))?;
+    Ok(())
+}
