@@ -1,6 +1,7 @@
 //! Batches that are read ahead of training.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
@@ -9,6 +10,7 @@ use burn_dataset::DatasetError;
 use rand::RngExt;
 
 use crate::order::{EpochShuffle, addressed_rng};
+use crate::video_folder::is_environment;
 
 /// Items that are tried in place of one that cannot be read, before it is the dataset's fault.
 const REPLACEMENTS: usize = 16;
@@ -119,6 +121,20 @@ pub enum BatchError {
         /// Why it cannot be read.
         reason: String,
     },
+    /// An item cannot be read for a reason that is not the item's: another one in its place would
+    /// be training on other data. See [`is_environment`].
+    #[error("item {index} cannot be read here: {reason}")]
+    Environment {
+        /// The item.
+        index: usize,
+        /// Why.
+        reason: String,
+    },
+    /// The system has no thread that could read.
+    #[error(
+        "cannot start a thread that reads data ({0}): raise the limit on processes (`ulimit -u`)"
+    )]
+    NoThread(io::Error),
     /// The code that reads items has panicked.
     #[error("a thread that reads the data has died")]
     Died,
@@ -132,10 +148,13 @@ pub enum BatchError {
 /// and the workers are asked in turn. (Burn's own loader hands batches out as its workers finish
 /// them and starts at the beginning.)
 ///
-/// In place of an item that cannot be read another one is drawn, the same one every time.
+/// In place of an item that cannot be read another one is drawn, the same one every time; unless
+/// it is [not the item's fault](is_environment).
 #[derive(Debug)]
 pub struct Batches<I> {
     workers: Vec<Receiver<Read<I>>>,
+    /// Why a worker could not be started.
+    refused: Option<io::Error>,
     batch_size: usize,
     /// Items taken.
     taken: usize,
@@ -147,6 +166,8 @@ pub struct Batches<I> {
 struct Read<I> {
     item: Option<I>,
     unreadable: Vec<Unreadable>,
+    /// Whether the last of these is the fault of the environment.
+    is_environment: bool,
 }
 
 impl<I: Send + 'static> Batches<I> {
@@ -173,11 +194,12 @@ impl<I: Send + 'static> Batches<I> {
         );
         assert!(positions.process < positions.processes, "{positions:?}");
         let read = Arc::new(read);
-        let start = |worker: usize| {
+        let mut refused = None;
+        let mut start = |worker: usize| {
             let (sender, receiver) = sync_channel((batches * batch_size).div_ceil(workers));
             let read = read.clone();
             let order = EpochShuffle::new(len, seed);
-            thread::spawn(move || {
+            let work = move || {
                 for number in (worker as u64..).step_by(workers) {
                     let position = positions.position(number, batch_size);
                     // The receiver is gone when training has stopped.
@@ -188,11 +210,15 @@ impl<I: Send + 'static> Batches<I> {
                         break;
                     }
                 }
-            });
+            };
+            if let Err(error) = thread::Builder::new().spawn(work) {
+                refused = Some(error);
+            }
             receiver
         };
         Self {
-            workers: (0..workers).map(start).collect(),
+            workers: (0..workers).map(&mut start).collect(),
+            refused,
             batch_size,
             taken: 0,
             reported: BTreeSet::new(),
@@ -209,22 +235,34 @@ impl<I: Send + 'static> Batches<I> {
     }
 
     fn next_item(&mut self) -> Result<I, BatchError> {
+        if let Some(error) = self.refused.take() {
+            return Err(BatchError::NoThread(error));
+        }
         let worker = &self.workers[self.taken % self.workers.len()];
-        let Read { item, unreadable } = worker.recv().map_err(|_| BatchError::Died)?;
+        let Read {
+            item,
+            unreadable,
+            is_environment,
+        } = worker.recv().map_err(|_| BatchError::Died)?;
         self.taken += 1;
         let count = unreadable.len();
         let last = unreadable.last().cloned();
-        for unreadable in unreadable {
+        // What the environment does is nothing to note about an item.
+        let noted = count - usize::from(is_environment);
+        for unreadable in unreadable.into_iter().take(noted) {
             if self.reported.insert(unreadable.index) {
                 self.skipped.push(unreadable);
             }
         }
         item.ok_or_else(|| {
             let Unreadable { index, reason } = last.expect("an item is missing for a reason");
-            BatchError::Unreadable {
-                count,
-                index,
-                reason,
+            match is_environment {
+                true => BatchError::Environment { index, reason },
+                false => BatchError::Unreadable {
+                    count,
+                    index,
+                    reason,
+                },
             }
         })
     }
@@ -246,20 +284,23 @@ fn read_at<I>(
     let mut unreadable = Vec::new();
     let mut others = addressed_rng(seed, b"replaced", position);
     loop {
-        let reason = match read(EpochItem { epoch, index }) {
+        let error = match read(EpochItem { epoch, index }) {
             Ok(item) => {
                 return Read {
                     item: Some(item),
                     unreadable,
+                    is_environment: false,
                 };
             }
-            Err(error) => error.to_string(),
+            Err(error) => error,
         };
+        let (reason, is_environment) = (error.to_string(), is_environment(&error));
         unreadable.push(Unreadable { index, reason });
-        if unreadable.len() > REPLACEMENTS {
+        if is_environment || unreadable.len() > REPLACEMENTS {
             return Read {
                 item: None,
                 unreadable,
+                is_environment,
             };
         }
         index = others.random_range(0..order.len());
@@ -387,6 +428,17 @@ mod tests {
         let error = batches.next_batch().expect_err("nothing reads").to_string();
         assert!(error.starts_with("17 items drawn"), "{error}");
         assert!(error.ends_with(": gone"), "{error}");
+
+        let missing = |_| {
+            let path = "a.mp4".into();
+            Err::<(), _>(DatasetError::new(ar_video::VideoError::Interrupted {
+                path,
+            }))
+        };
+        let mut batches = Batches::start(LEN, missing, options(4, DataCursor::from(0), ahead));
+        let error = batches.next_batch().expect_err("no ffmpeg");
+        assert!(matches!(error, BatchError::Environment { .. }), "{error}");
+        assert_eq!(batches.take_skipped(), []);
 
         let panics = |_: EpochItem| -> Result<(), DatasetError> { panic!("on purpose") };
         let mut batches = Batches::start(LEN, panics, options(4, DataCursor::from(0), ahead));

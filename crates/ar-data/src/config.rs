@@ -9,6 +9,7 @@ use crate::batch::VideoItem;
 use crate::labels::Labels;
 use crate::latents::{LatentDataset, LatentError};
 use crate::moving_mnist::{MovingMnist, MovingMnistConfig, MovingMnistError};
+use crate::progress::Progress;
 use crate::shapes::{ShapesConfig, ShapesDataset, ShapesError, ShapesWorld};
 use crate::skipped::SkippedFile;
 use crate::split::SourceIds;
@@ -204,17 +205,19 @@ impl DataConfig {
             ..self.clone()
         };
         if let Some(DataSource::Videos { config, .. }) = &mut config.source {
-            config.max_memory_mib = VideoFolderConfig::default().max_memory_mib;
+            let defaults = VideoFolderConfig::default();
+            config.max_memory_mib = defaults.max_memory_mib;
+            config.max_unusable = defaults.max_unusable;
         }
         config
     }
 
-    /// Opens a dataset of clips. `progress` is called after each file that is read, with how many are
-    /// done and how many there are.
+    /// Opens a dataset of clips. `progress` is told after each file that is read how many are done
+    /// and how many there are, and may stop it.
     ///
     /// # Errors
-    /// If the section names no clips, or they cannot be read.
-    pub fn open_clips(&self, progress: impl FnMut(usize, usize)) -> Result<ClipDataset, DataError> {
+    /// If the section names no clips, they cannot be read, or `progress` says stop.
+    pub fn open_clips(&self, progress: impl Progress) -> Result<ClipDataset, DataError> {
         match self.source.as_ref().ok_or(DataError::Source)? {
             DataSource::Shapes(config) => {
                 let world = ShapesWorld::new(config.clone())?;
@@ -285,6 +288,14 @@ impl ClipDataset {
             Self::Shapes(dataset) => dataset.world().label_names(),
             Self::MovingMnist(_) => Vec::new(),
             Self::Videos(folder) => folder.class_names().to_vec(),
+        }
+    }
+
+    /// Lines about what was left out, for whoever watches: how much, and the most common reasons.
+    pub fn report(&self) -> Vec<String> {
+        match self {
+            Self::Shapes(_) | Self::MovingMnist(_) => Vec::new(),
+            Self::Videos(folder) => folder.report(),
         }
     }
 
@@ -383,6 +394,17 @@ pub enum DataError {
 }
 
 impl DataError {
+    /// Whether whoever waited for the data said stop.
+    pub fn is_interrupt(&self) -> bool {
+        matches!(
+            self,
+            Self::Videos {
+                source: VideoFolderError::Interrupted,
+                ..
+            }
+        )
+    }
+
     /// The keys that are to blame, with their sections: `data.shapes.size`.
     pub fn keys(&self) -> Vec<String> {
         let in_section = |section: &str, key: &str| format!("data.{section}.{key}");
@@ -410,7 +432,11 @@ impl DataError {
                 VideoFolderError::OutOfRange { field, .. } => {
                     return vec![in_section("videos", field)];
                 }
+                VideoFolderError::Share(_) => &["data.videos.max_unusable"],
                 VideoFolderError::Labels(_) => &["data.labels"],
+                VideoFolderError::TooManyUnusable { .. } => {
+                    &["data.path", "data.videos.max_unusable"]
+                }
                 _ => &["data.path"],
             },
             Self::Latents { source, .. } => match **source {
@@ -431,7 +457,9 @@ impl DataError {
             Self::Videos { path, source }
                 if !matches!(
                     source,
-                    VideoFolderError::OutOfRange { .. } | VideoFolderError::Labels(_)
+                    VideoFolderError::OutOfRange { .. }
+                        | VideoFolderError::Share(_)
+                        | VideoFolderError::Labels(_)
                 ) =>
             {
                 ("data.path", path)

@@ -1,11 +1,14 @@
 //! Classes of files, by folder or from a table.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use unicode_normalization::UnicodeNormalization;
 
-use crate::skipped::SkippedFile;
+use crate::skipped::{SkipKind, SkippedFile};
 
 /// Where the classes of files come from.
 ///
@@ -15,8 +18,10 @@ use crate::skipped::SkippedFile;
 pub enum Labels {
     /// Every file lies in or below a sub-folder that is named for its class.
     Folders,
-    /// A table with the columns `path`, relative to the root of the dataset, and `class`. Files
-    /// that it does not name are left out.
+    /// A table with the columns `path`, relative to the root of the dataset or absolute, and
+    /// `class`. Files that it does not name are left out. Of one path there are several ways to
+    /// write it: `./`, `a/../`, backslashes and Unicode in composed or decomposed form make no
+    /// difference.
     Csv(PathBuf),
 }
 
@@ -65,6 +70,14 @@ pub enum LabelsError {
         path: PathBuf,
         /// Why.
         source: csv::Error,
+    },
+    /// The table cannot be read, or is larger than a table of labels is.
+    #[error("{path}: {source}")]
+    Read {
+        /// The table.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
     },
     /// A row is incomplete or contradicts another one.
     #[error("{path}, line {line}: {message}")]
@@ -119,6 +132,7 @@ impl Labels {
         } = labels.assign(root, &paths)?;
         skipped.extend(missing.into_iter().map(|path| SkippedFile {
             path,
+            kind: SkipKind::NoFile,
             reason: "the table of labels names it, but it is not in the dataset".to_string(),
         }));
         let mut files = Vec::new();
@@ -127,6 +141,7 @@ impl Labels {
                 Some(_) => files.push((path, label)),
                 None => skipped.push(SkippedFile {
                     path,
+                    kind: SkipKind::NoLabel,
                     reason: "the table of labels does not name it".to_string(),
                 }),
             }
@@ -145,9 +160,10 @@ impl Labels {
         let (names, missing) = match self {
             Self::Folders => (folder_names(root, &paths)?, Vec::new()),
             Self::Csv(table) => {
-                let mut rows = read_table(table)?;
-                let names = paths.iter().map(|path| rows.remove(path)).collect();
-                let missing = rows.into_keys().map(|path| root.join(path));
+                let mut rows = read_table(table, &Plain::new(root))?;
+                let names = paths.iter().map(|path| rows.remove(&in_one_form(path)));
+                let names = names.map(|row| Some(row?.class)).collect();
+                let missing = rows.into_values().map(|row| root.join(row.path));
                 (names, missing.collect())
             }
         };
@@ -181,21 +197,38 @@ fn folder_names(root: &Path, paths: &[PathBuf]) -> Result<Vec<Option<String>>, L
     paths.iter().map(name).collect()
 }
 
+/// A row of a table.
 #[derive(Deserialize)]
 struct Row {
     path: PathBuf,
     class: String,
 }
 
-fn read_table(table: &Path) -> Result<BTreeMap<PathBuf, String>, LabelsError> {
+/// The most bytes of a table that are read: millions of rows.
+const LIMIT: u64 = 1 << 28;
+
+/// The rows by their paths [in one form](in_one_form), below `root`.
+fn read_table(table: &Path, root: &Plain) -> Result<BTreeMap<String, Row>, LabelsError> {
     let error = |source| LabelsError::Csv {
         path: table.to_path_buf(),
         source,
     };
+    let mut text = Vec::new();
+    File::open(table)
+        .and_then(|file| file.take(LIMIT + 1).read_to_end(&mut text))
+        .and_then(|bytes| match bytes as u64 {
+            0..=LIMIT => Ok(()),
+            _ => Err(io::Error::other(
+                "larger than 256 MiB, the most that a table may be",
+            )),
+        })
+        .map_err(|source| LabelsError::Read {
+            path: table.to_path_buf(),
+            source,
+        })?;
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
-        .from_path(table)
-        .map_err(error)?;
+        .from_reader(text.as_slice());
     let headers = reader.headers().map_err(error)?.clone();
     let mut rows = BTreeMap::new();
     for record in reader.into_records() {
@@ -206,20 +239,68 @@ fn read_table(table: &Path) -> Result<BTreeMap<PathBuf, String>, LabelsError> {
             line,
             message,
         };
-        let Row { path, class } = record.deserialize(Some(&headers)).map_err(error)?;
-        if class.is_empty() || path == Path::new("") {
+        let row: Row = record.deserialize(Some(&headers)).map_err(error)?;
+        if row.class.is_empty() || row.path == Path::new("") {
             return Err(refuse("the path or the class is empty".to_string()));
         }
-        let shown = path.display().to_string();
-        if let Some(other) = rows.insert(path, class.clone())
-            && other != class
+        let shown = row.path.display().to_string();
+        let class = row.class.clone();
+        if let Some(other) = rows.insert(root.below(&row.path), row)
+            && other.class != class
         {
             return Err(refuse(format!(
-                "{shown} is of the class {class}, but an earlier line says {other}"
+                "{shown} is of the class {class}, but an earlier line says {}",
+                other.class
             )));
         }
     }
     Ok(rows)
+}
+
+/// The root of a dataset, in the forms in which absolute paths may begin with it.
+struct Plain(Vec<String>);
+
+impl Plain {
+    fn new(root: &Path) -> Self {
+        let forms = [std::path::absolute(root), root.canonicalize()];
+        Self(
+            forms
+                .into_iter()
+                .flatten()
+                .map(|root| in_one_form(&root))
+                .collect(),
+        )
+    }
+
+    /// The path of a row [in one form](in_one_form), relative to the root if it is below it.
+    fn below(&self, path: &Path) -> String {
+        let path = in_one_form(path);
+        let below = |root: &String| path.strip_prefix(root)?.strip_prefix('/');
+        match self.0.iter().find_map(below) {
+            Some(rest) => rest.to_owned(),
+            None => path,
+        }
+    }
+}
+
+/// A path without `.` and `..` (by name: links are not followed), with slashes, and with its
+/// letters composed: all ways to write it are one.
+fn in_one_form(path: &Path) -> String {
+    let text = path.to_string_lossy().replace('\\', "/");
+    let mut parts: Vec<&str> = Vec::new();
+    let path = Path::new(&text);
+    for part in path.components() {
+        match part {
+            Component::CurDir | Component::RootDir => {}
+            Component::ParentDir if parts.last().is_some_and(|&last| last != "..") => {
+                parts.pop();
+            }
+            part => parts.push(part.as_os_str().to_str().unwrap_or_default()),
+        }
+    }
+    let start = if path.has_root() { "/" } else { "" };
+    let joined = format!("{start}{}", parts.join("/"));
+    joined.nfc().collect()
 }
 
 #[cfg(test)]
@@ -300,8 +381,39 @@ mod tests {
             let error = assign(text).unwrap_err();
             assert!(error.contains(message), "{error}");
         }
+        #[cfg(unix)]
+        {
+            let endless = Labels::Csv("/dev/full".into());
+            let error = endless.assign(Path::new("data"), &[]).unwrap_err();
+            assert!(error.to_string().contains("larger than 256 MiB"), "{error}");
+        }
         let nowhere = Labels::Csv("nowhere.csv".into());
         let error = nowhere.assign(Path::new("data"), &[]).unwrap_err();
         assert!(error.to_string().starts_with("nowhere.csv: "), "{error}");
+    }
+
+    #[test]
+    fn a_path_may_be_written_in_many_ways() {
+        let root = tempfile::tempdir().unwrap();
+        // Composed, as Linux writes it, and decomposed, as macOS does.
+        let files = ["a.mp4", "b/c.mp4", "caf\u{e9}.mp4", "cafe\u{301}s.mp4"];
+        let paths: Vec<PathBuf> = files.iter().map(|name| root.path().join(name)).collect();
+        let absolute = root.path().join("a.mp4").display().to_string();
+        for [a, b] in [
+            ["a.mp4", "b/c.mp4"],
+            ["./a.mp4", "b/./c.mp4"],
+            ["b/../a.mp4", "x/../b/c.mp4"],
+            ["a.mp4", "b\\c.mp4"],
+            [&absolute, ".//b//c.mp4"],
+        ] {
+            let table = root.path().join("labels.csv");
+            let rows = ["cafe\u{301}.mp4,y", "caf\u{e9}s.mp4,z"].join("\n");
+            std::fs::write(&table, format!("path,class\n{a},x\n{b},y\n{rows}\n")).unwrap();
+            let assigned = Labels::Csv(table).assign(root.path(), &paths).unwrap();
+            assert_eq!(assigned.labels, [0, 1, 1, 2].map(Some), "{a} {b}");
+            assert!(assigned.missing.is_empty());
+        }
+        let twice = assign("path,class\na.mp4,x\n./a.mp4,y\n").unwrap_err();
+        assert!(twice.contains("./a.mp4 is of the class y"), "{twice}");
     }
 }

@@ -46,6 +46,7 @@ mod moving_mnist;
 mod order;
 mod part;
 mod pixels;
+mod progress;
 pub mod shapes;
 mod skipped;
 mod split;
@@ -64,10 +65,11 @@ pub use moving_mnist::{MovingMnist, MovingMnistConfig, MovingMnistError};
 pub use order::EpochShuffle;
 pub use part::Part;
 pub use pixels::{to_frames, to_pixels};
+pub use progress::Progress;
 pub use shapes::{ShapesConfig, ShapesDataset, ShapesError, ShapesWorld};
-pub use skipped::SkippedFile;
+pub use skipped::{SkipKind, SkippedFile};
 pub use split::{SourceIds, Split};
-pub use video_folder::{VideoFolder, VideoFolderConfig, VideoFolderError};
+pub use video_folder::{VideoFolder, VideoFolderConfig, VideoFolderError, is_environment};
 
 /// The examples of the README are tests too.
 #[cfg(doctest)]

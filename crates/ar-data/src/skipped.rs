@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -6,21 +7,87 @@ use std::path::PathBuf;
 pub struct SkippedFile {
     /// The file or folder.
     pub path: PathBuf,
+    /// What it was taken for.
+    pub kind: SkipKind,
     /// Why it is left out.
     pub reason: String,
 }
 
+/// What a file that is left out was taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum SkipKind {
+    /// A video that gives no clip.
+    Unusable,
+    /// A file that is no video, though it may be meant as one.
+    NoVideo,
+    /// A row of the table of labels that names no video of the dataset.
+    NoFile,
+    /// A video that the table of labels does not name.
+    NoLabel,
+}
+
 /// Files that an error names; the others it counts.
 const NAMED: usize = 10;
+/// Reasons that a summary tells.
+const REASONS: usize = 3;
 
 /// A line for each of the first files.
 pub(crate) fn list(skipped: &[SkippedFile]) -> String {
     let mut text = String::new();
-    for SkippedFile { path, reason } in skipped.iter().take(NAMED) {
+    for SkippedFile { path, reason, .. } in skipped.iter().take(NAMED) {
         let _ = write!(text, "\n  {}: {reason}", path.display());
     }
     if skipped.len() > NAMED {
         let _ = write!(text, "\n  and {} more", skipped.len() - NAMED);
     }
     text
+}
+
+/// The most common reasons for which files of one kind are left out, each with its count.
+/// Reasons that differ only in numbers are one.
+pub(crate) fn reasons(skipped: &[SkippedFile], kind: SkipKind) -> String {
+    let mut counts: BTreeMap<String, (usize, &str)> = BTreeMap::new();
+    for file in skipped.iter().filter(|file| file.kind == kind) {
+        let key = file.reason.replace(|c: char| c.is_ascii_digit(), "");
+        counts.entry(key).or_insert((0, &file.reason)).0 += 1;
+    }
+    let mut counts: Vec<(usize, &str)> = counts.into_values().collect();
+    counts.sort_by_key(|&(count, _)| std::cmp::Reverse(count));
+    let told = counts.iter().take(REASONS);
+    let mut told: Vec<String> = told
+        .map(|(count, reason)| format!("{count} x \"{reason}\""))
+        .collect();
+    if let Some(rest) = counts.get(REASONS..).filter(|rest| !rest.is_empty()) {
+        let count: usize = rest.iter().map(|(count, _)| count).sum();
+        told.push(format!("{count} for other reasons"));
+    }
+    told.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn common_reasons_come_first() {
+        let skipped = |kind, reason: &str| SkippedFile {
+            path: "x".into(),
+            kind,
+            reason: reason.into(),
+        };
+        let unusable = SkipKind::Unusable;
+        let mut files = vec![
+            skipped(SkipKind::NoLabel, "no row"),
+            skipped(unusable, "broken"),
+            skipped(unusable, "it has 5 frames"),
+            skipped(unusable, "it has 12 frames"),
+        ];
+        assert_eq!(
+            reasons(&files, unusable),
+            "2 x \"it has 5 frames\", 1 x \"broken\""
+        );
+        files.extend(["a", "b", "c"].map(|reason| skipped(unusable, reason)));
+        assert!(reasons(&files, unusable).ends_with(", 2 for other reasons"));
+    }
 }

@@ -8,11 +8,13 @@ use burn_dataset::{Dataset, DatasetError};
 
 use crate::batch::VideoItem;
 use crate::labels::{Labels, Selected};
-use crate::skipped::SkippedFile;
+use crate::progress::Progress;
+use crate::skipped::{SkipKind, SkippedFile, reasons};
 use crate::split::SourceIds;
 pub use config::{VideoFolderConfig, VideoFolderError};
-use decode::{Scan, scan_all};
-use find::find_videos;
+pub use decode::is_environment;
+use decode::{Scan, ScanEnd, scan_all};
+use find::{Found, find_videos};
 
 /// Clips of consecutive frames from the videos below a folder.
 ///
@@ -27,6 +29,8 @@ pub struct VideoFolder {
     ends: Vec<usize>,
     classes: Vec<String>,
     skipped: Vec<SkippedFile>,
+    /// Videos that were read, usable or not.
+    scanned: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -42,34 +46,49 @@ struct Video {
 
 impl VideoFolder {
     /// Reads the videos in and below `root`, in the order of their paths, or the one video that
-    /// `root` is, on `workers` threads. A folder of images is a video, unless there are video files
-    /// beside the images. Other files and names that begin with a dot are passed over.
+    /// `root` is, on `workers` threads. A folder of images is a video if there is nothing else in
+    /// it that may be one: no video file, no animation, and no folder with videos or images. Names
+    /// that begin with a dot are passed over.
     ///
-    /// After each video `progress` is told how many are done and how many there are. Videos that
-    /// are broken, shorter than a clip, or without a class though there are `labels`, are left out
-    /// and listed in [`Self::skipped`].
+    /// After each video `progress` is told how many are done and how many there are; it may stop
+    /// the reading. Videos that are broken, shorter than a clip, or without a class though there
+    /// are `labels`, are left out and listed in [`Self::skipped`], and so are files that may be
+    /// meant as videos but are none.
     ///
     /// # Errors
-    /// If the configuration is out of range, a folder does not list, no clip is found, or the
-    /// labels make no sense.
+    /// If the configuration is out of range, a folder does not list, no clip is found, too many
+    /// videos are unusable, the labels make no sense, or `progress` says stop; and if a video
+    /// cannot be read for a reason that is not the video's
+    /// ([`VideoError::is_environment`](ar_video::VideoError::is_environment)).
     pub fn open(
         root: impl AsRef<Path>,
         config: VideoFolderConfig,
         labels: Option<&Labels>,
         workers: usize,
-        progress: impl FnMut(usize, usize),
+        progress: impl Progress,
     ) -> Result<Self, VideoFolderError> {
         let root = root.as_ref();
         config.validate()?;
-        let paths = find_videos(root)?;
+        let Found {
+            videos: paths,
+            passed_over,
+        } = find_videos(root)?;
         if paths.is_empty() {
-            return Err(VideoFolderError::NoVideos(root.to_path_buf()));
+            return Err(VideoFolderError::NoVideos {
+                root: root.to_path_buf(),
+                passed_over,
+            });
         }
-        let mut skipped = Vec::new();
+        let mut skipped = passed_over;
         let Selected { classes, files } = Labels::select(labels, root, paths, &mut skipped)?;
         let (paths, labels): (Vec<_>, Vec<_>) = files.into_iter().unzip();
 
-        let scanned = scan_all(&paths, &config, workers, progress);
+        let scanned = scan_all(&paths, &config, workers, progress).map_err(|end| match end {
+            ScanEnd::Interrupted => VideoFolderError::Interrupted,
+            ScanEnd::Environment(error) => VideoFolderError::Environment(error),
+            ScanEnd::NoThread(error) => VideoFolderError::NoThread(error),
+        })?;
+        let count = scanned.len();
         let mut clips = 0;
         let (mut videos, mut ends) = (Vec::new(), Vec::new());
         for ((path, label), scanned) in paths.into_iter().zip(labels).zip(scanned) {
@@ -88,12 +107,27 @@ impl VideoFolder {
                         pixels,
                     });
                 }
-                Err(reason) => skipped.push(SkippedFile { path, reason }),
+                Err(reason) => skipped.push(SkippedFile {
+                    path,
+                    kind: SkipKind::Unusable,
+                    reason,
+                }),
             }
         }
+        // In the order in which they are told: videos first.
+        skipped.sort_by_key(|file| file.kind);
         if videos.is_empty() {
             return Err(VideoFolderError::NothingUsable {
                 root: root.to_path_buf(),
+                skipped,
+            });
+        }
+        let unusable = count - videos.len();
+        if unusable as f64 > config.max_unusable * count as f64 {
+            return Err(VideoFolderError::TooManyUnusable {
+                unusable,
+                videos: count,
+                most: config.max_unusable,
                 skipped,
             });
         }
@@ -103,7 +137,41 @@ impl VideoFolder {
             ends,
             classes,
             skipped,
+            scanned: count,
         })
+    }
+
+    /// Lines about what was left out, for whoever watches: how much, and the most common reasons.
+    pub fn report(&self) -> Vec<String> {
+        let count = |kind| self.skipped.iter().filter(|file| file.kind == kind).count();
+        let line = |kind, text: String| {
+            (count(kind) > 0).then(|| format!("{text}: {}", reasons(&self.skipped, kind)))
+        };
+        let (unusable, scanned) = (count(SkipKind::Unusable), self.scanned);
+        let mut lines = Vec::from_iter(line(
+            SkipKind::Unusable,
+            format!("{unusable} of {scanned} videos give no clip and are left out"),
+        ));
+        lines.extend(line(
+            SkipKind::NoVideo,
+            "files and folders that are not read as videos".into(),
+        ));
+        for (kind, text) in [
+            (
+                SkipKind::NoFile,
+                "rows of the table of labels name no video of the dataset",
+            ),
+            (
+                SkipKind::NoLabel,
+                "videos have no row in the table of labels and are left out",
+            ),
+        ] {
+            if let Some(first) = self.skipped.iter().find(|file| file.kind == kind) {
+                let first = first.path.display();
+                lines.push(format!("{} {text}, such as {first}", count(kind)));
+            }
+        }
+        lines
     }
 
     /// The configuration it was opened with.
@@ -116,7 +184,7 @@ impl VideoFolder {
         &self.classes
     }
 
-    /// The videos that give no clip.
+    /// What gives no clip: videos that cannot be used first.
     pub fn skipped(&self) -> &[SkippedFile] {
         &self.skipped
     }

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use ar_metrics::{SSIM_WINDOW, psnr, ssim};
-use ar_video::{is_video_path, read_clip};
+use ar_video::{FileKind, read_clip};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut folders = std::env::args_os().skip(1).map(PathBuf::from);
@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let entries = fs::read_dir(&folder)?.map(|entry| Ok(entry?.path()));
     let mut paths = entries.collect::<Result<Vec<_>, std::io::Error>>()?;
-    paths.retain(|path| is_video_path(path));
+    paths.retain(|path| path.is_dir() || FileKind::of(path) == FileKind::Video);
     paths.sort();
     let mut sums = [0.0; 2];
     for path in &paths {

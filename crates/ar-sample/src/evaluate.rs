@@ -35,7 +35,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     Ok(ar_cli::print(&text)?)
 }
 
-fn tell_skipped(SkippedFile { path, reason }: &SkippedFile) {
+fn tell_skipped(SkippedFile { path, reason, .. }: &SkippedFile) {
     ar_cli::tell(format_args!("skipped {}: {reason}", path.display()));
 }
 

@@ -222,9 +222,10 @@ pub(crate) fn run() -> Result<ExitCode> {
             let out = config.out.display();
             match ending {
                 Ending::Finished => println!("latents in {out}"),
+                Ending::NotStarted => println!("{NOT_STARTED}"),
                 _ => println!("stopped; go on with --resume"),
             }
-            Ok(ExitCode::SUCCESS)
+            Ok(exit_code(ending))
         }
         Command::Diffusion(stage) => {
             let (config, source): (DiffusionRun, _) = stage.read()?;
@@ -281,12 +282,23 @@ fn farewell(ending: Ending, out: &std::path::Path, workers: &Workers) -> ExitCod
     match ending {
         _ if !workers.group.is_leader() => {}
         Ending::Finished => println!("model in {}", out.join("model").display()),
+        Ending::NotStarted => println!("{NOT_STARTED}"),
         _ => println!(
             "stopped; the checkpoint is in {}, go on with --resume",
             out.display()
         ),
     }
-    ExitCode::SUCCESS
+    exit_code(ending)
+}
+
+const NOT_STARTED: &str = "stopped while the data were read; nothing was written";
+
+/// An interrupt ends what a shell does next: `ar-train vae .. && ar-train latents ..`.
+fn exit_code(ending: Ending) -> ExitCode {
+    match ending {
+        Ending::Finished => ExitCode::SUCCESS,
+        _ => ExitCode::from(ar_cli::INTERRUPTED),
+    }
 }
 
 /// Ctrl-C once stops at the next step with a checkpoint, twice at once.

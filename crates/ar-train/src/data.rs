@@ -9,15 +9,15 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
 use ar_data::{
-    BatchOptions, Batches, DataConfig, DataCursor, EpochItem, ReadAhead, SourceIds, Split,
-    VideoItem, random_flip,
+    BatchOptions, Batches, DataConfig, DataCursor, EpochItem, Progress, ReadAhead, SourceIds,
+    Split, VideoItem, is_environment, random_flip,
 };
 use ar_files::write_atomically;
 use burn_dataset::Dataset;
 
 use crate::config::RunConfig;
 use crate::error::{ConfigError, Error, Result, ensure_config};
-use crate::log::Observer;
+use crate::run::StageOptions;
 
 /// File in the folder of a run that lists what process number `process` left out of the dataset.
 fn skipped_file(process: usize) -> String {
@@ -94,10 +94,10 @@ impl<I: Send + Sync + 'static> TrainingData<I> {
     /// The items of `indices` in order, less those that cannot be read.
     ///
     /// # Errors
-    /// If all of them cannot be read.
+    /// If all of them cannot be read, or one for a reason that is not the item's.
     pub fn items(&self, indices: impl IntoIterator<Item = usize>) -> Result<Vec<I>> {
         let indices: Vec<usize> = indices.into_iter().collect();
-        let items = self.readable(indices.iter().copied());
+        let items = self.readable(indices.iter().copied())?;
         if items.is_empty() && !indices.is_empty() {
             let message = format!(
                 "none of the clips {indices:?} of the dataset can be read:\n{}",
@@ -111,37 +111,54 @@ impl<I: Send + Sync + 'static> TrainingData<I> {
     /// The first item that can be read.
     ///
     /// # Errors
-    /// If none can be read.
+    /// If none can be read, or one cannot for a reason that is not the item's.
     pub fn first(&self) -> Result<I> {
-        let first = (0..self.clips()).find_map(|index| self.readable([index]).pop());
-        first.ok_or_else(|| {
-            let message = format!("no clip of the dataset can be read:\n{}", self.skipped);
-            Error::Data(message.into())
-        })
+        for index in 0..self.clips() {
+            if let Some(first) = self.readable([index])?.pop() {
+                return Ok(first);
+            }
+        }
+        let message = format!("no clip of the dataset can be read:\n{}", self.skipped);
+        Err(Error::Data(message.into()))
     }
 
     /// The items of `indices` in order, less those that cannot be read; read by all workers.
-    pub fn readable(&self, indices: impl IntoIterator<Item = usize>) -> Vec<I> {
+    ///
+    /// # Errors
+    /// If one cannot be read for a reason that is not the item's ([`is_environment`]).
+    pub fn readable(&self, indices: impl IntoIterator<Item = usize>) -> Result<Vec<I>> {
         let indices: Vec<usize> = indices.into_iter().collect();
         let get = |&index: &usize| match self.dataset.get(index) {
-            Ok(item) => Some(item),
+            Ok(item) => Some(Ok(item)),
+            Err(error) if is_environment(&error) => Some(Err(Error::Data(error.into()))),
             Err(error) => {
                 self.skipped.add(clip_line(index, &error.to_string()));
                 None
             }
         };
         let share = indices.len().div_ceil(self.ahead.workers).max(1);
-        thread::scope(|scope| {
-            let read = |share: &'_ [usize]| share.iter().filter_map(get).collect::<Vec<I>>();
+        let read = |share: &[usize]| share.iter().filter_map(get).collect::<Result<Vec<I>>>();
+        let shares: Vec<Result<Vec<I>>> = thread::scope(|scope| {
             let workers: Vec<_> = indices
                 .chunks(share)
-                .map(|share| scope.spawn(move || read(share)))
+                .map(|share| {
+                    let worker = thread::Builder::new();
+                    let worker = worker.spawn_scoped(scope, move || read(share));
+                    // Where the system has no thread left, this one reads.
+                    worker.map_err(|_| read(share))
+                })
                 .collect();
-            let join = |worker: thread::ScopedJoinHandle<'_, Vec<I>>| {
-                worker.join().unwrap_or_else(|panic| resume_unwind(panic))
+            let join = |worker: Result<thread::ScopedJoinHandle<'_, _>, _>| match worker {
+                Ok(worker) => worker.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                Err(read) => read,
             };
-            workers.into_iter().flat_map(join).collect()
-        })
+            workers.into_iter().map(join).collect()
+        });
+        let mut items = Vec::with_capacity(indices.len());
+        for share in shares {
+            items.extend(share?);
+        }
+        Ok(items)
     }
 
     /// Endless batches of training items, the clips of a step each, at `positions` of their order;
@@ -282,22 +299,46 @@ pub struct Clips {
     pub split: TrainingData<VideoItem>,
     /// Names in the order of the labels; empty without labels.
     pub classes: Vec<String>,
+    /// Lines about what was left out.
+    pub report: Vec<String>,
 }
 
-/// Opens a dataset of clips; `observer` is told how far files are read.
+/// Opens a dataset of clips; the observer of `options` is told how far files are read. Nothing if
+/// that is interrupted.
 ///
 /// # Errors
 /// If the configuration names no clips, or they cannot be read.
-pub fn open_clips(data: &DataConfig, observer: &dyn Observer) -> Result<Clips> {
-    let dataset = data.open_clips(|done, all| observer.reading(done, all))?;
+pub fn open_clips(data: &DataConfig, options: &StageOptions) -> Result<Option<Clips>> {
+    let dataset = match data.open_clips(Scan(options)) {
+        Err(error) if error.is_interrupt() => return Ok(None),
+        dataset => dataset?,
+    };
     let classes = dataset.class_names();
     let skipped = dataset.skipped().to_vec();
+    let report = dataset.report();
     let mut split = TrainingData::new(dataset, data)?;
     split.leave_out(&skipped);
     if data.flip {
         split.augmentation = Some(random_flip);
     }
-    Ok(Clips { split, classes })
+    Ok(Some(Clips {
+        split,
+        classes,
+        report,
+    }))
+}
+
+/// Whoever waits while a dataset is opened.
+struct Scan<'a>(&'a StageOptions);
+
+impl Progress for Scan<'_> {
+    fn scanned(&mut self, done: usize, all: usize) {
+        self.0.observer.reading(done, all);
+    }
+
+    fn should_stop(&self) -> bool {
+        self.0.interrupter.should_stop()
+    }
 }
 
 #[cfg(test)]

@@ -101,6 +101,7 @@ pub fn train(config: &DiffusionRun, workers: &Workers, options: &StageOptions) -
     let skipped = latents.skipped().to_vec();
     let data = TrainingData::new(latents, &config.data)?;
     data.leave_out(&skipped);
+    run.note_clips(data.clips())?;
     let clips = data.training().len();
     run.line(format!(
         "{clips} clips to train on; {parameters:.2} M parameters"

@@ -45,7 +45,17 @@ pub fn encode(
         "data.flip mirrors clips in training; here every clip is encoded once, as it is"
     );
     let model = load_vae(&config.vae, device)?;
-    let Clips { split, classes } = open_clips(&config.data, &*options.observer)?;
+    let Some(Clips {
+        split,
+        classes,
+        report,
+    }) = open_clips(&config.data, options)?
+    else {
+        return Ok(Ending::NotStarted);
+    };
+    report
+        .iter()
+        .for_each(|line| options.observer.message(line));
     let index = LatentIndex {
         clips: split.clips(),
         clips_per_shard: config.clips_per_shard,
@@ -75,7 +85,7 @@ pub fn encode(
                     return Ok(Ending::Interrupted);
                 }
                 let end = clips.end.min(next + encoded.clips_at_once());
-                encoded.push(&model, &split.readable(next..end), device)?;
+                encoded.push(&model, &split.readable(next..end)?, device)?;
                 next = end;
                 options.observer.encoding(done + next - clips.start, total);
             }

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! RUN/config.toml                     the resolved configuration
+//! RUN/clips.txt                       the number of clips that it was last started with
 //! RUN/metrics.jsonl                   one line every `log_every` steps
 //! RUN/events.out.tfevents.*           the same for TensorBoard
 //! RUN/curves.svg                      the same as a picture, when the run ends
@@ -11,6 +12,7 @@
 //! RUN/model/                          the model directory, from the averaged weights
 //! ```
 
+mod clips;
 mod due;
 mod open;
 mod options;
@@ -58,6 +60,8 @@ pub enum Ending {
     Finished,
     /// It was asked to stop; `--resume` goes on.
     Interrupted,
+    /// It was asked to stop while it read the data: there is nothing to go on from.
+    NotStarted,
 }
 
 impl Run {
@@ -86,6 +90,24 @@ impl Run {
             training
                 .load(&folder, state.position)
                 .map_err(Error::checkpoint(CANNOT_RESUME, folder))?;
+        }
+        Ok(())
+    }
+
+    /// Notes that the dataset has `clips` clips; says so where a resumed run had another number.
+    ///
+    /// # Errors
+    /// If the folder of the run cannot be read or written.
+    pub fn note_clips(&self, clips: usize) -> Result<()> {
+        if !self.is_leader() {
+            return Ok(());
+        }
+        let before = clips::note(&self.config.out, clips)?;
+        if let Some(before) = before.filter(|_| self.clips > 0) {
+            self.line(format!(
+                "the dataset has {clips} clips and had {before} when the run was last started: \
+                 from here on it sees other clips, in another order"
+            ));
         }
         Ok(())
     }

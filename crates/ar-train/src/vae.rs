@@ -27,7 +27,7 @@ pub use validation::{reconstruction_psnr, validation_loss};
 
 use crate::checkpoint::Checkpointed;
 use crate::config::{CheckSizes, VaeRun};
-use crate::data::open_clips;
+use crate::data::{Clips, open_clips};
 use crate::error::{BoxError, Result, ensure_config};
 use crate::losses::Losses;
 use crate::run::{Ending, Run, StageOptions};
@@ -56,7 +56,17 @@ pub fn train(config: &VaeRun, workers: &Workers, options: &StageOptions) -> Resu
          processes with mpirun, or train without [discriminator]",
         workers.devices.len()
     );
-    let data = open_clips(&config.data, &*options.observer)?.split;
+    let opened = open_clips(&config.data, options)?;
+    // All processes leave together.
+    let is_interrupted = workers.group.any(opened.is_none());
+    let (Some(clips), false) = (opened, is_interrupted) else {
+        return Ok(Ending::NotStarted);
+    };
+    let Clips {
+        split: data,
+        report,
+        ..
+    } = clips;
     let size = config.vae.image_size();
     let first = data.first()?.clip;
     ensure_config!(
@@ -73,6 +83,8 @@ pub fn train(config: &VaeRun, workers: &Workers, options: &StageOptions) -> Resu
     let perceptual = Perceptual::load(&config.loss, device)?;
 
     let mut run = Run::open(config, workers.group.clone(), options)?;
+    report.iter().for_each(|line| run.line(line));
+    run.note_clips(data.clips())?;
     run.line(format!(
         "{} clips to train on; {:.2} M parameters",
         data.training().len(),

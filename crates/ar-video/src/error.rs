@@ -1,6 +1,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 
 /// Why a video could not be read or written. Every message names the file.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +30,20 @@ pub enum VideoError {
     NoImages {
         /// The folder.
         path: PathBuf,
+    },
+    /// The file holds no video: sound only, or sound and a cover picture.
+    #[error("{}: ffmpeg finds no video in this file (a cover picture is none)", path.display())]
+    NoVideo {
+        /// The file.
+        path: PathBuf,
+    },
+    /// ffmpeg knows the file as something that is not read here, such as a playlist of other files.
+    #[error("{}: files of the format {format} are not read as videos", path.display())]
+    UnreadFormat {
+        /// The file.
+        path: PathBuf,
+        /// ffmpeg's name of the format.
+        format: String,
     },
     /// The file is a video, but without a single frame.
     #[error("{}: no video frames", path.display())]
@@ -70,6 +85,40 @@ pub enum VideoError {
         width: u64,
         /// Height in pixels.
         height: u64,
+    },
+    /// An animation has more frames than a file of its size may have.
+    #[error(
+        "{}: too many frames for so small a file, at most {} pixels in all and {} for each byte of \
+         the file are read",
+        path.display(), crate::limits::ANIMATION_PIXELS, crate::limits::ANIMATION_PIXELS_A_BYTE
+    )]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file in a folder of frames is an animation.
+    #[error(
+        "{}: an animation in a folder of frames, which holds still pictures only; it is a video \
+         of its own",
+        path.display()
+    )]
+    AnimationAmongFrames {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The names of frames have two orders, depending on what a point between digits means.
+    #[error(
+        "{}: the order of the frames is not clear, {first:?} or {other:?} may come first; number \
+         them with leading zeros and without points",
+        path.display()
+    )]
+    UnclearOrder {
+        /// The folder.
+        path: PathBuf,
+        /// The first name that differs, where a point separates two numbers.
+        first: String,
+        /// The name in its place where it is a decimal point.
+        other: String,
     },
     /// Two images of a folder differ in size.
     #[error(
@@ -120,8 +169,35 @@ pub enum VideoError {
     Ffmpeg {
         /// The file.
         path: PathBuf,
-        /// The first line that ffmpeg printed.
+        /// The line that says it best of those that ffmpeg printed.
         message: String,
+    },
+    /// Somebody ended ffmpeg while it read the file: a signal to all processes of a terminal, a
+    /// batch system, the kernel where memory is short.
+    #[error("{}: ffmpeg was ended from outside ({status}) while it read this file", path.display())]
+    FfmpegEnded {
+        /// The file.
+        path: PathBuf,
+        /// How it ended.
+        status: ExitStatus,
+    },
+    /// The system has no process, thread or open file left for ffmpeg.
+    #[error(
+        "{}: the system refuses what ffmpeg needs to read this file ({message}): raise the limits \
+         on processes and open files (`ulimit -u`, `ulimit -n`), or use fewer data.workers",
+        path.display()
+    )]
+    FfmpegRefused {
+        /// The file that was to be read.
+        path: PathBuf,
+        /// What the system said.
+        message: String,
+    },
+    /// The reader was asked to stop ([`Ffmpeg::with_interrupt`](crate::Ffmpeg::with_interrupt)).
+    #[error("{}: interrupted", path.display())]
+    Interrupted {
+        /// The file.
+        path: PathBuf,
     },
     /// ffmpeg is too old for the options used here.
     #[error("{}: ffmpeg 5.1 or newer is needed, the one found says: {message}", path.display())]
@@ -200,6 +276,32 @@ pub enum VideoError {
 }
 
 impl VideoError {
+    /// Whether the surroundings are to blame, and not the video: ffmpeg is missing, was ended or
+    /// does not answer, the system is out of processes or open files, the disk fails. The same
+    /// video may be read at another time.
+    pub fn is_environment(&self) -> bool {
+        match self {
+            Self::FfmpegMissing { .. }
+            | Self::FfmpegTooOld { .. }
+            | Self::FfmpegEnded { .. }
+            | Self::FfmpegRefused { .. }
+            | Self::TimedOut { .. }
+            | Self::NoSpace { .. }
+            | Self::Interrupted { .. } => true,
+            Self::Io { source, .. } => !matches!(
+                source.kind(),
+                io::ErrorKind::PermissionDenied
+                    | io::ErrorKind::InvalidData
+                    | io::ErrorKind::InvalidInput
+                    | io::ErrorKind::InvalidFilename
+                    | io::ErrorKind::UnexpectedEof
+                    | io::ErrorKind::IsADirectory
+                    | io::ErrorKind::NotADirectory
+            ),
+            _ => false,
+        }
+    }
+
     /// An I/O error at `path`; a full disk has its own variant.
     pub(crate) fn io(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();

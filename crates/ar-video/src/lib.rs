@@ -39,7 +39,7 @@ mod tiles;
 mod transform;
 
 pub use clip::{Clip, Frame};
-pub use decode::{Ffmpeg, VideoReader, is_video_path, read_clip};
+pub use decode::{Ffmpeg, FileKind, VideoReader, read_clip};
 pub use encode::{VideoFormat, VideoWriter, write_clip};
 pub use error::VideoError;
 pub use tiles::Tiles;

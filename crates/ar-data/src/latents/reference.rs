@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{LatentDataset, LatentError, npy};
 use crate::labels::{Labels, Selected};
-use crate::skipped::SkippedFile;
+use crate::skipped::{SkipKind, SkippedFile};
 
 impl LatentDataset {
     pub(super) fn load_npy(folder: &Path, labels: Option<&Labels>) -> Result<Self, LatentError> {
@@ -20,7 +20,8 @@ impl LatentDataset {
                 Ok(item) => item,
                 Err(error) => {
                     let reason = error.to_string();
-                    skipped.push(SkippedFile { path, reason });
+                    let kind = SkipKind::Unusable;
+                    skipped.push(SkippedFile { path, kind, reason });
                     continue;
                 }
             };

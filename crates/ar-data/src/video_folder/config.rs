@@ -1,13 +1,14 @@
 use std::io;
 use std::path::PathBuf;
 
+use ar_video::VideoError;
 use serde::{Deserialize, Serialize};
 
 use crate::labels::LabelsError;
-use crate::skipped::{SkippedFile, list};
+use crate::skipped::{SkipKind, SkippedFile, list, reasons};
 
 /// Configuration of a [`VideoFolder`](super::VideoFolder).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct VideoFolderConfig {
     /// Width and height in pixels that frames are scaled and cropped to.
@@ -21,6 +22,15 @@ pub struct VideoFolderConfig {
     /// Most memory that frames are kept in, in MiB. Clips of videos that do not fit are decoded
     /// each time they are asked for.
     pub max_memory_mib: usize,
+    /// The largest share of videos that may be unusable, from 0 to 1: broken, or shorter than a
+    /// clip. Where it is more, nothing is opened. It changes no clip.
+    #[serde(skip_serializing_if = "is_default_share")]
+    pub max_unusable: f64,
+}
+
+/// Written only where it is set, so that latents and runs of versions without it stay the same.
+fn is_default_share(share: &f64) -> bool {
+    *share == VideoFolderConfig::default().max_unusable
 }
 
 impl Default for VideoFolderConfig {
@@ -30,6 +40,7 @@ impl Default for VideoFolderConfig {
             frames: 16,
             skip: None,
             max_memory_mib: 2048,
+            max_unusable: 0.5,
         }
     }
 }
@@ -54,7 +65,10 @@ impl VideoFolderConfig {
                 });
             }
         }
-        Ok(())
+        match self.max_unusable {
+            0.0..=1.0 => Ok(()),
+            share => Err(VideoFolderError::Share(share)),
+        }
     }
 }
 
@@ -71,6 +85,9 @@ pub enum VideoFolderError {
         /// The lowest value that it may have.
         least: usize,
     },
+    /// A share is no share.
+    #[error("videos: max_unusable is {0}, but has to be from 0 to 1")]
+    Share(f64),
     /// The root or a folder below it does not list.
     #[error("cannot list {path}: {source}")]
     List {
@@ -80,8 +97,13 @@ pub enum VideoFolderError {
         source: io::Error,
     },
     /// There is no video at all.
-    #[error("there is no video in {0} or below")]
-    NoVideos(PathBuf),
+    #[error("there is no video in {root} or below{}", list(passed_over))]
+    NoVideos {
+        /// Where they were looked for.
+        root: PathBuf,
+        /// What may be meant as one, and why it is none.
+        passed_over: Vec<SkippedFile>,
+    },
     /// The classes of the videos cannot be told.
     #[error(transparent)]
     Labels(#[from] LabelsError),
@@ -93,4 +115,33 @@ pub enum VideoFolderError {
         /// All of them.
         skipped: Vec<SkippedFile>,
     },
+    /// More videos than allowed give no clip.
+    #[error(
+        "{unusable} of {videos} videos give no clip, more than data.videos.max_unusable = {most} \
+         allows ({}); set max_unusable higher to go on without them:{}",
+        reasons(skipped, SkipKind::Unusable),
+        list(skipped)
+    )]
+    TooManyUnusable {
+        /// Videos that give no clip.
+        unusable: usize,
+        /// Videos in all.
+        videos: usize,
+        /// The share that is allowed.
+        most: f64,
+        /// All that is left out.
+        skipped: Vec<SkippedFile>,
+    },
+    /// A video cannot be read, and not because of the video: see
+    /// [`VideoError::is_environment`].
+    #[error("the videos cannot be read here: {0}")]
+    Environment(VideoError),
+    /// The system has no thread left.
+    #[error(
+        "cannot start a thread that reads videos ({0}): raise the limit on processes (`ulimit -u`)"
+    )]
+    NoThread(io::Error),
+    /// Whoever waited said stop.
+    #[error("interrupted while videos were read")]
+    Interrupted,
 }

@@ -1,13 +1,18 @@
 //! Videos to the frames that belong to a clip.
 
+use std::error::Error;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
+use std::time::Duration;
 
-use ar_video::{Clip, Frame, VideoError, VideoReader, square_crop};
+use ar_video::{Clip, Ffmpeg, Frame, VideoError, VideoReader, square_crop};
 
 use super::config::VideoFolderConfig;
+use crate::progress::Progress;
 
 const MIB: usize = 1 << 20;
 
@@ -18,38 +23,90 @@ pub(super) struct Scan {
     pub pixels: Option<Vec<u8>>,
 }
 
+/// Why a scan ended before all videos were read.
+#[derive(Debug)]
+pub(super) enum ScanEnd {
+    /// It was asked to.
+    Interrupted,
+    /// A video cannot be read, and not because of the video.
+    Environment(VideoError),
+    /// The system has no thread for it.
+    NoThread(io::Error),
+}
+
+/// How often a scan asks whether it should stop.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// Decodes videos on `workers` threads. The results are in the order of `paths`: a scan, or why
 /// the video gives no clip.
+///
+/// # Errors
+/// If the progress says stop, or the environment does not let videos be read. Which of them are
+/// broken is not known then.
 pub(super) fn scan_all(
     paths: &[PathBuf],
     config: &VideoFolderConfig,
     workers: usize,
-    mut progress: impl FnMut(usize, usize),
-) -> Vec<Result<Scan, String>> {
+    mut progress: impl Progress,
+) -> Result<Vec<Result<Scan, String>>, ScanEnd> {
     let room = Room(AtomicUsize::new(config.max_memory_mib.saturating_mul(MIB)));
     let next = AtomicUsize::new(0);
+    let stop = Arc::new(AtomicBool::new(false));
     let mut scans: Vec<_> = paths.iter().map(|_| None).collect();
+    let mut end = None;
     thread::scope(|scope| {
         let (sender, results) = mpsc::channel();
-        for _ in 0..workers.clamp(1, paths.len().max(1)) {
-            let (sender, room, next) = (sender.clone(), &room, &next);
-            scope.spawn(move || {
-                loop {
+        for worker in 0..workers.clamp(1, paths.len().max(1)) {
+            let (sender, room, next, stop) = (sender.clone(), &room, &next, stop.clone());
+            let scan_next = move || {
+                while !stop.load(Ordering::Relaxed) {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(path) = paths.get(index) else { break };
-                    let scan = scan(path, config, room);
-                    sender.send((index, scan)).expect("all results are awaited");
+                    let scan = scan(path, config, room, &stop);
+                    // Nobody waits for more once the scan has ended.
+                    let _ = sender.send((index, scan));
                 }
-            });
+            };
+            match thread::Builder::new().spawn_scoped(scope, scan_next) {
+                Ok(_) => {}
+                Err(error) if worker == 0 => end = Some(ScanEnd::NoThread(error)),
+                // Fewer workers do the same.
+                Err(_) => break,
+            }
         }
         drop(sender);
-        for (done, (index, scan)) in results.into_iter().enumerate() {
-            scans[index] = Some(scan);
-            progress(done + 1, paths.len());
+        let mut done = 0;
+        while end.is_none() {
+            match results.recv_timeout(LOOK) {
+                Ok((index, Err(NoScan::Unusable(reason)))) => scans[index] = Some(Err(reason)),
+                Ok((_, Err(NoScan::Environment(error)))) => {
+                    end = Some(ScanEnd::Environment(error));
+                    break;
+                }
+                Ok((index, Ok(scan))) => scans[index] = Some(Ok(scan)),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    if progress.should_stop() {
+                        end = Some(ScanEnd::Interrupted);
+                    }
+                    continue;
+                }
+            }
+            done += 1;
+            progress.scanned(done, paths.len());
+            if progress.should_stop() {
+                end = Some(ScanEnd::Interrupted);
+            }
         }
+        stop.store(true, Ordering::Relaxed);
     });
-    let scanned = |scan: Option<_>| scan.expect("every video is scanned");
-    scans.into_iter().map(scanned).collect()
+    match end {
+        Some(end) => Err(end),
+        None => Ok(scans
+            .into_iter()
+            .map(|scan| scan.expect("every video is scanned"))
+            .collect()),
+    }
 }
 
 /// Bytes that are left for frames.
@@ -95,22 +152,36 @@ impl Kept<'_> {
     }
 }
 
+/// Why a video gives no scan.
+enum NoScan {
+    Unusable(String),
+    Environment(VideoError),
+}
+
 /// Decodes a whole video and keeps the frames that belong to a clip while there is room.
-fn scan(path: &Path, config: &VideoFolderConfig, room: &Room) -> Result<Scan, String> {
+fn scan(
+    path: &Path,
+    config: &VideoFolderConfig,
+    room: &Room,
+    stop: &Arc<AtomicBool>,
+) -> Result<Scan, NoScan> {
     let mut kept = Kept {
         room,
         pixels: Some(Vec::new()),
     };
-    let frames = decode_into(&mut kept, path, config).map_err(|error| {
+    let frames = decode_into(&mut kept, path, config, stop).map_err(|error| {
         kept.truncate(0);
-        reason(&error, path)
+        match error.is_environment() {
+            true => NoScan::Environment(error),
+            false => NoScan::Unusable(reason(&error, path)),
+        }
     })?;
     let Some(rest) = frames.checked_sub(config.frames) else {
         kept.truncate(0);
-        return Err(format!(
+        return Err(NoScan::Unusable(format!(
             "it has {frames} frames, but a clip has {}",
             config.frames
-        ));
+        )));
     };
     let clips = rest / config.skip() + 1;
     // A last clip that did not become whole is cut off.
@@ -127,10 +198,16 @@ fn decode_into(
     kept: &mut Kept<'_>,
     path: &Path,
     config: &VideoFolderConfig,
+    stop: &Arc<AtomicBool>,
 ) -> Result<usize, VideoError> {
     let mut frames = 0;
-    for frame in VideoReader::open(path)? {
+    let ffmpeg = Ffmpeg::from_env().with_interrupt(stop.clone());
+    for frame in VideoReader::open_with(path, &ffmpeg)? {
         let frame = frame?;
+        if stop.load(Ordering::Relaxed) {
+            let path = path.to_path_buf();
+            return Err(VideoError::Interrupted { path });
+        }
         if frames % config.skip() < config.frames {
             kept.push(&frame, config.size);
         }
@@ -169,6 +246,19 @@ pub(super) enum ClipError {
     Video(#[from] VideoError),
     #[error("{}: the video has become shorter: it ends within its clip {clip}", path.display())]
     Shorter { path: PathBuf, clip: usize },
+}
+
+/// Whether an item of a dataset cannot be read for a reason that is not the item's: see
+/// [`VideoError::is_environment`].
+pub fn is_environment(error: &(dyn Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |&error| error.source()).any(|error| {
+        let video = error.downcast_ref::<VideoError>();
+        let clip = error.downcast_ref::<ClipError>();
+        match (video, clip) {
+            (Some(error), _) | (_, Some(ClipError::Video(error))) => error.is_environment(),
+            _ => false,
+        }
+    })
 }
 
 /// A clip out of its video.

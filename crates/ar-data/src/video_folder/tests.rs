@@ -172,12 +172,17 @@ fn short_and_broken_videos_are_skipped() {
     let root = two_videos();
     let broken = root.path().join("broken.gif");
     fs::write(&broken, b"GIF89a, but not really").unwrap();
-    let folder = open(root.path(), config(8, None));
+    let config = |frames| VideoFolderConfig {
+        max_unusable: 0.67,
+        ..config(frames, None)
+    };
+    let folder = open(root.path(), config(8));
     assert_eq!(folder.len(), 1);
     let skipped = folder.skipped();
     assert_eq!(skipped.len(), 2);
     let short = SkippedFile {
         path: root.path().join("b/c"),
+        kind: SkipKind::Unusable,
         reason: "it has 5 frames, but a clip has 8".to_string(),
     };
     assert!(skipped.contains(&short));
@@ -187,7 +192,14 @@ fn short_and_broken_videos_are_skipped() {
         "{reason}"
     );
 
-    let message = error(root.path(), config(11, None));
+    let report = folder.report().join("\n");
+    assert!(
+        report.starts_with("2 of 3 videos give no clip and are left out: 1 x \"")
+            && report.contains("1 x \"it has 5 frames, but a clip has 8\""),
+        "{report}"
+    );
+
+    let message = error(root.path(), config(11));
     assert!(message.starts_with("no video in "), "{message}");
     assert_eq!(message.lines().count(), 4);
     assert!(
@@ -198,14 +210,145 @@ fn short_and_broken_videos_are_skipped() {
 }
 
 #[test]
-fn images_beside_videos_are_no_video() {
+fn too_many_unusable_videos_are_an_error() {
     let root = two_videos();
+    let share = |max_unusable| VideoFolderConfig {
+        max_unusable,
+        ..config(8, None)
+    };
+    assert_eq!(open(root.path(), share(0.5)).len(), 1);
+    let message = error(root.path(), share(0.49));
+    assert!(
+        message
+            .starts_with("1 of 2 videos give no clip, more than data.videos.max_unusable = 0.49")
+            && message.contains("it has 5 frames"),
+        "{message}"
+    );
+    for wrong in [-0.1, 1.1, f64::NAN] {
+        assert!(error(root.path(), share(wrong)).contains("has to be from 0 to 1"));
+    }
+    // So that a configuration is written as it was before there was the key.
+    let written = toml::to_string(&share(0.5)).unwrap();
+    assert!(!written.contains("max_unusable"), "{written}");
+}
+
+/// The videos of a folder, and what of it is passed over, below it.
+fn listing(root: &Path) -> (Vec<String>, Vec<String>) {
+    let folder = open(root, config(1, None));
+    let name = |path: &Path| {
+        let name = path.strip_prefix(root).unwrap();
+        name.display().to_string()
+    };
+    let skipped = folder.skipped().iter();
+    let passed_over = skipped.filter(|file| file.kind == SkipKind::NoVideo);
+    (
+        folder.videos().map(|(path, _)| name(path)).collect(),
+        passed_over
+            .map(|file| format!("{}: {}", name(&file.path), file.reason))
+            .collect(),
+    )
+}
+
+/// A stray picture hides no videos, beside them or above.
+#[test]
+fn a_folder_of_frames_has_nothing_else_in_it() {
+    let root = two_videos();
+    let picture = root.path().join("a/0000.png");
+    for stray in ["preview.png", "b/thumb.png"] {
+        fs::copy(&picture, root.path().join(stray)).unwrap();
+    }
+    let (videos, passed_over) = listing(root.path());
+    assert_eq!(videos, ["a", "b/c"]);
+    let expected = ["", "b"].map(|folder| {
+        format!(
+            "{folder}: its 1 pictures are no frames of a video: beside them are folders with \
+             videos or pictures; a folder of frames has nothing else in it"
+        )
+    });
+    assert_eq!(passed_over.len(), 2);
+    assert!(
+        expected.iter().all(|line| passed_over.contains(line)),
+        "{passed_over:?}"
+    );
+
+    // What lies beside frames without being one.
+    for name in ["notes.txt", ".hidden.gif", "Thumbs.db", "README"] {
+        fs::write(root.path().join("a").join(name), "x").unwrap();
+    }
+    fs::create_dir(root.path().join("a/empty")).unwrap();
+    assert_eq!(listing(root.path()).0, videos);
+
+    // A video beside frames, though it is broken.
     fs::write(root.path().join("b/c/clip.gif"), b"").unwrap();
-    fs::write(root.path().join("b/c/.hidden.gif"), b"").unwrap();
-    let folder = open(root.path(), config(4, None));
-    assert_eq!(folder.videos().count(), 1);
-    assert_eq!(folder.skipped().len(), 1);
-    assert_eq!(folder.skipped()[0].path, root.path().join("b/c/clip.gif"));
+    let (videos, passed_over) = listing(root.path());
+    assert_eq!(videos, ["a"]);
+    let line = "b/c: its 5 pictures are no frames of a video: beside them are videos";
+    assert!(
+        passed_over.iter().any(|text| text.starts_with(line)),
+        "{passed_over:?}"
+    );
+}
+
+#[test]
+fn animations_are_videos_of_their_own() {
+    let root = tempfile::tempdir().unwrap();
+    let clip = |value: u8| {
+        let frame = |t| ar_video::Frame::new(SIZE, SIZE, vec![value + t; SIZE * SIZE * 3]);
+        ar_video::Clip::new((0..3).map(frame).collect())
+    };
+    for (number, value) in [(0, 10), (1, 50)] {
+        let path = root.path().join(format!("{number}.png"));
+        ar_video::write_clip(&path, &clip(value), ar_video::VideoFormat::Apng, 10.0).unwrap();
+    }
+    let folder = open(root.path(), config(3, None));
+    assert_eq!(folder.len(), 2);
+    assert_eq!(reds(&folder, 1), [50, 51, 52]);
+}
+
+#[test]
+fn files_that_are_not_read_are_listed() {
+    let root = two_videos();
+    for name in ["x/0.tif", "x/1.tif", "y/download", "z/a.mp4.part"] {
+        let path = root.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "x").unwrap();
+    }
+    let (videos, mut passed_over) = listing(root.path());
+    passed_over.sort();
+    assert_eq!(videos, ["a", "b/c"]);
+    assert_eq!(
+        passed_over,
+        [
+            "x/0.tif: files with the extension tif are not read (and 1 more in this folder)",
+            "y/download: its name has no extension",
+            "z/a.mp4.part: files with the extension part are not read",
+        ]
+    );
+    let report = open(root.path(), config(1, None)).report();
+    assert_eq!(report.len(), 1);
+    assert!(report[0].starts_with("files and folders that are not read as videos: 1 x"));
+
+    fs::remove_dir_all(root.path().join("a")).unwrap();
+    fs::remove_dir_all(root.path().join("b")).unwrap();
+    let message = error(root.path(), config(1, None));
+    assert!(
+        message.contains("0.tif: files with the extension tif"),
+        "{message}"
+    );
+}
+
+#[test]
+fn reading_stops_when_asked_to() {
+    struct Stop;
+    impl Progress for Stop {
+        fn scanned(&mut self, _: usize, _: usize) {}
+        fn should_stop(&self) -> bool {
+            true
+        }
+    }
+    let root = two_videos();
+    let error = VideoFolder::open(root.path(), config(1, None), None, 1, Stop).unwrap_err();
+    assert!(matches!(error, VideoFolderError::Interrupted), "{error}");
 }
 
 #[test]

@@ -90,7 +90,7 @@ impl RunConfig {
     }
 }
 
-/// Files may move, and more or less of them may be kept in memory.
+/// Files may move, more or less of them may be kept in memory, and more of them may be broken.
 fn source_kept_in(source: Option<DataSource>, resumed: &Option<DataSource>) -> Option<DataSource> {
     match (source, resumed) {
         (Some(DataSource::MovingMnist(kept)), Some(DataSource::MovingMnist(resumed))) => {
@@ -109,6 +109,7 @@ fn source_kept_in(source: Option<DataSource>, resumed: &Option<DataSource>) -> O
             path: path.clone(),
             config: VideoFolderConfig {
                 max_memory_mib: resumed.max_memory_mib,
+                max_unusable: resumed.max_unusable,
                 ..kept
             },
         }),

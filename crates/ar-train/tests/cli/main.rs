@@ -6,6 +6,7 @@
 )]
 
 mod data;
+mod faults;
 mod killed;
 #[cfg(feature = "mpi")]
 mod mpi;

@@ -1,7 +1,10 @@
 //! Animated PNG.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::BufReader;
+use std::iter;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use png::{BlendOp, ColorType, Decoder, DecodingError, DisposeOp, Limits, Reader, Transformations};
@@ -18,6 +21,9 @@ pub(super) fn open(path: &Path) -> Result<Option<Frames>, VideoError> {
         bytes: 8 * MAX_PIXELS as usize,
     };
     let mut decoder = Decoder::new_with_limits(BufReader::new(file), limits);
+    // Compressed, and of no use here.
+    decoder.set_ignore_iccp_chunk(true);
+    decoder.set_ignore_text_chunk(true);
     decoder.set_transformations(Transformations::normalize_to_color8() | Transformations::ALPHA);
     let failed = |e| VideoError::decode(path, e);
     let mut reader = decoder.read_info().map_err(failed)?;
@@ -44,6 +50,44 @@ pub(super) fn open(path: &Path) -> Result<Option<Frames>, VideoError> {
         canvas,
         buffer,
     })))
+}
+
+/// Whether the PNG file that starts like this is an animation, of more than one frame: its control
+/// comes before the pixels.
+pub(super) fn is_animated(start: &[u8]) -> bool {
+    let control = chunks(start).find(|(kind, _)| kind == b"acTL");
+    control.is_some_and(|(_, place)| {
+        let frames = start.get(place.start + 8..place.start + 12);
+        frames.is_some_and(|frames| frames != [0; 4] && frames != [0, 0, 0, 1])
+    })
+}
+
+/// A PNG file without its colour profile, which may unpack to gigabytes; other files as they are.
+pub(super) fn without_profile(bytes: &[u8]) -> Cow<'_, [u8]> {
+    match chunks(bytes).find(|(kind, _)| kind == b"iCCP") {
+        Some((_, place)) => [&bytes[..place.start], &bytes[place.end..]].concat().into(),
+        None => bytes.into(),
+    }
+}
+
+/// The chunks before the pixels of a PNG file, as far as they are whole: kind and place.
+fn chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8], Range<usize>)> {
+    let mut place = match bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
+        true => 8,
+        false => bytes.len(),
+    };
+    iter::from_fn(move || {
+        let header = bytes.get(place..place.checked_add(8)?)?;
+        let (length, kind) = header.split_at(4);
+        let length = u32::from_be_bytes(length.try_into().ok()?) as usize;
+        let end = place.checked_add(length)?.checked_add(12)?;
+        if kind == b"IDAT" || end > bytes.len() {
+            return None;
+        }
+        let chunk = place..end;
+        place = end;
+        Some((kind, chunk))
+    })
 }
 
 struct ApngFrames {
@@ -106,5 +150,42 @@ impl ApngFrames {
         } else {
             self.canvas.draw(patch, &self.buffer, line * 4)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of chunks of `length`, all of whose bytes are 2.
+    fn png(kinds: &[&[u8; 4]], length: u32) -> Vec<u8> {
+        let mut bytes = b"\x89PNG\r\n\x1a\n".to_vec();
+        for kind in kinds {
+            bytes.extend(length.to_be_bytes());
+            bytes.extend(*kind);
+            bytes.resize(bytes.len() + length as usize + 4, 2);
+        }
+        bytes
+    }
+
+    #[test]
+    fn chunks_before_the_pixels_are_known() {
+        let animated = png(&[b"IHDR", b"gAMA", b"acTL", b"IDAT"], 8);
+        assert!(is_animated(&animated));
+        let mut one_frame = animated;
+        one_frame[8 + 2 * 20 + 8..][..4].copy_from_slice(&[0, 0, 0, 1]);
+        assert!(!is_animated(&one_frame));
+        assert!(!is_animated(&png(&[b"IHDR", b"IDAT", b"acTL"], 8)));
+        assert!(!is_animated(b"acTL"));
+
+        let with = png(&[b"IHDR", b"iCCP", b"gAMA", b"IDAT"], 5);
+        let without = without_profile(&with);
+        assert!(without.len() == with.len() - 17 && !without.windows(4).any(|w| w == b"iCCP"));
+        for end in 0..with.len() {
+            is_animated(&with[..end]);
+            without_profile(&with[..end]);
+        }
+        let late = png(&[b"IHDR", b"IDAT", b"iCCP"], 5);
+        assert_eq!(*without_profile(&late), *late);
     }
 }

@@ -1,28 +1,37 @@
 //! The system's ffmpeg as a child process: untrusted files are decoded outside of this one.
 
+mod command;
+mod messages;
+
 use std::env;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::frames::Frames;
-use super::ppm;
+use super::pam;
 use crate::{Frame, VideoError};
+use command::{HEAD, Input, command};
+use messages::{Messages, NOT_LISTED};
 
 /// Frames decoded ahead of the consumer.
 const AHEAD: usize = 2;
-/// What is kept of ffmpeg's messages, in bytes.
-const KEPT_MESSAGES: u64 = 16 * 1024;
+/// How often a wait looks whether it is interrupted.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// The ffmpeg program that decodes what this crate cannot. Version 5.1 or newer.
 #[derive(Clone, Debug)]
 pub struct Ffmpeg {
     program: OsString,
     timeout: Duration,
+    interrupt: Arc<AtomicBool>,
 }
 
 impl Ffmpeg {
@@ -37,6 +46,7 @@ impl Ffmpeg {
         Self {
             program: program.into(),
             timeout: Duration::from_secs(60),
+            interrupt: Arc::default(),
         }
     }
 
@@ -45,123 +55,108 @@ impl Ffmpeg {
         Self { timeout, ..self }
     }
 
+    /// Once `interrupt` is set, a wait for a frame ends at once, with
+    /// [`VideoError::Interrupted`].
+    pub fn with_interrupt(self, interrupt: Arc<AtomicBool>) -> Self {
+        Self { interrupt, ..self }
+    }
+
     /// Starts decoding the first video stream of a file.
     pub(super) fn open(&self, path: &Path) -> Result<Frames, VideoError> {
-        let mut child = self
-            .command(path)
+        let mut head = Vec::new();
+        File::open(path)
+            .and_then(|file| file.take(HEAD).read_to_end(&mut head))
+            .map_err(|e| VideoError::io(path, e))?;
+        let input = Input::new(path, &head);
+        let mut child = command(&self.program, path, input)
             .spawn()
-            .map_err(|source| VideoError::FfmpegMissing {
-                path: path.to_owned(),
-                program: self.program.clone(),
-                source,
-            })?;
+            .map_err(|source| self.not_started(path, source))?;
         let stdout = child.stdout.take().expect("stdout is a pipe");
         let stderr = child.stderr.take().expect("stderr is a pipe");
 
         let (sender, frames) = mpsc::sync_channel(AHEAD);
+        let (to_end, messages) = mpsc::channel();
+        let reader = FfmpegFrames {
+            path: path.to_owned(),
+            child,
+            frames,
+            messages,
+            timeout: self.timeout,
+            interrupt: self.interrupt.clone(),
+        };
         let file = path.to_owned();
-        thread::spawn(move || {
+        let read_frames = move || {
             let mut stream = BufReader::with_capacity(1 << 16, stdout);
-            while let Some(item) = ppm::read(&mut stream, &file).transpose() {
+            while let Some(item) = pam::read(&mut stream, &file).transpose() {
                 let last = item.is_err();
                 if sender.send(item).is_err() || last {
                     break;
                 }
             }
-        });
-        Ok(Box::new(FfmpegFrames {
-            path: path.to_owned(),
-            child,
-            frames,
-            messages: collect_messages(stderr),
-            timeout: self.timeout,
-        }))
+        };
+        let read_messages = move || {
+            // Nobody waits for them if the reader is dropped.
+            let _ = to_end.send(Messages::read(stderr, input.is_transport_stream));
+        };
+        // Where a thread is refused, `reader` ends ffmpeg.
+        let spawn = |work: Box<dyn FnOnce() + Send>| thread::Builder::new().spawn(work);
+        spawn(Box::new(read_frames))
+            .and_then(|_| spawn(Box::new(read_messages)))
+            .map_err(|source| self.not_started(path, source))?;
+        Ok(Box::new(reader))
     }
 
-    fn command(&self, path: &Path) -> Command {
-        // With the protocol in front, a name may start with a dash or contain a colon.
-        let mut input = OsString::from("file:");
-        input.push(path);
-        let mut command = Command::new(&self.program);
-        command
-            // Without -xerror a damaged file decodes to damaged frames, with status 0.
-            .args([
-                "-nostdin",
-                "-v",
-                "error",
-                "-xerror",
-                "-protocol_whitelist",
-                "file,pipe",
-                "-i",
-            ])
-            .arg(input)
-            .args([
-                "-map",
-                "0:v:0",
-                "-an",
-                "-sn",
-                "-dn",
-                "-fps_mode",
-                "passthrough",
-            ])
-            .args([
-                "-pix_fmt",
-                "rgb24",
-                "-c:v",
-                "ppm",
-                "-f",
-                "image2pipe",
-                "pipe:1",
-            ])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command
+    fn not_started(&self, path: &Path, source: io::Error) -> VideoError {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
+                VideoError::FfmpegMissing {
+                    path,
+                    program: self.program.clone(),
+                    source,
+                }
+            }
+            _ => VideoError::FfmpegRefused {
+                path,
+                message: source.to_string(),
+            },
+        }
     }
-}
-
-/// The start of what ffmpeg prints, sent when it closes stderr. All of it is read, so that ffmpeg
-/// never waits.
-fn collect_messages(stderr: ChildStderr) -> Receiver<String> {
-    let (sender, messages) = mpsc::channel();
-    thread::spawn(move || {
-        let mut stderr = BufReader::new(stderr);
-        let mut kept = Vec::new();
-        // A failure to read only loses the messages.
-        let _ = stderr.by_ref().take(KEPT_MESSAGES).read_to_end(&mut kept);
-        let _ = io::copy(&mut stderr, &mut io::sink());
-        let _ = sender.send(String::from_utf8_lossy(&kept).into_owned());
-    });
-    messages
 }
 
 struct FfmpegFrames {
     path: PathBuf,
     child: Child,
     frames: Receiver<Result<Frame, VideoError>>,
-    messages: Receiver<String>,
+    messages: Receiver<Messages>,
     timeout: Duration,
+    interrupt: Arc<AtomicBool>,
 }
 
 impl Iterator for FfmpegFrames {
     type Item = Result<Frame, VideoError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match self.frames.recv_timeout(self.timeout) {
-            Ok(Ok(frame)) => Some(Ok(frame)),
-            // ffmpeg's own words are better than those about its cut-off output.
-            Ok(Err(VideoError::Io { source, .. }))
-                if source.kind() == io::ErrorKind::UnexpectedEof =>
-            {
-                let end = self.end().err();
-                Some(Err(
-                    end.unwrap_or_else(|| VideoError::decode(&self.path, source))
-                ))
+        let start = Instant::now();
+        let item = loop {
+            match self.frames.recv_timeout(LOOK.min(self.timeout)) {
+                Err(RecvTimeoutError::Timeout) => {
+                    if let Err(error) = self.check_wait(start) {
+                        return Some(Err(error));
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return self.end().err().map(Err),
+                Ok(item) => break item,
             }
-            Ok(Err(error)) => Some(Err(error)),
-            Err(RecvTimeoutError::Timeout) => Some(Err(self.timed_out())),
-            Err(RecvTimeoutError::Disconnected) => self.end().err().map(Err),
-        }
+        };
+        Some(match item {
+            // ffmpeg's own words are better than those about its cut-off output.
+            Err(VideoError::Io { source, .. }) if source.kind() == io::ErrorKind::UnexpectedEof => {
+                let end = self.end().err();
+                Err(end.unwrap_or_else(|| VideoError::decode(&self.path, source)))
+            }
+            item => item,
+        })
     }
 }
 
@@ -170,29 +165,33 @@ impl FfmpegFrames {
     fn end(&mut self) -> Result<(), VideoError> {
         let status = self.wait()?;
         // A process that ffmpeg left behind may hold stderr open; its words are not waited for.
-        let messages = self
+        let Messages { first, damage } = self
             .messages
             .recv_timeout(Duration::from_secs(2))
             .unwrap_or_default();
-        let mut lines = messages.lines();
-        // Some containers end early with status 0 and only this message.
-        let complaint = if status.success() {
-            lines.find(|line| line.contains("partial file"))
-        } else {
-            Some(
-                lines
-                    .find(|line| !line.trim().is_empty())
-                    .unwrap_or_default(),
-            )
-        };
-        let Some(line) = complaint else { return Ok(()) };
-        let message = match without_address(line) {
-            "" => format!("it ended with {status}"),
-            line => line.to_owned(),
-        };
         let path = self.path.clone();
-        Err(if message.contains("fps_mode") {
+        if is_ended_from_outside(status) {
+            return Err(VideoError::FfmpegEnded { path, status });
+        }
+        if status.success() {
+            return match damage {
+                Some(message) => Err(VideoError::Ffmpeg { path, message }),
+                None => Ok(()),
+            };
+        }
+        let message = first;
+        Err(if message.contains("matches no streams") {
+            VideoError::NoVideo { path }
+        } else if let Some(format) = message.strip_prefix(NOT_LISTED) {
+            let format = format.to_owned();
+            VideoError::UnreadFormat { path, format }
+        } else if message.contains("fps_mode") {
             VideoError::FfmpegTooOld { path, message }
+        } else if REFUSALS.iter().any(|refusal| message.contains(refusal)) {
+            VideoError::FfmpegRefused { path, message }
+        } else if message.is_empty() {
+            let message = format!("it ended with {status}");
+            VideoError::Ffmpeg { path, message }
         } else {
             VideoError::Ffmpeg { path, message }
         })
@@ -203,10 +202,22 @@ impl FfmpegFrames {
         loop {
             match self.child.try_wait() {
                 Ok(Some(status)) => return Ok(status),
-                Ok(None) if start.elapsed() > self.timeout => return Err(self.timed_out()),
-                Ok(None) => thread::sleep(Duration::from_millis(2)),
+                Ok(None) => self.check_wait(start)?,
                 Err(e) => return Err(VideoError::io(&self.path, e)),
             }
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Whether a wait that began at `start` goes on.
+    fn check_wait(&self, start: Instant) -> Result<(), VideoError> {
+        if self.interrupt.load(Ordering::Relaxed) {
+            let path = self.path.clone();
+            return Err(VideoError::Interrupted { path });
+        }
+        match start.elapsed() > self.timeout {
+            true => Err(self.timed_out()),
+            false => Ok(()),
         }
     }
 
@@ -226,26 +237,16 @@ impl Drop for FfmpegFrames {
     }
 }
 
-/// The line without the `[demuxer @ 0x55ecd785a40] ` that ffmpeg puts before some.
-fn without_address(line: &str) -> &str {
-    let line = line.trim();
-    match line.split_once("] ") {
-        Some((start, rest)) if start.starts_with('[') && start.contains(" @ 0x") => rest.trim(),
-        _ => line,
-    }
-}
+/// What the system says when it is out of something that ffmpeg needs.
+const REFUSALS: [&str; 2] = ["Too many open files", "Resource temporarily unavailable"];
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_dropped() {
-        let line = "[mov,mp4 @ 0x5a] moov atom not found\r";
-        assert_eq!(without_address(line), "moov atom not found");
-        assert_eq!(
-            without_address("file:[a] b: Invalid data"),
-            "file:[a] b: Invalid data"
-        );
+/// Whether somebody ended ffmpeg: by a signal that is no crash, or by one that ffmpeg takes as a
+/// request and answers with this status.
+fn is_ended_from_outside(status: ExitStatus) -> bool {
+    #[cfg(unix)]
+    if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
+        // Illegal instruction, trap, abort, bus error, floating point, segmentation fault.
+        return ![4, 5, 6, 7, 8, 10, 11].contains(&signal);
     }
+    status.code() == Some(255)
 }

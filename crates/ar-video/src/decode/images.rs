@@ -1,16 +1,19 @@
 //! Image files, and folders of them.
 
-use std::cmp::Ordering;
-use std::fs;
-use std::io::Cursor;
+use std::fs::{self, File};
+use std::io::{Cursor, Read};
 use std::iter;
 use std::path::{Path, PathBuf};
 
-use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbaImage};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
+use super::blend::over_black;
 use super::frames::{Frames, checked_size};
-use super::names::{has_extension, is_hidden};
+use super::guard::guarded;
+use super::names::{Named, is_hidden, named};
+use super::natural_order::{Point, natural_order};
 use super::{apng, webp};
+use crate::limits::MAX_PICTURE_BYTES;
 use crate::{Frame, VideoError};
 
 /// The image formats that are read without ffmpeg.
@@ -21,8 +24,6 @@ pub(super) const FORMATS: [ImageFormat; 4] = [
     ImageFormat::WebP,
 ];
 
-const EXTENSIONS: [&str; 5] = ["png", "jpg", "jpeg", "bmp", "webp"];
-
 /// The frames of an animation, or the one of a still image.
 pub(super) fn open_file(path: &Path, format: ImageFormat) -> Result<Frames, VideoError> {
     let animation = match format {
@@ -32,7 +33,7 @@ pub(super) fn open_file(path: &Path, format: ImageFormat) -> Result<Frames, Vide
     };
     Ok(match animation {
         Some(frames) => frames,
-        None => Box::new(iter::once(read(path)?).map(Ok)),
+        None => Box::new(iter::once(read(path, &read_bytes(path)?)?).map(Ok)),
     })
 }
 
@@ -47,7 +48,7 @@ pub(super) fn open_folder(folder: &Path, skipped: usize) -> Result<Frames, Video
     let mut first: Option<(PathBuf, (usize, usize))> = None;
     Ok(Box::new(images.into_iter().skip(skipped).map(
         move |path| {
-            let frame = read(&path)?;
+            let frame = guarded(&path, || read_frame(&path))?;
             let (first, first_size) = first.get_or_insert_with(|| (path.clone(), frame.size()));
             if frame.size() != *first_size {
                 return Err(VideoError::MixedSizes {
@@ -63,16 +64,28 @@ pub(super) fn open_folder(folder: &Path, skipped: usize) -> Result<Frames, Video
 }
 
 /// The image files of a folder in natural order of their names. Hidden files are left out.
-pub(super) fn list(folder: &Path) -> Result<Vec<PathBuf>, VideoError> {
+fn list(folder: &Path) -> Result<Vec<PathBuf>, VideoError> {
     let mut images = Vec::new();
     for entry in fs::read_dir(folder).map_err(|e| VideoError::io(folder, e))? {
         let path = entry.map_err(|e| VideoError::io(folder, e))?.path();
-        if has_extension(&path, &EXTENSIONS) && !is_hidden(&path) && !path.is_dir() {
+        if named(&path) == Named::Picture && !is_hidden(&path) && !path.is_dir() {
             images.push(path);
         }
     }
-    images.sort_by(|a, b| natural_order(&name(a), &name(b)));
-    Ok(images)
+    let in_order = |point: Point| {
+        let mut images = images.clone();
+        images.sort_by(|a, b| natural_order(&name(a), &name(b), point));
+        images
+    };
+    let (images, decimal) = (in_order(Point::Separates), in_order(Point::Decimal));
+    match images.iter().zip(&decimal).find(|(a, b)| a != b) {
+        Some((first, other)) => Err(VideoError::UnclearOrder {
+            path: folder.to_owned(),
+            first: name(first),
+            other: name(other),
+        }),
+        None => Ok(images),
+    }
 }
 
 fn name(path: &Path) -> String {
@@ -82,50 +95,66 @@ fn name(path: &Path) -> String {
         .into_owned()
 }
 
-/// Runs of digits compare as numbers, everything else as text.
-fn natural_order(a: &str, b: &str) -> Ordering {
-    let (mut rest_a, mut rest_b) = (a, b);
-    while let (Some(x), Some(y)) = (rest_a.chars().next(), rest_b.chars().next()) {
-        let order = if x.is_ascii_digit() && y.is_ascii_digit() {
-            let (number_a, number_b) = (take_number(&mut rest_a), take_number(&mut rest_b));
-            number_a
-                .len()
-                .cmp(&number_b.len())
-                .then(number_a.cmp(number_b))
-        } else {
-            rest_a = &rest_a[x.len_utf8()..];
-            rest_b = &rest_b[y.len_utf8()..];
-            x.cmp(&y)
-        };
-        if order.is_ne() {
-            return order;
-        }
+/// The still image that is a frame of a folder.
+fn read_frame(path: &Path) -> Result<Frame, VideoError> {
+    let bytes = read_bytes(path)?;
+    if is_animation(&bytes) {
+        let path = path.to_owned();
+        return Err(VideoError::AnimationAmongFrames { path });
     }
-    // Names that differ only in leading zeros still have one order.
-    rest_a.len().cmp(&rest_b.len()).then(a.cmp(b))
+    read(path, &bytes)
 }
 
-/// Takes the digits at the start of `text`, returned without leading zeros.
-fn take_number<'a>(text: &mut &'a str) -> &'a str {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, rest) = text.split_at(end);
-    *text = rest;
-    number.trim_start_matches('0')
+/// Whether a PNG or WebP file that starts like this is an animation.
+fn is_animation(start: &[u8]) -> bool {
+    webp::is_animated(start) || apng::is_animated(start)
 }
 
-/// A still image, turned as its EXIF orientation says. Of an animation, the default image.
-fn read(path: &Path) -> Result<Frame, VideoError> {
-    let bytes = fs::read(path).map_err(|e| VideoError::io(path, e))?;
-    if bytes.is_empty() {
-        return Err(VideoError::EmptyFile {
+/// Whether a picture file is an animation, if it can be read at all.
+pub(super) fn is_animated_file(path: &Path) -> bool {
+    /// More than a PNG has before its animation control.
+    const START: u64 = 1 << 16;
+    let mut start = Vec::new();
+    let is_file = fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+    is_file
+        && File::open(path)
+            .and_then(|file| file.take(START).read_to_end(&mut start))
+            .is_ok()
+        && is_animation(&start)
+}
+
+/// The contents of a picture file. What is no file, such as a pipe, may have no end.
+fn read_bytes(path: &Path) -> Result<Vec<u8>, VideoError> {
+    let io = |e| VideoError::io(path, e);
+    let metadata = fs::metadata(path).map_err(io)?;
+    if !metadata.is_file() {
+        return Err(VideoError::NotAFile {
             path: path.to_owned(),
         });
     }
-    if image::guess_format(&bytes).is_ok_and(|f| f == ImageFormat::Jpeg) && !jpeg_is_whole(&bytes) {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(io)?;
+    file.take(MAX_PICTURE_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(io)?;
+    match bytes.len() as u64 {
+        0 => Err(VideoError::EmptyFile {
+            path: path.to_owned(),
+        }),
+        1..=MAX_PICTURE_BYTES => Ok(bytes),
+        _ => Err(VideoError::decode(
+            path,
+            format!("a picture file has at most {} MiB", MAX_PICTURE_BYTES >> 20),
+        )),
+    }
+}
+
+/// A still image, turned as its EXIF orientation says. Of an animation, the default image.
+fn read(path: &Path, bytes: &[u8]) -> Result<Frame, VideoError> {
+    if image::guess_format(bytes).is_ok_and(|f| f == ImageFormat::Jpeg) && !jpeg_is_whole(bytes) {
         return Err(VideoError::decode(path, "the JPEG data ends early"));
     }
+    let bytes = apng::without_profile(bytes);
     let failed = |e: ImageError| VideoError::decode(path, e);
     let mut reader = ImageReader::new(Cursor::new(bytes))
         .with_guessed_format()
@@ -151,48 +180,9 @@ fn jpeg_is_whole(bytes: &[u8]) -> bool {
 fn to_frame(image: DynamicImage) -> Frame {
     let (width, height) = (image.width() as usize, image.height() as usize);
     let rgb = if image.color().has_alpha() {
-        over_black(&image.into_rgba8())
+        over_black(image.into_rgba8().as_raw())
     } else {
         image.into_rgb8().into_raw()
     };
     Frame::new(width, height, rgb)
-}
-
-fn over_black(image: &RgbaImage) -> Vec<u8> {
-    let blend = |colour: u8, alpha: u8| ((u16::from(colour) * u16::from(alpha) + 127) / 255) as u8;
-    image
-        .pixels()
-        .flat_map(|p| [blend(p[0], p[3]), blend(p[1], p[3]), blend(p[2], p[3])])
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_in_natural_order() {
-        let mut names = [
-            "a10.png", "a9.png", "b1.png", "a09.png", "a.png", "a9x.png", "A1.png",
-        ];
-        names.sort_by(|a, b| natural_order(a, b));
-        assert_eq!(
-            names,
-            [
-                "A1.png", "a.png", "a09.png", "a9.png", "a9x.png", "a10.png", "b1.png"
-            ]
-        );
-        let long = [
-            "99999999999999999999999.png",
-            "100000000000000000000000.png",
-        ];
-        assert_eq!(natural_order(long[0], long[1]), Ordering::Less);
-    }
-
-    #[test]
-    fn transparency_is_black() {
-        let image = RgbaImage::from_raw(1, 2, vec![255, 200, 7, 0, 255, 200, 7, 128]).unwrap();
-        let frame = to_frame(DynamicImage::ImageRgba8(image));
-        assert_eq!(frame.rgb(), [0, 0, 0, 128, 100, 4]);
-    }
 }

@@ -1,14 +1,18 @@
 //! Reading: what a path holds is found from its first bytes, not from its name.
 
 mod apng;
+mod blend;
 mod canvas;
 mod ffmpeg;
 mod frames;
 mod gif;
+mod guard;
 mod images;
 mod names;
-mod ppm;
+mod natural_order;
+mod pam;
 mod webp;
+mod y4m;
 
 use std::fmt;
 use std::fs::{self, File};
@@ -21,13 +25,8 @@ use crate::{Clip, Frame, VideoError};
 
 pub use ffmpeg::Ffmpeg;
 use frames::Frames;
-use names::{has_extension, is_hidden};
-
-/// File name extensions of videos.
-const VIDEO_EXTENSIONS: [&str; 23] = [
-    "3gp", "apng", "asf", "avi", "flv", "gif", "h264", "m2ts", "m4v", "mjpeg", "mkv", "mov", "mp4",
-    "mpeg", "mpg", "mts", "mxf", "ogv", "ts", "vob", "webm", "wmv", "y4m",
-];
+use guard::{animation, guarded};
+use names::{MOTION_JPEG_EXTENSIONS, Named, has_extension, is_hidden, named};
 
 /// The frames of a video in order, in constant memory. An error ends the iteration.
 ///
@@ -35,6 +34,11 @@ const VIDEO_EXTENSIONS: [&str; 23] = [
 /// WebP images (videos of one frame), and folders of such images in natural order of their names
 /// (`2.png` before `10.png`). The frame times are ignored: each stored frame counts once.
 /// Transparent pixels are blended over black. All frames have one size.
+///
+/// A damaged video is refused as a whole, the same way every time: iterate to the end before you
+/// use its frames. The limits are sides of 16,384 pixels, frames of 2^26 pixels, picture files of
+/// 512 MiB, and animations (GIF, APNG, WebP) of 2^30 pixels in all their frames and 4096 more for
+/// each byte of the file.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), ar_video::VideoError> {
@@ -159,14 +163,38 @@ pub fn read_clip(path: &Path) -> Result<Clip, VideoError> {
         .map(Clip::new)
 }
 
-/// Whether a dataset listing should take this path for a video: a name with a known video
-/// extension (`gif` and `apng` included), or a folder that contains images. Hidden files are not
-/// taken, nor are single images.
-pub fn is_video_path(path: &Path) -> bool {
-    if path.is_dir() {
-        return images::list(path).is_ok_and(|images| !images.is_empty());
+/// What a file is to a dataset listing, by its name; of PNG and WebP files, which may be
+/// animations, the start is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FileKind {
+    /// A video, animations included.
+    Video,
+    /// A still picture, which may be a frame of a video.
+    Picture,
+    /// A picture of a kind that is not read.
+    OtherPicture,
+    /// What lies beside videos: text, sound, arrays. Hidden files, too.
+    Beside,
+    /// Its name says nothing.
+    Unknown,
+}
+
+impl FileKind {
+    /// The kind of the file at `path`.
+    pub fn of(path: &Path) -> Self {
+        if is_hidden(path) {
+            return Self::Beside;
+        }
+        match named(path) {
+            Named::Video => Self::Video,
+            Named::Picture if images::is_animated_file(path) => Self::Video,
+            Named::Picture => Self::Picture,
+            Named::OtherPicture => Self::OtherPicture,
+            Named::Beside => Self::Beside,
+            Named::Unknown => Self::Unknown,
+        }
     }
-    !is_hidden(path) && has_extension(path, &VIDEO_EXTENSIONS)
 }
 
 /// The frames of a video without its first `skipped` ones.
@@ -189,10 +217,24 @@ fn frames_of(path: &Path, ffmpeg: &Ffmpeg, skipped: usize) -> Result<Frames, Vid
     File::open(path)
         .and_then(|file| file.take(64).read_to_end(&mut head))
         .map_err(|e| VideoError::io(path, e))?;
-    let mut frames = match image::guess_format(&head) {
-        Ok(ImageFormat::Gif) => gif::open(path)?,
-        Ok(format) if images::FORMATS.contains(&format) => images::open_file(path, format)?,
-        _ => ffmpeg.open(path)?,
+    // Motion JPEG begins like a still picture.
+    let format = image::guess_format(&head)
+        .ok()
+        .filter(|_| !has_extension(path, &MOTION_JPEG_EXTENSIONS));
+    let native = |open: &dyn Fn() -> Result<Frames, VideoError>| {
+        Ok(animation(path, guarded(path, open)?, metadata.len()))
+    };
+    let mut frames = match format {
+        Some(ImageFormat::Gif) => native(&|| gif::open(path))?,
+        Some(format) if images::FORMATS.contains(&format) => {
+            native(&|| images::open_file(path, format))?
+        }
+        _ => {
+            if head.starts_with(y4m::MAGIC) {
+                y4m::check_end(path)?;
+            }
+            ffmpeg.open(path)?
+        }
     };
     for _ in 0..skipped {
         if frames.next().transpose()?.is_none() {
@@ -200,29 +242,4 @@ fn frames_of(path: &Path, ffmpeg: &Ffmpeg, skipped: usize) -> Result<Frames, Vid
         }
     }
     Ok(frames)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn videos_are_known_by_name() {
-        for name in ["a.mp4", "a.AVI", "folder/b.c.webm", "x.gif", "-.mkv"] {
-            assert!(is_video_path(Path::new(name)), "{name}");
-        }
-        for name in [
-            "a.txt",
-            "mp4",
-            ".mp4",
-            "._a.mp4",
-            "a.png",
-            "a.mp4.part",
-            "",
-            "/",
-            "..",
-        ] {
-            assert!(!is_video_path(Path::new(name)), "{name}");
-        }
-    }
 }

@@ -75,16 +75,26 @@ fn assert_no_prefix_reads(path: &Path, bytes: &[u8], shortest: usize) {
 fn truncated_animations_are_refused() {
     let folder = tempdir().unwrap();
     // The shortest pieces are not known for what they are and go to ffmpeg, which is slow.
-    for (format, head, tail) in [(VideoFormat::Gif, 6, 0), (VideoFormat::Apng, 8, 12)] {
-        let path = folder
-            .path()
-            .join("clip")
-            .with_extension(format.extension());
-        write_clip(&path, &noise(5, 4, 3), format, 10.0).unwrap();
-        let bytes = fs::read(&path).unwrap();
-        // All frames of an APNG are there before its end marker of 12 bytes.
-        assert_no_prefix_reads(&path, &bytes[..bytes.len() - tail], head);
+    let path = folder.path().join("clip.apng");
+    write_clip(&path, &noise(5, 4, 3), VideoFormat::Apng, 10.0).unwrap();
+    let bytes = fs::read(&path).unwrap();
+    // All frames of an APNG are there before its end marker of 12 bytes.
+    assert_no_prefix_reads(&path, &bytes[..bytes.len() - 12], 8);
+
+    let path = folder.path().join("clip.gif");
+    write_clip(&path, &noise(5, 4, 3), VideoFormat::Gif, 10.0).unwrap();
+    let bytes = fs::read(&path).unwrap();
+    // A GIF needs no end mark: what is cut off after a frame is not missed.
+    let mut ends = Vec::new();
+    for length in 6..bytes.len() {
+        fs::write(&path, &bytes[..length]).unwrap();
+        if let Ok(clip) = read_clip(&path) {
+            ends.push((length, clip.frames().len()));
+        }
     }
+    let counts: Vec<usize> = ends.iter().map(|&(_, count)| count).collect();
+    assert_eq!(counts, [1, 2, 3]);
+    assert_eq!(ends[2].0, bytes.len() - 1);
 }
 
 #[test]
@@ -158,9 +168,60 @@ fn damaged_videos_are_refused() {
     let bytes = fs::read(&path).unwrap();
     for part in [1, 5, 10, 30, 50, 70, 90, 99] {
         fs::write(&path, &bytes[..bytes.len() * part / 100]).unwrap();
+        let error = read_clip(&path).unwrap_err();
         assert!(
-            matches!(read_clip(&path), Err(VideoError::Ffmpeg { .. })),
-            "{part} %"
+            matches!(
+                error,
+                VideoError::Ffmpeg { .. } | VideoError::NoVideo { .. }
+            ),
+            "{part} %: {error}"
         );
+    }
+}
+
+#[test]
+fn what_is_no_file_is_no_frame() {
+    let folder = tempdir().unwrap();
+    let frame = folder.path().join("a.png");
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("/dev/zero", &frame).unwrap();
+        let error = read_clip(folder.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("a.png: neither a file nor a folder"),
+            "{error}"
+        );
+    }
+}
+
+/// A colour profile of 64 MiB in 64 KiB: none of it is unpacked.
+#[test]
+fn colour_profiles_are_not_unpacked() {
+    let folder = tempdir().unwrap();
+    for format in [VideoFormat::Apng, VideoFormat::Png] {
+        let path = folder.path().join(format.to_string());
+        let clip = noise(3, 2, 1);
+        write_clip(&path, &clip, format, 10.0).unwrap();
+        let file = match format {
+            VideoFormat::Png => path.join("frame_00000.png"),
+            _ => path.clone(),
+        };
+        let bytes = fs::read(&file).unwrap();
+        // A profile that is no profile: a decoder that unpacks it finds damage.
+        let mut profile = b"iCCPx\0\0damaged".to_vec();
+        let mut crc = !0_u32;
+        for &byte in &profile {
+            crc ^= u32::from(byte);
+            for _ in 0..8 {
+                crc = (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
+            }
+        }
+        let length = profile.len() as u32 - 4;
+        profile.splice(..0, length.to_be_bytes());
+        profile.extend((!crc).to_be_bytes());
+        // After the header of the file and of the picture.
+        let with = [&bytes[..33], &profile, &bytes[33..]].concat();
+        fs::write(&file, with).unwrap();
+        assert_eq!(read_clip(&path).unwrap(), clip);
     }
 }

@@ -1,7 +1,9 @@
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use ar_video::{Ffmpeg, VideoFormat, VideoReader, read_clip, write_clip};
+use ar_video::{Ffmpeg, VideoError, VideoFormat, VideoReader, read_clip, write_clip};
 use tempfile::tempdir;
 
 use crate::{has_ffmpeg, smooth};
@@ -67,12 +69,20 @@ fn read_with(commands: &str) -> Result<usize, String> {
         .map_err(|e| e.to_string())
 }
 
+/// The start of a picture, and a picture of one pixel.
+#[cfg(unix)]
+const HEADER: &str = r"P7\nWIDTH 1\nHEIGHT 1\nDEPTH 3\nMAXVAL 255\nENDHDR\n";
+#[cfg(unix)]
+const FRAME: &str = r"printf 'P7\nWIDTH 1\nHEIGHT 1\nDEPTH 3\nMAXVAL 255\nENDHDR\nabc'";
+
+#[cfg(unix)]
+fn error(commands: &str) -> String {
+    read_with(commands).unwrap_err()
+}
+
 #[cfg(unix)]
 #[test]
 fn what_ffmpeg_does_is_reported() {
-    const FRAME: &str = r"printf 'P6\n1 1\n255\nabc'";
-    let error = |commands: &str| read_with(commands).unwrap_err();
-
     assert_eq!(read_with(&format!("{FRAME}; {FRAME}")), Ok(2));
     // Messages that are no error, more than a pipe holds.
     let chatter = "yes chatter | head -c 300000 >&2";
@@ -87,18 +97,20 @@ fn what_ffmpeg_does_is_reported() {
     );
     let message = error(&format!("{FRAME}; echo 'stream 0: partial file' >&2"));
     assert!(message.ends_with("partial file"), "{message}");
-    let message = error("kill -9 $$");
-    assert!(message.contains("signal: 9"), "{message}");
+    let message = error("kill -SEGV $$");
+    assert!(message.contains("it ended with signal: 11"), "{message}");
     let message = error(&format!(
-        "{FRAME}; printf 'P6\\n1 1\\n255\\na'; echo broken >&2; exit 1"
+        "{FRAME}; printf '{HEADER}a'; echo broken >&2; exit 1"
     ));
     assert!(message.ends_with("broken"), "{message}");
-    let message = error(&format!("{FRAME}; printf 'P6\\n2 1\\n255\\nabcdef'"));
+    let wide = FRAME.replace("WIDTH 1", "WIDTH 2").replace("abc", "abcdef");
+    let message = error(&format!("{FRAME}; {wide}"));
     assert!(
         message.ends_with("but frame 1 is 2x1, not 1x1"),
         "{message}"
     );
-    let message = error("printf 'P6\\n99999 99999\\n255\\n'; exec sleep 9");
+    let huge = FRAME.replace("1\\n", "99999\\n");
+    let message = error(&format!("{huge}; exec sleep 9"));
     assert!(message.contains("99999x99999 is too large"), "{message}");
     let message = error("echo \"Unrecognized option 'fps_mode'.\" >&2; exit 1");
     assert!(
@@ -131,7 +143,7 @@ fn a_dropped_reader_ends_ffmpeg() {
     fs::write(&path, "RIFF").unwrap();
     let ffmpeg = fake(
         folder.path(),
-        r"echo $$ > $(dirname $0)/pid; while true; do printf 'P6\n1 1\n255\nabc'; done",
+        &format!("echo $$ > $(dirname $0)/pid; while true; do {FRAME}; done"),
     );
     let mut reader = VideoReader::open_with(&path, &ffmpeg).unwrap();
     assert!(reader.by_ref().take(100).all(|frame| frame.is_ok()));
@@ -140,4 +152,96 @@ fn a_dropped_reader_ends_ffmpeg() {
     assert!(process.exists());
     drop(reader);
     assert!(!process.exists());
+}
+
+/// Why reading with a stand-in for ffmpeg fails.
+#[cfg(unix)]
+fn failure(commands: &str) -> VideoError {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("clip.avi");
+    fs::write(&path, "RIFF").unwrap();
+    let reader = VideoReader::open_with(&path, &fake(folder.path(), commands));
+    let frames = reader.and_then(|reader| reader.collect::<Result<Vec<_>, _>>());
+    frames.unwrap_err()
+}
+
+#[cfg(unix)]
+#[test]
+fn the_environment_is_not_the_video() {
+    for (commands, words) in [
+        ("kill -9 $$", "ended from outside (signal: 9"),
+        ("kill -INT $$", "ended from outside (signal: 2"),
+        ("kill -TERM $$", "ended from outside (signal: 15"),
+        // ffmpeg's answer to a request to stop.
+        ("exit 255", "ended from outside (exit status: 255)"),
+        (
+            "echo '[error] file:x: Too many open files' >&2; exit 1",
+            "raise the limits on processes and open files",
+        ),
+        (
+            "echo 'Error: Resource temporarily unavailable' >&2; exit 1",
+            "raise the limits on processes and open files",
+        ),
+    ] {
+        for commands in [commands.to_owned(), format!("{FRAME}; {commands}")] {
+            let error = failure(&commands);
+            assert!(error.is_environment(), "{commands}: {error}");
+            assert!(error.to_string().contains(words), "{commands}: {error}");
+        }
+    }
+    for commands in ["exit 1", "kill -SEGV $$", "echo broken >&2; exit 1", "true"] {
+        let error = failure(commands);
+        assert!(!error.is_environment(), "{commands}: {error}");
+    }
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("clip.avi");
+    fs::write(&path, "RIFF").unwrap();
+    let error = VideoReader::open_with(&path, &Ffmpeg::new("no-such-ffmpeg")).unwrap_err();
+    assert!(error.is_environment(), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn escape_codes_are_no_part_of_a_message() {
+    let message = error(r"printf '\033[31mred\007\033[0m: bad\n' >&2; exit 1");
+    assert!(message.ends_with(": red: bad"), "{message:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_playlist_is_named_for_what_it_is() {
+    let list = "[hls @ 0x5] [error] Format not on whitelist 'mov'";
+    let message = error(&format!("echo \"{list}\" >&2; exit 1"));
+    assert!(
+        message.ends_with("files of the format hls are not read as videos"),
+        "{message}"
+    );
+}
+
+/// What a terminal sends to a program goes to all processes of its group.
+#[cfg(target_os = "linux")]
+#[test]
+fn ffmpeg_has_a_process_group_of_its_own() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("clip.avi");
+    fs::write(&path, "RIFF").unwrap();
+    let note = "cat /proc/$$/stat > $(dirname $0)/stat";
+    let ffmpeg = fake(folder.path(), &format!("{note}; {FRAME}"));
+    assert_eq!(VideoReader::open_with(&path, &ffmpeg).unwrap().count(), 1);
+    let stat = fs::read_to_string(folder.path().join("stat")).unwrap();
+    // Number, (name), state, parent, group.
+    let fields: Vec<&str> = stat.split(' ').collect();
+    assert_eq!(fields[0], fields[4], "{stat}");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_ends_a_wait() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("clip.avi");
+    fs::write(&path, "RIFF").unwrap();
+    let interrupt = Arc::new(AtomicBool::new(true));
+    let ffmpeg = fake(folder.path(), "exec sleep 99").with_interrupt(interrupt);
+    let error = VideoReader::open_with(&path, &ffmpeg).unwrap_err();
+    assert!(matches!(error, VideoError::Interrupted { .. }), "{error}");
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stderr, reason = "tests say what they skip")]
 
 mod errors;
+mod faults;
 mod ffmpeg;
 mod mp4;
 mod reading;

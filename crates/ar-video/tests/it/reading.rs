@@ -1,6 +1,6 @@
 use std::fs;
 
-use ar_video::{Clip, VideoFormat, VideoReader, is_video_path, read_clip, write_clip};
+use ar_video::{Clip, FileKind, VideoFormat, VideoReader, read_clip, write_clip};
 use image::{DynamicImage, ImageFormat, RgbImage};
 use tempfile::tempdir;
 
@@ -22,9 +22,14 @@ fn folders_are_read_in_natural_order() {
     fs::write(folder.path().join("._0.png"), "not an image").unwrap();
     fs::create_dir(folder.path().join("5b.png")).unwrap();
     assert_eq!(read_clip(folder.path()).unwrap(), clip);
-    assert!(is_video_path(folder.path()));
-    assert!(!is_video_path(&folder.path().join("5b.png")));
-    assert!(!is_video_path(&folder.path().join("0.png")));
+    assert_eq!(
+        FileKind::of(&folder.path().join("0.png")),
+        FileKind::Picture
+    );
+    assert_eq!(
+        FileKind::of(&folder.path().join("._0.png")),
+        FileKind::Beside
+    );
 }
 
 #[test]
@@ -135,4 +140,43 @@ fn readers_stream_and_know_their_size() {
     // A reader can move to another thread.
     let rest = std::thread::spawn(move || reader.count()).join().unwrap();
     assert_eq!(rest, 20);
+}
+
+#[test]
+fn frames_that_may_be_in_two_orders_are_refused() {
+    let folder = tempdir().unwrap();
+    let image = RgbImage::new(2, 2);
+    for name in ["t0.25.png", "t0.5.png", "t1.0.png"] {
+        image.save(folder.path().join(name)).unwrap();
+    }
+    let error = read_clip(folder.path()).unwrap_err().to_string();
+    assert!(
+        error.contains("\"t0.5.png\" or \"t0.25.png\" may come first"),
+        "{error}"
+    );
+    fs::rename(
+        folder.path().join("t0.5.png"),
+        folder.path().join("t0.50.png"),
+    )
+    .unwrap();
+    assert_eq!(read_clip(folder.path()).unwrap().frames().len(), 3);
+}
+
+#[test]
+fn an_animation_is_no_frame() {
+    let folder = tempdir().unwrap();
+    let clip = noise(6, 4, 3);
+    let apng = folder.path().join("b.png");
+    write_clip(&apng, &clip, VideoFormat::Apng, 10.0).unwrap();
+    let webp = folder.path().join("c.webp");
+    fs::copy("tests/faults/disposal.webp", &webp).unwrap();
+    RgbImage::new(6, 4)
+        .save(folder.path().join("a.png"))
+        .unwrap();
+    for path in [&apng, &webp] {
+        assert_eq!(FileKind::of(path), FileKind::Video);
+    }
+    let error = read_clip(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("b.png: an animation in a folder"), "{error}");
+    assert_eq!(read_clip(&apng).unwrap(), clip);
 }

@@ -1,0 +1,17 @@
+/// Whoever waits while videos are read: any `FnMut(usize, usize)`, or a type that can also stop
+/// it.
+pub trait Progress {
+    /// `done` of `all` videos are read.
+    fn scanned(&mut self, done: usize, all: usize);
+
+    /// Whether to stop: asked several times a second.
+    fn should_stop(&self) -> bool {
+        false
+    }
+}
+
+impl<F: FnMut(usize, usize)> Progress for F {
+    fn scanned(&mut self, done: usize, all: usize) {
+        self(done, all);
+    }
+}
