@@ -58,10 +58,12 @@ pub(crate) struct Pictures {
 impl Pictures {
     /// Reads a file, compressed with gzip or not.
     pub(crate) fn read(path: &Path) -> Result<Self, IdxError> {
-        let bytes = read_bytes(path).map_err(|source| IdxError::Read {
-            path: path.to_path_buf(),
-            source,
-        })?;
+        let bytes = read_bytes(path)
+            .map_err(|source| IdxError::Read {
+                path: path.to_path_buf(),
+                source,
+            })?
+            .ok_or_else(|| IdxError::Format(path.to_path_buf()))?;
         let (header, values) = bytes
             .split_at_checked(HEADER)
             .filter(|(header, _)| header.starts_with(&MAGIC))
@@ -98,17 +100,26 @@ impl Pictures {
     }
 }
 
-fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
-    let mut reader = BufReader::new(File::open(path)?);
+/// The contents, decompressed; nothing where the start tells that it is something else, which may
+/// have no end.
+fn read_bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let mut reader = BufReader::new(File::open(path)?).take(LIMIT);
     let mut bytes = Vec::new();
-    (&mut reader).take(LIMIT).read_to_end(&mut bytes)?;
+    reader
+        .by_ref()
+        .take(MAGIC.len() as u64)
+        .read_to_end(&mut bytes)?;
     if bytes.starts_with(&GZIP) {
+        let decoder = MultiGzDecoder::new(bytes.as_slice().chain(reader));
         let mut unpacked = Vec::new();
-        let decoder = MultiGzDecoder::new(bytes.as_slice());
         decoder.take(LIMIT).read_to_end(&mut unpacked)?;
-        bytes = unpacked;
+        return Ok(Some(unpacked));
     }
-    Ok(bytes)
+    if bytes != MAGIC {
+        return Ok(None);
+    }
+    reader.read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
 }
 
 #[cfg(test)]
@@ -161,5 +172,10 @@ pub(crate) mod tests {
         assert!(read(&huge).err().unwrap().contains("are not 30 bytes"));
         assert!(read(&[&GZIP[..], &plain].concat()).is_err());
         assert!(read(&idx(&[], [2, 5])).is_err());
+        #[cfg(unix)]
+        {
+            let endless = Pictures::read(Path::new("/dev/zero"));
+            assert!(matches!(endless, Err(IdxError::Format(_))));
+        }
     }
 }

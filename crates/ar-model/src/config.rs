@@ -91,25 +91,36 @@ pub enum ClassRows {
 }
 
 impl ConditioningConfig {
-    /// The class called `text`, or else the class number `text`, from 0.
+    /// The class called `text`, or else the class number `text`, from 0. Where classes have numbers
+    /// for names, a number is a name only.
     ///
     /// # Errors
     /// If there is none; the message lists the classes.
     pub fn class(&self, text: &str) -> Result<usize, ModelError> {
         let named = self.class_names.iter().position(|name| name == text);
-        let number = || text.parse().ok().filter(|&class| class < self.classes);
+        let number = || {
+            let number = text.parse().ok().filter(|&class| class < self.classes);
+            number.filter(|_| !self.has_numbers_for_names())
+        };
         named.or_else(number).ok_or_else(|| ModelError::Class {
             class: text.to_owned(),
             known: self.known(),
         })
     }
 
+    fn has_numbers_for_names(&self) -> bool {
+        let mut names = self.class_names.iter();
+        names.any(|name| name.parse::<usize>().is_ok())
+    }
+
     fn known(&self) -> String {
-        let numbers = known_classes(self.classes);
+        let (numbers, names) = (known_classes(self.classes), self.class_names.join(", "));
         if self.class_names.is_empty() {
             numbers
+        } else if self.has_numbers_for_names() {
+            format!("the classes of the model are called {names}")
         } else {
-            format!("{numbers}: {}", self.class_names.join(", "))
+            format!("{numbers}: {names}")
         }
     }
 
@@ -210,5 +221,37 @@ impl FromStr for ModelConfig {
         let config: Self = toml::from_str(text)?;
         config.validate()?;
         Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_has_a_name_or_a_number_and_never_both() {
+        let conditioning = |names: &[&str]| ConditioningConfig {
+            classes: 3,
+            class_names: names.iter().map(|&name| name.to_owned()).collect(),
+            ..ConditioningConfig::default()
+        };
+        let class = |names: &[&str], text: &str| {
+            let class = conditioning(names).class(text);
+            class.map_err(|error| error.to_string())
+        };
+        let named = ["jump", "run", "walk"];
+        assert_eq!(class(&named, "run"), Ok(1));
+        assert_eq!(class(&named, "2"), Ok(2));
+        assert_eq!(class(&[], "0"), Ok(0));
+        // Folders with numbers for names, in the order of text.
+        let numbers = ["1", "10", "2"];
+        assert_eq!(class(&numbers, "10"), Ok(1));
+        assert_eq!(class(&numbers, "2"), Ok(2));
+        assert_eq!(
+            class(&numbers, "0"),
+            Err("there is no class 0: the classes of the model are called 1, 10, 2".into())
+        );
+        let error = class(&named, "fly").expect_err("no such class");
+        assert!(error.ends_with("0 to 2: jump, run, walk"), "{error}");
     }
 }

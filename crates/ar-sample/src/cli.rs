@@ -143,7 +143,8 @@ pub struct SamplingArgs {
     /// Fresh noise of a step: 0 is none (DDIM), 1 is ancestral (DDPM) [default: the model's]
     #[arg(long, value_name = "E", allow_negative_numbers = true)]
     pub eta: Option<f64>,
-    /// Class to generate: its name, or its number from 0 [default: none]
+    /// Class to generate: its name, or its number from 0 where no class has a number for a name
+    /// [default: none]
     #[arg(long, value_name = "C")]
     pub class: Option<String>,
     /// Seed of the noise; a video's noise depends only on it and on the video's number

@@ -58,6 +58,10 @@ pub(super) fn find(folder: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// Reads the latents of a clip and puts each token on the unit sphere, where diffusion expects it.
 pub(super) fn read(path: &Path) -> Result<LatentItem, NpyError> {
+    // To open a pipe that nobody writes to would not end.
+    if !fs::metadata(path)?.is_file() {
+        return Err(NpyError::Format);
+    }
     let mut bytes = Vec::new();
     File::open(path)?.take(LIMIT + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LIMIT {
@@ -180,6 +184,15 @@ pub(super) mod tests {
     /// Two frames, two channels, three tokens; (3, 4) has the norm 5.
     const VALUES: [f32; 12] = [3., 0., 6., 4., 2., 8., -3., 1., 0., 4., 0., 0.];
     const SHAPE: &str = "(2, 2, 1, 3)";
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_not_read() {
+        assert!(matches!(
+            read(Path::new("/dev/zero")),
+            Err(NpyError::Format)
+        ));
+    }
 
     #[test]
     fn channels_move_last_and_tokens_onto_the_unit_sphere() {
