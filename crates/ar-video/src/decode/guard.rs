@@ -46,11 +46,11 @@ fn keep_quiet() {
                 return previous(info);
             }
             let place = info.location().map(|place| {
-                let file = Path::new(place.file()).components().rev();
-                // The crate, `src` and the file are enough.
-                let mut last: Vec<_> = file.take(3).map(|part| part.as_os_str()).collect();
-                last.reverse();
-                let file: PathBuf = last.into_iter().collect();
+                let file: Vec<_> = Path::new(place.file()).components().collect();
+                // From the name of the crate on.
+                let source = file.iter().rposition(|part| part.as_os_str() == "src");
+                let start = source.and_then(|source| source.checked_sub(1));
+                let file: PathBuf = file[start.unwrap_or(0)..].iter().collect();
                 format!("{}, line {}", file.display(), place.line())
             });
             PANICKED.set(place);
@@ -112,7 +112,7 @@ mod tests {
             .to_string();
         assert!(
             error.starts_with("a.webp: cannot decode: the decoder failed on it (")
-                && error.contains("guard.rs, line "),
+                && error.contains("(ar-video/src/decode/guard.rs, line "),
             "{error}"
         );
         assert_eq!(guarded(path, || Ok(7)).unwrap(), 7);

@@ -1,6 +1,8 @@
 //! Reading and writing of whole files, all made here.
 #![allow(clippy::print_stderr, reason = "tests say what they skip")]
 
+mod bodies;
+mod damage;
 mod errors;
 mod faults;
 mod ffmpeg;
