@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use ar_data::{
-    BatchOptions, Batches, DataSource, ReadAhead, ShapesDataset, ShapesWorld, VideoBatch,
-    VideoFolder, VideoFolderConfig, VideoItem,
+    BatchOptions, Batches, DataSource, ReadAhead, Selection, ShapesDataset, ShapesWorld,
+    VideoBatch, VideoFolder, VideoFolderConfig, VideoItem,
 };
 use ar_train::config::{LatentsRun, read_config};
 use ar_video::{VideoFormat, write_clip};
@@ -74,7 +74,7 @@ fn data(criterion: &mut Criterion) {
             ..VideoFolderConfig::default()
         };
         let root = folder.path().join(kind);
-        VideoFolder::open(&root, config, None, 2, |_, _| ()).expect("a dataset")
+        VideoFolder::open(&root, config, Selection::default(), 2, |_, _| ()).expect("a dataset")
     };
 
     let mut group = criterion.benchmark_group(format!("data_batch_{BATCH}_of_{FRAMES}_frames"));

@@ -13,7 +13,7 @@ use crate::progress::Progress;
 use crate::shapes::{ShapesConfig, ShapesDataset, ShapesError, ShapesWorld};
 use crate::skipped::SkippedFile;
 use crate::split::SourceIds;
-use crate::video_folder::{VideoFolder, VideoFolderConfig, VideoFolderError};
+use crate::video_folder::{Selection, VideoFolder, VideoFolderConfig, VideoFolderError};
 
 /// The `[data]` section: where data come from, and how they are split, read and augmented.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,8 +31,14 @@ pub struct DataConfig {
     pub prefetch: usize,
     /// Whether training clips are mirrored left to right at random.
     pub flip: bool,
+    /// Whether an epoch takes a random clip of every video in place of every clip (published, for single
+    /// frames: yes). It is for stages that train on clips.
+    pub one_per_video: bool,
     /// Classes of a folder of videos, or of `.npy` latents.
     pub labels: Option<Labels>,
+    /// A file with a line for each video of the folder, or folder of videos, that belongs to the
+    /// dataset, such as the list of a split; all without one.
+    pub list: Option<PathBuf>,
     /// Where the data come from; nothing until a configuration says so.
     pub source: Option<DataSource>,
 }
@@ -69,7 +75,9 @@ struct Section {
     workers: usize,
     prefetch: usize,
     flip: bool,
+    one_per_video: bool,
     labels: Option<Labels>,
+    list: Option<PathBuf>,
     shapes: Option<ShapesConfig>,
     moving_mnist: Option<MovingMnistConfig>,
     path: Option<PathBuf>,
@@ -92,7 +100,9 @@ impl Default for DataConfig {
             workers: 2,
             prefetch: 4,
             flip: false,
+            one_per_video: false,
             labels: None,
+            list: None,
             source: None,
         }
     }
@@ -107,7 +117,9 @@ impl From<DataConfig> for Section {
             workers,
             prefetch,
             flip,
+            one_per_video,
             labels,
+            list,
             source,
         } = config;
         let mut section = Self {
@@ -117,7 +129,9 @@ impl From<DataConfig> for Section {
             workers,
             prefetch,
             flip,
+            one_per_video,
             labels,
+            list,
             shapes: None,
             moving_mnist: None,
             path: None,
@@ -149,7 +163,9 @@ impl TryFrom<Section> for DataConfig {
             workers,
             prefetch,
             flip,
+            one_per_video,
             labels,
+            list,
             shapes,
             moving_mnist,
             path,
@@ -179,6 +195,9 @@ impl TryFrom<Section> for DataConfig {
         if is_drawn && labels.is_some() {
             return Err(DataError::NotVideos("labels"));
         }
+        if list.is_some() && !matches!(source, Some(DataSource::Videos { .. }) | None) {
+            return Err(DataError::NotVideos("list"));
+        }
         Ok(Self {
             clips,
             first_seed,
@@ -186,7 +205,9 @@ impl TryFrom<Section> for DataConfig {
             workers,
             prefetch,
             flip,
+            one_per_video,
             labels,
+            list,
             source,
         })
     }
@@ -200,8 +221,9 @@ impl DataConfig {
         let mut config = Self {
             workers: defaults.workers,
             prefetch: defaults.prefetch,
-            // Clips are mirrored only while a network trains on them.
+            // Clips are mirrored and drawn by video only while a network trains on them.
             flip: defaults.flip,
+            one_per_video: defaults.one_per_video,
             ..self.clone()
         };
         if let Some(DataSource::Videos { config, .. }) = &mut config.source {
@@ -238,8 +260,11 @@ impl DataConfig {
             }
             DataSource::Videos { path, config } => {
                 let path = path.as_deref().ok_or(DataError::NoPath)?;
-                let (config, labels) = (config.clone(), self.labels.as_ref());
-                VideoFolder::open(path, config, labels, self.workers, progress)
+                let selection = Selection {
+                    labels: self.labels.as_ref(),
+                    list: self.list.as_deref(),
+                };
+                VideoFolder::open(path, config.clone(), selection, self.workers, progress)
                     .map(ClipDataset::Videos)
                     .map_err(|source| DataError::Videos {
                         path: path.to_owned(),
@@ -261,6 +286,9 @@ impl DataConfig {
         };
         if self.flip {
             return Err(DataError::FlippedLatents);
+        }
+        if self.one_per_video {
+            return Err(DataError::LatentsOfVideos);
         }
         LatentDataset::load(path, self.labels.as_ref()).map_err(|source| DataError::Latents {
             path: path.clone(),
@@ -361,6 +389,9 @@ pub enum DataError {
     /// Latents cannot be mirrored.
     #[error("data.flip mirrors pictures: it goes with the vae stage, not with latents")]
     FlippedLatents,
+    /// Latents are not drawn by video.
+    #[error("data.one_per_video draws single clips of videos: it goes with the vae stage")]
+    LatentsOfVideos,
     /// The last seed is beyond 64 bits.
     #[error("data.first_seed + data.clips is beyond 64 bits; use a smaller first_seed")]
     Seeds,
@@ -414,6 +445,7 @@ impl DataError {
             Self::NoPath => &["data.path", "data.videos"],
             Self::NotClips | Self::NotLatents => &["data.latents"],
             Self::FlippedLatents => &["data.flip"],
+            Self::LatentsOfVideos => &["data.one_per_video"],
             Self::Seeds => &["data.first_seed", "data.clips"],
             Self::Shapes(error) => {
                 let keys = error.keys();
@@ -437,6 +469,7 @@ impl DataError {
                 VideoFolderError::TooManyUnusable { .. } => {
                     &["data.path", "data.videos.max_unusable"]
                 }
+                VideoFolderError::Selection(_) => &["data.list"],
                 _ => &["data.path"],
             },
             Self::Latents { source, .. } => match **source {
@@ -460,6 +493,7 @@ impl DataError {
                     VideoFolderError::OutOfRange { .. }
                         | VideoFolderError::Share(_)
                         | VideoFolderError::Labels(_)
+                        | VideoFolderError::Selection(_)
                 ) =>
             {
                 ("data.path", path)

@@ -102,7 +102,7 @@ pub(crate) struct Selected {
 /// The classes of some files.
 #[derive(Debug, PartialEq, Eq)]
 struct Assigned {
-    /// Names in the order of the labels: sorted.
+    /// Names in the order of the labels: sorted, upper case like lower case.
     classes: Vec<String>,
     /// The label of each file; none for a file that is left out.
     labels: Vec<Option<usize>>,
@@ -168,12 +168,12 @@ impl Labels {
             }
         };
         let classes: BTreeSet<&String> = names.iter().flatten().collect();
-        let classes: Vec<String> = classes.into_iter().cloned().collect();
-        let label = |name: &String| {
-            classes
-                .binary_search(name)
-                .expect("every name is in the list")
-        };
+        let mut classes: Vec<String> = classes.into_iter().cloned().collect();
+        // The order of UCF-101's own list of classes, in which Hammering comes before HammerThrow.
+        classes.sort_by_cached_key(|name| name.to_lowercase());
+        let numbers = classes.iter().enumerate();
+        let numbers: BTreeMap<&String, usize> = numbers.map(|(i, name)| (name, i)).collect();
+        let label = |name: &String| numbers[name];
         let labels = names.iter().map(|name| name.as_ref().map(label)).collect();
         Ok(Assigned {
             classes,
@@ -336,6 +336,22 @@ mod tests {
         let error = Labels::Folders.assign(Path::new("data"), &paths(&["x.mp4"]));
         let error = error.unwrap_err().to_string();
         assert!(error.ends_with("but data/x.mp4 does not"), "{error}");
+    }
+
+    #[test]
+    fn classes_are_in_the_order_of_ucf101() {
+        let files = paths(&[
+            "HammerThrow/1.avi",
+            "Hammering/1.avi",
+            "JumpRope/1.avi",
+            "a/1.avi",
+        ]);
+        let assigned = Labels::Folders.assign(Path::new("data"), &files).unwrap();
+        assert_eq!(
+            assigned.classes,
+            ["a", "Hammering", "HammerThrow", "JumpRope"]
+        );
+        assert_eq!(assigned.labels, [2, 1, 3, 0].map(Some));
     }
 
     /// The table of `text` for the files `a.mp4` and `b/c.mp4`.

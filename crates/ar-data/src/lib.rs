@@ -42,7 +42,9 @@ mod flip;
 mod idx;
 mod labels;
 mod latents;
+mod list;
 mod moving_mnist;
+mod one_per_video;
 mod order;
 mod part;
 mod pixels;
@@ -61,7 +63,9 @@ pub use flip::random_flip;
 pub use idx::IdxError;
 pub use labels::{Labels, LabelsError};
 pub use latents::{LatentDataset, LatentError, LatentIndex, LatentItem, NpyError};
+pub use list::ListError;
 pub use moving_mnist::{MovingMnist, MovingMnistConfig, MovingMnistError};
+pub use one_per_video::OnePerVideo;
 pub use order::EpochShuffle;
 pub use part::Part;
 pub use pixels::{to_frames, to_pixels};
@@ -69,7 +73,9 @@ pub use progress::Progress;
 pub use shapes::{ShapesConfig, ShapesDataset, ShapesError, ShapesWorld};
 pub use skipped::{SkipKind, SkippedFile};
 pub use split::{SourceIds, Split};
-pub use video_folder::{VideoFolder, VideoFolderConfig, VideoFolderError, is_environment};
+pub use video_folder::{
+    Selection, VideoFolder, VideoFolderConfig, VideoFolderError, is_environment,
+};
 
 /// The examples of the README are tests too.
 #[cfg(doctest)]

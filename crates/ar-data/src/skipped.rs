@@ -21,7 +21,7 @@ pub enum SkipKind {
     Unusable,
     /// A file that is no video, though it may be meant as one.
     NoVideo,
-    /// A row of the table of labels that names no video of the dataset.
+    /// A row of the table of labels, or of the list of videos, that names no video of the dataset.
     NoFile,
     /// A video that the table of labels does not name.
     NoLabel,

@@ -8,6 +8,7 @@ use burn_dataset::{Dataset, DatasetError};
 
 use crate::batch::VideoItem;
 use crate::labels::{Labels, Selected};
+use crate::list::select;
 use crate::progress::Progress;
 use crate::skipped::{SkipKind, SkippedFile, reasons};
 use crate::split::SourceIds;
@@ -33,6 +34,15 @@ pub struct VideoFolder {
     scanned: usize,
 }
 
+/// Which videos of a folder belong to the dataset.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Selection<'a> {
+    /// Their classes; a table of classes leaves out what it does not name.
+    pub labels: Option<&'a Labels>,
+    /// A file with a line for each video, or folder of videos, to take; all without one.
+    pub list: Option<&'a Path>,
+}
+
 #[derive(Clone, Debug)]
 struct Video {
     path: PathBuf,
@@ -52,18 +62,18 @@ impl VideoFolder {
     ///
     /// After each video `progress` is told how many are done and how many there are; it may stop
     /// the reading. Videos that are broken, shorter than a clip, or without a class though there
-    /// are `labels`, are left out and listed in [`Self::skipped`], and so are files that may be
+    /// are labels, are left out and listed in [`Self::skipped`], and so are files that may be
     /// meant as videos but are none.
     ///
     /// # Errors
     /// If the configuration is out of range, a folder does not list, no clip is found, too many
-    /// videos are unusable, the labels make no sense, or `progress` says stop; and if a video
-    /// cannot be read for a reason that is not the video's
+    /// videos are unusable, the list or the labels make no sense, or `progress` says stop; and if a
+    /// video cannot be read for a reason that is not the video's
     /// ([`VideoError::is_environment`](ar_video::VideoError::is_environment)).
     pub fn open(
         root: impl AsRef<Path>,
         config: VideoFolderConfig,
-        labels: Option<&Labels>,
+        selection: Selection<'_>,
         workers: usize,
         progress: impl Progress,
     ) -> Result<Self, VideoFolderError> {
@@ -80,6 +90,11 @@ impl VideoFolder {
             });
         }
         let mut skipped = passed_over;
+        let paths = match selection.list {
+            Some(list) => select(list, root, paths, &mut skipped)?,
+            None => paths,
+        };
+        let labels = selection.labels;
         let Selected { classes, files } = Labels::select(labels, root, paths, &mut skipped)?;
         let (paths, labels): (Vec<_>, Vec<_>) = files.into_iter().unzip();
 
@@ -159,7 +174,7 @@ impl VideoFolder {
         for (kind, text) in [
             (
                 SkipKind::NoFile,
-                "rows of the table of labels name no video of the dataset",
+                "rows of the table of labels, or of the list, name no video of the dataset",
             ),
             (
                 SkipKind::NoLabel,

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use ar_data::shapes::{EVALUATION_SEED, LabelMode, PALETTE};
 use ar_data::{
-    DataConfig, DataSource, Labels, ShapesConfig, ShapesDataset, ShapesWorld, SkippedFile,
-    SourceIds, Split, VideoFolder, VideoFolderConfig, VideoItem,
+    DataConfig, DataSource, Labels, Selection, ShapesConfig, ShapesDataset, ShapesWorld,
+    SkippedFile, SourceIds, Split, VideoFolder, VideoFolderConfig, VideoItem,
 };
 use ar_files::ContentHash;
 use ar_metrics::physics::World;
@@ -285,7 +285,8 @@ pub(crate) fn open_folder(
     workers: usize,
     skipped: impl Fn(&SkippedFile),
 ) -> Result<VideoFolder, EvaluationError> {
-    let folder = VideoFolder::open(path, config, labels, workers, |_, _| {})?;
+    let selection = Selection { labels, list: None };
+    let folder = VideoFolder::open(path, config, selection, workers, |_, _| {})?;
     folder.skipped().iter().for_each(skipped);
     Ok(folder)
 }

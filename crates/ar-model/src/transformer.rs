@@ -29,11 +29,6 @@ impl Transformer {
         })
     }
 
-    /// This transformer with another network: the context vectors stay.
-    pub fn with_dit(self, dit: Dit) -> Self {
-        Self { dit, ..self }
-    }
-
     /// The network.
     pub fn dit(&self) -> &Dit {
         &self.dit

@@ -103,31 +103,6 @@ impl VideoModel {
         )
     }
 
-    /// Reads the transformer of a model directory, for clips of `num_frames` frames, and the
-    /// configuration that the directory has.
-    ///
-    /// # Errors
-    /// If there is no transformer, or a file is missing, damaged, or does not fit `config.toml`.
-    pub fn load_transformer(
-        dir: impl AsRef<Path>,
-        num_frames: usize,
-        device: &Device,
-    ) -> Result<(ModelConfig, Transformer), ModelError> {
-        let files = ModelFiles::new(dir);
-        let found = files.read_config()?;
-        let mut config = ModelConfig {
-            vae: None,
-            ..found.clone()
-        };
-        if let Some(dit) = &mut config.transformer {
-            dit.num_frames = num_frames;
-        }
-        let transformer = WeightsSource::File(&files.transformer);
-        let no_vae = WeightsSource::File(&files.vae);
-        let model = Self::from_sources(config, transformer, no_vae, device)?;
-        Ok((found, model.transformer()?.clone()))
-    }
-
     /// Reads a model from the bytes of the files of a model directory; a part that the
     /// configuration does not have is not read.
     ///

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 
 use ar_files::ContentHash;
 use ar_model::{ModelConfig, ModelError, ModelFiles, VideoModel};
+use ar_weights::{Checkpoint, WeightsSource};
 use burn::tensor::Device;
 
 use crate::PipelineError;
@@ -19,7 +20,43 @@ pub enum ModelSource {
     Directory(PathBuf),
 }
 
+/// What the model in the box is called where a path is expected.
+const BUILT_IN: &str = "built-in";
+
 impl ModelSource {
+    /// The weights of the transformer, which are not read yet.
+    ///
+    /// # Errors
+    /// If there are none.
+    pub fn transformer(&self) -> Result<Checkpoint, PipelineError> {
+        self.open("transformer.safetensors", TRANSFORMER, |files| {
+            files.transformer
+        })
+    }
+
+    /// The weights of the VAE, which are not read yet.
+    ///
+    /// # Errors
+    /// If there are none.
+    pub fn vae(&self) -> Result<Checkpoint, PipelineError> {
+        self.open("vae.safetensors", VAE, |files| files.vae)
+    }
+
+    fn open(
+        &self,
+        name: &str,
+        built_in: &[u8],
+        file: impl FnOnce(ModelFiles) -> PathBuf,
+    ) -> Result<Checkpoint, PipelineError> {
+        let checkpoint = match self {
+            Self::BuiltIn => Checkpoint::open(WeightsSource::Bytes(name, built_in)),
+            Self::Directory(path) => {
+                Checkpoint::open(WeightsSource::File(&file(ModelFiles::new(path))))
+            }
+        };
+        Ok(checkpoint.map_err(ModelError::from)?)
+    }
+
     /// The configuration, which is enough to check options before the model is loaded.
     ///
     /// # Errors
@@ -93,9 +130,15 @@ impl ModelSource {
     }
 }
 
+/// A model directory, or the model in the box, which is called `built-in`.
 impl<P: AsRef<Path> + ?Sized> From<&P> for ModelSource {
     fn from(path: &P) -> Self {
-        Self::Directory(path.as_ref().to_owned())
+        let path = path.as_ref();
+        if path == Path::new(BUILT_IN) {
+            Self::BuiltIn
+        } else {
+            Self::Directory(path.to_owned())
+        }
     }
 }
 

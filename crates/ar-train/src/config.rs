@@ -17,7 +17,7 @@ use ar_vae::VaeConfig;
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use toml::{Table, Value};
 
-use crate::error::ConfigError;
+use crate::error::{ConfigError, ensure_config};
 
 pub use crate::weights_location::WeightsLocation;
 pub use discriminator::DiscriminatorConfig;
@@ -34,8 +34,9 @@ pub struct VaeRun {
     pub name: String,
     /// Which parameters train.
     pub stage: VaeStage,
-    /// Model directory whose weights training starts from; fresh ones if it is not given. The
-    /// temporal stage starts from the model of an image stage.
+    /// Whose weights training starts from: a model directory, `built-in`, or the file of a published
+    /// VAE or image tokenizer; fresh ones if it is not given. The temporal stage starts from the model
+    /// of an image stage.
     pub start_from: Option<PathBuf>,
     /// Whether the backward pass computes blocks again in place of keeping what they computed: layers
     /// of the transformers, residual blocks and doublings of resolution.
@@ -75,10 +76,11 @@ pub enum VaeStage {
 pub struct DiffusionRun {
     /// What the trained model is called.
     pub name: String,
-    /// Model directory of the VAE; it becomes part of the trained model.
+    /// Model directory of the VAE, or `built-in`; it becomes part of the trained model.
     pub vae: PathBuf,
-    /// Model directory whose transformer training starts from, with a fresh optimizer and average.
-    /// Training starts from random weights if it is not given.
+    /// Whose transformer training starts from, with a fresh optimizer and average: a model directory,
+    /// `built-in`, or the file of a published model. Training starts from random weights if it is not
+    /// given.
     pub start_from: Option<PathBuf>,
     /// How long, and where to.
     pub run: RunConfig,
@@ -175,7 +177,7 @@ pub enum ComputePrecision {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LatentsRun {
-    /// Model directory of the VAE.
+    /// Model directory of the VAE, or `built-in`.
     pub vae: PathBuf,
     /// What to encode.
     pub data: DataConfig,
@@ -257,9 +259,11 @@ pub struct VaeLossConfig {
     pub l1: f64,
     /// Weight of the squared error.
     pub l2: f64,
-    /// Weight of LPIPS (published: 1), which needs `lpips_weights`.
+    /// Weight of LPIPS (published: that of `l1`), which needs `lpips_weights`; 0 is without.
     pub lpips: f64,
-    /// What LPIPS reads its weights from; training goes without LPIPS if it is not given.
+    /// The range that frames have where LPIPS looks at them (published: `0..1`).
+    pub lpips_range: LpipsRange,
+    /// What LPIPS reads its weights from.
     pub lpips_weights: Option<LpipsWeights>,
     /// Weight of the Kullback-Leibler divergence (published: 0).
     pub kl: f64,
@@ -277,7 +281,8 @@ impl Default for VaeLossConfig {
         Self {
             l1: 1.0,
             l2: 0.0,
-            lpips: 1.0,
+            lpips: 0.0,
+            lpips_range: LpipsRange::Symmetric,
             lpips_weights: None,
             kl: 0.0,
             sample_posterior: false,
@@ -301,8 +306,29 @@ impl VaeLossConfig {
         ] {
             not_negative(key, value)?;
         }
+        ensure_config!(
+            self.lpips == 0.0 || self.lpips_weights.is_some(),
+            ["loss.lpips"],
+            "loss.lpips = {} needs [loss.lpips_weights]: vgg = \"vgg16-397923af.pth\" of torchvision \
+             (https://download.pytorch.org/models/vgg16-397923af.pth) and linear = \"vgg.pth\" of LPIPS \
+             (https://github.com/richzhang/PerceptualSimilarity, lpips/weights/v0.1/vgg.pth); or train \
+             without it: loss.lpips = 0",
+            self.lpips
+        );
         Ok(())
     }
+}
+
+/// The range that frames have where LPIPS looks at them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LpipsRange {
+    /// -1 to 1, as LPIPS was made for.
+    #[default]
+    #[serde(rename = "-1..1")]
+    Symmetric,
+    /// 0 to 1, as frames are: what the published tokenizers were trained with.
+    #[serde(rename = "0..1")]
+    Unit,
 }
 
 /// The published files behind LPIPS, in PyTorch's own format or as safetensors.

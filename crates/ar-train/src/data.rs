@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
 use ar_data::{
-    BatchOptions, Batches, DataConfig, DataCursor, EpochItem, Progress, ReadAhead, SourceIds,
-    Split, VideoItem, is_environment, random_flip,
+    BatchOptions, Batches, DataConfig, DataCursor, EpochItem, OnePerVideo, Progress, ReadAhead,
+    SourceIds, Split, VideoItem, is_environment, random_flip,
 };
 use ar_files::write_atomically;
 use burn_dataset::Dataset;
@@ -36,6 +36,8 @@ pub struct TrainingData<I> {
     split: Arc<Split>,
     ahead: ReadAhead,
     augmentation: Option<Augmentation<I>>,
+    /// Where an epoch takes one clip of every video.
+    by_video: Option<Arc<OnePerVideo>>,
     skipped: SkippedItems,
 }
 
@@ -62,10 +64,13 @@ impl<I: Send + Sync + 'static> TrainingData<I> {
                 "data.{key} is 0; it must be at least 1"
             );
         }
+        let source_id = |index| dataset.source_id(index);
+        let split = Split::new(len, validation, source_id);
+        let by_video = data.one_per_video;
+        let by_video = by_video.then(|| Arc::new(OnePerVideo::new(&split.training, source_id)));
         Ok(Self {
-            split: Arc::new(Split::new(len, validation, |index| {
-                dataset.source_id(index)
-            })),
+            by_video,
+            split: Arc::new(split),
             dataset: Arc::new(dataset),
             ahead: ReadAhead {
                 workers: data.workers,
@@ -169,9 +174,13 @@ impl<I: Send + Sync + 'static> TrainingData<I> {
     /// If the list cannot be read or written.
     pub fn batches(&self, run: &RunConfig, positions: DataCursor) -> Result<TrainingBatches<I>> {
         let (dataset, augmentation, seed) = (self.dataset.clone(), self.augmentation, run.seed);
-        let split = self.split.clone();
+        let (split, by_video) = (self.split.clone(), self.by_video.clone());
         let read = move |draw: EpochItem| {
-            let item = dataset.get(split.training[draw.index])?;
+            let index = match &by_video {
+                Some(videos) => videos.clip(seed, draw),
+                None => split.training[draw.index],
+            };
+            let item = dataset.get(index)?;
             Ok(match augmentation {
                 Some(augment) => augment(item, seed, draw),
                 None => item,
@@ -184,7 +193,7 @@ impl<I: Send + Sync + 'static> TrainingData<I> {
         self.skipped.write(&skipped_file)?;
         Ok(TrainingBatches {
             batches: Batches::start(
-                self.split.training.len(),
+                self.drawn(),
                 read,
                 BatchOptions {
                     seed,
@@ -194,9 +203,16 @@ impl<I: Send + Sync + 'static> TrainingData<I> {
                 },
             ),
             split: self.split.clone(),
+            by_video: self.by_video.clone(),
             skipped: self.skipped.clone(),
             skipped_file,
         })
+    }
+
+    /// What an epoch draws: clips, or videos.
+    fn drawn(&self) -> usize {
+        let videos = self.by_video.as_ref();
+        videos.map_or(self.split.training.len(), |order| order.videos().len())
     }
 
     /// Notes files that the dataset has left out.
@@ -217,6 +233,7 @@ impl<I: Send + Sync + 'static> TrainingData<I> {
 pub struct TrainingBatches<I> {
     batches: Batches<I>,
     split: Arc<Split>,
+    by_video: Option<Arc<OnePerVideo>>,
     skipped: SkippedItems,
     skipped_file: PathBuf,
 }
@@ -231,7 +248,11 @@ impl<I: Send + 'static> TrainingBatches<I> {
         let unreadable = self.batches.take_skipped();
         if !unreadable.is_empty() {
             for item in unreadable {
-                let index = self.split.training[item.index];
+                let index = match &self.by_video {
+                    // The video's first clip stands for the one that was drawn.
+                    Some(order) => order.videos()[item.index][0],
+                    None => self.split.training[item.index],
+                };
                 self.skipped.add(clip_line(index, &item.reason));
             }
             self.skipped.write(&self.skipped_file)?;

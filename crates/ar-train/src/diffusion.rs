@@ -79,18 +79,20 @@ pub fn train(config: &DiffusionRun, workers: &Workers, options: &StageOptions) -
     device.seed(config.run.seed);
     let mut transformer = Transformer::new(&config.transformer, &config.conditioning, device)
         .map_err(ConfigError::from)?;
+    let mut known_statistics = None;
     // A checkpoint holds all weights: what the run started from may be gone by now.
-    if let Some(dir) = config.start_from.as_ref().filter(|_| !run.is_resumed()) {
-        let taken;
-        (transformer, taken) = start::from_model(dir, transformer, config, device)?;
-        run.line(format!("starts from {}: {taken}", dir.display()));
+    if let Some(path) = config.start_from.as_ref().filter(|_| !run.is_resumed()) {
+        let start = start::start(path, transformer, config)?;
+        run.line(format!("starts from {}: {}", path.display(), start.taken));
+        transformer = start.transformer;
+        known_statistics = start.statistics;
     }
     let parameters = transformer.num_params() as f64 / 1e6;
     let mut training = Training {
         trainer: Trainer::new(transformer, &config.optimizer, config.run.steps)
             .with_precision(config.precision)
             .with_workers(&workers),
-        statistics: None,
+        statistics: known_statistics,
     };
     run.restore(&mut training)?;
     if training.statistics.is_none() {
@@ -160,8 +162,8 @@ pub fn train(config: &DiffusionRun, workers: &Workers, options: &StageOptions) -
 /// All that a diffusion stage keeps between its steps.
 struct Training {
     trainer: Trainer<Transformer>,
-    /// Those of the latents that the run began with: the network knows no other scale, so they stay
-    /// when it goes on with other latents.
+    /// Those of the latents that the run began with, or of the model that it started from: the network
+    /// knows no other scale, so they stay when it goes on with other latents.
     statistics: Option<LatentStatistics>,
 }
 

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use ar_data::{DataConfig, LatentDataset, LatentIndex, Part, VideoBatch, VideoItem};
-use ar_model::{ModelError, VideoModel};
+use ar_model::VideoModel;
+use ar_pipeline::{ModelSource, PipelineError};
 use burn::tensor::Device;
 
 use crate::config::{CheckSizes, LatentsRun};
@@ -43,6 +44,11 @@ pub fn encode(
         !config.data.flip,
         ["data.flip"],
         "data.flip mirrors clips in training; here every clip is encoded once, as it is"
+    );
+    ensure_config!(
+        !config.data.one_per_video,
+        ["data.one_per_video"],
+        "data.one_per_video draws single clips of videos in training; here every clip is encoded"
     );
     let model = load_vae(&config.vae, device)?;
     let Some(Clips {
@@ -139,17 +145,20 @@ fn open_folder(out: &Path, index: &LatentIndex, go_on: bool) -> Result<()> {
 
 /// What the latents depend on: the clips and the weights of the VAE.
 fn source(config: &LatentsRun) -> Result<Vec<String>> {
-    let weights = config.vae.join("vae.safetensors");
-    let bytes = std::fs::read(&weights).map_err(Error::io(&weights))?;
+    let weights = match ModelSource::from(&config.vae) {
+        ModelSource::Directory(folder) => {
+            let file = folder.join("vae.safetensors");
+            let bytes = std::fs::read(&file).map_err(Error::io(&file))?;
+            format!("{:08x}", crc32c::crc32c(&bytes))
+        }
+        source => source.to_string(),
+    };
     let data = DataConfig {
         // All clips are encoded.
         validation: DataConfig::default().validation,
         ..config.data.without_reading()
     };
-    let mut lines = vec![format!(
-        "checksum of the VAE = {:08x}",
-        crc32c::crc32c(&bytes)
-    )];
+    let mut lines = vec![format!("checksum of the VAE = {weights}")];
     let data = toml::to_string(&data).expect("a configuration is TOML");
     lines.extend(data.lines().map(str::to_owned));
     lines.retain(|line| !line.is_empty());
@@ -199,23 +208,23 @@ impl Encoded {
     }
 }
 
-/// Reads the model directory of a VAE.
+/// Reads the model directory of a VAE, or the built-in model.
 ///
 /// # Errors
 /// If it is none, or has no VAE.
-pub fn load_vae(dir: impl AsRef<Path>, device: &Device) -> Result<VideoModel, ConfigError> {
-    let dir = dir.as_ref();
+pub fn load_vae(path: impl AsRef<Path>, device: &Device) -> Result<VideoModel, ConfigError> {
+    let path = path.as_ref();
     ensure_config!(
-        !dir.as_os_str().is_empty(),
+        !path.as_os_str().is_empty(),
         ["vae"],
         "vae is not given: the model directory of a trained VAE, such as runs/NAME/model"
     );
     let load = || {
-        let model = VideoModel::load(dir, device)?;
+        let model = ModelSource::from(path).load(device)?;
         model.vae()?;
-        Ok::<_, ModelError>(model)
+        Ok::<_, PipelineError>(model)
     };
     load().map_err(|error| {
-        ConfigError::new(["vae"], format!("vae = {}", dir.display())).because(error)
+        ConfigError::new(["vae"], format!("vae = {}", path.display())).because(error)
     })
 }

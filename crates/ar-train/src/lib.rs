@@ -41,6 +41,7 @@ pub mod presets;
 pub mod resume;
 pub mod run;
 mod samples;
+mod start_from;
 pub mod trainer;
 pub mod vae;
 mod weights_location;

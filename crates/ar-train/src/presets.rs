@@ -35,6 +35,7 @@ pub const PRESETS: &[Preset] = presets![
     "shapes-vae", "vae", "shapes/vae.toml", "bouncing shapes at 64 x 64: the tokenizer";
     "shapes-latents", "latents", "shapes/latents.toml", "bouncing shapes at 64 x 64: 16-frame clips";
     "shapes-diffusion", "diffusion", "shapes/diffusion.toml", "bouncing shapes at 64 x 64: the transformer";
+    "shapes-fine-tune", "diffusion", "shapes/fine-tune.toml", "bouncing shapes at 64 x 64: the built-in model, trained on";
     "videos-vae", "vae", "videos/vae.toml", "your videos at 64 x 64: the tokenizer";
     "videos-latents", "latents", "videos/latents.toml", "your videos at 64 x 64: 16-frame clips";
     "videos-diffusion", "diffusion", "videos/diffusion.toml", "your videos at 64 x 64: the transformer";
@@ -45,18 +46,23 @@ pub const PRESETS: &[Preset] = presets![
     "ucf101-vae-temporal", "vae", "ucf101/vae-temporal.toml", "UCF-101 at 256 x 256: the tokenizer's temporal blocks";
     "ucf101-latents", "latents", "ucf101/latents.toml", "UCF-101 at 256 x 256: 16-frame clips";
     "ucf101-diffusion", "diffusion", "ucf101/diffusion.toml", "UCF-101 at 256 x 256: the published transformer";
+    "ucf101-fine-tune", "diffusion", "ucf101/fine-tune.toml", "UCF-101 at 256 x 256: the published transformer, trained on";
+    "ucf101-unconditional", "diffusion", "ucf101/unconditional.toml", "UCF-101 at 256 x 256: the transformer without classes, trained on";
     "sky-timelapse-vae", "vae", "sky-timelapse/vae.toml", "Sky-Timelapse at 256 x 256: the tokenizer";
     "sky-timelapse-vae-temporal", "vae", "sky-timelapse/vae-temporal.toml", "Sky-Timelapse at 256 x 256: the tokenizer's temporal blocks";
     "sky-timelapse-latents", "latents", "sky-timelapse/latents.toml", "Sky-Timelapse at 256 x 256: 16-frame clips";
     "sky-timelapse-diffusion", "diffusion", "sky-timelapse/diffusion.toml", "Sky-Timelapse at 256 x 256: the published transformer";
+    "sky-timelapse-fine-tune", "diffusion", "sky-timelapse/fine-tune.toml", "Sky-Timelapse at 256 x 256: the published transformer, trained on";
     "taichi-hd-vae", "vae", "taichi-hd/vae.toml", "Taichi-HD at 256 x 256: the tokenizer";
     "taichi-hd-vae-temporal", "vae", "taichi-hd/vae-temporal.toml", "Taichi-HD at 256 x 256: the tokenizer's temporal blocks";
     "taichi-hd-latents", "latents", "taichi-hd/latents.toml", "Taichi-HD at 256 x 256: 16-frame clips";
     "taichi-hd-diffusion", "diffusion", "taichi-hd/diffusion.toml", "Taichi-HD at 256 x 256: the published transformer";
+    "taichi-hd-fine-tune", "diffusion", "taichi-hd/fine-tune.toml", "Taichi-HD at 256 x 256: the published transformer, trained on";
     "faceforensics-vae", "vae", "faceforensics/vae.toml", "FaceForensics at 256 x 256: the tokenizer";
     "faceforensics-vae-temporal", "vae", "faceforensics/vae-temporal.toml", "FaceForensics at 256 x 256: the tokenizer's temporal blocks";
     "faceforensics-latents", "latents", "faceforensics/latents.toml", "FaceForensics at 256 x 256: 16-frame clips";
     "faceforensics-diffusion", "diffusion", "faceforensics/diffusion.toml", "FaceForensics at 256 x 256: the published transformer";
+    "faceforensics-fine-tune", "diffusion", "faceforensics/fine-tune.toml", "FaceForensics at 256 x 256: the published transformer, trained on";
 ];
 
 /// The preset called `name`.
@@ -87,7 +93,12 @@ mod tests {
         read_config,
     };
 
-    const DATA_OF_CLIPS: [&str; 3] = ["data.clips", "data.first_seed", "data.flip"];
+    const DATA_OF_CLIPS: [&str; 4] = [
+        "data.clips",
+        "data.first_seed",
+        "data.flip",
+        "data.one_per_video",
+    ];
 
     #[test]
     fn every_preset_is_a_configuration_of_its_stage() {
@@ -252,7 +263,7 @@ mod tests {
             const SOURCES: [&[&str]; 4] = [
                 &["shapes"],
                 &["moving_mnist"],
-                &["videos", "path", "labels"],
+                &["videos", "path", "list", "labels"],
                 &["latents", "labels"],
             ];
             let mut read = 0;

@@ -44,8 +44,10 @@ pub struct Position {
 pub struct StepReport {
     /// Learning rate used.
     pub learning_rate: f64,
-    /// Norm of the gradient over all trained parameters, before clipping.
+    /// Norm of the gradient over all trained parameters, before clipping; NaN in a step without one.
     pub gradient_norm: f64,
+    /// Whether the loss or the gradient was not finite, so that nothing changed.
+    pub skipped: bool,
     /// Where training stands after the step.
     pub position: Position,
 }
@@ -116,6 +118,19 @@ impl<M: Module> Trainer<M> {
         StepReport {
             learning_rate,
             gradient_norm: update.gradient_norm,
+            skipped: update.skipped,
+            position: self.position,
+        }
+    }
+
+    /// Lets a step pass in which another network trains.
+    pub fn rest(&mut self) -> StepReport {
+        let learning_rate = self.config.learning_rate_at(self.position.step, self.steps);
+        self.position.step += 1;
+        StepReport {
+            learning_rate,
+            gradient_norm: f64::NAN,
+            skipped: false,
             position: self.position,
         }
     }

@@ -8,6 +8,7 @@ mod perceptual;
 mod start;
 #[cfg(test)]
 mod testing;
+mod tokenizer;
 mod validation;
 
 use std::path::Path;
@@ -18,8 +19,8 @@ use ar_vae::Vae;
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use accumulate::{accumulate, accumulate_against};
-pub use adversary::{Adversary, Balance, SkippedSteps};
+use accumulate::{accumulate, accumulate_against, accumulate_discriminator};
+pub use adversary::{Adversary, Balance, SkippedSteps, Turn};
 pub use discriminator::PatchGan;
 pub use loss::{PosteriorNoise, Reconstruction, loss, loss_checkpointed, pixel_loss};
 pub use perceptual::Perceptual;
@@ -79,23 +80,22 @@ pub fn train(config: &VaeRun, workers: &Workers, options: &StageOptions) -> Resu
     let workers = workers.autodiff();
     let device = workers.main_device();
     device.seed(config.run.seed);
-    let vae = start::network(config, device)?;
+    let mut vae = start::network(config, device)?;
     let perceptual = Perceptual::load(&config.loss, device)?;
 
     let mut run = Run::open(config, workers.group.clone(), options)?;
     report.iter().for_each(|line| run.line(line));
     run.note_clips(data.clips())?;
+    // A checkpoint holds all weights: what the run started from may be gone by now.
+    if let Some(path) = config.start_from.as_ref().filter(|_| !run.is_resumed()) {
+        let taken = start::start(&mut vae, config, path)?;
+        run.line(format!("starts from {}: {taken}", path.display()));
+    }
     run.line(format!(
         "{} clips to train on; {:.2} M parameters",
         data.training().len(),
         vae.num_params() as f64 / 1e6
     ));
-    if perceptual.is_none() && config.loss.lpips > 0.0 {
-        run.line(format!(
-            "loss.lpips = {} and [loss.lpips_weights] is not given: training goes without LPIPS",
-            config.loss.lpips
-        ));
-    }
     let mut training = Training::new(config, vae, perceptual, &workers);
     run.restore(&mut training)?;
     let mut batches = data.batches(&config.run, run.positions())?;
@@ -176,20 +176,32 @@ impl<'a> Training<'a> {
             step: step as u64,
             first_clip,
         };
-        let is_active = |adversary: &&mut Adversary| adversary.is_active(step);
         let perceptual = self.perceptual.as_ref();
-        match self.adversary.as_mut().filter(is_active) {
-            None => {
-                let losses = accumulate(self.config, &mut self.trainer, perceptual, items, noise);
-                (losses, self.trainer.update())
-            }
-            Some(adversary) => {
-                let trainer = &mut self.trainer;
-                let losses =
-                    accumulate_against(self.config, adversary, trainer, perceptual, items, noise);
-                let report = trainer.update();
+        let (config, trainer) = (self.config, &mut self.trainer);
+        let turn = self
+            .adversary
+            .as_ref()
+            .map(|adversary| adversary.turn(step));
+        match (turn, self.adversary.as_mut()) {
+            (Some(Turn::Discriminator), Some(adversary)) => {
+                let vae = trainer.model();
+                let losses = accumulate_discriminator(config, adversary, vae, items, noise);
                 adversary.update(step);
+                (losses, trainer.rest())
+            }
+            (Some(turn @ (Turn::Vae | Turn::Both)), Some(adversary)) => {
+                let both = turn == Turn::Both;
+                let losses =
+                    accumulate_against(config, adversary, trainer, perceptual, items, noise, both);
+                let report = trainer.update();
+                if both {
+                    adversary.update(step);
+                }
                 (losses, report)
+            }
+            _ => {
+                let losses = accumulate(config, trainer, perceptual, items, noise);
+                (losses, trainer.update())
             }
         }
     }
@@ -261,4 +273,86 @@ fn show(vae: &Vae, items: &[VideoItem], path: &Path) -> Result<()> {
         items.len(),
         SamplingConfig::default().fps,
     )?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{DiscriminatorConfig, OptimizerConfig};
+    use crate::vae::testing::{items, small_conv};
+    use burn::module::{ModuleVisitor, Param};
+    use burn::tensor::Device;
+
+    /// All weights, one after the other, without the running statistics of batch norms, which every
+    /// forward pass changes.
+    fn values<M: Module>(network: &M) -> Vec<f32> {
+        #[derive(Default)]
+        struct Values {
+            path: Vec<String>,
+            values: Vec<f32>,
+        }
+        impl ModuleVisitor for Values {
+            fn enter_module(&mut self, name: &str, _container_type: &str) {
+                self.path.push(name.to_owned());
+            }
+
+            fn exit_module(&mut self, _name: &str, _container_type: &str) {
+                self.path.pop();
+            }
+
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                if !self.path.iter().any(|name| name.starts_with("running")) {
+                    self.values.extend(param.val().into_data().iter::<f32>());
+                }
+            }
+        }
+        let mut values = Values::default();
+        network.visit(&mut values);
+        values.values
+    }
+
+    #[test]
+    fn the_discriminator_and_the_vae_train_in_turns() {
+        let config = VaeRun {
+            vae: small_conv(),
+            discriminator: Some(DiscriminatorConfig {
+                start_step: 2,
+                turns: true,
+                filters: 4,
+                layers: 1,
+                ..DiscriminatorConfig::default()
+            }),
+            optimizer: OptimizerConfig {
+                weight_decay: 0.1,
+                ..OptimizerConfig::default()
+            },
+            ..VaeRun::default()
+        };
+        let workers = Workers::alone(Device::flex()).autodiff();
+        let vae = config.vae.init(workers.main_device()).expect("a network");
+        let mut training = Training::new(&config, vae, None, &workers);
+        for step in 0..6 {
+            let adversary = |training: &Training<'_>| {
+                let adversary = training.adversary.as_ref();
+                values(adversary.expect("a discriminator").network())
+            };
+            let before = (values(training.trainer.model()), adversary(&training));
+            let average = values(&training.trainer.ema);
+            let (losses, report) = training.step(&items(3), 0);
+            let after = (values(training.trainer.model()), adversary(&training));
+            let moved = (before.0 != after.0, before.1 != after.1);
+            let names: Vec<&str> = losses.means().iter().map(|&(name, _)| name).collect();
+            let against = ["loss", "adversarial_loss", "adversarial_weight"];
+            match step {
+                0 | 1 => assert_eq!((moved, &names[..]), ((true, false), &["loss"][..])),
+                2 | 4 => assert_eq!((moved, &names[..]), ((true, false), &against[..])),
+                _ => {
+                    assert_eq!(moved, (false, true), "step {step}");
+                    assert_eq!(names, ["discriminator_loss"]);
+                    assert!(average == values(&training.trainer.ema));
+                }
+            }
+            assert_eq!(report.position.step, step + 1);
+        }
+    }
 }

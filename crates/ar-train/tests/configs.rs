@@ -7,7 +7,8 @@ use ar_data::DataSource;
 use ar_diffusion::DiffusionConfig;
 use ar_dit::DitConfig;
 use ar_model::{ClassRows, ConditioningConfig, ModelConfig};
-use ar_train::config::{DiffusionRun, LatentsRun, VaeRun, VaeStage, read_config};
+use ar_pipeline::ModelSource;
+use ar_train::config::{DiffusionRun, LatentsRun, LpipsRange, VaeRun, VaeStage, read_config};
 use ar_vae::{ArVaeConfig, VaeConfig};
 use serde::de::DeserializeOwned;
 
@@ -190,12 +191,19 @@ fn the_published_networks_are_those_of_the_published_datasets() {
         assert_eq!(vae.run.steps, 500_000, "{name}");
         assert_eq!(vae.optimizer.learning_rate, vae_rate, "{name}");
         assert_eq!(vae.optimizer.clip_norm, 1.0, "{name}");
+        // Sums over the pixels of a frame.
+        let sum = f64::from(3 * 256 * 256);
         let loss = &vae.loss;
-        assert_eq!((loss.l1, loss.l2), (1.0, 0.0), "{name}");
-        assert_eq!((loss.lpips, loss.kl), (1.0, 0.0), "{name}");
+        assert_eq!((loss.l1, loss.l2), (sum, 0.0), "{name}");
+        assert_eq!((loss.lpips, loss.kl), (sum, 0.0), "{name}");
+        assert_eq!(loss.lpips_range, LpipsRange::Unit, "{name}");
+        assert!(vae.data.one_per_video, "{name}");
+        let tokenizer = vae.start_from.as_ref().expect(name);
+        assert!(tokenizer.ends_with("tokenizer_titok_l32.bin"), "{name}");
         assert!(loss.sample_posterior, "{name}");
         let discriminator = vae.discriminator.expect(name);
         assert_eq!(discriminator.start_step, start_step, "{name}");
+        assert!(discriminator.turns, "{name}");
         assert_eq!(discriminator.optimizer.learning_rate, vae_rate, "{name}");
         assert_eq!(discriminator.optimizer.clip_norm, 0.0, "{name}");
         assert_eq!((discriminator.filters, discriminator.layers), (64, 3));
@@ -230,5 +238,32 @@ fn the_published_networks_are_those_of_the_published_datasets() {
         };
         assert_eq!(diffusion.conditioning, conditioning, "{name}");
         assert_eq!(latents.data.labels.is_some(), classes > 0, "{name}");
+        let guidance = if name == "ucf101" { 1.0 } else { 2.0 };
+        assert_eq!(diffusion.sampling.guidance, guidance, "{name}");
+
+        let mut fine_tuned = vec![("fine-tune", classes)];
+        if name == "ucf101" {
+            fine_tuned.push(("unconditional", 0));
+        }
+        for (file, classes) in fine_tuned {
+            let run: DiffusionRun = read(&root().join(name).join(format!("{file}.toml")));
+            assert!(run.start_from.is_some(), "{name}/{file}");
+            assert_eq!(run.run.steps, 50_000, "{name}/{file}");
+            assert_eq!((run.run.batch_size, run.run.accumulate), (16, 8));
+            assert_eq!(run.optimizer.learning_rate, 1e-5, "{name}/{file}");
+            assert_eq!(run.optimizer.clip_norm, 1.0, "{name}/{file}");
+            assert_eq!(run.transformer, DitConfig::published(), "{name}/{file}");
+            assert_eq!(run.conditioning.classes, classes, "{name}/{file}");
+        }
     }
+}
+
+#[test]
+fn the_model_in_the_box_can_be_fine_tuned() {
+    let run: DiffusionRun = read(&root().join("shapes/fine-tune.toml"));
+    let model = ModelSource::BuiltIn.config().expect("a configuration");
+    assert_eq!(run.start_from.as_deref(), Some(Path::new("built-in")));
+    assert_eq!(run.vae, Path::new("built-in"));
+    assert_eq!(Some(run.transformer), model.transformer);
+    assert_eq!(run.diffusion, model.diffusion);
 }

@@ -5,6 +5,7 @@ use ar_video::VideoError;
 use serde::{Deserialize, Serialize};
 
 use crate::labels::LabelsError;
+use crate::list::ListError;
 use crate::skipped::{SkipKind, SkippedFile, list, reasons};
 
 /// Configuration of a [`VideoFolder`](super::VideoFolder).
@@ -104,6 +105,9 @@ pub enum VideoFolderError {
         /// What may be meant as one, and why it is none.
         passed_over: Vec<SkippedFile>,
     },
+    /// The list of videos cannot be used.
+    #[error(transparent)]
+    Selection(#[from] ListError),
     /// The classes of the videos cannot be told.
     #[error(transparent)]
     Labels(#[from] LabelsError),

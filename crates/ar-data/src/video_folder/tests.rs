@@ -33,11 +33,11 @@ fn config(frames: usize, skip: Option<usize>) -> VideoFolderConfig {
 }
 
 fn open(root: &Path, config: VideoFolderConfig) -> VideoFolder {
-    VideoFolder::open(root, config, None, 2, |_, _| ()).unwrap()
+    VideoFolder::open(root, config, Selection::default(), 2, |_, _| ()).unwrap()
 }
 
 fn error(root: &Path, config: VideoFolderConfig) -> String {
-    VideoFolder::open(root, config, None, 2, |_, _| ())
+    VideoFolder::open(root, config, Selection::default(), 2, |_, _| ())
         .unwrap_err()
         .to_string()
 }
@@ -69,9 +69,15 @@ fn two_videos() -> TempDir {
 fn clips_follow_each_other() {
     let root = two_videos();
     let mut calls = Vec::new();
-    let folder = VideoFolder::open(root.path(), config(4, None), None, 3, |done, total| {
-        calls.push((done, total));
-    })
+    let folder = VideoFolder::open(
+        root.path(),
+        config(4, None),
+        Selection::default(),
+        3,
+        |done, total| {
+            calls.push((done, total));
+        },
+    )
     .unwrap();
     let (a, b) = (root.path().join("a"), root.path().join("b/c"));
     assert_eq!(calls, [(1, 2), (2, 2)]);
@@ -122,21 +128,36 @@ fn one_video_as_root() {
     assert_eq!(reds(&folder, 1), [102, 103]);
 }
 
+fn of_folders() -> Selection<'static> {
+    Selection {
+        labels: Some(&Labels::Folders),
+        list: None,
+    }
+}
+
+#[test]
+fn a_list_chooses_videos() {
+    let root = two_videos();
+    write_video(&root.path().join("d"), 50, 4);
+    let list = root.path().join("train.txt");
+    fs::write(&list, "d 1\ngone\n").unwrap();
+    let selection = Selection {
+        list: Some(&list),
+        labels: None,
+    };
+    let folder = VideoFolder::open(root.path(), config(4, None), selection, 2, |_, _| ()).unwrap();
+    assert_eq!(folder.len(), 1);
+    assert_eq!(reds(&folder, 0)[0], 50);
+    assert_eq!(folder.skipped()[0].path, root.path().join("gone"));
+}
+
 #[test]
 fn videos_have_the_classes_of_their_folders() {
     let root = tempfile::tempdir().unwrap();
     write_video(&root.path().join("walk/2"), 20, 3);
     write_video(&root.path().join("run/deep/er"), 40, 3);
     write_video(&root.path().join("walk/1"), 10, 3);
-    let open = || {
-        VideoFolder::open(
-            root.path(),
-            config(3, None),
-            Some(&Labels::Folders),
-            2,
-            |_, _| (),
-        )
-    };
+    let open = || VideoFolder::open(root.path(), config(3, None), of_folders(), 2, |_, _| ());
     let folder = open().unwrap();
     assert_eq!(folder.class_names(), ["run", "walk"]);
     let items: Vec<_> = (0..3)
@@ -156,8 +177,11 @@ fn a_table_chooses_videos() {
     let table = root.path().join("labels.csv");
     fs::write(&table, "path,class\nd,z\nb/c,y\ngone,x\n").unwrap();
     let labels = Labels::Csv(table);
-    let folder =
-        VideoFolder::open(root.path(), config(4, None), Some(&labels), 2, |_, _| ()).unwrap();
+    let selection = Selection {
+        labels: Some(&labels),
+        list: None,
+    };
+    let folder = VideoFolder::open(root.path(), config(4, None), selection, 2, |_, _| ()).unwrap();
     assert_eq!(folder.class_names(), ["y", "z"]);
     let items: Vec<_> = (0..2)
         .map(|i| (reds(&folder, i)[0], folder.get(i).unwrap().label))
@@ -347,7 +371,8 @@ fn reading_stops_when_asked_to() {
         }
     }
     let root = two_videos();
-    let error = VideoFolder::open(root.path(), config(1, None), None, 1, Stop).unwrap_err();
+    let error =
+        VideoFolder::open(root.path(), config(1, None), Selection::default(), 1, Stop).unwrap_err();
     assert!(matches!(error, VideoFolderError::Interrupted), "{error}");
 }
 
@@ -456,14 +481,8 @@ fn every_class_has_validation_clips() {
             write_video(&root.path().join(format!("{class}/{video}")), video, 4);
         }
     }
-    let folder = VideoFolder::open(
-        root.path(),
-        config(2, Some(1)),
-        Some(&Labels::Folders),
-        1,
-        |_, _| (),
-    )
-    .unwrap();
+    let folder =
+        VideoFolder::open(root.path(), config(2, Some(1)), of_folders(), 1, |_, _| ()).unwrap();
     assert_eq!(folder.len(), 72);
     let validation = Split::new(72, 24, |index| folder.source_id(index)).validation;
     let mut videos = [0; 3];

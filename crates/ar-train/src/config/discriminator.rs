@@ -9,6 +9,9 @@ use crate::error::{ConfigError, ensure_config};
 pub struct DiscriminatorConfig {
     /// Step from which the discriminator trains and its loss counts.
     pub start_step: usize,
+    /// Whether the two networks train in turns from `start_step` on (published: yes): in odd steps the
+    /// discriminator, in even steps the VAE. Otherwise each step trains both.
+    pub turns: bool,
     /// Weight of the adversarial loss, on top of the adaptive one.
     pub weight: f64,
     /// Channels of the first convolution; they double with each of the next, up to eight times.
@@ -23,6 +26,7 @@ impl Default for DiscriminatorConfig {
     fn default() -> Self {
         Self {
             start_step: 50_000,
+            turns: false,
             weight: 1.0,
             filters: 64,
             layers: 3,

@@ -46,6 +46,7 @@ impl StageConfig for VaeRun {
                 clips: self.data.clips,
                 first_seed: self.data.first_seed,
                 validation: self.data.validation,
+                one_per_video: self.data.one_per_video,
                 labels: self.data.labels,
                 source: source_kept_in(self.data.source, &resumed.data.source),
                 ..resumed.data.clone()

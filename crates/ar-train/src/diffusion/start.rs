@@ -3,65 +3,127 @@
 use std::path::Path;
 
 use ar_dit::{DitConfig, PositionEmbedding};
-use ar_model::{Transformer, VideoModel};
-use burn::tensor::Device;
+use ar_model::{ClassRows, LatentStatistics, ModelConfig, TRANSFORMER_KEYS, Transformer};
+use ar_pipeline::ModelSource;
+use ar_weights::{Checkpoint, file_shapes, load_checkpoint};
 
 use crate::config::DiffusionRun;
 use crate::error::{BoxError, ConfigError};
+use crate::start_from::{Source, cannot_start, outcome};
 
-/// The network that starts from the model directory `dir`, and what it takes from there; `fresh` gives
-/// the rest.
-///
-/// # Errors
-/// If the model cannot be read, or has another network.
-pub(super) fn from_model(
-    dir: &Path,
-    fresh: Transformer,
-    config: &DiffusionRun,
-    device: &Device,
-) -> Result<(Transformer, &'static str), ConfigError> {
-    let cannot_start = |error: BoxError| {
-        ConfigError::new(["start_from"], format!("start_from = {}", dir.display())).because(error)
-    };
-    let frames = config.transformer.num_frames;
-    let (found, trained) = VideoModel::load_transformer(dir, frames, device)
-        .map_err(|error| cannot_start(error.into()))?;
-    let dit = found
-        .transformer
-        .ok_or_else(|| cannot_start("no transformer".into()))?;
-    check(&dit, &config.transformer).map_err(cannot_start)?;
+/// The keys of context vectors.
+const CONTEXT: [&str; 2] = ["context_emb", "class_emb"];
 
-    Ok(
-        if found.conditioning.classes == config.conditioning.classes {
-            (trained, "all weights")
-        } else {
-            (
-                fresh.with_dit(trained.dit().clone()),
-                "all weights but the context vectors, which are for another number of classes",
-            )
-        },
-    )
+/// Where a diffusion model's own tensors are not: a VAE in the same file.
+const VAE_INSIDE: &str = "vae.";
+
+/// A published checkpoint's positions, `[1, frames * tokens, width]`.
+const POSITIONS: &str = "diffusion_model.model.pos_embed";
+
+/// What a stage starts with.
+pub(super) struct Start {
+    pub transformer: Transformer,
+    /// The scale of latents that the transformer knows.
+    pub statistics: Option<LatentStatistics>,
+    /// What was taken, in words.
+    pub taken: String,
 }
 
-/// Checks that weights of the network `found` fit the network `wanted`, which may be for clips of
+/// Gives `fresh` the weights of `path`, as far as they are the same network's.
+///
+/// # Errors
+/// If they cannot be read, or are another network's.
+pub(super) fn start(
+    path: &Path,
+    mut fresh: Transformer,
+    config: &DiffusionRun,
+) -> Result<Start, ConfigError> {
+    let cannot_start = cannot_start(path);
+    let source = Source::open(path, ModelSource::transformer).map_err(&cannot_start)?;
+    let mut weights = source.weights;
+    weights.retain(|key| !key.starts_with(VAE_INSIDE));
+    let class_rows = match &source.config {
+        Some(found) => {
+            check(found, config).map_err(&cannot_start)?;
+            found.conditioning.class_rows
+        }
+        None => {
+            check_positions(&weights, &config.transformer).map_err(&cannot_start)?;
+            ClassRows::Published
+        }
+    };
+
+    let shapes = file_shapes(&fresh, TRANSFORMER_KEYS);
+    let (mut not_taken, mut missing) = (Vec::new(), Vec::new());
+    for key in CONTEXT {
+        let wanted = shapes.get(key).map(|shape| &shape[..]);
+        let found = weights.shape(key);
+        let same_rows = key != "class_emb" || class_rows == config.conditioning.class_rows;
+        if wanted == found && same_rows {
+            continue;
+        }
+        if let Some(shape) = found {
+            not_taken.push(format!("{key} {shape:?}"));
+        }
+        if let Some(shape) = wanted {
+            missing.push(format!("{key} {shape:?}"));
+        }
+        weights.retain(|other| other != key);
+    }
+    let is_context = |key: &str| CONTEXT.contains(&key);
+    load_checkpoint(&mut fresh, &weights, TRANSFORMER_KEYS, is_context)
+        .map_err(|error| cannot_start(error.into()))?;
+    Ok(Start {
+        transformer: fresh,
+        statistics: source.config.and_then(|found| found.latent_statistics),
+        taken: outcome(&not_taken, &missing),
+    })
+}
+
+/// Checks that weights of the model `found` fit the network that is wanted, which may be for clips of
 /// another length where positions allow it.
-fn check(found: &DitConfig, wanted: &DitConfig) -> Result<(), BoxError> {
+fn check(found: &ModelConfig, config: &DiffusionRun) -> Result<(), BoxError> {
+    let wanted = &config.transformer;
+    let dit = found.transformer.as_ref().ok_or("no transformer")?;
     let of_length = DitConfig {
         num_frames: wanted.num_frames,
-        ..found.clone()
+        ..dit.clone()
     };
     if of_length != *wanted {
-        let found = toml::to_string(found)?.trim().replace('\n', ", ");
+        let found = toml::to_string(dit)?.trim().replace('\n', ", ");
         let message = "its transformer is another network than [transformer] describes";
         return Err(format!("{message}: {found}").into());
     }
-    if wanted.num_frames > found.num_frames && wanted.positions != PositionEmbedding::FrameRotary {
+    let (has, wants) = (&found.diffusion, &config.diffusion);
+    if has.parameterization != wants.parameterization {
+        let name = |of| toml::Value::try_from(of).map(|value| value.to_string());
         return Err(format!(
-            "its transformer knows positions of {} frames and transformer.num_frames = {}; longer \
-             clips are for positions = \"frame_rotary\"",
-            found.num_frames, wanted.num_frames
+            "its transformer predicts {} and diffusion.parameterization = {}; they must be equal",
+            name(has.parameterization)?,
+            name(wants.parameterization)?
         )
         .into());
     }
-    Ok(())
+    check_length(dit.num_frames, wanted)
+}
+
+/// Checks the length of clips against the positions of a published checkpoint; its tensors are
+/// checked when they are loaded.
+fn check_positions(weights: &Checkpoint, wanted: &DitConfig) -> Result<(), BoxError> {
+    match weights.shape(POSITIONS) {
+        Some([_, positions, _]) => check_length(positions / wanted.tokens_per_frame, wanted),
+        _ => Ok(()),
+    }
+}
+
+fn check_length(frames: usize, wanted: &DitConfig) -> Result<(), BoxError> {
+    if wanted.num_frames <= frames || wanted.positions == PositionEmbedding::FrameRotary {
+        return Ok(());
+    }
+    Err(format!(
+        "its transformer knows positions of {frames} frames and transformer.num_frames = {}; longer \
+         clips are for positions = \"frame_rotary\"",
+        wanted.num_frames
+    )
+    .into())
 }

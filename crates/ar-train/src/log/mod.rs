@@ -40,10 +40,8 @@ struct Window {
     /// What the steps before it took.
     time: Duration,
     steps: usize,
-    /// Named losses, summed over the steps that were not skipped.
-    losses: Vec<(&'static str, f64)>,
-    /// Steps that were not skipped.
-    counted: usize,
+    /// Named losses: their sums, and the number of steps that have them and were not skipped.
+    losses: Vec<(&'static str, f64, u32)>,
 }
 
 impl Window {
@@ -53,7 +51,6 @@ impl Window {
             time: Duration::ZERO,
             steps: 0,
             losses: Vec::new(),
-            counted: 0,
         }
     }
 
@@ -64,20 +61,21 @@ impl Window {
         if skipped {
             return;
         }
-        self.counted += 1;
         for &(name, value) in losses {
-            match self.losses.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, sum)) => *sum += value,
-                None => self.losses.push((name, value)),
+            match self.losses.iter_mut().find(|(known, ..)| *known == name) {
+                Some((_, sum, count)) => {
+                    *sum += value;
+                    *count += 1;
+                }
+                None => self.losses.push((name, value, 1)),
             }
         }
     }
 
     fn means(&self) -> impl Iterator<Item = (&'static str, f64)> {
-        let counted = self.counted as f64;
         self.losses
             .iter()
-            .map(move |&(name, sum)| (name, sum / counted))
+            .map(|&(name, sum, count)| (name, sum / f64::from(count)))
     }
 }
 
@@ -108,9 +106,9 @@ impl Log {
     /// Notes a step with its losses, the one that is optimised first.
     pub fn step(&mut self, losses: &[(&'static str, f64)], report: &StepReport) {
         let position = report.position;
-        self.window.add(losses, position.skipped_in_a_row > 0);
+        self.window.add(losses, report.skipped);
         self.observer.step(position.step);
-        if position.skipped_in_a_row > 0 {
+        if report.skipped {
             self.line(format!(
                 "step {}: skipped, for the loss is {} and the gradient norm {}",
                 position.step, losses[0].1, report.gradient_norm
@@ -200,13 +198,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn skipped_steps_do_not_enter_the_means() {
+    fn means_are_over_the_steps_that_have_a_loss_and_were_not_skipped() {
         let mut window = Window::new();
         window.add(&[("loss", 1.0)], false);
         window.add(&[("loss", f64::NAN)], true);
         window.add(&[("loss", 3.0), ("kl", 5.0)], false);
         let means: Vec<_> = window.means().collect();
-        assert_eq!(means, [("loss", 2.0), ("kl", 2.5)]);
+        assert_eq!(means, [("loss", 2.0), ("kl", 5.0)]);
         assert_eq!(window.steps, 3);
     }
 

@@ -6,7 +6,7 @@ use ar_activation_checkpointing::ActivationCheckpointing;
 use ar_data::{VideoBatch, VideoItem};
 use ar_vae::Vae;
 use burn::module::Module;
-use burn::tensor::Gradients;
+use burn::tensor::{Gradients, Tensor};
 
 use super::{Adversary, Perceptual, PosteriorNoise, Reconstruction, loss_checkpointed, pixel_loss};
 use crate::config::VaeRun;
@@ -46,7 +46,7 @@ pub(super) fn accumulate(
     losses
 }
 
-/// The same against a discriminator, which learns from the same clips.
+/// The same against a discriminator, which learns from the same clips if `both` train.
 pub(super) fn accumulate_against(
     config: &VaeRun,
     adversary: &mut Adversary,
@@ -54,6 +54,7 @@ pub(super) fn accumulate_against(
     perceptual: Option<&Perceptual>,
     items: &[VideoItem],
     noise: PosteriorNoise,
+    both: bool,
 ) -> Losses {
     let mut losses = Losses::default();
     let batch_size = config.run.batch_size;
@@ -78,19 +79,50 @@ pub(super) fn accumulate_against(
                 loss += f64::from(divergence.clone().into_scalar::<f32>());
                 surrogate = surrogate + divergence;
             }
-            let discriminator = adversary.accumulate(pixels, output, share);
             for (name, value) in [
                 ("loss", loss),
                 ("adversarial_loss", balance.adversarial),
                 ("adversarial_weight", balance.weight),
-                ("discriminator_loss", discriminator),
             ] {
                 losses.add(name, value, share);
+            }
+            if both {
+                let loss = adversary.accumulate(pixels, output, share);
+                losses.add("discriminator_loss", loss, share);
             }
             let surrogate = surrogate * share;
             checkpointing.backward(&surrogate, collect);
             surrogate
         });
+    }
+    losses
+}
+
+/// Adds the gradient of the discriminator's loss over the clips `items` to its next step, batch by
+/// batch.
+pub(super) fn accumulate_discriminator(
+    config: &VaeRun,
+    adversary: &mut Adversary,
+    vae: &Vae,
+    items: &[VideoItem],
+    noise: PosteriorNoise,
+) -> Losses {
+    let mut losses = Losses::default();
+    let batch_size = config.run.batch_size;
+    let (device, vae) = (&vae.devices()[0], vae.valid());
+    for (part, batch) in items.chunks(batch_size).enumerate() {
+        let share = batch.len() as f64 / items.len() as f64;
+        let pixels = VideoBatch::new(batch, device).pixels;
+        let output = Reconstruction::new(
+            &mut ActivationCheckpointing::new(false),
+            &vae,
+            pixels.clone().inner(),
+            &config.loss,
+            noise.from_clip(part * batch_size),
+        )
+        .output;
+        let loss = adversary.accumulate(pixels, Tensor::from_inner(output), share);
+        losses.add("discriminator_loss", loss, share);
     }
     losses
 }
@@ -207,7 +239,15 @@ mod tests {
                 let discriminator = discriminator.clone();
                 let mut adversary =
                     Adversary::of(discriminator, &small_discriminator(), 10, &workers);
-                accumulate_against(config, &mut adversary, &mut trainer, None, &items, DRAW)
+                accumulate_against(
+                    config,
+                    &mut adversary,
+                    &mut trainer,
+                    None,
+                    &items,
+                    DRAW,
+                    true,
+                )
             }
             None => accumulate(config, &mut trainer, None, &items, DRAW),
         };

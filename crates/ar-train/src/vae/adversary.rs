@@ -29,6 +29,19 @@ pub struct Adversary {
     skipped: SkippedSteps,
 }
 
+/// What trains in a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// The VAE, without an adversarial loss.
+    VaeAlone,
+    /// The VAE against the discriminator, which stays as it is.
+    Vae,
+    /// The discriminator; the VAE stays as it is.
+    Discriminator,
+    /// The VAE and the discriminator.
+    Both,
+}
+
 /// Steps of the discriminator that left it as it was, because its loss or gradient was not finite.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkippedSteps {
@@ -76,9 +89,17 @@ impl Adversary {
         }
     }
 
-    /// Whether it takes part in `step`, from 0.
-    pub fn is_active(&self, step: usize) -> bool {
-        step >= self.config.start_step
+    /// What trains in `step`, from 0.
+    pub fn turn(&self, step: usize) -> Turn {
+        if step < self.config.start_step {
+            Turn::VaeAlone
+        } else if !self.config.turns {
+            Turn::Both
+        } else if step.is_multiple_of(2) {
+            Turn::Vae
+        } else {
+            Turn::Discriminator
+        }
     }
 
     /// Weighs the adversarial loss such that its gradient at the decoder's last layer is as large
@@ -142,6 +163,12 @@ impl Adversary {
             self.skipped.in_a_row = 0;
         }
         update
+    }
+
+    /// The discriminator.
+    #[cfg(test)]
+    pub(super) fn network(&self) -> &PatchGan {
+        &self.learner.model
     }
 
     /// Steps in a row that may be skipped.
@@ -351,7 +378,10 @@ mod tests {
         };
         config.optimizer.learning_rate = 1e-2;
         let mut adversary = Adversary::new(&config, 100, &Workers::alone(device.clone()));
-        assert!(!adversary.is_active(2) && adversary.is_active(3));
+        assert_eq!(
+            [2, 3].map(|step| adversary.turn(step)),
+            [Turn::VaeAlone, Turn::Both]
+        );
         let real = pixels([4, 1], 16, &device);
         let fake = pixels([4, 1], 16, &device) * 0.5;
         let vae = small_conv().init(&device).expect("a network");

@@ -4,19 +4,19 @@ use ar_metrics::networks::Lpips;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use crate::config::VaeLossConfig;
+use crate::config::{LpipsRange, VaeLossConfig};
 use crate::error::{BoxError, ConfigError};
 
 /// LPIPS on VGG16, weighted. Its own parameters are frozen.
 #[derive(Debug)]
 pub struct Perceptual {
     network: Lpips,
+    range: LpipsRange,
     weight: f64,
 }
 
 impl Perceptual {
-    /// Reads the weights that `config` names, for images on `device`. None if it names none, or
-    /// LPIPS does not count.
+    /// Reads the weights that `config` names, for images on `device`. None if LPIPS does not count.
     ///
     /// # Errors
     /// If a file cannot be read, or holds another network.
@@ -36,6 +36,7 @@ impl Perceptual {
             network: load().map_err(|error| {
                 ConfigError::new(["loss.lpips_weights"], "[loss.lpips_weights]").because(error)
             })?,
+            range: config.lpips_range,
             weight: config.lpips,
         }))
     }
@@ -44,7 +45,7 @@ impl Perceptual {
     pub fn on(&self, device: &Device) -> Self {
         Self {
             network: self.network.clone().to_device(device),
-            weight: self.weight,
+            ..*self
         }
     }
 
@@ -52,7 +53,7 @@ impl Perceptual {
     pub fn valid(&self) -> Self {
         Self {
             network: self.network.valid(),
-            weight: self.weight,
+            ..*self
         }
     }
 
@@ -62,7 +63,13 @@ impl Perceptual {
     /// - `output`, `pixels`: `[batch, frames, 3, height, width]` in `[0, 1]`, sides of at least 16
     /// - output: `[1]`
     pub fn loss(&self, output: Tensor<5>, pixels: Tensor<5>) -> Tensor<1> {
-        let images = |pixels: Tensor<5>| pixels.flatten::<4>(0, 1) * 2.0 - 1.0;
+        let images = |pixels: Tensor<5>| {
+            let images = pixels.flatten::<4>(0, 1);
+            match self.range {
+                LpipsRange::Symmetric => images * 2.0 - 1.0,
+                LpipsRange::Unit => images,
+            }
+        };
         let distances = self.network.forward(images(output), images(pixels));
         distances.mean() * self.weight
     }
@@ -176,6 +183,21 @@ mod tests {
         ];
         assert!((whole - valid).abs() < 1e-5 * whole, "{whole} {valid}");
 
+        // The published tokenizers were trained on distances of frames in [0, 1].
+        let as_they_are = Perceptual {
+            range: LpipsRange::Unit,
+            ..perceptual.valid()
+        };
+        let images = |pixels: &Tensor<5>| pixels.clone().inner().flatten::<4>(0, 1);
+        let expected = as_they_are.network.forward(images(&a), images(&b)).mean() * 0.7;
+        let found = scalar(as_they_are.loss(a.clone().inner(), b.clone().inner()));
+        let expected = scalar(expected);
+        assert!(
+            (found - expected).abs() < 1e-5 * expected,
+            "{found} {expected}"
+        );
+        assert!((found - whole).abs() > 1e-3 * whole, "{found} {whole}");
+
         // LPIPS alone moves the VAE, and nothing moves LPIPS.
         let config = VaeLossConfig { l1: 0.0, ..config };
         let vae = small_conv().init(&device).expect("a network");
@@ -201,14 +223,14 @@ mod tests {
     }
 
     #[test]
-    fn without_weights_there_is_no_lpips() {
+    fn weights_are_read_where_lpips_counts() {
         let device = Device::flex();
-        let mut config = VaeLossConfig::default();
-        assert!(
-            Perceptual::load(&config, &device)
-                .expect("nothing to read")
-                .is_none()
-        );
+        let mut config = VaeLossConfig {
+            lpips: 1.0,
+            ..VaeLossConfig::default()
+        };
+        let error = config.validate().expect_err("no weights").to_string();
+        assert!(error.contains("loss.lpips = 0"), "{error}");
         let gone = WeightsLocation::Local("gone.pth".into());
         config.lpips_weights = Some(LpipsWeights {
             vgg: gone.clone(),

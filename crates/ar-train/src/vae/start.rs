@@ -2,17 +2,23 @@
 
 use std::path::Path;
 
-use ar_model::{ModelError, ModelFiles, VAE_KEYS};
+use ar_model::{ModelError, VAE_KEYS};
+use ar_pipeline::ModelSource;
 use ar_vae::{Vae, VaeConfig};
-use ar_weights::{Checkpoint, WeightsSource, load_checkpoint};
+use ar_weights::{Checkpoint, file_shapes, load_checkpoint};
 use burn::module::{Module, ParamGroup};
 use burn::tensor::Device;
 
+use super::tokenizer::{Difference, adapt};
 use crate::config::{VaeRun, VaeStage};
 use crate::error::{BoxError, ConfigError, ensure_config};
+use crate::start_from::{Source, cannot_start, outcome};
 
 /// What the paths of all parameters of temporal blocks hold, and no others.
 const TEMPORAL: &str = "temporal";
+
+/// Where the tensors of a VAE are that is in the file of a diffusion model.
+const VAE_INSIDE: &str = "vae.";
 
 /// VGG16 halves the resolution four times.
 const SMALLEST_OF_LPIPS: usize = 16;
@@ -28,12 +34,12 @@ pub(super) fn validate(config: &VaeRun) -> Result<(), ConfigError> {
         .map_err(|error| ConfigError::from(ModelError::from(error)))?;
     config.optimizer.validate("optimizer")?;
     config.loss.validate()?;
-    if config.loss.lpips > 0.0 && config.loss.lpips_weights.is_some() {
+    if config.loss.lpips > 0.0 {
         ensure_config!(
             config.vae.image_size() >= SMALLEST_OF_LPIPS,
-            ["vae.image_size", "loss.lpips_weights"],
+            ["vae.image_size", "loss.lpips"],
             "vae.image_size = {}, and LPIPS looks at frames of at least {SMALLEST_OF_LPIPS} pixels \
-             a side: remove [loss.lpips_weights]",
+             a side: set loss.lpips = 0",
             config.vae.image_size()
         );
     }
@@ -71,15 +77,9 @@ pub(super) fn validate(config: &VaeRun) -> Result<(), ConfigError> {
 /// The network that the stage starts with: what trains has gradients, the rest has none.
 ///
 /// # Errors
-/// If the model to start from cannot be read, or has another network.
+/// If the configuration describes no network.
 pub(super) fn network(config: &VaeRun, device: &Device) -> Result<Vae, ConfigError> {
-    let mut vae = config.vae.init(device).map_err(ModelError::from)?;
-    if let Some(dir) = &config.start_from {
-        load(&mut vae, &config.vae, dir).map_err(|error| {
-            ConfigError::new(["start_from"], format!("start_from = {}", dir.display()))
-                .because(error)
-        })?;
-    }
+    let vae = config.vae.init(device).map_err(ModelError::from)?;
     Ok(match config.stage {
         VaeStage::Image => vae,
         VaeStage::Temporal => vae
@@ -88,11 +88,20 @@ pub(super) fn network(config: &VaeRun, device: &Device) -> Result<Vae, ConfigErr
     })
 }
 
-fn load(vae: &mut Vae, expected: &VaeConfig, dir: &Path) -> Result<(), BoxError> {
-    let files = ModelFiles::new(dir);
-    let Some(found) = files.read_config()?.vae else {
-        return Err("the model has no VAE".into());
+/// Gives `vae` the weights of `path`, and says in words what it took.
+///
+/// # Errors
+/// If they cannot be read, or are another network's.
+pub(super) fn start(vae: &mut Vae, config: &VaeRun, path: &Path) -> Result<String, ConfigError> {
+    load(vae, &config.vae, path).map_err(cannot_start(path))
+}
+
+fn load(vae: &mut Vae, expected: &VaeConfig, path: &Path) -> Result<String, BoxError> {
+    let Source { config, weights } = Source::open(path, ModelSource::vae)?;
+    let Some(config) = config else {
+        return load_published(vae, weights);
     };
+    let found = config.vae.ok_or("the model has no VAE")?;
     let with_temporal_blocks = match (found.clone(), expected) {
         (VaeConfig::Transformer(mut found), VaeConfig::Transformer(expected)) => {
             found.temporal |= expected.temporal;
@@ -105,9 +114,25 @@ fn load(vae: &mut Vae, expected: &VaeConfig, dir: &Path) -> Result<(), BoxError>
         return Err(format!("its VAE is another network than [vae] describes: {found}").into());
     }
     // Blocks that the image stage did not have start as the identity.
-    let fresh = |key: &str| key.contains(TEMPORAL) && !found.is_temporal();
-    let checkpoint = Checkpoint::open(WeightsSource::File(&files.vae))?;
-    Ok(load_checkpoint(vae, &checkpoint, VAE_KEYS, fresh)?)
+    let has_fresh = expected.is_temporal() && !found.is_temporal();
+    load_checkpoint(vae, &weights, VAE_KEYS, |key| {
+        has_fresh && key.contains(TEMPORAL)
+    })?;
+    Ok(match has_fresh {
+        true => "all weights but the temporal blocks, which are new".into(),
+        false => "all weights".into(),
+    })
+}
+
+/// Takes what fits of a published VAE, of the image tokenizer that it has started from, or of a VAE in
+/// the file of a diffusion model.
+fn load_published(vae: &mut Vae, weights: Checkpoint) -> Result<String, BoxError> {
+    let inside = weights.below(VAE_INSIDE);
+    let is_inside = inside.keys().next().is_some();
+    let mut weights = if is_inside { inside } else { weights };
+    let Difference { not_taken, fresh } = adapt(&mut weights, &file_shapes(vae, VAE_KEYS))?;
+    load_checkpoint(vae, &weights, VAE_KEYS, |_| true)?;
+    Ok(outcome(&not_taken, &fresh))
 }
 
 #[cfg(test)]
@@ -173,7 +198,9 @@ mod tests {
         let device = Device::flex().autodiff();
         let config = temporal_run(folder.path());
         validate(&config).expect("a stage");
-        let vae = network(&config, &device).expect("a network");
+        let mut vae = network(&config, &device).expect("a network");
+        let taken = start(&mut vae, &config, folder.path()).expect("a start");
+        assert!(taken.contains("temporal blocks, which are new"), "{taken}");
 
         // It starts from what the image stage reconstructs.
         let clip = pixels([1, 3], 16, &device);
@@ -233,8 +260,9 @@ mod tests {
             assert!(message.contains(what), "{message}");
         }
         image_model(folder.path(), small_conv());
-        let error = network(&temporal_run(folder.path()), &Device::flex());
-        let error = error.expect_err("another network");
+        let config = temporal_run(folder.path());
+        let mut vae = network(&config, &Device::flex()).expect("a network");
+        let error = start(&mut vae, &config, folder.path()).expect_err("another network");
         let error = std::error::Error::source(&error)
             .expect("a cause")
             .to_string();

@@ -1,0 +1,137 @@
+//! Lists of files, such as the ones that datasets come with for their splits.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::skipped::{SkipKind, SkippedFile};
+
+/// A list that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListError {
+    /// It does not read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// The list.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// None of the files that it names is there.
+    #[error(
+        "{}: names no video below {}; a line is the path of a video below that folder, or of a \
+         folder of videos, such as {example}",
+        path.display(), root.display()
+    )]
+    Nothing {
+        /// The list.
+        path: PathBuf,
+        /// The folder of videos.
+        root: PathBuf,
+        /// A video that is there.
+        example: String,
+    },
+}
+
+/// The files of `paths` that the list in `list` names, in the order of `paths`. A line is a path below
+/// `root`, of a file, with or without its extension, or of a folder; a number after it, as in UCF-101's
+/// lists, is passed over, and so are empty lines. What is not there goes to `skipped`.
+pub(crate) fn select(
+    list: &Path,
+    root: &Path,
+    paths: Vec<PathBuf>,
+    skipped: &mut Vec<SkippedFile>,
+) -> Result<Vec<PathBuf>, ListError> {
+    let text = std::fs::read_to_string(list).map_err(|source| ListError::Read {
+        path: list.to_owned(),
+        source,
+    })?;
+    let lines = text.lines().map(entry).filter(|entry| !entry.is_empty());
+    let mut named: BTreeMap<PathBuf, bool> = lines
+        .map(|entry| (Path::new(&entry).components().collect(), false))
+        .collect();
+    let example = paths.first().map(|path| relative(root, path));
+    let kept: Vec<PathBuf> = paths
+        .into_iter()
+        .filter(|path| {
+            let path = relative(root, path);
+            let without_extension = path.with_extension("");
+            let mut is_named = false;
+            for name in path.ancestors().chain([&*without_extension]) {
+                if let Some(is_there) = named.get_mut(name) {
+                    *is_there = true;
+                    is_named = true;
+                }
+            }
+            is_named
+        })
+        .collect();
+    if kept.is_empty() {
+        return Err(ListError::Nothing {
+            path: list.to_owned(),
+            root: root.to_owned(),
+            example: example.unwrap_or_default().display().to_string(),
+        });
+    }
+    let missing = named.into_iter().filter(|(_, is_there)| !is_there);
+    skipped.extend(missing.map(|(path, _)| SkippedFile {
+        path: root.join(path),
+        kind: SkipKind::NoFile,
+        reason: "the list names it, but it is not in the dataset".to_string(),
+    }));
+    Ok(kept)
+}
+
+/// The path in a line.
+fn entry(line: &str) -> String {
+    let line = line.trim();
+    let path = match line.rsplit_once(char::is_whitespace) {
+        Some((path, number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => path.trim_end(),
+        _ => line,
+    };
+    path.replace('\\', "/").trim_matches('/').to_owned()
+}
+
+fn relative(root: &Path, path: &Path) -> PathBuf {
+    path.strip_prefix(root).unwrap_or(path).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_name_files_and_folders() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let list = folder.path().join("trainlist03.txt");
+        let root = Path::new("data");
+        let paths = ["a/x.avi", "a/y.avi", "b/c/z", "d 1/v.avi", "e/w.avi"];
+        let paths: Vec<PathBuf> = paths.iter().map(|path| root.join(path)).collect();
+        let select = |text: &str| {
+            std::fs::write(&list, text).expect("a list");
+            let mut skipped = Vec::new();
+            select(&list, root, paths.clone(), &mut skipped).map(|kept| {
+                let kept = kept
+                    .iter()
+                    .map(|path| relative(root, path).display().to_string());
+                let left = skipped.iter().map(|file| file.path.display().to_string());
+                (kept.collect::<Vec<_>>(), left.collect::<Vec<_>>())
+            })
+        };
+        let kept = |text: &str| select(text).expect("a list").0;
+        // As UCF-101 has them; without extensions; folders.
+        assert_eq!(kept("a/y.avi 7\r\ne/w.avi 12\n"), ["a/y.avi", "e/w.avi"]);
+        assert_eq!(kept("e/w\n\na/x"), ["a/x.avi", "e/w.avi"]);
+        assert_eq!(kept("b/\na\n"), ["a/x.avi", "a/y.avi", "b/c/z"]);
+        assert_eq!(kept("b\\c\\z"), ["b/c/z"]);
+        let (_, missing) = select("a/x.avi\ngone.avi").expect("a list");
+        assert_eq!(missing, ["data/gone.avi"]);
+        let error = select("gone.avi 3").expect_err("nothing").to_string();
+        assert!(error.contains("such as a/x.avi"), "{error}");
+        std::fs::remove_file(&list).expect("removed");
+        let error = super::select(&list, root, paths.clone(), &mut Vec::new());
+        let error = error.expect_err("no list").to_string();
+        assert!(error.contains("trainlist03.txt"), "{error}");
+    }
+}

@@ -1,0 +1,70 @@
+//! What a stage may start from: a model directory, the built-in model or a published checkpoint.
+
+use std::path::Path;
+
+use ar_model::ModelConfig;
+use ar_pipeline::{ModelSource, PipelineError};
+use ar_weights::{Checkpoint, WeightsSource};
+
+use crate::error::{BoxError, ConfigError};
+
+/// Weights to start from, which are not read yet.
+pub(crate) struct Source {
+    /// What the model directory says; a published checkpoint says nothing.
+    pub config: Option<ModelConfig>,
+    pub weights: Checkpoint,
+}
+
+impl Source {
+    /// Opens what `path` names; `part` opens its part of a model.
+    ///
+    /// # Errors
+    /// If there is no model, or it does not have the part.
+    pub(crate) fn open(
+        path: &Path,
+        part: impl FnOnce(&ModelSource) -> Result<Checkpoint, PipelineError>,
+    ) -> Result<Self, BoxError> {
+        if path.is_file() {
+            return Ok(Self {
+                config: None,
+                weights: Checkpoint::open(WeightsSource::File(path))?,
+            });
+        }
+        let source = ModelSource::from(path);
+        Ok(Self {
+            config: Some(source.config()?),
+            weights: part(&source)?,
+        })
+    }
+}
+
+/// An error of the key `start_from`.
+pub(crate) fn cannot_start(path: &Path) -> impl Fn(BoxError) -> ConfigError + '_ {
+    move |error| {
+        ConfigError::new(["start_from"], format!("start_from = {}", path.display())).because(error)
+    }
+}
+
+/// Tensors in words: their names, the first few where there are many.
+pub(crate) fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 6;
+    let mut text = names[..names.len().min(SHOWN)].join(", ");
+    if names.len() > SHOWN {
+        text += &format!(" and {} more", names.len() - SHOWN);
+    }
+    text
+}
+
+/// What was taken and what was not, in a line.
+pub(crate) fn outcome(not_taken: &[String], fresh: &[String]) -> String {
+    let mut parts = Vec::new();
+    for (what, names) in [("not taken", not_taken), ("fresh", fresh)] {
+        if !names.is_empty() {
+            parts.push(format!("{what}: {}", listed(names)));
+        }
+    }
+    match parts.is_empty() {
+        true => "all weights".into(),
+        false => format!("all weights but these: {}", parts.join("; ")),
+    }
+}
