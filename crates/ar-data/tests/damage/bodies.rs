@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use ar_data::{
-    Labels, LatentDataset, MovingMnist, MovingMnistConfig, VideoFolder, VideoFolderConfig,
+    Labels, LatentDataset, MovingMnist, MovingMnistConfig, Selection, VideoFolder,
+    VideoFolderConfig,
 };
 use burn_dataset::Dataset;
 
@@ -33,7 +34,11 @@ pub(crate) fn table(bytes: &[u8]) {
     let table = folder.path().join("labels.csv");
     fs::write(&table, bytes).expect("a file");
     let labels = Labels::Csv(table);
-    if let Ok(videos) = VideoFolder::open(&root, config(), Some(&labels), 1, |_, _| ()) {
+    let selection = Selection {
+        labels: Some(&labels),
+        list: None,
+    };
+    if let Ok(videos) = VideoFolder::open(&root, config(), selection, 1, |_, _| ()) {
         let classes = videos.class_names().len();
         for index in 0..videos.len() {
             let label = videos.get(index).expect("a clip").label;
@@ -84,7 +89,11 @@ pub(crate) fn tree(files: &[(String, bool)]) {
         }
     }
     for labels in [None, Some(Labels::Folders)] {
-        match VideoFolder::open(root.path(), config(), labels.as_ref(), 1, |_, _| ()) {
+        let selection = Selection {
+            labels: labels.as_ref(),
+            list: None,
+        };
+        match VideoFolder::open(root.path(), config(), selection, 1, |_, _| ()) {
             Ok(videos) => {
                 let mut paths: Vec<_> = videos.videos().map(|(path, _)| path).collect();
                 assert!(paths.iter().all(|path| path.exists()));
