@@ -17,12 +17,14 @@
 //! ```
 #![warn(missing_docs)]
 
+mod arguments;
 mod exit;
 mod interrupt;
 mod message;
 mod print;
 mod run;
 
+pub use arguments::arguments;
 pub use exit::exit_code;
 pub use interrupt::{INTERRUPTED, Interrupt, on_interrupt};
 pub use message::{one_line, one_line_as, with_causes};

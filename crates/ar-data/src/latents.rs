@@ -44,6 +44,8 @@ pub struct LatentDataset {
     sources: Option<Vec<u64>>,
     classes: Vec<String>,
     skipped: Vec<SkippedFile>,
+    made_of: Vec<String>,
+    unverified: usize,
 }
 
 impl LatentDataset {
@@ -93,6 +95,8 @@ impl LatentDataset {
             sources: None,
             classes: Vec::new(),
             skipped: Vec::new(),
+            made_of: Vec::new(),
+            unverified: 0,
         })
     }
 
@@ -128,6 +132,16 @@ impl LatentDataset {
     /// Names of the classes in the order of the labels; empty where they are not known.
     pub fn class_names(&self) -> &[String] {
         &self.classes
+    }
+
+    /// What the latents were made of and with, line by line, as their [`LatentIndex`] says.
+    pub fn made_of(&self) -> &[String] {
+        &self.made_of
+    }
+
+    /// Shards without a checksum, which an older version has written.
+    pub fn unverified(&self) -> usize {
+        self.unverified
     }
 
     /// Files that were left out.
@@ -177,6 +191,7 @@ impl LatentDataset {
             });
         }
         self.shape[0] += other.shape[0];
+        self.unverified += other.unverified;
         self.latents.extend(other.latents);
         if let (Some(labels), Some(others)) = (&mut self.labels, other.labels) {
             labels.extend(others);

@@ -93,6 +93,11 @@ impl Default for DitConfig {
     }
 }
 
+/// More than any network's size: beyond it products overflow, and nothing has the memory.
+const MOST: usize = 1 << 20;
+/// Weights that no network has: hundreds of gigabytes.
+const MOST_WEIGHTS: f64 = 1e11;
+
 /// A [`DitConfig`] that describes no network.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -100,6 +105,23 @@ pub enum DitConfigError {
     /// A size that must be positive is zero.
     #[error("transformer: {0} is 0; it must be at least 1")]
     Zero(&'static str),
+    /// A size that no network has.
+    #[error("transformer: {name} is {size}; it must be at most {MOST}")]
+    TooLarge {
+        /// The key.
+        name: &'static str,
+        /// Its value.
+        size: usize,
+    },
+    /// More weights than any network has.
+    #[error(
+        "transformer: hidden_size, depth and mlp_ratio make a network of {weights:.0e} weights; at \
+         most {MOST_WEIGHTS:.0e} are possible"
+    )]
+    TooManyWeights {
+        /// About how many.
+        weights: f64,
+    },
     /// Heads do not divide the width.
     #[error(
         "transformer: num_heads = {num_heads} does not divide hidden_size = {hidden_size} into \
@@ -135,7 +157,8 @@ impl DitConfigError {
     /// The fields of [`DitConfig`] that are to blame.
     pub fn keys(&self) -> &[&'static str] {
         match self {
-            Self::Zero(key) => std::slice::from_ref(key),
+            Self::Zero(key) | Self::TooLarge { name: key, .. } => std::slice::from_ref(key),
+            Self::TooManyWeights { .. } => &["hidden_size", "depth", "mlp_ratio"],
             Self::Heads { .. } => &["hidden_size", "num_heads"],
             Self::FrameRotaryMask => &["positions", "causal_mask"],
             Self::FrameRotaryHeads { .. } => &["positions", "hidden_size", "num_heads"],
@@ -192,6 +215,9 @@ impl DitConfig {
         if let Some((name, _)) = sizes.into_iter().find(|&(_, size)| size == 0) {
             return Err(DitConfigError::Zero(name));
         }
+        if let Some((name, size)) = sizes.into_iter().find(|&(_, size)| size > MOST) {
+            return Err(DitConfigError::TooLarge { name, size });
+        }
         // Even heads: rotary embeddings and the position table work on pairs.
         if !self.hidden_size.is_multiple_of(2 * self.num_heads) {
             return Err(DitConfigError::Heads {
@@ -204,6 +230,12 @@ impl DitConfig {
         }
         if !self.mlp_ratio.is_finite() || self.mlp_hidden() == 0 {
             return Err(DitConfigError::MlpRatio(self.mlp_ratio));
+        }
+        // Attention, modulation and the MLP of a block have so many matrices of width x width.
+        let matrices = 10.0 + 2.0 * self.mlp_ratio;
+        let weights = self.depth as f64 * matrices * (self.hidden_size as f64).powi(2);
+        if weights > MOST_WEIGHTS {
+            return Err(DitConfigError::TooManyWeights { weights });
         }
         Ok(())
     }

@@ -58,7 +58,7 @@ mod ssim;
 pub use error::MetricError;
 pub use frechet::{FeatureStatistics, frechet_distance};
 pub use inception_score::{ClassProbabilities, InceptionScore};
-pub use psnr::psnr;
+pub use psnr::{PsnrSum, psnr};
 pub use ssim::{SSIM_WINDOW, ssim};
 
 use ar_video::Frame;

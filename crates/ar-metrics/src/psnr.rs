@@ -8,15 +8,36 @@ use ar_video::Frame;
 /// # Panics
 /// If there is no frame, or lengths or sizes differ.
 pub fn psnr(a: &[Frame], b: &[Frame]) -> f64 {
-    crate::assert_comparable(a, b);
-    let mut squares = 0;
-    let mut values = 0;
-    for (a, b) in a.iter().zip(b) {
-        let differences = a.rgb().iter().zip(b.rgb()).map(|(&a, &b)| a.abs_diff(b));
-        squares += differences.map(|d| u64::from(d).pow(2)).sum::<u64>();
-        values += a.rgb().len();
+    let mut sum = PsnrSum::default();
+    sum.add(a, b);
+    sum.psnr()
+}
+
+/// The [`psnr`] of videos that come in parts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PsnrSum {
+    squares: u64,
+    values: u64,
+}
+
+impl PsnrSum {
+    /// Adds frames and their counterparts.
+    ///
+    /// # Panics
+    /// If there is none, or lengths or sizes differ.
+    pub fn add(&mut self, a: &[Frame], b: &[Frame]) {
+        crate::assert_comparable(a, b);
+        for (a, b) in a.iter().zip(b) {
+            let differences = a.rgb().iter().zip(b.rgb()).map(|(&a, &b)| a.abs_diff(b));
+            self.squares += differences.map(|d| u64::from(d).pow(2)).sum::<u64>();
+            self.values += a.rgb().len() as u64;
+        }
     }
-    10.0 * (255.0_f64.powi(2) * values as f64 / squares as f64).log10()
+
+    /// The ratio over all of them; not a number where there is none.
+    pub fn psnr(&self) -> f64 {
+        10.0 * (255.0_f64.powi(2) * self.values as f64 / self.squares as f64).log10()
+    }
 }
 
 #[cfg(test)]

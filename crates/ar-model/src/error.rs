@@ -18,6 +18,17 @@ pub enum ModelError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// A file is not as it was written.
+    #[error(
+        "{}: {source}; it is damaged or was edited (to use it as it is, delete checksums.txt)",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: std::io::Error,
+    },
     /// The path is no model directory.
     #[error(
         "{}: not a model directory; it must contain config.toml and transformer.safetensors, \
@@ -57,7 +68,7 @@ pub enum ModelError {
     /// The latent statistics do not fit the transformer.
     #[error(
         "latent_statistics: mean and std must each have {tokens} rows (tokens) of {channels} \
-         values (channels), and all deviations must be positive"
+         values (channels), all of them finite, and all deviations must be positive"
     )]
     Statistics {
         /// Tokens of the transformer.
@@ -150,6 +161,33 @@ impl ModelError {
             _ => ("", &[]),
         };
         keys.iter().map(|key| format!("{section}.{key}")).collect()
+    }
+
+    /// An error of a file of a folder that is called otherwise now.
+    pub(crate) fn moved(self, from: &std::path::Path, to: &std::path::Path) -> Self {
+        match self {
+            Self::Io { path, source } => Self::Io {
+                path: path
+                    .strip_prefix(from)
+                    .map_or(path.clone(), |rest| to.join(rest)),
+                source,
+            },
+            Self::Weights(error) => Self::Weights(error.moved(from, to)),
+            error => error,
+        }
+    }
+
+    pub(crate) fn damaged(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self + use<'_> {
+        move |source| match source.kind() {
+            std::io::ErrorKind::InvalidData => Self::Damaged {
+                path: path.to_owned(),
+                source,
+            },
+            _ => Self::Io {
+                path: path.to_owned(),
+                source,
+            },
+        }
     }
 
     pub(crate) fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self + use<'_> {

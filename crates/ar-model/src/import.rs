@@ -3,13 +3,14 @@ use std::path::{Path, PathBuf};
 
 use ar_diffusion::DiffusionConfig;
 use ar_vae::VaeConfig;
-use ar_weights::{Checkpoint, WeightsSource, check_weights};
+use ar_weights::{Checkpoint, check_weights};
 use burn::tensor::Device;
 
+use crate::directory::{open_checkpoint, write_directory};
 use crate::infer::{self, NotInferred};
 use crate::ucf101::CLASSES;
 use crate::{
-    ClassRows, ConditioningConfig, ModelConfig, ModelError, ModelFiles, Precision, SamplingConfig,
+    ClassRows, ConditioningConfig, ModelConfig, ModelError, Precision, SamplingConfig,
     TRANSFORMER_KEYS, Transformer, VAE_KEYS,
 };
 
@@ -52,7 +53,7 @@ pub struct Imported {
 /// If a file cannot be read, is cut short, or holds another network; the message names the tensor.
 /// Nothing is written then.
 pub fn import(options: &ImportOptions, out: impl AsRef<Path>) -> Result<Imported, ModelError> {
-    let open = |path: &PathBuf| Checkpoint::open(WeightsSource::File(path));
+    let open = |path: &PathBuf| open_checkpoint(path);
     let diffusion = options.transformer.as_ref().map(open).transpose()?;
     let inside = diffusion.as_ref().map(|file| file.below(VAE_INSIDE));
     let inside = inside.filter(|vae| {
@@ -234,22 +235,22 @@ impl Parts {
         Ok(Self { transformer, vae })
     }
 
-    /// Writes a model directory, `config.toml` last.
+    /// Writes a model directory.
     fn save(
         &self,
         out: &Path,
         config: &ModelConfig,
         precision: Precision,
     ) -> Result<(), ModelError> {
-        std::fs::create_dir_all(out).map_err(ModelError::io(out))?;
-        let files = ModelFiles::new(out);
-        if let Some(transformer) = &self.transformer {
-            transformer.save(&files.transformer, precision)?;
-        }
-        if let Some(vae) = &self.vae {
-            vae.save(&files.vae, precision)?;
-        }
-        files.write_config(config)
+        write_directory(out, |files| {
+            if let Some(transformer) = &self.transformer {
+                transformer.save(&files.transformer, precision)?;
+            }
+            if let Some(vae) = &self.vae {
+                vae.save(&files.vae, precision)?;
+            }
+            files.write_config(config)
+        })
     }
 }
 

@@ -30,6 +30,7 @@
 
 mod config;
 mod context;
+mod directory;
 mod error;
 mod import;
 mod infer;
@@ -43,13 +44,14 @@ mod video_model;
 pub use ar_weights::Precision;
 pub use config::{ClassRows, ConditioningConfig, ModelConfig, SamplingConfig};
 pub use context::ContextEmbedding;
+pub use directory::{ModelFiles, check_directory, open_checkpoint, verify, write_directory};
 pub use error::ModelError;
 pub use import::{ImportOptions, Imported, import};
 pub use keys::{TRANSFORMER_KEYS, VAE_KEYS};
 pub use sampling::{CausalTransformer, SamplingMethod};
 pub use statistics::{LatentScale, LatentStatistics};
 pub use transformer::Transformer;
-pub use video_model::{ModelFiles, VideoModel};
+pub use video_model::VideoModel;
 
 /// The examples of the README are tests too.
 #[cfg(doctest)]

@@ -76,12 +76,17 @@ impl LatentStatistics {
         })
     }
 
-    /// Whether the tables are of `[tokens, channels]` and all deviations positive.
+    /// Whether the tables are of `[tokens, channels]`, all values finite and all deviations positive.
     pub fn fits(&self, [tokens, channels]: [usize; 2]) -> bool {
-        let shaped = |table: &[Vec<f32>]| {
-            table.len() == tokens && table.iter().all(|row| row.len() == channels)
+        let is_table = |table: &[Vec<f32>]| {
+            let mut values = table.iter().flatten();
+            table.len() == tokens
+                && table.iter().all(|row| row.len() == channels)
+                && values.all(|value| value.is_finite())
         };
-        shaped(&self.mean) && shaped(&self.std) && self.std.iter().flatten().all(|&std| std > 0.0)
+        is_table(&self.mean)
+            && is_table(&self.std)
+            && self.std.iter().flatten().all(|&std| std > 0.0)
     }
 
     /// # Shapes
@@ -130,6 +135,17 @@ mod tests {
         assert_eq!(statistics.mean, [[2.0], [5.0]]);
         assert_eq!(statistics.std, [[1.0], [1.0]]);
         assert!(statistics.fits([2, 1]) && !statistics.fits([1, 2]));
+        for broken in [f32::NAN, f32::INFINITY] {
+            let mut other = statistics.clone();
+            other.mean[1][0] = broken;
+            assert!(!other.fits([2, 1]));
+            let mut other = statistics.clone();
+            other.std[0][0] = broken;
+            assert!(!other.fits([2, 1]));
+        }
+        let mut ragged = statistics.clone();
+        ragged.std[1].push(1.0);
+        assert!(!ragged.fits([2, 1]));
         let latents =
             Tensor::<1>::from_floats([1.0, 5.0, 3.0, 5.0], &Device::flex()).reshape([1, 2, 2, 1]);
         let standard = statistics.standardize(latents.clone());

@@ -1,58 +1,14 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ar_diffusion::Diffusion;
 use ar_vae::Vae;
 use ar_weights::{WeightsSource, load_weights, save_weights};
 use burn::tensor::{Device, Tensor};
 
-use crate::{ModelConfig, ModelError, Precision, TRANSFORMER_KEYS, Transformer, VAE_KEYS};
-
-/// Where the files of a model lie.
-#[derive(Clone, Debug)]
-pub struct ModelFiles {
-    /// `config.toml`
-    pub config: PathBuf,
-    /// `transformer.safetensors`
-    pub transformer: PathBuf,
-    /// `vae.safetensors`
-    pub vae: PathBuf,
-}
-
-impl ModelFiles {
-    /// The files of the model directory `dir`.
-    pub fn new(dir: impl AsRef<Path>) -> Self {
-        let dir = dir.as_ref();
-        Self {
-            config: dir.join("config.toml"),
-            transformer: dir.join("transformer.safetensors"),
-            vae: dir.join("vae.safetensors"),
-        }
-    }
-
-    /// Reads `config.toml`.
-    ///
-    /// # Errors
-    /// If the directory is no model directory, or the file cannot be read.
-    pub fn read_config(&self) -> Result<ModelConfig, ModelError> {
-        if !self.config.is_file() {
-            return Err(ModelError::NotAModel {
-                path: self.config.parent().unwrap_or(&self.config).to_owned(),
-            });
-        }
-        std::fs::read_to_string(&self.config)
-            .map_err(ModelError::io(&self.config))?
-            .parse()
-    }
-
-    /// Writes `config.toml`, atomically.
-    ///
-    /// # Errors
-    /// If it cannot be written.
-    pub(crate) fn write_config(&self, config: &ModelConfig) -> Result<(), ModelError> {
-        ar_files::write_atomically(&self.config, config.to_toml().as_bytes())
-            .map_err(ModelError::io(&self.config))
-    }
-}
+use crate::directory::{verify, write_directory};
+use crate::{
+    ModelConfig, ModelError, ModelFiles, Precision, TRANSFORMER_KEYS, Transformer, VAE_KEYS,
+};
 
 /// A model in memory: configuration and networks.
 #[derive(Clone, Debug)]
@@ -129,6 +85,15 @@ impl VideoModel {
         device: &Device,
     ) -> Result<Self, ModelError> {
         let mut model = Self::init(config, device)?;
+        let parts = [
+            (model.transformer.is_some(), transformer),
+            (model.vae.is_some(), vae),
+        ];
+        for (_, source) in parts.into_iter().filter(|(is_read, _)| *is_read) {
+            if let WeightsSource::File(path) = source {
+                verify(path)?;
+            }
+        }
         if let Some(network) = &mut model.transformer {
             load_weights(network, transformer, TRANSFORMER_KEYS)?;
         }
@@ -138,21 +103,21 @@ impl VideoModel {
         Ok(model)
     }
 
-    /// Writes a model directory; each file is replaced atomically, `config.toml` last.
+    /// Writes a model directory, as [`write_directory`] does.
     ///
     /// # Errors
-    /// If a file cannot be written.
+    /// If a weight is not finite, the directory there holds other files than a model's, or it cannot be
+    /// written.
     pub fn save(&self, dir: impl AsRef<Path>, precision: Precision) -> Result<(), ModelError> {
-        let dir = dir.as_ref();
-        std::fs::create_dir_all(dir).map_err(ModelError::io(dir))?;
-        let files = ModelFiles::new(dir);
-        if let Some(transformer) = &self.transformer {
-            save_weights(transformer, &files.transformer, TRANSFORMER_KEYS, precision)?;
-        }
-        if let Some(vae) = &self.vae {
-            save_weights(vae, &files.vae, VAE_KEYS, precision)?;
-        }
-        files.write_config(&self.config)
+        write_directory(dir, |files| {
+            if let Some(transformer) = &self.transformer {
+                save_weights(transformer, &files.transformer, TRANSFORMER_KEYS, precision)?;
+            }
+            if let Some(vae) = &self.vae {
+                save_weights(vae, &files.vae, VAE_KEYS, precision)?;
+            }
+            files.write_config(&self.config)
+        })
     }
 
     /// The configuration.

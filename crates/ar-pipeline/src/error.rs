@@ -115,6 +115,27 @@ pub enum PipelineError {
         /// Videos to generate.
         videos: usize,
     },
+    /// Two outputs would be one file.
+    #[error("`{}` and `{}` are both {}", options[0], options[1], path.display())]
+    SameOutput {
+        /// The two options.
+        options: [&'static str; 2],
+        /// The path of one of them.
+        path: PathBuf,
+    },
+    /// An output would replace a file that the videos are made from.
+    #[error(
+        "`{option}` would replace {}, which is the input of `{input}`: write to another path",
+        path.display()
+    )]
+    ReplacesInput {
+        /// The option of the output.
+        option: &'static str,
+        /// The option of the input.
+        input: &'static str,
+        /// The path of the input.
+        path: PathBuf,
+    },
     /// A latent is no number, which decodes to anything.
     #[error(
         "frame {frame} came out of sampling as NaN or infinity; a lower `guidance` or `eta` may \

@@ -9,6 +9,8 @@ use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
 /// Name of the starting noise in a file.
 const START: &str = "x_T";
+/// The longest file of noise that is read.
+const MOST_BYTES: u64 = 16 << 30;
 
 /// Starting noise that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +88,7 @@ impl StartNoise {
     /// If the file cannot be read, or has no such tensor of finite 32-bit floats.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, NoiseError> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|source| NoiseError::Read {
+        let bytes = ar_files::read(path, MOST_BYTES).map_err(|source| NoiseError::Read {
             path: path.to_owned(),
             source,
         })?;
@@ -103,6 +105,11 @@ impl StartNoise {
             values,
             shape,
         })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Number of videos.

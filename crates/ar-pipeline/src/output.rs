@@ -1,9 +1,10 @@
 //! Where videos go.
 
+use std::ffi::OsStr;
 use std::io::stdout;
 use std::path::{Path, PathBuf};
 
-use ar_files::check_writable;
+use ar_files::{check_writable, is_same_file, lies_in, name_of};
 use ar_video::{VideoFormat, VideoWriter};
 
 use crate::{PipelineError, ResolvedOptions};
@@ -42,6 +43,16 @@ pub enum Destination {
     Stdout,
 }
 
+impl Destination {
+    /// The path, of a file or folder.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Path(path) => Some(path),
+            Self::Stdout => None,
+        }
+    }
+}
+
 impl VideoTarget {
     /// A file or folder in the format of its extension.
     ///
@@ -70,6 +81,109 @@ impl VideoTarget {
         }
     }
 
+    /// The number of the video of `count` that goes to the file called `name`, if it is one of them.
+    fn index_of(&self, name: &OsStr, count: usize) -> Option<usize> {
+        let Destination::Path(path) = &self.destination else {
+            return None;
+        };
+        if count == 1 {
+            return (path.file_name() == Some(name)).then_some(0);
+        }
+        let [stem, found] = [path.file_stem()?, Path::new(name).file_stem()?];
+        let number = found.to_str()?.strip_prefix(stem.to_str()?)?;
+        let index: usize = number.strip_prefix('-')?.parse().ok()?;
+        let numbered = self.numbered(index, count);
+        (index < count && numbered.path()?.file_name() == Some(name)).then_some(index)
+    }
+
+    /// The videos of a run that would replace a file that is there, as far as they are named like
+    /// it, with its path.
+    fn there(&self, options: &ResolvedOptions) -> Vec<PathBuf> {
+        let Destination::Path(path) = &self.destination else {
+            return Vec::new();
+        };
+        if options.count == 1 {
+            return vec![path.clone()];
+        }
+        let folder = match path.parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            _ => Path::new("."),
+        };
+        let entries = std::fs::read_dir(folder).into_iter().flatten();
+        entries
+            .filter_map(|entry| Some(entry.ok()?.file_name()))
+            .filter(|name| {
+                let index = self.index_of(name, options.count);
+                index.is_some_and(|index| options.videos.contains(&index))
+            })
+            .map(|name| path.with_file_name(name))
+            .collect()
+    }
+
+    /// Fails if the only video could not be written, as far as that is known before.
+    ///
+    /// # Errors
+    /// If the destination cannot be written, or does not take the format or frame rate.
+    pub fn check_one(&self) -> Result<(), PipelineError> {
+        self.check_path(&self.destination)
+    }
+
+    /// Fails if a video of the run could not be written.
+    fn check(&self, options: &ResolvedOptions) -> Result<(), PipelineError> {
+        // All go to one folder, and the last has the longest name. Others can only have something in
+        // their way: there may be a million of them.
+        let last = options.videos.end.max(1) - 1;
+        self.check_path(&self.numbered(last, options.count))?;
+        for path in self.there(options) {
+            self.check_path(&Destination::Path(path))?;
+        }
+        Ok(())
+    }
+
+    fn check_path(&self, destination: &Destination) -> Result<(), PipelineError> {
+        match destination.path() {
+            Some(path) => VideoWriter::check(path, self.format, self.fps)?,
+            // It takes no format and frame rate that it could not write.
+            None => drop(self.create(destination)?),
+        }
+        Ok(())
+    }
+
+    /// Whether a video of the run would replace the file or folder at `path`, or the folder that it
+    /// is in.
+    pub fn replaces(&self, path: impl AsRef<Path>, options: &ResolvedOptions) -> bool {
+        let path = path.as_ref();
+        let replaces = |video: &Path| self.format_replaces(video, path);
+        if self.there(options).iter().any(|video| replaces(video)) {
+            return true;
+        }
+        // A file that is not there yet, under the name of a video.
+        let Some((_, name)) = name_of(path) else {
+            return false;
+        };
+        let index = self.index_of(&name, options.count);
+        index
+            .and_then(|index| match self.numbered(index, options.count) {
+                Destination::Path(video) => Some(replaces(&video)),
+                Destination::Stdout => None,
+            })
+            .is_some_and(|replaces| replaces)
+    }
+
+    /// Whether the only video would replace the file or folder at `path`, or the folder that it is in.
+    pub fn would_replace(&self, path: impl AsRef<Path>) -> bool {
+        let video = self.destination.path();
+        video.is_some_and(|video| self.format_replaces(video, path.as_ref()))
+    }
+
+    fn format_replaces(&self, video: &Path, path: &Path) -> bool {
+        match self.format {
+            // The whole folder.
+            VideoFormat::Png => lies_in(path, video),
+            _ => is_same_file(path, video),
+        }
+    }
+
     /// Starts a video.
     ///
     /// # Errors
@@ -85,7 +199,8 @@ impl VideoTarget {
 }
 
 impl Outputs {
-    /// Fails if an output could not be written. Missing folders above the outputs are made.
+    /// Fails if an output could not be written, or would replace another one or what the videos are
+    /// made from. Missing folders above the outputs are made.
     ///
     /// # Errors
     /// Of the first such output, and if there are several videos where there is room for one, or
@@ -95,14 +210,13 @@ impl Outputs {
             return Err(PipelineError::NoVae);
         }
         self.check_number(options.count)?;
+        self.check_distinct(options)?;
+        self.check_inputs(options, &options.inputs)?;
         if let Some(video) = &self.video {
-            for index in options.videos.clone() {
-                // Dropped at once, which leaves nothing behind.
-                video.create(&video.numbered(index, options.count))?;
-            }
+            video.check(options)?;
         }
         if let Some(denoising) = &self.denoising {
-            denoising.create(&denoising.destination)?;
+            denoising.check_one()?;
         }
         match &self.latents {
             Some(path) => check_writable(path).map_err(PipelineError::write(path)),
@@ -112,6 +226,70 @@ impl Outputs {
 }
 
 impl Outputs {
+    /// Fails if two outputs are one file.
+    ///
+    /// # Errors
+    /// In that case.
+    pub fn check_distinct(&self, options: &ResolvedOptions) -> Result<(), PipelineError> {
+        let denoising = self.denoising.as_ref();
+        let denoising = denoising.and_then(|target| target.destination.path());
+        let both = |options: [&'static str; 2], path: &Path| PipelineError::SameOutput {
+            options,
+            path: path.to_owned(),
+        };
+        let others = [
+            ("denoising", denoising),
+            ("save_latents", self.latents.as_deref()),
+        ];
+        for (option, path) in others {
+            let Some(path) = path else { continue };
+            if let Some(video) = &self.video
+                && video.replaces(path, options)
+            {
+                return Err(both(["out", option], path));
+            }
+        }
+        match (denoising, &self.latents) {
+            (Some(denoising), Some(latents)) if is_same_file(denoising, latents) => {
+                Err(both(["denoising", "save_latents"], latents))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Fails if an output would replace one of `inputs`, which are named by their options.
+    ///
+    /// # Errors
+    /// In that case.
+    pub fn check_inputs(
+        &self,
+        options: &ResolvedOptions,
+        inputs: &[(&'static str, PathBuf)],
+    ) -> Result<(), PipelineError> {
+        for (input, path) in inputs {
+            let of_video = |target: &Option<VideoTarget>| {
+                let target = target.as_ref();
+                target.is_some_and(|target| target.replaces(path, options))
+            };
+            let latents = self.latents.as_ref();
+            let option = if of_video(&self.video) {
+                "out"
+            } else if of_video(&self.denoising) {
+                "denoising"
+            } else if latents.is_some_and(|latents| is_same_file(latents, path)) {
+                "save_latents"
+            } else {
+                continue;
+            };
+            return Err(PipelineError::ReplacesInput {
+                option,
+                input,
+                path: path.clone(),
+            });
+        }
+        Ok(())
+    }
+
     /// Fails if there are several videos where there is room for one.
     ///
     /// # Errors
@@ -162,5 +340,13 @@ mod tests {
         assert_eq!(numbered(0, 1), Path::new("a/b.mp4"));
         assert_eq!(numbered(1, 3), Path::new("a/b-1.mp4"));
         assert_eq!(numbered(7, 11), Path::new("a/b-07.mp4"));
+        let index = |name: &str, count| target.index_of(OsStr::new(name), count);
+        assert_eq!(index("b.mp4", 1), Some(0));
+        assert_eq!(index("b-07.mp4", 11), Some(7));
+        for other in [
+            "b.mp4", "b-7.mp4", "b-11.mp4", "b-+7.mp4", "b-07.gif", "c-07.mp4",
+        ] {
+            assert_eq!(index(other, 11), None, "{other}");
+        }
     }
 }

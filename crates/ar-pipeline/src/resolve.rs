@@ -1,6 +1,7 @@
 //! Options against the model, before it is loaded.
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ar_diffusion::{Sampler, SamplerConfig};
@@ -10,6 +11,8 @@ use crate::{Classes, GenerateOptions, PipelineError, Prefix, StartNoise};
 
 /// Videos sampled together where the options do not say.
 const DEFAULT_BATCH: usize = 4;
+/// Videos of one run.
+const MOST_VIDEOS: usize = 1_000_000;
 
 /// [`GenerateOptions`] in which nothing is left open, and which fit a model.
 #[derive(Clone, Debug)]
@@ -47,6 +50,8 @@ pub struct ResolvedOptions {
     pub fps: f64,
     /// Whether the model makes pixels.
     pub has_vae: bool,
+    /// The files that the videos are made from, by option.
+    pub inputs: Vec<(&'static str, PathBuf)>,
 }
 
 impl GenerateOptions {
@@ -72,6 +77,13 @@ impl GenerateOptions {
         };
         // A new frame sees as many frames before it.
         let most = (window - 1).max(1);
+        let mut inputs = Vec::new();
+        if let Some(Prefix::File(path)) = &self.prefix {
+            inputs.push(("prefix", path.clone()));
+        }
+        if let Some(noise) = &self.noise {
+            inputs.push(("noise", noise.path().to_owned()));
+        }
         let prefix = self.prefix.as_ref();
         let prefix = prefix.map(|prefix| prefix.read(self.prefix_frames, size, most));
         let prefix = prefix.transpose()?;
@@ -95,6 +107,13 @@ impl GenerateOptions {
         let classes = self.classes.numbered(model)?;
 
         let videos = self.videos.clone().unwrap_or(0..count);
+        if videos.len() > MOST_VIDEOS {
+            return Err(PipelineError::Option {
+                option: "count",
+                found: videos.len().to_string(),
+                expected: format!("at most {MOST_VIDEOS} in one run"),
+            });
+        }
         if videos.is_empty() || videos.end > count {
             return Err(PipelineError::Option {
                 option: "videos",
@@ -139,6 +158,7 @@ impl GenerateOptions {
             latent,
             fps: model.sampling.fps,
             has_vae: model.vae.is_some(),
+            inputs,
         })
     }
 }

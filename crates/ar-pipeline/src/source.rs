@@ -2,7 +2,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use ar_files::ContentHash;
-use ar_model::{ModelConfig, ModelError, ModelFiles, VideoModel};
+use ar_model::{ModelConfig, ModelError, ModelFiles, VideoModel, open_checkpoint};
 use ar_weights::{Checkpoint, WeightsSource};
 use burn::tensor::Device;
 
@@ -48,13 +48,12 @@ impl ModelSource {
         built_in: &[u8],
         file: impl FnOnce(ModelFiles) -> PathBuf,
     ) -> Result<Checkpoint, PipelineError> {
-        let checkpoint = match self {
-            Self::BuiltIn => Checkpoint::open(WeightsSource::Bytes(name, built_in)),
-            Self::Directory(path) => {
-                Checkpoint::open(WeightsSource::File(&file(ModelFiles::new(path))))
+        Ok(match self {
+            Self::BuiltIn => {
+                Checkpoint::open(WeightsSource::Bytes(name, built_in)).map_err(ModelError::from)?
             }
-        };
-        Ok(checkpoint.map_err(ModelError::from)?)
+            Self::Directory(path) => open_checkpoint(file(ModelFiles::new(path)))?,
+        })
     }
 
     /// The configuration, which is enough to check options before the model is loaded.
@@ -71,13 +70,23 @@ impl ModelSource {
                 let files = ModelFiles::new(path);
                 files.read_config().map_err(|source| match source {
                     // These name the path themselves.
-                    ModelError::NotAModel { .. } | ModelError::Io { .. } => source.into(),
+                    ModelError::NotAModel { .. }
+                    | ModelError::Io { .. }
+                    | ModelError::Damaged { .. } => source.into(),
                     source => PipelineError::Config {
                         name: files.config.display().to_string(),
                         source,
                     },
                 })
             }
+        }
+    }
+
+    /// What is to be told about the files of a model that nothing says are as they were written.
+    pub fn note(&self) -> Option<String> {
+        match self {
+            Self::BuiltIn => None,
+            Self::Directory(path) => ModelFiles::new(path).note(),
         }
     }
 

@@ -148,7 +148,7 @@ pub struct SamplingArgs {
     #[arg(long, value_name = "C")]
     pub class: Option<String>,
     /// Seed of the noise; a video's noise depends only on it and on the video's number
-    #[arg(long, value_name = "K", default_value_t = 0)]
+    #[arg(long, value_name = "K", default_value_t = 0, allow_negative_numbers = true, value_parser = seed)]
     pub seed: u64,
     /// Start from the noise `x_T` [videos, frames, tokens, channels] of this file, which says how
     /// many videos and frames there are; noise for the prefix's frames is not used [default: noise
@@ -266,7 +266,8 @@ pub(crate) struct EvaluateArgs {
     #[arg(long, value_name = "C", help_heading = "Sampling")]
     pub class: Option<String>,
     /// Seed of the noise
-    #[arg(long, value_name = "K", default_value_t = 0, help_heading = "Sampling")]
+    #[arg(long, value_name = "K", default_value_t = 0, help_heading = "Sampling",
+          allow_negative_numbers = true, value_parser = seed)]
     pub seed: u64,
     /// Clips to sample together
     #[arg(long, value_name = "B", default_value = "8", help_heading = "Sampling")]
@@ -307,6 +308,11 @@ fn metric_parser() -> impl TypedValueParser<Value = Metric> {
     let values = metrics.map(|metric| PossibleValue::new(metric.name()).help(metric.help()));
     PossibleValuesParser::new(values)
         .map(|name| Metric::named(&name).expect("the name of a metric"))
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse()
+        .map_err(|_| format!("a seed is a whole number from 0 to {}", u64::MAX))
 }
 
 fn format_parser() -> impl TypedValueParser<Value = VideoFormat> {

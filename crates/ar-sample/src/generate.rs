@@ -7,18 +7,18 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
-use ar_cli::{INTERRUPTED, Interrupt};
+use anyhow::{anyhow, bail};
+use ar_cli::Interrupt;
 use ar_data::Part;
-use ar_model::ModelConfig;
+use ar_model::{ModelConfig, ModelFiles};
 use ar_pipeline::{
-    Classes, Destination, GenerateOptions, Generation, Outputs, Pipeline, Prefix, ResolvedOptions,
-    StartNoise, VideoTarget, timed, with_suffix,
+    Classes, GenerateOptions, Generation, ModelSource, Outputs, Pipeline, Prefix, StartNoise,
+    VideoTarget, timed, with_suffix,
 };
 
 use crate::cli::GenerateArgs;
 use crate::devices::open_device;
-use crate::output::{check_distinct, path, video_target};
+use crate::output::{check_is_file, finish, video_target};
 use crate::progress::Progress;
 use crate::report::json_line;
 use report::{GenerateReport, Run};
@@ -29,9 +29,12 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     let source = args.model.source();
     let config = source.config()?;
     let options = GenerateOptions::try_from(args)?.resolve(&config)?;
-    let outputs = outputs(args, &options, &config)?;
+    let outputs = outputs(args, &config)?;
+    // Before the device is opened, which takes longer.
+    outputs.check_number(options.count)?;
+    outputs.check_distinct(&options)?;
+    outputs.check_inputs(&options, &inputs(&source))?;
     let (device_name, device) = open_device(&args.model.device)?;
-    outputs.check(&options)?;
     if options.guides_from_untrained(&config) && !args.video.quiet {
         ar_cli::tell(format!(
             "note: guidance {} moves away from a context of zeros, which models without classes \
@@ -41,12 +44,17 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     }
     let interrupt =
         Interrupt::listen("keeping the finished frames; press Ctrl-C again to stop at once")?;
+    outputs.check(&options)?;
 
     let mut load = Duration::ZERO;
     let pipeline = timed(&mut load, || Pipeline::from_source(&source, &device))?;
+    if let Some(note) = source.note().filter(|_| !args.video.quiet) {
+        ar_cli::tell(note);
+    }
     let generation = Generation::new(&pipeline, options)?;
-    let outcome =
-        generation.write_all(&outputs, progress(&generation, args.video.quiet, interrupt))?;
+    let written =
+        generation.write_all(&outputs, progress(&generation, args.video.quiet, interrupt));
+    let outcome = written.map_err(|error| or_unwritten(error.into(), &outputs))?;
 
     let report = GenerateReport::new(Run {
         args,
@@ -63,16 +71,27 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     if args.video.json {
         text += &json_line(&report);
     }
-    let is_stdout = |video: &VideoTarget| video.destination == Destination::Stdout;
-    if outputs.video.as_ref().is_some_and(is_stdout) {
-        ar_cli::tell(text.trim_end());
-    } else {
-        ar_cli::print(&text)?;
+    let video = outputs.video.as_ref().map(|video| &video.destination);
+    finish(video, &text, outcome.interrupted)
+}
+
+/// An error, or if it is that whoever reads the video has closed it, which ends a run in peace, that
+/// other outputs were asked for and are not written.
+fn or_unwritten(error: anyhow::Error, outputs: &Outputs) -> anyhow::Error {
+    let denoising = outputs.denoising.as_ref();
+    let denoising = denoising.and_then(|target| target.destination.path());
+    let unwritten: Vec<String> = [outputs.latents.as_deref(), denoising]
+        .into_iter()
+        .flatten()
+        .map(|path| path.display().to_string())
+        .collect();
+    if unwritten.is_empty() || !ar_cli::is_broken_pipe(error.as_ref()) {
+        return error;
     }
-    if outcome.interrupted {
-        return Ok(INTERRUPTED.into());
-    }
-    Ok(ExitCode::SUCCESS)
+    anyhow!(
+        "the reader of the video has closed it before its end, so that {} is not written",
+        unwritten.join(" and ")
+    )
 }
 
 /// Shows progress, and ends the run at an interrupt.
@@ -136,11 +155,24 @@ impl TryFrom<&GenerateArgs> for GenerateOptions {
     }
 }
 
-fn outputs(
-    args: &GenerateArgs,
-    options: &ResolvedOptions,
-    model: &ModelConfig,
-) -> anyhow::Result<Outputs> {
+/// The files of the model, which no output may replace.
+fn inputs(source: &ModelSource) -> Vec<(&'static str, PathBuf)> {
+    let ModelSource::Directory(path) = source else {
+        return Vec::new();
+    };
+    let ModelFiles {
+        config,
+        transformer,
+        vae,
+    } = ModelFiles::new(path);
+    [config, transformer, vae]
+        .map(|file| ("model", file))
+        .into()
+}
+
+fn outputs(args: &GenerateArgs, model: &ModelConfig) -> anyhow::Result<Outputs> {
+    check_is_file("--denoising", args.denoising.as_deref())?;
+    check_is_file("--save-latents", args.save_latents.as_deref())?;
     let fps = args.video.fps.unwrap_or(model.sampling.fps);
     let video = if model.vae.is_some() {
         let out = args.out.as_deref();
@@ -157,13 +189,6 @@ fn outputs(
         latents: latents.map(|path| path_of_part(path, args.part)),
         denoising: denoising.transpose()?,
     };
-    outputs.check_number(options.count)?;
-    let video = outputs.video.as_ref();
-    check_distinct([
-        ("--out", video.and_then(|video| path(&video.destination))),
-        ("--denoising", args.denoising.as_deref()),
-        ("--save-latents", latents),
-    ])?;
     Ok(outputs)
 }
 

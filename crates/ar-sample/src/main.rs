@@ -1,10 +1,5 @@
 //! Generates videos with AR-Diffusion models; `ar-sample --help` says how.
-#![allow(
-    clippy::exit,
-    clippy::print_stderr,
-    clippy::print_stdout,
-    reason = "a program"
-)]
+#![allow(clippy::exit, reason = "a program")]
 
 mod cli;
 mod devices;
@@ -30,7 +25,7 @@ use cli::{Cli, Command};
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(ar_cli::arguments());
     ar_cli::run_program(|| {
         ar_cli::exit_code(run(&cli), |error| {
             ar_cli::one_line_as(error, flags::message)
@@ -43,7 +38,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         None => return generate::run(&cli.generate),
         Some(Command::Generate(args)) => return generate::run(args),
         Some(Command::Plan(args)) => plan::run(args)?,
-        Some(Command::Reconstruct(args)) => reconstruct::run(args)?,
+        Some(Command::Reconstruct(args)) => return reconstruct::run(args),
         Some(Command::Evaluate(args)) => evaluate::run(args)?,
         Some(Command::Devices) => devices::run()?,
     }

@@ -1,9 +1,11 @@
 //! Where videos go, as the command line says it.
 
 use std::io::{IsTerminal, stdout};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
+use ar_cli::INTERRUPTED;
 use ar_pipeline::{Destination, VideoTarget};
 use ar_video::VideoFormat;
 
@@ -65,31 +67,37 @@ fn check_stdout(format: VideoFormat) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The path of a destination.
-pub(crate) fn path(destination: &Destination) -> Option<&Path> {
-    match destination {
-        Destination::Path(path) => Some(path),
-        _ => None,
-    }
-}
-
 /// A destination as the command line writes it.
 pub(crate) fn shown(destination: &Destination) -> String {
-    path(destination).map_or_else(|| STDOUT.into(), |path| path.display().to_string())
+    destination
+        .path()
+        .map_or_else(|| STDOUT.into(), |path| path.display().to_string())
 }
 
-/// Fails if two outputs are one file.
-pub(crate) fn check_distinct<const N: usize>(
-    outputs: [(&str, Option<&Path>); N],
-) -> anyhow::Result<()> {
-    let mut seen: Vec<(&str, PathBuf)> = Vec::new();
-    for (option, path) in outputs {
-        let Some(path) = path else { continue };
-        let absolute = std::path::absolute(path).with_context(|| path.display().to_string())?;
-        if let Some((other, _)) = seen.iter().find(|(_, seen)| *seen == absolute) {
-            bail!("{other} and {option} are both {}", path.display());
-        }
-        seen.push((option, absolute));
+/// Tells how a run has ended: on the standard error if the video is on the standard output. That it
+/// was interrupted is its status, whoever hears of it.
+pub(crate) fn finish(
+    video: Option<&Destination>,
+    text: &str,
+    interrupted: bool,
+) -> anyhow::Result<ExitCode> {
+    let told = if video == Some(&Destination::Stdout) {
+        ar_cli::tell(text.trim_end());
+        Ok(())
+    } else {
+        ar_cli::print(text)
+    };
+    if interrupted {
+        return Ok(INTERRUPTED.into());
+    }
+    told?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Fails if `path` is the name that stands for the standard output, for an option that takes files.
+pub(crate) fn check_is_file(option: &str, path: Option<&Path>) -> anyhow::Result<()> {
+    if path == Some(Path::new(STDOUT)) {
+        bail!("{option} - : this is written to a file; only --out takes - (a file can be ./-)");
     }
     Ok(())
 }
@@ -115,7 +123,7 @@ mod tests {
             (Some("v1.2"), Some(Mp4), "v1.2", Mp4),
         ] {
             let target = target(given, format).unwrap();
-            assert_eq!(path(&target.destination), Some(Path::new(expected_path)));
+            assert_eq!(target.destination.path(), Some(Path::new(expected_path)));
             assert_eq!(target.format, expected_format);
         }
         assert!(target(Some("a.webm"), None).is_err());

@@ -8,6 +8,7 @@ use std::ops::Range;
 use ar_schedulers::{AdConfig, AdPlan, FrameState};
 
 use crate::cli::PlanArgs;
+use crate::output::check_is_file;
 
 /// Columns of text.
 const WIDTH: usize = 100;
@@ -22,6 +23,7 @@ pub(crate) fn run(args: &PlanArgs) -> anyhow::Result<()> {
         frames: args.frames,
         window: args.window.unwrap_or(args.frames),
     })?;
+    check_is_file("--picture", args.picture.as_deref())?;
     if let Some(path) = &args.picture {
         picture::write(path, &plan)?;
     }

@@ -13,7 +13,8 @@ const INTERVAL: Duration = Duration::from_secs(10);
 pub(crate) struct Progress {
     display: Display,
     step: &'static str,
-    steps: usize,
+    /// How many there are, if that is known.
+    steps: Option<usize>,
 }
 
 enum Display {
@@ -25,11 +26,29 @@ enum Display {
 impl Progress {
     /// Progress over `steps`, each a `step`, with a word on what is done.
     pub(crate) fn new(step: &'static str, steps: usize, message: String, quiet: bool) -> Self {
+        Self::start(step, Some(steps), message, quiet)
+    }
+
+    /// Progress over steps of which nobody knows how many there are.
+    pub(crate) fn without_end(step: &'static str, message: String, quiet: bool) -> Self {
+        Self::start(step, None, message, quiet)
+    }
+
+    fn start(step: &'static str, steps: Option<usize>, message: String, quiet: bool) -> Self {
         let display = if quiet {
             Display::Quiet
         } else if stderr().is_terminal() {
-            let style = format!("{{bar:40}} {step} {{pos}} of {{len}}, {{msg}}, {{eta}} left");
-            let bar = ProgressBar::new(steps as u64)
+            let (bar, style) = match steps {
+                Some(steps) => (
+                    ProgressBar::new(steps as u64),
+                    format!("{{bar:40}} {step} {{pos}} of {{len}}, {{msg}}, {{eta}} left"),
+                ),
+                None => (
+                    ProgressBar::no_length(),
+                    format!("{{spinner}} {step} {{pos}}, {{msg}}"),
+                ),
+            };
+            let bar = bar
                 .with_style(ProgressStyle::with_template(&style).expect("a template"))
                 .with_message(message)
                 .with_finish(ProgressFinish::AndClear);
@@ -58,7 +77,10 @@ impl Progress {
                 let now = Instant::now();
                 if now >= *next {
                     let Self { step, steps, .. } = self;
-                    tell(format_args!("{step} {done} of {steps}, {message}"));
+                    match steps {
+                        Some(steps) => tell(format_args!("{step} {done} of {steps}, {message}")),
+                        None => tell(format_args!("{step} {done}, {message}")),
+                    }
                     *next = now + INTERVAL;
                 }
             }

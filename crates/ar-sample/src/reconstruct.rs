@@ -1,24 +1,30 @@
 //! `ar-sample reconstruct`
 
+use std::fmt;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use ar_metrics::{SSIM_WINDOW, psnr, ssim};
-use ar_pipeline::{Destination, Pipeline, timed};
+use anyhow::{Context, bail};
+use ar_cli::{INTERRUPTED, Interrupt};
+use ar_metrics::{PsnrSum, SSIM_WINDOW, ssim};
+use ar_pipeline::{Pipeline, timed};
 use ar_video::{Frame, VideoReader, square_crop};
 use serde::Serialize;
 
 use crate::cli::ReconstructArgs;
 use crate::devices::open_device;
-use crate::output::{shown, video_target};
+use crate::output::{finish, shown, video_target};
+use crate::progress::Progress;
 use crate::report::{ModelReport, json_line, peak_memory};
 
-/// Passes a video through a VAE and says what was lost.
-pub(crate) fn run(args: &ReconstructArgs) -> anyhow::Result<()> {
+/// Passes a video through a VAE, a few frames at a time, and says what was lost. An interrupt keeps the
+/// frames that are done.
+pub(crate) fn run(args: &ReconstructArgs) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
     let source = args.model.source();
     let config = source.config()?;
     let vae = config.vae.as_ref().context("this model has no VAE")?;
+    let size = vae.image_size();
     let fps = args.video.fps.unwrap_or(config.sampling.fps);
     let target = video_target(
         args.out.as_deref(),
@@ -26,65 +32,136 @@ pub(crate) fn run(args: &ReconstructArgs) -> anyhow::Result<()> {
         fps,
         "reconstruction",
     )?;
-    let reader = VideoReader::open(&args.input)?;
+    if target.would_replace(&args.input) {
+        bail!(
+            "--out would replace {}, which is the video to reconstruct: write to another path",
+            args.input.display()
+        );
+    }
+    let mut reader = VideoReader::open(&args.input)?;
     let (device_name, device) = open_device(&args.model.device)?;
+    target.check_one()?;
+    let interrupt =
+        Interrupt::listen("keeping the finished frames; press Ctrl-C again to stop at once")?;
     let mut writer = target.create(&target.destination)?;
 
-    let [mut load, mut read, mut reconstruct, mut encode] = [Duration::ZERO; 4];
-    let pipeline = timed(&mut load, || Pipeline::from_source(&source, &device))?;
-    let originals: Vec<Frame> = timed(&mut read, || {
-        reader
-            .map(|frame| Ok(square_crop(&frame?, vae.image_size())))
-            .collect::<anyhow::Result<_>>()
+    let mut seconds = Seconds::default();
+    let pipeline = timed(&mut seconds.load, || {
+        Pipeline::from_source(&source, &device)
     })?;
-    let mut frames = Vec::with_capacity(originals.len());
-    for chunk in originals.chunks(pipeline.frames_at_once()) {
-        frames.extend(timed(&mut reconstruct, || pipeline.reconstruct(chunk))?);
-        timed(&mut encode, || {
-            let new = &frames[frames.len() - chunk.len()..];
-            new.iter().try_for_each(|frame| writer.write(frame))
-        })?;
+    if let Some(note) = source.note().filter(|_| !args.video.quiet) {
+        ar_cli::tell(note);
     }
-    timed(&mut encode, || writer.finish())?;
+    let mut progress = Progress::without_end("frame", String::new(), args.video.quiet);
+    let mut quality = Quality::new(size);
+    while !interrupt.is_set() {
+        let originals: Vec<Frame> = timed(&mut seconds.read, || {
+            let frames = reader.by_ref().take(pipeline.frames_at_once());
+            frames
+                .map(|frame| Ok(square_crop(&frame?, size)))
+                .collect::<anyhow::Result<_>>()
+        })?;
+        if originals.is_empty() {
+            break;
+        }
+        let frames = timed(&mut seconds.reconstruct, || {
+            pipeline.reconstruct(&originals)
+        })?;
+        timed(&mut seconds.encode, || {
+            frames.iter().try_for_each(|frame| writer.write(frame))
+        })?;
+        quality.add(&originals, &frames);
+        progress.update(quality.frames, quality.to_string());
+    }
+    drop(progress);
+    if quality.frames == 0 {
+        ar_cli::tell("interrupted before a frame was finished: no video is written");
+        return Ok(INTERRUPTED.into());
+    }
+    timed(&mut seconds.encode, || writer.finish())?;
 
-    let psnr = psnr(&originals, &frames);
-    let ssim = (vae.image_size() >= SSIM_WINDOW).then(|| ssim(&originals, &frames));
+    let interrupted = interrupt.is_set();
     let total = start.elapsed().as_secs_f64();
     let report = ReconstructReport {
         output: shown(&target.destination),
-        frames: frames.len(),
-        psnr: psnr.is_finite().then_some(psnr),
-        ssim,
+        frames: quality.frames,
+        interrupted,
+        psnr: Some(quality.psnr.psnr()).filter(|psnr| psnr.is_finite()),
+        ssim: quality.ssim(),
         seconds: ReconstructSeconds {
-            load: load.as_secs_f64(),
-            read: read.as_secs_f64(),
-            reconstruct: reconstruct.as_secs_f64(),
-            encode: encode.as_secs_f64(),
+            load: seconds.load.as_secs_f64(),
+            read: seconds.read.as_secs_f64(),
+            reconstruct: seconds.reconstruct.as_secs_f64(),
+            encode: seconds.encode.as_secs_f64(),
             total,
         },
         peak_memory_bytes: peak_memory(),
         device: device_name,
         model: ModelReport::new(&source, &config),
     };
-    let quality = match ssim {
-        Some(ssim) => format!("PSNR {psnr:.2} dB, SSIM {ssim:.4}"),
-        None => format!("PSNR {psnr:.2} dB"),
-    };
     let mut text = format!(
-        "{}: {} frames of {size}x{size} at {fps} fps in {total:.1} s, {quality}\n",
+        "{}: {}{} frames of {size}x{size} at {fps} fps in {total:.1} s, {quality}\n",
         report.output,
+        if interrupted {
+            "interrupted, kept "
+        } else {
+            ""
+        },
         report.frames,
-        size = vae.image_size(),
     );
     if args.video.json {
         text += &json_line(&report);
     }
-    if target.destination == Destination::Stdout {
-        ar_cli::tell(text.trim_end());
-    } else {
-        ar_cli::print(&text)?;
+    finish(Some(&target.destination), &text, interrupted)
+}
+
+/// Time by phase.
+#[derive(Default)]
+struct Seconds {
+    load: Duration,
+    read: Duration,
+    reconstruct: Duration,
+    encode: Duration,
+}
+
+/// What is lost, over the frames until now.
+struct Quality {
+    frames: usize,
+    psnr: PsnrSum,
+    /// Summed over the frames; none where they are smaller than its window.
+    ssim: Option<f64>,
+}
+
+impl Quality {
+    fn new(size: usize) -> Self {
+        Self {
+            frames: 0,
+            psnr: PsnrSum::default(),
+            ssim: (size >= SSIM_WINDOW).then_some(0.0),
+        }
     }
-    Ok(())
+
+    fn add(&mut self, originals: &[Frame], frames: &[Frame]) {
+        self.frames += frames.len();
+        self.psnr.add(originals, frames);
+        if let Some(sum) = &mut self.ssim {
+            *sum += ssim(originals, frames) * frames.len() as f64;
+        }
+    }
+
+    fn ssim(&self) -> Option<f64> {
+        self.ssim.map(|sum| sum / self.frames as f64)
+    }
+}
+
+impl fmt::Display for Quality {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PSNR {:.2} dB", self.psnr.psnr())?;
+        match self.ssim() {
+            Some(ssim) => write!(f, ", SSIM {ssim:.4}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The JSON line of `reconstruct`.
@@ -92,6 +169,8 @@ pub(crate) fn run(args: &ReconstructArgs) -> anyhow::Result<()> {
 struct ReconstructReport {
     output: String,
     frames: usize,
+    /// Whether Ctrl-C ended the run early.
+    interrupted: bool,
     /// Peak signal-to-noise ratio in decibels; none for a perfect reconstruction.
     psnr: Option<f64>,
     /// Structural similarity; none for frames smaller than its window.

@@ -6,19 +6,27 @@
 //! checkpoints/step-00000500/weights.bpk     the raw weights
 //! checkpoints/step-00000500/average.bpk     their moving average
 //! checkpoints/step-00000500/optimizer.bpk   the optimizer's moments
+//! checkpoints/step-00000500/checksums.txt   checksums of all of these
 //! ```
 //!
 //! and `discriminator/` and `latent_statistics.toml`, where the stage has them.
 //!
 //! Schedules and random numbers are functions of seed and step, so those two are their state.
 
-use std::fs::{self, File};
-use std::io;
+use std::collections::BTreeMap;
+use std::error::Error as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use ar_files::{TEMPORARY_PREFIX, temporary_folder_beside};
-use burn::module::Module;
+use ar_files::{
+    Integrity, MOST_TEXT, OutputFolder, TEMPORARY_PREFIX, read_text, remove_folder, seal_folder,
+    verify_folder,
+};
+use ar_weights::not_finite;
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::store::ModuleRecord;
+use burn::store::burn_pack::Reader;
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::config::RunConfig;
@@ -36,6 +44,9 @@ pub trait Checkpointed {
     /// # Errors
     /// If it cannot be written.
     fn save(&self, folder: &Path) -> Result<(), BoxError>;
+
+    /// The path of a parameter that is not finite, if there is one.
+    fn not_finite(&self) -> Option<String>;
 
     /// Takes the state that [`Checkpointed::save`] has written, and the position.
     ///
@@ -60,10 +71,41 @@ impl CheckpointState {
     /// Reads the state of the checkpoint in `folder`.
     ///
     /// # Errors
-    /// If it cannot be read.
+    /// If it cannot be read, or is not of the step that the folder is called after.
     pub fn read(folder: impl AsRef<Path>) -> Result<Self> {
-        let path = folder.as_ref().join("state.toml");
-        read_toml(&path).map_err(Error::checkpoint(CANNOT_RESUME, path))
+        let folder = folder.as_ref();
+        let path = folder.join("state.toml");
+        let read = || {
+            let state: Self = read_toml(&path)?;
+            state.check(step_of(folder))?;
+            Ok::<_, BoxError>(state)
+        };
+        read().map_err(Error::checkpoint(CANNOT_RESUME, &path))
+    }
+
+    /// Fails where the numbers contradict each other, or the step that the folder is called after.
+    fn check(&self, step: Option<usize>) -> Result<(), BoxError> {
+        let Position {
+            step: found,
+            skipped,
+            skipped_in_a_row,
+        } = self.position;
+        if let Some(step) = step.filter(|&step| step != found) {
+            return Err(format!("it is of step {found}, in the folder of step {step}").into());
+        }
+        if skipped > found || skipped_in_a_row > skipped {
+            return Err(format!(
+                "it counts {skipped} skipped steps, {skipped_in_a_row} of them in a row, of {found}"
+            )
+            .into());
+        }
+        let most = (found as u64).saturating_mul(MOST_CLIPS_PER_STEP);
+        match self.clips {
+            Some(clips) if clips > most => {
+                Err(format!("it counts {clips} clips in {found} steps").into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Clips that training has seen.
@@ -91,7 +133,9 @@ impl<M: Module> Learner<M> {
     pub fn load(&mut self, folder: impl AsRef<Path>) -> Result<(), BoxError> {
         let folder = folder.as_ref();
         self.model = load_module(&self.model, &folder.join("weights.bpk"))?;
-        self.optimizer = self.optimizer.clone().load(folder.join("optimizer.bpk"))?;
+        let moments = folder.join("optimizer.bpk");
+        check_moments(&self.model, &moments)?;
+        self.optimizer = self.optimizer.clone().load(moments)?;
         Ok(())
     }
 }
@@ -106,6 +150,10 @@ impl<M: Module> Checkpointed for Trainer<M> {
         save_module(&self.ema, &folder.join("average.bpk"))
     }
 
+    fn not_finite(&self) -> Option<String> {
+        not_finite(&self.learner.model).or_else(|| not_finite(&self.ema))
+    }
+
     fn load(&mut self, folder: &Path, position: Position) -> Result<(), BoxError> {
         self.learner.load(folder)?;
         self.ema = load_module(&self.ema, &folder.join("average.bpk"))?;
@@ -117,9 +165,20 @@ impl<M: Module> Checkpointed for Trainer<M> {
 /// What a checkpoint that cannot be read is for.
 pub(crate) const CANNOT_RESUME: &str = "cannot resume from";
 
+/// More than any run computes a step from: a larger count is damage.
+const MOST_CLIPS_PER_STEP: u64 = 1 << 32;
+
+/// What the names of checkpoints begin with.
+const STEP: &str = "step-";
+
 /// Reads a file of TOML.
 pub(crate) fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T, BoxError> {
-    Ok(toml::from_str(&fs::read_to_string(path)?)?)
+    Ok(toml::from_str(&read_text(path, MOST_TEXT)?)?)
+}
+
+/// The step that a folder of a checkpoint is called after.
+fn step_of(folder: &Path) -> Option<usize> {
+    name(folder)?.strip_prefix(STEP)?.parse().ok()
 }
 
 fn save_module<M: Module>(module: &M, path: &Path) -> Result<(), BoxError> {
@@ -128,6 +187,39 @@ fn save_module<M: Module>(module: &M, path: &Path) -> Result<(), BoxError> {
 
 fn load_module<M: Module>(module: &M, path: &Path) -> Result<M, BoxError> {
     Ok(module.clone().try_load_record(ModuleRecord::load(path)?)?)
+}
+
+/// Fails unless every tensor of an optimizer's state has the shape of its parameter: the optimizer finds
+/// out in its next step only.
+fn check_moments<M: Module>(module: &M, path: &Path) -> Result<(), BoxError> {
+    let mut shapes = Shapes::default();
+    module.visit(&mut shapes);
+    for tensor in Reader::from_file(path)?.into_tensors()? {
+        let parameter = tensor.param_id.and_then(|id| shapes.0.get(&id));
+        if parameter != Some(&tensor.shape.to_vec()) {
+            return Err(format!(
+                "optimizer.bpk: {} has shape {:?}, and {}",
+                tensor.name,
+                tensor.shape.to_vec(),
+                match parameter {
+                    Some(shape) => format!("its parameter {shape:?}"),
+                    None => "no parameter is its own".into(),
+                }
+            )
+            .into());
+        }
+    }
+    Ok(())
+}
+
+/// The shapes of parameters by their identity.
+#[derive(Default)]
+struct Shapes(BTreeMap<u64, Vec<usize>>);
+
+impl ModuleVisitor for Shapes {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.0.insert(param.id.val(), param.shape().to_vec());
+    }
 }
 
 /// The checkpoints of a run.
@@ -154,8 +246,7 @@ impl Checkpoints {
             .into_iter()
             .filter_map(|folder| {
                 // Unfinished ones have another name until they are complete.
-                let step = name(&folder)?.strip_prefix("step-")?.parse().ok()?;
-                Some((step, folder))
+                Some((step_of(&folder)?, folder))
             })
             .collect();
         found.sort();
@@ -170,6 +261,55 @@ impl Checkpoints {
         Ok(self.list()?.pop().map(|(_, folder)| folder))
     }
 
+    /// The newest checkpoint that is as it was written; what is to be told about it and about newer ones
+    /// that are damaged is added to `notes`.
+    ///
+    /// # Errors
+    /// If the folder cannot be read, or all checkpoints are damaged.
+    pub fn newest_whole(&self, notes: &mut Vec<String>) -> Result<Option<PathBuf>> {
+        let mut newest = None;
+        for (_, folder) in self.list()?.into_iter().rev() {
+            let verified = verify_folder(&folder)
+                .map_err(|error| Error::checkpoint(CANNOT_RESUME, &folder)(error))
+                .and_then(|integrity| CheckpointState::read(&folder).map(|_| integrity));
+            match verified {
+                Ok(integrity) => {
+                    if integrity == Integrity::Unknown {
+                        notes.push(format!(
+                            "{} has no checksums, since an older version has written it: it is read \
+                             as it is",
+                            folder.display()
+                        ));
+                    }
+                    return Ok(Some(folder));
+                }
+                Err(error) => {
+                    let cause = error.source().map(ToString::to_string);
+                    notes.push(format!("{error}: {}", cause.unwrap_or_default()));
+                    newest.get_or_insert(error);
+                }
+            }
+        }
+        newest.map_or(Ok(None), Err)
+    }
+
+    /// Puts checkpoints that are newer than `step` aside, under names that begin with `what`.
+    ///
+    /// # Errors
+    /// If one cannot be renamed.
+    pub fn put_aside(&self, step: usize, what: &str) -> Result<()> {
+        for (newer, folder) in self.list()? {
+            if newer > step {
+                let aside = self.root.join(format!("{what}-{STEP}{newer:08}"));
+                if aside.exists() {
+                    remove_folder(&aside).map_err(Error::io(&aside))?;
+                }
+                fs::rename(&folder, &aside).map_err(Error::io(&folder))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Writes a checkpoint, complete or not at all.
     ///
     /// # Errors
@@ -180,19 +320,15 @@ impl Checkpoints {
         state: &CheckpointState,
         config: &str,
     ) -> Result<()> {
-        let complete = self.root.join(format!("step-{:08}", state.position.step));
+        let complete = self.root.join(format!("{STEP}{:08}", state.position.step));
         let write = || {
-            let unfinished = temporary_folder_beside(&complete)?;
+            let unfinished = OutputFolder::create(&complete, |_| true)?;
             let path = unfinished.path();
             training.save(path)?;
             fs::write(path.join("config.toml"), config)?;
             fs::write(path.join("state.toml"), toml::to_string(state)?)?;
-            sync_all(path)?;
-            if complete.exists() {
-                remove(&complete)?;
-            }
-            fs::rename(unfinished.keep(), &complete)?;
-            File::open(&self.root)?.sync_all()?;
+            seal_folder(path)?;
+            unfinished.persist()?;
             Ok::<_, BoxError>(())
         };
         write().map_err(Error::checkpoint("cannot write", &complete))
@@ -208,7 +344,7 @@ impl Checkpoints {
         old.truncate(old.len().saturating_sub(keep));
         old.retain(|&(step, _)| every == 0 || !step.is_multiple_of(every));
         for (_, folder) in old {
-            remove(&folder).map_err(Error::io(&folder))?;
+            remove_folder(&folder).map_err(Error::io(&folder))?;
         }
         let unfinished = self
             .entries()?
@@ -230,27 +366,8 @@ impl Checkpoints {
     }
 }
 
-/// Removes a checkpoint under another name, since half of it would be taken for a complete one.
-fn remove(complete: &Path) -> io::Result<()> {
-    let unfinished = temporary_folder_beside(complete)?;
-    fs::rename(complete, unfinished.path().join("removed"))?;
-    unfinished.close()
-}
-
 fn name(folder: &Path) -> Option<&str> {
     folder.file_name()?.to_str()
-}
-
-/// Waits until the files below `folder` are on the disk.
-fn sync_all(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            sync_all(&path)?;
-        }
-        File::open(path)?.sync_all()?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -258,7 +375,7 @@ mod tests {
     use super::*;
     use crate::config::OptimizerConfig;
     use burn::nn::{Linear, LinearConfig};
-    use burn::tensor::{Device, Tensor};
+    use burn::tensor::Device;
 
     fn trainer() -> Trainer<Linear> {
         let device = Device::flex().autodiff();
@@ -317,6 +434,41 @@ mod tests {
     }
 
     #[test]
+    fn the_moments_of_another_network_are_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut one = trainer();
+        steps(&mut one, 2);
+        one.save(folder.path()).expect("written");
+        let device = Device::flex().autodiff();
+        let mut other = Trainer::new(
+            LinearConfig::new(5, 2).init(&device),
+            &OptimizerConfig::default(),
+            20,
+        );
+        other
+            .load(folder.path(), Position::default())
+            .expect_err("other weights");
+        // The moments alone are of another network.
+        let path = folder.path().join("other");
+        fs::create_dir(&path).expect("a folder");
+        let loss = other
+            .model()
+            .forward(Tensor::<2>::ones([1, 5], &device))
+            .sum();
+        other.accumulate(loss, 1.0);
+        other.update();
+        other.save(&path).expect("written");
+        fs::copy(
+            path.join("optimizer.bpk"),
+            folder.path().join("optimizer.bpk"),
+        )
+        .expect("copied");
+        let error = trainer().load(folder.path(), Position::default());
+        let error = error.expect_err("other moments").to_string();
+        assert!(error.contains("optimizer.bpk"), "{error}");
+    }
+
+    #[test]
     fn the_newest_and_every_nth_are_kept() {
         let folder = tempfile::tempdir().expect("a folder");
         let checkpoints = Checkpoints::new(folder.path());
@@ -332,6 +484,64 @@ mod tests {
     }
 
     #[test]
+    fn a_flipped_bit_in_any_file_is_seen_and_the_checkpoint_before_is_taken() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let checkpoints = Checkpoints::new(folder.path());
+        let mut trainer = trainer();
+        for _ in 0..2 {
+            steps(&mut trainer, 1);
+            save(&checkpoints, &trainer);
+        }
+        let newest = || {
+            let mut notes = Vec::new();
+            let newest = checkpoints.newest_whole(&mut notes).expect("one is whole");
+            let newest = newest.expect("a checkpoint");
+            (step_of(&newest).expect("a step"), notes)
+        };
+        assert_eq!(newest(), (2, vec![]));
+        let path = checkpoints.root.join("step-00000002");
+        for entry in fs::read_dir(&path).expect("a list") {
+            let file = entry.expect("an entry").path();
+            let whole = fs::read(&file).expect("a file");
+            for byte in [0, whole.len() / 2, whole.len().saturating_sub(1)] {
+                let mut damaged = whole.clone();
+                match damaged.get_mut(byte) {
+                    Some(byte) => *byte ^= 4,
+                    None => damaged.push(0),
+                }
+                fs::write(&file, damaged).expect("written");
+                let (step, notes) = newest();
+                assert_eq!(
+                    (step, notes.len()),
+                    (1, 1),
+                    "byte {byte} of {}",
+                    file.display()
+                );
+                assert!(notes[0].contains("step-00000002"), "{notes:?}");
+            }
+            fs::write(&file, whole).expect("written");
+        }
+        assert_eq!(newest(), (2, vec![]));
+        // An older version has written no checksums.
+        fs::remove_file(path.join(ar_files::CHECKSUMS)).expect("removed");
+        let (step, notes) = newest();
+        assert!(step == 2 && notes[0].contains("no checksums"), "{notes:?}");
+        // But what it says has to make sense.
+        for state in [
+            "step = 1000000000000\n",
+            "step = 2\nskipped = 3\n",
+            "step = 2\nskipped = 1\nskipped_in_a_row = 2\n",
+            "step = 2\nclips = 9000000000000000000\n",
+        ] {
+            fs::write(path.join("state.toml"), state).expect("written");
+            assert_eq!(newest().0, 1, "{state}");
+        }
+        checkpoints.put_aside(1, "damaged").expect("renamed");
+        assert!(checkpoints.root.join("damaged-step-00000002").is_dir());
+        assert_eq!(newest(), (1, vec![]));
+    }
+
+    #[test]
     fn unfinished_checkpoints_are_passed_over_and_removed() {
         let folder = tempfile::tempdir().expect("a folder");
         let checkpoints = Checkpoints::new(folder.path());
@@ -339,9 +549,8 @@ mod tests {
         steps(&mut trainer, 1);
         save(&checkpoints, &trainer);
         // As a killed writer leaves it.
-        let unfinished = temporary_folder_beside(checkpoints.root.join("step-00000002"))
-            .expect("a folder")
-            .keep();
+        let unfinished = checkpoints.root.join(".unfinished-abc123");
+        fs::create_dir(&unfinished).expect("a folder");
         trainer.save(&unfinished).expect("state");
         let newest = checkpoints.newest().expect("a list").expect("a checkpoint");
         assert!(newest.ends_with("step-00000001"), "{}", newest.display());

@@ -2,7 +2,6 @@ mod console;
 mod places;
 mod processes;
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -10,8 +9,8 @@ use std::rc::Rc;
 use anyhow::{Context, Result, bail, ensure};
 use ar_data::Part;
 use ar_device::open;
-use ar_files::write_atomically;
-use ar_model::{ImportOptions, ModelConfig, Precision, VideoModel};
+use ar_files::{MOST_TEXT, lies_in, read_text, write_atomically};
+use ar_model::{ImportOptions, ModelConfig, Precision, VideoModel, check_directory};
 use ar_train::config::{DiffusionRun, LatentsRun, VaeRun, read_config};
 use ar_train::group::Group;
 use ar_train::presets::{PRESETS, preset};
@@ -139,7 +138,7 @@ impl Import {
     fn options(&self) -> Result<ImportOptions> {
         let read = |path: &PathBuf| -> Result<ModelConfig> {
             let file = path.display();
-            let text = fs::read_to_string(path).with_context(|| file.to_string())?;
+            let text = read_text(path, MOST_TEXT).with_context(|| file.to_string())?;
             text.parse().with_context(|| file.to_string())
         };
         Ok(ImportOptions {
@@ -169,7 +168,7 @@ struct Export {
 impl Stage {
     fn read<C: DeserializeOwned>(&self) -> Result<(C, ConfigSource)> {
         let file = self.config.display().to_string();
-        let text = fs::read_to_string(&self.config).with_context(|| file.clone())?;
+        let text = read_text(&self.config, MOST_TEXT).with_context(|| file.clone())?;
         let config = read_config(&text, &self.set).with_context(|| file.clone())?;
         let overrides = self.set.clone();
         Ok((
@@ -201,7 +200,7 @@ impl Stage {
 }
 
 pub(crate) fn run() -> Result<ExitCode> {
-    match Cli::parse().command {
+    match Cli::parse_from(ar_cli::arguments()).command {
         Command::Vae(stage) => {
             let (config, source): (VaeRun, _) = stage.read()?;
             together(|group| {
@@ -220,11 +219,11 @@ pub(crate) fn run() -> Result<ExitCode> {
             let ending = latents::encode(&config, part, &device, &stage.options()?);
             let ending = source.locate(ending)?;
             let out = config.out.display();
-            match ending {
-                Ending::Finished => println!("latents in {out}"),
-                Ending::NotStarted => println!("{NOT_STARTED}"),
-                _ => println!("stopped; go on with --resume"),
-            }
+            say(match ending {
+                Ending::Finished => format!("latents in {out}"),
+                Ending::NotStarted => NOT_STARTED.into(),
+                _ => "stopped; go on with --resume".into(),
+            });
             Ok(exit_code(ending))
         }
         Command::Diffusion(stage) => {
@@ -238,7 +237,10 @@ pub(crate) fn run() -> Result<ExitCode> {
         }
         Command::Presets => {
             for preset in PRESETS {
-                println!("{:26} {:10} {}", preset.name, preset.stage, preset.about);
+                ar_cli::print(&format!(
+                    "{:26} {:10} {}\n",
+                    preset.name, preset.stage, preset.about
+                ))?;
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -250,21 +252,27 @@ pub(crate) fn run() -> Result<ExitCode> {
             ensure!(!out.exists(), "{}: exists already", out.display());
             write_atomically(&out, preset.text.as_bytes())
                 .with_context(|| out.display().to_string())?;
-            println!("{}: edit it, then", out.display());
-            println!("  ar-train {} --config {}", preset.stage, out.display());
+            say(format!(
+                "{out}: edit it, then\n  ar-train {} --config {out}",
+                preset.stage,
+                out = out.display()
+            ));
             Ok(ExitCode::SUCCESS)
         }
         Command::Import(import) => {
-            let found = ar_model::import(&import.options()?, &import.out)?;
-            println!("{found}");
-            println!("model in {}", import.out.display());
+            let options = import.options()?;
+            let inputs = [&import.transformer, &import.vae, &import.config];
+            check_out(&import.out, inputs.into_iter().flatten())?;
+            let found = ar_model::import(&options, &import.out)?;
+            say(format!("{found}\nmodel in {}", import.out.display()));
             Ok(ExitCode::SUCCESS)
         }
         Command::Export(export) => {
+            check_out(&export.out, [&export.model])?;
             let device = open("auto")?;
             let model = VideoModel::load(&export.model, &device)?;
             model.save(&export.out, precision(export.half))?;
-            println!("model in {}", export.out.display());
+            say(format!("model in {}", export.out.display()));
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -278,15 +286,33 @@ fn precision(half: bool) -> Precision {
     }
 }
 
+/// Fails if a model directory could not be written to `out`, or would replace what it is made from.
+fn check_out<'a>(
+    out: &std::path::Path,
+    inputs: impl IntoIterator<Item = &'a PathBuf>,
+) -> Result<()> {
+    for input in inputs {
+        ensure!(
+            !lies_in(input, out),
+            "--out {} would replace {}, which the model is made from: write to another folder",
+            out.display(),
+            input.display()
+        );
+    }
+    Ok(check_directory(out)?)
+}
+
 fn farewell(ending: Ending, out: &std::path::Path, workers: &Workers) -> ExitCode {
-    match ending {
-        _ if !workers.group.is_leader() => {}
-        Ending::Finished => println!("model in {}", out.join("model").display()),
-        Ending::NotStarted => println!("{NOT_STARTED}"),
-        _ => println!(
+    let text = match ending {
+        Ending::Finished => format!("model in {}", out.join("model").display()),
+        Ending::NotStarted => NOT_STARTED.into(),
+        _ => format!(
             "stopped; the checkpoint is in {}, go on with --resume",
             out.display()
         ),
+    };
+    if workers.group.is_leader() {
+        say(text);
     }
     exit_code(ending)
 }
@@ -299,6 +325,11 @@ fn exit_code(ending: Ending) -> ExitCode {
         Ending::Finished => ExitCode::SUCCESS,
         _ => ExitCode::from(ar_cli::INTERRUPTED),
     }
+}
+
+/// Says how work has ended. Where nobody hears it, the work is done all the same.
+fn say(text: impl std::fmt::Display) {
+    let _ = ar_cli::print(&format!("{text}\n"));
 }
 
 /// Ctrl-C once stops at the next step with a checkpoint, twice at once.

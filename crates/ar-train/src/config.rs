@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use ar_data::DataConfig;
 use ar_diffusion::{DiffusionConfig, LossConfig};
 use ar_dit::DitConfig;
+use ar_files::expand_home;
 use ar_model::{ConditioningConfig, LatentScale, SamplingConfig};
 use ar_schedulers::{PlannedConfig, TimestepSampler};
 use ar_vae::VaeConfig;
@@ -352,7 +353,7 @@ pub fn read_config<C: DeserializeOwned>(
 ) -> Result<C, ConfigError> {
     // Parsed as it stands first: then messages name the line.
     let config: C = toml::from_str(text).map_err(unreadable)?;
-    if overrides.is_empty() {
+    if overrides.is_empty() && !text.contains('~') {
         return Ok(config);
     }
     let read = |overrides: &mut dyn Iterator<Item = &String>| {
@@ -360,6 +361,7 @@ pub fn read_config<C: DeserializeOwned>(
         for text in overrides {
             set(&mut table, text)?;
         }
+        table.iter_mut().for_each(|(_, value)| expand_homes(value));
         C::deserialize(table).map_err(unreadable)
     };
     read(&mut overrides.iter()).map_err(|error| {
@@ -373,6 +375,20 @@ pub fn read_config<C: DeserializeOwned>(
             None => error,
         }
     })
+}
+
+/// Puts the home folder for the `~` of paths, wherever they stand: no other text begins with `~/`.
+fn expand_homes(value: &mut Value) {
+    match value {
+        Value::String(text) if text == "~" || text.starts_with("~/") => {
+            if let Some(path) = expand_home(&*text).to_str() {
+                *text = path.to_owned();
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(expand_homes),
+        Value::Table(table) => table.iter_mut().for_each(|(_, value)| expand_homes(value)),
+        _ => {}
+    }
 }
 
 fn unreadable(error: toml::de::Error) -> ConfigError {
@@ -459,6 +475,14 @@ mod tests {
         assert_eq!(config.name, "test");
         assert_eq!(config.run.steps, 7);
         assert_eq!(config.run.out, PathBuf::from("runs/elsewhere"));
+        let home = std::env::home_dir().expect("a home");
+        for (text, overrides) in [
+            ("[run]\nout = \"~/r\"\n", &[][..]),
+            ("", &["run.out=~/r".to_owned()]),
+        ] {
+            let config: VaeRun = read_config(text, overrides).expect("a configuration");
+            assert_eq!(config.run.out, home.join("r"));
+        }
         assert_eq!(config.optimizer.schedule, LearningRateSchedule::Cosine);
         let conv = ConvVaeConfig {
             channels: vec![1, 2],

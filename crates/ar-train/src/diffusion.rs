@@ -11,8 +11,10 @@ use std::path::Path;
 use ar_data::LatentDataset;
 use ar_diffusion::SamplerConfig;
 use ar_dit::PositionEmbedding;
-use ar_model::{LatentScale, LatentStatistics, ModelConfig, Precision, Transformer, VideoModel};
-use ar_pipeline::{Classes, GenerateOptions, Pipeline, PipelineError};
+use ar_model::{
+    LatentScale, LatentStatistics, ModelConfig, ModelError, Precision, Transformer, VideoModel,
+};
+use ar_pipeline::{Classes, GenerateOptions, ModelSource, Pipeline, PipelineError};
 use ar_vae::Vae;
 use burn::module::Module;
 use burn_dataset::Dataset;
@@ -24,7 +26,7 @@ use crate::checkpoint::{Checkpointed, read_toml};
 use crate::config::{CheckSizes, DiffusionRun, not_negative};
 use crate::data::TrainingData;
 use crate::error::{BoxError, ConfigError, Error, Result, ensure_config};
-use crate::latents::load_vae;
+use crate::latents::{check_vae, load_vae};
 use crate::run::{Ending, Run, StageOptions};
 use crate::samples;
 use crate::trainer::{Position, Trainer};
@@ -64,6 +66,7 @@ pub fn train(config: &DiffusionRun, workers: &Workers, options: &StageOptions) -
     let vae = load_vae(&config.vae, device)?;
     let latents = config.data.open_latents()?;
     check_latents(&latents, config)?;
+    check_vae(&latents, &config.vae)?;
     let conditioning = &mut model_config.conditioning;
     if conditioning.classes > 0 && conditioning.class_names.is_empty() {
         conditioning.class_names = latents.class_names().to_vec();
@@ -72,6 +75,10 @@ pub fn train(config: &DiffusionRun, workers: &Workers, options: &StageOptions) -
         model_config
             .sampler(sampler_config(config), config.transformer.num_frames)
             .map_err(ConfigError::from)?;
+    }
+    Run::check_model_dir(&config.run, "vae", &config.vae)?;
+    if let Some(dir) = &config.start_from {
+        Run::check_model_dir(&config.run, "start_from", dir)?;
     }
     let mut run = Run::open(config, workers.group.clone(), options)?;
     let workers = workers.autodiff();
@@ -92,6 +99,10 @@ pub fn train(config: &DiffusionRun, workers: &Workers, options: &StageOptions) -
         trainer: Trainer::new(transformer, &config.optimizer, config.run.steps)
             .with_precision(config.precision)
             .with_workers(&workers),
+        latent: [
+            config.transformer.tokens_per_frame,
+            config.transformer.in_channels,
+        ],
         statistics: known_statistics,
     };
     run.restore(&mut training)?;
@@ -100,6 +111,16 @@ pub fn train(config: &DiffusionRun, workers: &Workers, options: &StageOptions) -
     }
     model_config.latent_statistics = training.statistics.clone();
 
+    if latents.unverified() > 0 {
+        run.line(format!(
+            "{} files of latents have no checksums, since an older version has written them: they are \
+             read as they are",
+            latents.unverified()
+        ));
+    }
+    if let Some(note) = ModelSource::from(&config.vae).note() {
+        run.line(note);
+    }
     let skipped = latents.skipped().to_vec();
     let data = TrainingData::new(latents, &config.data)?;
     data.leave_out(&skipped);
@@ -120,6 +141,29 @@ pub fn train(config: &DiffusionRun, workers: &Workers, options: &StageOptions) -
         model(&training)?.save(run.model_dir(), Precision::Full)?;
     }
 
+    let measure = |run: &mut Run, training: &Training| {
+        let loss = objective.validation_loss(&training.trainer.ema, &validation)?;
+        run.measure_in_parts("validation_loss", loss.mean(), loss.parts())
+    };
+    let sample = |run: &Run, training: &Training| {
+        let path = run.sample_path(training.trainer.step());
+        match show(model(training)?, config, &path) {
+            // Of a model that has hardly begun; training goes on.
+            Err(Error::Samples(error)) if matches!(*error, PipelineError::NotFinite { .. }) => {
+                run.line(format!("no samples: {error}"));
+                Ok(())
+            }
+            shown => shown,
+        }
+    };
+    if !validation.is_empty() && run.eval_is_missing("validation_loss")? {
+        measure(&mut run, &training)?;
+    }
+    if run.samples_are_missing() {
+        sample(&run, &training)?;
+    }
+    run.restart_clock();
+
     while !training.trainer.is_done() && !run.is_interrupted() {
         let trainer = &mut training.trainer;
         let items = batches.next_batch()?;
@@ -130,6 +174,7 @@ pub fn train(config: &DiffusionRun, workers: &Workers, options: &StageOptions) -
         let loss = objective.accumulate(trainer, &items, &draws)?;
         let report = trainer.update();
         run.step(&[("loss", loss)], report)?;
+        run.prove(false)?;
 
         // Before what may fail or take long.
         if run.checkpoint_is_due(false) {
@@ -137,18 +182,10 @@ pub fn train(config: &DiffusionRun, workers: &Workers, options: &StageOptions) -
             model(&training)?.save(run.model_dir(), Precision::Full)?;
         }
         if run.eval_is_due() && !validation.is_empty() {
-            let loss = objective.validation_loss(&training.trainer.ema, &validation)?;
-            run.measure_in_parts("validation_loss", loss.mean(), loss.parts())?;
+            measure(&mut run, &training)?;
         }
         if run.samples_are_due() {
-            let path = run.sample_path(training.trainer.step());
-            match show(model(&training)?, config, &path) {
-                // Of a model that has hardly begun; training goes on.
-                Err(Error::Samples(error)) if matches!(*error, PipelineError::NotFinite { .. }) => {
-                    run.line(format!("no samples: {error}"));
-                }
-                shown => shown?,
-            }
+            sample(&run, &training)?;
         }
         if run.late_checkpoint_is_due(false) {
             run.checkpoint(&training)?;
@@ -162,6 +199,8 @@ pub fn train(config: &DiffusionRun, workers: &Workers, options: &StageOptions) -
 /// All that a diffusion stage keeps between its steps.
 struct Training {
     trainer: Trainer<Transformer>,
+    /// Tokens and channels of a frame.
+    latent: [usize; 2],
     /// Those of the latents that the run began with, or of the model that it started from: the network
     /// knows no other scale, so they stay when it goes on with other latents.
     statistics: Option<LatentStatistics>,
@@ -179,11 +218,20 @@ impl Checkpointed for Training {
         self.trainer.save(folder)
     }
 
+    fn not_finite(&self) -> Option<String> {
+        self.trainer.not_finite()
+    }
+
     fn load(&mut self, folder: &Path, position: Position) -> Result<(), BoxError> {
         let path = folder.join(STATISTICS);
         // Runs that do not standardise lack it, and so do those of older versions.
         if path.exists() {
-            self.statistics = Some(read_toml(&path)?);
+            let statistics: LatentStatistics = read_toml(&path)?;
+            let [tokens, channels] = self.latent;
+            if !statistics.fits([tokens, channels]) {
+                return Err(ModelError::Statistics { tokens, channels }.into());
+            }
+            self.statistics = Some(statistics);
         }
         self.trainer.load(folder, position)
     }

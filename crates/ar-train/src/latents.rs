@@ -3,13 +3,15 @@
 use std::path::Path;
 
 use ar_data::{DataConfig, LatentDataset, LatentIndex, Part, VideoBatch, VideoItem};
-use ar_model::VideoModel;
+use ar_files::FolderLock;
+use ar_model::{ModelFiles, VideoModel};
 use ar_pipeline::{ModelSource, PipelineError};
 use burn::tensor::Device;
 
 use crate::config::{CheckSizes, LatentsRun};
 use crate::data::{Clips, open_clips};
 use crate::error::{ConfigError, Error, Result, ensure_config};
+use crate::log::Observer;
 use crate::run::{Ending, StageOptions};
 
 /// Frames that are encoded at once.
@@ -62,6 +64,9 @@ pub fn encode(
     report
         .iter()
         .for_each(|line| options.observer.message(line));
+    if let Some(note) = ModelSource::from(&config.vae).note() {
+        options.observer.message(&note);
+    }
     let index = LatentIndex {
         clips: split.clips(),
         clips_per_shard: config.clips_per_shard,
@@ -69,6 +74,13 @@ pub fn encode(
         source: source(config)?,
     };
     open_folder(out, &index, options.resume || part != Part::ALL)?;
+    let lock = match part {
+        Part::ALL => ".lock".to_owned(),
+        Part { index, count } => format!(".lock-{index}-of-{count}"),
+    };
+    let _lock = FolderLock::take(out, &lock).map_err(|error| {
+        ConfigError::new(["out"], format!("out = {}", out.display())).because(error)
+    })?;
 
     let list = out.join(match part {
         Part::ALL => "skipped.txt".to_string(),
@@ -83,7 +95,7 @@ pub fn encode(
     for file in files {
         let path = index.shard_path(out, file);
         let clips = index.clips_of(file);
-        if !path.is_file() {
+        if !is_done(&path, &*options.observer) {
             let mut encoded = Encoded::default();
             let mut next = clips.start;
             while next < clips.end {
@@ -109,6 +121,20 @@ pub fn encode(
         options.observer.encoding(done, total);
     }
     Ok(Ending::Finished)
+}
+
+/// Whether a shard is there, and whole.
+fn is_done(path: &Path, observer: &dyn Observer) -> bool {
+    if !path.exists() {
+        return false;
+    }
+    match LatentDataset::load(path, None) {
+        Ok(_) => true,
+        Err(error) => {
+            observer.message(&format!("{error}: its clips are encoded again"));
+            false
+        }
+    }
 }
 
 /// Makes the folder, or checks that the one there holds the same latents.
@@ -145,24 +171,52 @@ fn open_folder(out: &Path, index: &LatentIndex, go_on: bool) -> Result<()> {
 
 /// What the latents depend on: the clips and the weights of the VAE.
 fn source(config: &LatentsRun) -> Result<Vec<String>> {
-    let weights = match ModelSource::from(&config.vae) {
-        ModelSource::Directory(folder) => {
-            let file = folder.join("vae.safetensors");
-            let bytes = std::fs::read(&file).map_err(Error::io(&file))?;
-            format!("{:08x}", crc32c::crc32c(&bytes))
-        }
-        source => source.to_string(),
-    };
     let data = DataConfig {
         // All clips are encoded.
         validation: DataConfig::default().validation,
         ..config.data.without_reading()
     };
-    let mut lines = vec![format!("checksum of the VAE = {weights}")];
+    let mut lines = vec![checksum_of_vae(&config.vae)?];
     let data = toml::to_string(&data).expect("a configuration is TOML");
     lines.extend(data.lines().map(str::to_owned));
     lines.retain(|line| !line.is_empty());
     Ok(lines)
+}
+
+/// What the line of an index begins with that says which VAE latents were made with.
+const VAE_CHECKSUM: &str = "checksum of the VAE = ";
+
+/// That line, for the VAE of the model directory `dir`.
+fn checksum_of_vae(dir: &Path) -> Result<String> {
+    let sum = match ModelSource::from(dir) {
+        ModelSource::Directory(dir) => {
+            let weights = ModelFiles::new(dir).vae;
+            let (sum, _) = ar_files::checksum(&weights).map_err(Error::io(&weights))?;
+            format!("{sum:08x}")
+        }
+        source => source.to_string(),
+    };
+    Ok(format!("{VAE_CHECKSUM}{sum}"))
+}
+
+/// Fails unless latents were made with the VAE of the model directory `dir`, as far as they say.
+///
+/// # Errors
+/// If they were made with another one, or it cannot be read.
+pub(crate) fn check_vae(latents: &LatentDataset, dir: &Path) -> Result<()> {
+    let mut lines = latents.made_of().iter();
+    let Some(theirs) = lines.find(|line| line.starts_with(VAE_CHECKSUM)) else {
+        return Ok(());
+    };
+    let ours = checksum_of_vae(dir)?;
+    ensure_config!(
+        ours == *theirs,
+        ["vae", "data.latents"],
+        "vae = {} is another VAE than the latents were made with ({ours} here, {theirs} there): name \
+         that one, or encode the clips again",
+        dir.display()
+    );
+    Ok(())
 }
 
 /// The latents of a shard in the making.

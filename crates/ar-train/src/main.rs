@@ -1,10 +1,5 @@
 //! `ar-train`: trains, encodes, imports and exports AR-Diffusion models.
-#![allow(
-    clippy::exit,
-    clippy::print_stderr,
-    clippy::print_stdout,
-    reason = "a program"
-)]
+#![allow(clippy::exit, reason = "a program")]
 
 mod cli;
 

@@ -19,16 +19,17 @@ mod options;
 #[cfg(test)]
 mod testing;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use ar_data::DataCursor;
+use ar_files::{FolderLock, lies_in};
 use burn_train::Interrupter;
 pub use options::StageOptions;
 
 use crate::checkpoint::{CANNOT_RESUME, CheckpointState, Checkpointed, Checkpoints};
 use crate::config::RunConfig;
-use crate::error::{Error, Result};
+use crate::error::{ConfigError, Error, Result, ensure_config};
 use crate::group::Group;
 use crate::log::Log;
 use crate::trainer::{Position, StepReport};
@@ -44,6 +45,13 @@ pub struct Run {
     interrupted: bool,
     group: Rc<dyn Group>,
     checkpoints: Checkpoints,
+    /// Nobody else works in the folder; the leader's.
+    _lock: Option<FolderLock>,
+    /// Whether no step was finite yet after the newest checkpoint: it may be of weights that have
+    /// exploded, and does not count as a good one.
+    unproven: bool,
+    /// The step that the run goes on from.
+    resumed_at: Option<usize>,
     /// The checkpoint to go on from.
     newest: Option<(PathBuf, CheckpointState)>,
     /// The leader's.
@@ -67,7 +75,25 @@ pub enum Ending {
 impl Run {
     /// The model directory that the run writes.
     pub fn model_dir(&self) -> PathBuf {
-        self.config.out.join("model")
+        model_dir(&self.config)
+    }
+
+    /// Fails if the model directory that a run writes is one that it reads, which key `key` names.
+    pub(crate) fn check_model_dir(
+        config: &RunConfig,
+        key: &str,
+        read: &Path,
+    ) -> Result<(), ConfigError> {
+        let written = model_dir(config);
+        ensure_config!(
+            !lies_in(read, &written),
+            [key, "run.out"],
+            "{key} = {} is the model that the run in {} would replace: choose another folder with \
+             `--set run.out=FOLDER`",
+            read.display(),
+            config.out.display()
+        );
+        Ok(())
     }
 
     /// Where samples after `step` steps go, with the extension still to be set.
@@ -189,10 +215,7 @@ impl Run {
         if skipped <= most {
             return Ok(());
         }
-        let kept = match self.checkpoints.newest()? {
-            Some(folder) => format!("the last good checkpoint is {}", folder.display()),
-            None => "there is no checkpoint yet".into(),
-        };
+        let kept = self.last_good()?;
         let message = format!(
             "step {}: the loss or the gradient was not finite for {skipped} steps in a row \
              ({optimizer}.max_skipped = {most}); {kept}. A lower {optimizer}.learning_rate, a \
@@ -201,6 +224,38 @@ impl Run {
         );
         self.draw_curves()?;
         Err(Error::Diverged(message))
+    }
+
+    /// Takes note of how the step went, in which `is_skipping` says whether an optimizer skips that
+    /// [`Self::step`] is not told about. After a step that nothing skipped the newest checkpoint is a
+    /// good one, and old ones are removed.
+    ///
+    /// # Errors
+    /// If one cannot be removed.
+    pub fn prove(&mut self, is_skipping: bool) -> Result<()> {
+        if !self.unproven || is_skipping || self.position.skipped_in_a_row > 0 {
+            return Ok(());
+        }
+        self.unproven = false;
+        if !self.is_leader() {
+            return Ok(());
+        }
+        self.checkpoints
+            .prune(self.config.keep_checkpoints, self.config.keep_every)
+    }
+
+    /// What to go on from once training has diverged, in words. A checkpoint of weights from which
+    /// every step failed is put aside.
+    fn last_good(&self) -> Result<String> {
+        let list = self.checkpoints.list()?;
+        let good = match (self.unproven, list.as_slice()) {
+            (true, [.., good, _]) | (false, [.., good]) => good,
+            _ => return Ok("there is no good checkpoint yet".into()),
+        };
+        if self.unproven && self.is_leader() {
+            self.checkpoints.put_aside(good.0, "diverged")?;
+        }
+        Ok(format!("the last good checkpoint is {}", good.1.display()))
     }
 
     /// Adds a measurement to the log.
@@ -232,19 +287,29 @@ impl Run {
         self.interrupted
     }
 
-    /// Writes a checkpoint, complete or not at all, and removes the old ones.
+    /// Writes a checkpoint, complete or not at all. Old ones are removed once it has
+    /// [proven](Self::prove) good.
     ///
     /// # Errors
-    /// If it cannot be written.
-    pub fn checkpoint(&self, training: &dyn Checkpointed) -> Result<()> {
+    /// If a weight is not finite, or it cannot be written.
+    pub fn checkpoint(&mut self, training: &dyn Checkpointed) -> Result<()> {
+        if let Some(parameter) = training.not_finite() {
+            let message = format!(
+                "step {}: {parameter} is not finite any more; {}. A lower learning_rate may help",
+                self.position.step,
+                self.last_good()?
+            );
+            self.draw_curves()?;
+            return Err(Error::Diverged(message));
+        }
         let state = CheckpointState {
             position: training.position(),
             clips: Some(self.clips),
             seed: Some(self.config.seed),
         };
         self.checkpoints.save(training, &state, &self.resolved)?;
-        self.checkpoints
-            .prune(self.config.keep_checkpoints, self.config.keep_every)
+        self.unproven = true;
+        Ok(())
     }
 
     /// Shows a line without disturbing the progress bar.
@@ -275,6 +340,10 @@ impl Run {
     }
 }
 
+fn model_dir(config: &RunConfig) -> PathBuf {
+    config.out.join("model")
+}
+
 #[cfg(test)]
 mod tests {
     use super::testing::{config, open, step, trainer};
@@ -295,7 +364,11 @@ mod tests {
         let error = step(&mut run, &mut trainer, broken).expect_err("one too many");
         let error = error.to_string();
         assert!(error.contains("4 steps in a row"), "{error}");
-        assert!(error.contains("step-00000005"), "{error}");
+        // The one of step 5 was followed by broken steps only.
+        assert!(error.contains("checkpoints/step-00000001"), "{error}");
+        let checkpoints = folder.path().join("checkpoints");
+        assert!(checkpoints.join("diverged-step-00000005").is_dir());
+        assert!(!checkpoints.join("step-00000005").exists());
         assert!(folder.path().join("curves.svg").is_file());
         let metrics = fs::read_to_string(folder.path().join("metrics.jsonl")).expect("metrics");
         let last = metrics.lines().last().expect("a line");
@@ -311,6 +384,7 @@ mod tests {
         for _ in 0..3 {
             step(&mut run, &mut first, 1.0).expect("a step");
         }
+        drop(run);
         config.run.batch_size = 2;
         config.run.accumulate = 3;
         let mut run = open(&config, true).expect("the run");

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use ar_model::ModelConfig;
+use ar_model::{ModelConfig, open_checkpoint};
 use ar_pipeline::{ModelSource, PipelineError};
-use ar_weights::{Checkpoint, WeightsSource};
+use ar_weights::Checkpoint;
 
 use crate::error::{BoxError, ConfigError};
 
@@ -27,7 +27,7 @@ impl Source {
         if path.is_file() {
             return Ok(Self {
                 config: None,
-                weights: Checkpoint::open(WeightsSource::File(path))?,
+                weights: open_checkpoint(path)?,
             });
         }
         let source = ModelSource::from(path);

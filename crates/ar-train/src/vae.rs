@@ -83,6 +83,9 @@ pub fn train(config: &VaeRun, workers: &Workers, options: &StageOptions) -> Resu
     let mut vae = start::network(config, device)?;
     let perceptual = Perceptual::load(&config.loss, device)?;
 
+    if let Some(dir) = &config.start_from {
+        Run::check_model_dir(&config.run, "start_from", dir)?;
+    }
     let mut run = Run::open(config, workers.group.clone(), options)?;
     report.iter().for_each(|line| run.line(line));
     run.note_clips(data.clips())?;
@@ -104,6 +107,25 @@ pub fn train(config: &VaeRun, workers: &Workers, options: &StageOptions) -> Resu
         training.model()?.save(run.model_dir(), Precision::Full)?;
     }
 
+    let measure = |run: &mut Run, training: &Training<'_>| {
+        let psnr = reconstruction_psnr(&training.trainer.ema, &validation, config.run.batch_size);
+        run.measure("validation_psnr_db", psnr)?;
+        run.measure("validation_loss", training.validation_loss(&validation))
+    };
+    let sample = |run: &Run, training: &Training<'_>| {
+        let shown = &validation[..validation.len().min(SHOWN)];
+        let path = run.sample_path(training.trainer.step());
+        show(&training.trainer.ema, shown, &path)
+    };
+    // The last of its measurements.
+    if !validation.is_empty() && run.eval_is_missing("validation_loss")? {
+        measure(&mut run, &training)?;
+    }
+    if !validation.is_empty() && run.samples_are_missing() {
+        sample(&run, &training)?;
+    }
+    run.restart_clock();
+
     while !training.trainer.is_done() && !run.is_interrupted() {
         let (losses, report) = training.step(&batches.next_batch()?, run.first_clip());
         run.step(losses.means(), report)?;
@@ -112,6 +134,7 @@ pub fn train(config: &VaeRun, workers: &Workers, options: &StageOptions) -> Resu
             run.measure("discriminator_skipped_steps", skipped.total as f64)?;
             run.check_skipped("discriminator.optimizer", skipped.in_a_row, most)?;
         }
+        run.prove(discriminator.is_some())?;
 
         // Before what may fail or take long.
         if run.checkpoint_is_due(discriminator.is_some()) {
@@ -119,18 +142,10 @@ pub fn train(config: &VaeRun, workers: &Workers, options: &StageOptions) -> Resu
             training.model()?.save(run.model_dir(), Precision::Full)?;
         }
         if run.eval_is_due() && !validation.is_empty() {
-            let psnr =
-                reconstruction_psnr(&training.trainer.ema, &validation, config.run.batch_size);
-            run.measure("validation_psnr_db", psnr)?;
-            run.measure("validation_loss", training.validation_loss(&validation))?;
+            measure(&mut run, &training)?;
         }
         if run.samples_are_due() && !validation.is_empty() {
-            let shown = &validation[..validation.len().min(SHOWN)];
-            show(
-                &training.trainer.ema,
-                shown,
-                &run.sample_path(report.position.step),
-            )?;
+            sample(&run, &training)?;
         }
         if run.late_checkpoint_is_due(discriminator.is_some()) {
             run.checkpoint(&training)?;
@@ -248,6 +263,12 @@ impl Checkpointed for Training<'_> {
             Some(adversary) => adversary.save(folder),
             None => Ok(()),
         }
+    }
+
+    fn not_finite(&self) -> Option<String> {
+        let adversary = self.adversary.as_ref();
+        let of_adversary = || adversary.and_then(Adversary::not_finite);
+        self.trainer.not_finite().or_else(of_adversary)
     }
 
     fn load(&mut self, folder: &Path, position: Position) -> Result<(), BoxError> {

@@ -80,6 +80,22 @@ pub enum VaeConfigError {
     /// A size that must be positive is zero.
     #[error("vae: {0} is 0; it must be at least 1")]
     Zero(&'static str),
+    /// A size that no network has.
+    #[error("vae: {name} is {size}; it must be at most {MOST}")]
+    TooLarge {
+        /// The key.
+        name: &'static str,
+        /// Its value.
+        size: usize,
+    },
+    /// More weights than any network has.
+    #[error(
+        "vae: width and layers make a network of {weights:.0e} weights; at most {MOST_WEIGHTS:.0e} are possible"
+    )]
+    TooManyWeights {
+        /// About how many.
+        weights: f64,
+    },
     /// Patches do not tile the frame.
     #[error("vae: patch_size = {patch_size} does not divide image_size = {image_size}")]
     Patches {
@@ -139,7 +155,8 @@ impl VaeConfigError {
     /// The fields of the configuration that are to blame.
     pub fn keys(&self) -> &[&'static str] {
         match self {
-            Self::Zero(key) => std::slice::from_ref(key),
+            Self::Zero(key) | Self::TooLarge { name: key, .. } => std::slice::from_ref(key),
+            Self::TooManyWeights { .. } => &["width", "layers"],
             Self::Patches { .. } => &["image_size", "patch_size"],
             Self::Tokens { .. } => &["image_size", "patch_size", "channels"],
             Self::Heads { .. } => &["width", "heads"],
@@ -208,6 +225,10 @@ impl ArVaeConfig {
                 "pixel_decoder.channel_multipliers",
                 pixel.channel_multipliers.iter().copied().min().unwrap_or(0),
             ),
+            (
+                "pixel_decoder.channel_multipliers",
+                pixel.channel_multipliers.iter().copied().max().unwrap_or(0),
+            ),
         ];
         check_sizes(&sizes)?;
         if !self.image_size.is_multiple_of(self.patch_size) {
@@ -221,6 +242,11 @@ impl ArVaeConfig {
                 width: self.width,
                 heads: self.heads,
             });
+        }
+        // Each of two transformers has some 12 matrices of width x width a layer.
+        let weights = 24.0 * self.layers as f64 * (self.width as f64).powi(2);
+        if weights > MOST_WEIGHTS {
+            return Err(VaeConfigError::TooManyWeights { weights });
         }
         let levels = pixel.channel_multipliers.len();
         let scale = 1usize.checked_shl(levels as u32 - 1).unwrap_or(0);
@@ -244,10 +270,20 @@ impl ArVaeConfig {
     }
 }
 
-/// Refuses sizes of 0.
+/// Weights that no network has: hundreds of gigabytes.
+const MOST_WEIGHTS: f64 = 1e11;
+
+/// More than any network's size: beyond it products overflow, and nothing has the memory.
+const MOST: usize = 1 << 16;
+
+/// Refuses sizes of 0, and sizes that no network has.
 pub(crate) fn check_sizes(sizes: &[(&'static str, usize)]) -> Result<(), VaeConfigError> {
-    match sizes.iter().find(|&&(_, size)| size == 0) {
-        Some(&(name, _)) => Err(VaeConfigError::Zero(name)),
-        None => Ok(()),
+    for &(name, size) in sizes {
+        match size {
+            0 => return Err(VaeConfigError::Zero(name)),
+            1..=MOST => {}
+            _ => return Err(VaeConfigError::TooLarge { name, size }),
+        }
     }
+    Ok(())
 }

@@ -61,6 +61,7 @@ impl ConvVaeConfig {
             ("image_size", self.image_size),
             ("patch_size", self.patch_size),
             ("channels", self.channels.iter().copied().min().unwrap_or(0)),
+            ("channels", self.channels.iter().copied().max().unwrap_or(0)),
             ("res_blocks", self.res_blocks),
             ("latent_channels", self.latent_channels),
         ])?;

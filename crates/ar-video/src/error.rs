@@ -248,17 +248,6 @@ pub enum VideoError {
         /// The largest size in words.
         limit: &'static str,
     },
-    /// The output folder holds files that are not frames; it is not replaced.
-    #[error(
-        "{}: not replaced, the folder holds {entry:?}, which is not a frame_*.png",
-        path.display()
-    )]
-    FolderInUse {
-        /// The folder.
-        path: PathBuf,
-        /// One of the entries in the way.
-        entry: OsString,
-    },
     /// The encoder refused a frame, or the writer was used after an error.
     #[error("{}: cannot encode: {message}", path.display())]
     Encode {

@@ -142,6 +142,10 @@ impl Checkpoint {
 /// Whether a file begins like an archive or a pickle. A safetensors file may begin with the same
 /// bytes, the length of its header, but then the header follows.
 fn is_pytorch(path: &Path) -> Result<bool, WeightsError> {
+    // What has no end is read for ever, and a pipe cannot be read twice.
+    ar_files::check_regular(path).map_err(WeightsError::io(path))?;
+    // What has no end is read for ever, and a pipe cannot be read twice.
+    ar_files::check_regular(path).map_err(WeightsError::io(path))?;
     let mut start = Vec::new();
     File::open(path)
         .and_then(|file| file.take(9).read_to_end(&mut start))
@@ -152,17 +156,39 @@ fn is_pytorch(path: &Path) -> Result<bool, WeightsError> {
 
 fn pytorch(path: &Path) -> Result<BTreeMap<String, Stored>, WeightsError> {
     let mut store = PytorchStore::from_file(path).map_indices_contiguous(false);
-    match store.get_all_tensors() {
-        Ok(tensors) => Ok(tensors
-            .iter()
-            .map(|(key, tensor)| (key.clone(), stored(tensor.clone())))
-            .collect()),
-        Err(error) => Err(WeightsError::Unreadable {
-            file: path.display().to_string(),
-            format: "PyTorch",
-            reason: error.to_string(),
-        }),
+    let unreadable = |reason: String| WeightsError::Unreadable {
+        file: path.display().to_string(),
+        format: "PyTorch",
+        reason,
+    };
+    let tensors = store
+        .get_all_tensors()
+        .map_err(|error| unreadable(error.to_string()))?;
+    let length = std::fs::metadata(path)
+        .map_err(WeightsError::io(path))?
+        .len();
+    check_lengths(tensors, length).map_err(unreadable)?;
+    Ok(tensors
+        .iter()
+        .map(|(key, tensor)| (key.clone(), stored(tensor.clone())))
+        .collect())
+}
+
+/// Fails if tensors are larger than a file of `length` bytes can hold: one whose elements are all in one
+/// place (stride 0) may say any size. Several may share their elements.
+fn check_lengths(tensors: &BTreeMap<String, burn_pack::Tensor>, length: u64) -> Result<(), String> {
+    const SHARED: u64 = 4;
+    let mut all: u64 = 0;
+    for (key, tensor) in tensors {
+        let bytes = tensor.byte_len() as u64;
+        all = all.saturating_add(bytes);
+        if bytes > length || all > length.saturating_mul(SHARED) {
+            return Err(format!(
+                "{key} has {bytes} bytes ({all} with the tensors before it), and the file {length}"
+            ));
+        }
     }
+    Ok(())
 }
 
 fn stored(tensor: burn_pack::Tensor) -> Stored {

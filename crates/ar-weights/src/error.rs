@@ -32,6 +32,25 @@ pub enum WeightsError {
         /// What is wrong.
         reason: String,
     },
+    /// A weight is not finite: the network computes nothing.
+    #[error("{file}: {key} holds NaN or infinity: the weights are broken")]
+    NotFinite {
+        /// The file.
+        file: String,
+        /// The tensor.
+        key: String,
+    },
+    /// A weight is larger than the floats that it is to be written as.
+    #[error(
+        "{file}: {key} holds values beyond 65504, the most that 16-bit floats hold: write 32-bit \
+         floats, without --half"
+    )]
+    TooLargeForHalf {
+        /// The file.
+        file: String,
+        /// The tensor.
+        key: String,
+    },
     /// The tensors of a file do not fit the network.
     #[error("{file} does not fit the configuration: {mismatch}")]
     Misfit {
@@ -43,6 +62,32 @@ pub enum WeightsError {
 }
 
 impl WeightsError {
+    /// The error of a file of the folder `from`, which is called `to` now.
+    #[must_use]
+    pub fn moved(self, from: &Path, to: &Path) -> Self {
+        let moved = |file: String| {
+            let rest = Path::new(&file)
+                .strip_prefix(from)
+                .map(|rest| to.join(rest));
+            rest.map_or(file.clone(), |path| path.display().to_string())
+        };
+        match self {
+            Self::Io { path, source } => Self::Io {
+                path: moved(path.display().to_string()).into(),
+                source,
+            },
+            Self::NotFinite { file, key } => Self::NotFinite {
+                file: moved(file),
+                key,
+            },
+            Self::TooLargeForHalf { file, key } => Self::TooLargeForHalf {
+                file: moved(file),
+                key,
+            },
+            error => error,
+        }
+    }
+
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + use<'_> {
         move |source| Self::Io {
             path: path.to_owned(),

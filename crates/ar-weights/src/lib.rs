@@ -24,6 +24,7 @@
 
 mod checkpoint;
 mod error;
+mod finite;
 mod floats;
 mod keys;
 mod load;
@@ -35,6 +36,7 @@ mod stored;
 
 pub use checkpoint::Checkpoint;
 pub use error::WeightsError;
+pub use finite::not_finite;
 pub use keys::KeyMap;
 pub use load::{check_weights, load_checkpoint, load_weights};
 pub use parameters::file_shapes;

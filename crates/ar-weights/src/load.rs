@@ -7,13 +7,13 @@ use burn::tensor::{Bytes, DType};
 use crate::floats::{Floats, transpose};
 use crate::parameters::{Parameter, parameters};
 use crate::stored::Stored;
-use crate::{Checkpoint, KeyMap, WeightsError, WeightsSource};
+use crate::{Checkpoint, KeyMap, WeightsError, WeightsSource, not_finite};
 
 /// Reads every parameter of `module`, one at a time. Floats of any width are read as 32 bits.
 ///
 /// # Errors
-/// If the file is unreadable, or a tensor is missing, left over or of another shape; the message
-/// names it.
+/// If the file is unreadable, or a tensor is missing, left over, of another shape or not finite; the
+/// message names it.
 pub fn load_weights<M: Module>(
     module: &mut M,
     source: WeightsSource<'_>,
@@ -40,11 +40,17 @@ pub fn load_checkpoint<M: Module>(
         Some(deferred(parameter, tensor))
     });
     let result = module.apply(tensors.collect(), None, None, true);
-    match result.errors.first() {
-        None => Ok(()),
-        Some(error) => Err(WeightsError::Misfit {
+    if let Some(error) = result.errors.first() {
+        return Err(WeightsError::Misfit {
             file: checkpoint.name().to_owned(),
             mismatch: error.to_string(),
+        });
+    }
+    match not_finite(module) {
+        None => Ok(()),
+        Some(path) => Err(WeightsError::NotFinite {
+            file: checkpoint.name().to_owned(),
+            key: keys.file_key(&path),
         }),
     }
 }

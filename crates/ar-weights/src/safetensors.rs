@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ar_files::OutputFile;
+use half::f16;
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
@@ -147,18 +149,40 @@ where
     header.resize(header.len().next_multiple_of(LENGTH), b' ');
 
     let io = |error| WeightsError::io(path)(error);
-    let mut file = ar_files::temporary_file_beside(path).map_err(io)?;
-    // The file inside, for its errors do not name the temporary file.
-    let mut writer = BufWriter::new(file.as_file_mut());
+    let mut file = OutputFile::create(path).map_err(io)?;
     let length = (header.len() as u64).to_le_bytes();
-    writer.write_all(&length).map_err(io)?;
-    writer.write_all(&header).map_err(io)?;
-    for (_, _, bytes) in tensors {
-        writer.write_all(&bytes()?).map_err(io)?;
+    file.write_all(&length).map_err(io)?;
+    file.write_all(&header).map_err(io)?;
+    for (key, _, bytes) in tensors {
+        let bytes = bytes()?;
+        check_finite(path, &key, &bytes, floats)?;
+        file.write_all(&bytes).map_err(io)?;
     }
-    writer.flush().map_err(io)?;
-    drop(writer);
-    file.as_file().sync_all().map_err(io)?;
-    file.persist(path).map_err(|error| io(error.error))?;
+    file.persist().map_err(io)
+}
+
+/// Fails if 16-bit or 32-bit floats are NaN or infinity, which a network computes nothing with.
+fn check_finite(path: &Path, key: &str, bytes: &[u8], floats: Floats) -> Result<(), WeightsError> {
+    let (file, key) = (path.display().to_string(), key.to_owned());
+    match floats {
+        Floats::F16 => {
+            let (values, _) = bytes.as_chunks();
+            let values = || values.iter().map(|&value| f16::from_le_bytes(value));
+            if values().any(f16::is_nan) {
+                return Err(WeightsError::NotFinite { file, key });
+            }
+            if values().any(f16::is_infinite) {
+                return Err(WeightsError::TooLargeForHalf { file, key });
+            }
+        }
+        Floats::F32 => {
+            let (values, _) = bytes.as_chunks();
+            let mut values = values.iter().map(|&value| f32::from_le_bytes(value));
+            if values.any(|value| !value.is_finite()) {
+                return Err(WeightsError::NotFinite { file, key });
+            }
+        }
+        Floats::Bf16 | Floats::F64 => {}
+    }
     Ok(())
 }

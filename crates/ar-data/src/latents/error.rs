@@ -44,6 +44,16 @@ pub enum LatentError {
         /// What is wrong.
         source: Box<LatentError>,
     },
+    /// A shard that belongs to another index.
+    #[error("{} has {clips} clips, and by the index at most {most}", path.display())]
+    TooManyClips {
+        /// The file.
+        path: PathBuf,
+        /// Clips in it.
+        clips: usize,
+        /// Clips that it may have.
+        most: usize,
+    },
     /// A file without latents.
     #[error("there is no tensor `latents`; the file has {0}")]
     Missing(String),

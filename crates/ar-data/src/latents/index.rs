@@ -1,9 +1,9 @@
 //! The index of a folder of latents.
 
-use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use ar_files::{MOST_TEXT, read_text, verify_file, write_sealed};
 use serde::{Deserialize, Serialize};
 
 use super::LatentError;
@@ -31,6 +31,9 @@ pub struct LatentIndex {
     pub source: Vec<String>,
 }
 
+/// More shards than any folder has.
+const MOST_SHARDS: usize = 1_000_000;
+
 /// Keys that indices of older versions list though no latent depends on them.
 const NOT_OF_LATENTS: [&str; 5] = ["held_out", "workers", "prefetch", "flip", "max_memory_mib"];
 
@@ -48,7 +51,7 @@ impl LatentIndex {
     /// The clips of a shard.
     pub fn clips_of(&self, shard: usize) -> Range<usize> {
         let first = shard * self.clips_per_shard;
-        first..self.clips.min(first + self.clips_per_shard)
+        first..self.clips.min(first.saturating_add(self.clips_per_shard))
     }
 
     /// The file of a shard in `folder`.
@@ -73,7 +76,8 @@ impl LatentIndex {
         if !path.exists() {
             return Ok(None);
         }
-        let text = fs::read_to_string(&path).map_err(LatentError::read(&path))?;
+        verify_file(&path).map_err(LatentError::read(&path))?;
+        let text = read_text(&path, MOST_TEXT).map_err(LatentError::read(&path))?;
         let index: Self = serde_json::from_str(&text).map_err(|source| LatentError::Index {
             path: path.clone(),
             message: source.to_string(),
@@ -84,17 +88,28 @@ impl LatentIndex {
                 message: "clips and clips_per_shard must be at least 1".to_string(),
             });
         }
+        if index.shards() > MOST_SHARDS {
+            return Err(LatentError::Index {
+                path,
+                message: format!(
+                    "{} clips, {} a shard, are {} shards; at most {MOST_SHARDS} are read",
+                    index.clips,
+                    index.clips_per_shard,
+                    index.shards()
+                ),
+            });
+        }
         Ok(Some(index))
     }
 
-    /// Writes the index into a folder, which is made if it is missing.
+    /// Writes the index, and its checksum, into a folder, which is made if it is missing.
     ///
     /// # Errors
     /// If it cannot be written.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<(), LatentError> {
         let path = Self::path(folder);
         let text = serde_json::to_string_pretty(self).expect("an index is text and numbers");
-        ar_files::write_atomically(&path, text.as_bytes()).map_err(|source| LatentError::Write {
+        write_sealed(&path, text.as_bytes()).map_err(|source| LatentError::Write {
             path,
             source: source.into(),
         })
@@ -162,9 +177,11 @@ mod tests {
         for text in [
             "",
             "{\"clips\": 3}",
+            "{\"clips\":9223372036854775808,\"clips_per_shard\":1,\"classes\":[],\"source\":[]}",
+            "{\"clips\":18446744073709551615,\"clips_per_shard\":2,\"classes\":[],\"source\":[]}",
             "{\"clips\":0,\"clips_per_shard\":1,\"classes\":[],\"source\":[]}",
         ] {
-            fs::write(LatentIndex::path(&folder), text).unwrap();
+            write_sealed(LatentIndex::path(&folder), text.as_bytes()).unwrap();
             let error = LatentIndex::load(&folder).unwrap_err().to_string();
             assert!(error.contains("index.json: "), "{error}");
         }

@@ -3,12 +3,13 @@
 use std::fs;
 use std::path::Path;
 
+use ar_files::{Integrity, check_regular, verify_file, write_sealed};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::{LatentDataset, LatentError, LatentIndex};
 
 impl LatentDataset {
-    /// Writes a shard; one that was there is replaced at the end.
+    /// Writes a shard, and its checksum beside it; one that was there is replaced at the end.
     ///
     /// # Errors
     /// If the folder cannot be made or written to.
@@ -49,7 +50,7 @@ impl LatentDataset {
             ));
         }
         let file = safetensors::serialize(tensors, None).map_err(error)?;
-        ar_files::write_atomically(path, &file).map_err(|e| error(e.into()))
+        write_sealed(path, &file).map_err(|e| error(e.into()))
     }
 
     pub(super) fn load_shards(folder: &Path, index: LatentIndex) -> Result<Self, LatentError> {
@@ -67,8 +68,12 @@ impl LatentDataset {
             });
         }
         let mut all: Option<Self> = None;
-        for path in shards {
+        for (number, path) in shards.into_iter().enumerate() {
             let shard = Self::load_shard(&path)?;
+            let (clips, most) = (shard.shape[0], index.clips_of(number).len());
+            if clips > most {
+                return Err(LatentError::TooManyClips { path, clips, most });
+            }
             match &mut all {
                 Some(all) => all.append(shard, &path)?,
                 None => all = Some(shard),
@@ -77,20 +82,27 @@ impl LatentDataset {
         let all = all.expect("an index has at least one shard");
         Ok(Self {
             classes: index.classes,
+            made_of: index.source,
             ..all
         })
     }
 
     pub(super) fn load_shard(path: &Path) -> Result<Self, LatentError> {
         let path_buf = || path.to_path_buf();
+        let checked = check_regular(path).and_then(|()| verify_file(path));
+        let integrity = checked.map_err(LatentError::read(path))?;
         let bytes = fs::read(path).map_err(LatentError::read(path))?;
         let tensors = SafeTensors::deserialize(&bytes).map_err(|source| LatentError::Format {
             path: path_buf(),
             source,
         })?;
-        Self::from_tensors(&tensors).map_err(|source| LatentError::Content {
+        let shard = Self::from_tensors(&tensors).map_err(|source| LatentError::Content {
             path: path_buf(),
             source: Box::new(source),
+        })?;
+        Ok(Self {
+            unverified: usize::from(integrity == Integrity::Unknown),
+            ..shard
         })
     }
 
@@ -236,6 +248,12 @@ mod tests {
             let error = LatentDataset::load(folder.path(), None).unwrap_err();
             error.to_string()
         };
+        let aside = folder.path().join("aside");
+        fs::rename(&second, &aside).unwrap();
+        fs::copy(index.shard_path(folder.path(), 0), &second).unwrap();
+        assert!(error().contains("is not as it was written"), "{}", error());
+        fs::rename(&aside, &second).unwrap();
+
         dataset(None).save(&second).unwrap();
         assert!(
             error().contains("has no labels and the files before it"),
@@ -325,6 +343,14 @@ mod tests {
 
         dataset(Some(vec![1, 2])).save(&path).unwrap();
         let whole = fs::read(&path).unwrap();
+        for bit in (0..8 * whole.len()).step_by(101) {
+            let mut damaged = whole.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, damaged).unwrap();
+            assert!(error().contains("is not as it was written"), "{}", error());
+        }
+        // An older version has written no checksum.
+        fs::remove_file(path.with_file_name("latents.safetensors.checksum")).unwrap();
         for end in (0..whole.len()).step_by(7) {
             fs::write(&path, &whole[..end]).unwrap();
             assert!(

@@ -113,7 +113,8 @@ fn save_vae(folder: &Path, config: &ArVaeConfig) -> PathBuf {
         ..ModelConfig::default()
     };
     let model = VideoModel::init(config, &Device::flex()).expect("a model");
-    model.save(folder, Precision::Full).expect("saved");
+    let folder = folder.join("vae");
+    model.save(&folder, Precision::Full).expect("saved");
     folder.join("vae.safetensors")
 }
 

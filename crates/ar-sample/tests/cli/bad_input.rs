@@ -117,17 +117,61 @@ fn bad_models_are_one_line() {
     let text = std::fs::read_to_string(&config).expect("a configuration");
     let arguments = "--model golden --save-latents l.safetensors";
 
+    let damaged = "golden/config.toml: config.toml is not as it was written";
+    std::fs::write(&config, text.replace("depth = 3", "depth = 2")).expect("a file");
+    folder.fails(arguments, damaged);
+    std::fs::write(&config, &text).expect("a file");
+    let weights = folder.path("golden/transformer.safetensors");
+    let whole = std::fs::read(&weights).expect("weights");
+    for byte in [9, whole.len() / 2, whole.len() - 1] {
+        let mut flipped = whole.clone();
+        flipped[byte] ^= 1;
+        std::fs::write(&weights, flipped).expect("a file");
+        folder.fails(
+            arguments,
+            "transformer.safetensors is not as it was written",
+        );
+    }
+    std::fs::write(&weights, &whole).expect("a file");
+
+    // A model without checksums is read as it is, with a note.
+    std::fs::remove_file(folder.path("golden/checksums.txt")).expect("removed");
+    let output = folder.run(arguments);
+    let note = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{note}");
+    assert!(note.starts_with("golden has no checksums"), "{note}");
+    std::fs::remove_file(folder.path("l.safetensors")).expect("removed");
+
     std::fs::write(&config, format!("shape = 3\n{text}")).expect("a file");
     folder.fails(arguments, "unknown field `shape`");
     std::fs::write(&config, text.replace("depth = 3", "depth = 4")).expect("a file");
     folder.fails(arguments, "missing: diffusion_model.model.blocks.3.");
+    for (size, what) in [
+        ("hidden_size = 48", "hidden_size = 4611686018427387904"),
+        ("hidden_size = 48", "hidden_size = 1048576"),
+        ("num_frames = 4", "num_frames = 9223372036854775807"),
+        ("mlp_ratio = 4.0", "mlp_ratio = 1e300"),
+    ] {
+        std::fs::write(&config, text.replace(size, what)).expect("a file");
+        folder.fails(arguments, "at most");
+    }
     std::fs::write(&config, &text).expect("a file");
-    let weights = folder.path("golden/transformer.safetensors");
-    let whole = std::fs::read(&weights).expect("weights");
     std::fs::write(&weights, &whole[..whole.len() / 2]).expect("a file");
     folder.fails(arguments, "not a readable safetensors file");
+    let mut broken = whole.clone();
+    let last = broken.len() - 4;
+    broken[last..].copy_from_slice(&f32::NAN.to_le_bytes());
+    std::fs::write(&weights, broken).expect("a file");
+    folder.fails(arguments, "holds NaN or infinity");
     std::fs::remove_file(&weights).expect("removed");
     folder.fails(arguments, "transformer.safetensors: No such file");
+    for path in [&weights, &config] {
+        let _ = std::fs::remove_file(path);
+        #[cfg(unix)]
+        std::os::unix::fs::symlink("/dev/zero", path).expect("a link");
+        #[cfg(unix)]
+        folder.fails(arguments, "a pipe or a device, not a file");
+    }
 }
 
 #[test]

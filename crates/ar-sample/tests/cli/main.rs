@@ -11,6 +11,7 @@ mod devices;
 mod evaluate;
 mod latents;
 mod models;
+mod outputs;
 mod plan;
 mod prefix;
 mod reconstruct;

@@ -3,7 +3,7 @@
 use std::io::Read;
 #[cfg(unix)]
 use std::{
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Output},
     thread,
@@ -193,44 +193,21 @@ fn an_interrupted_stream_plays() {
     }
 }
 
-/// Interrupted while the model is read: the file of its weights is a pipe at first, which keeps it
-/// waiting.
+/// Interrupted among the steps of the first frame, for which the file of the video is there already.
 #[cfg(unix)]
 #[test]
 fn an_interrupt_before_the_first_frame_leaves_nothing() {
     let folder = Folder::new();
     folder.tiny_model();
-    let weights = folder.path("tiny/transformer.safetensors");
-    let aside = folder.path("tiny/weights");
-    std::fs::rename(&weights, &aside).expect("a file");
-    let made = Command::new("mkfifo").arg(&weights).status();
-    assert!(made.expect("mkfifo").success());
-    let mut process = folder.start(&format!(
-        "{TINY} --out a.apng --denoising strips.apng --save-latents l.safetensors --json"
-    ));
-    // Opens when the process does, which listens to interrupts by then.
-    let mut pipe = std::fs::File::create(&weights).expect("a pipe");
-    let interrupt = Command::new("kill")
-        .args(["-INT", &process.id().to_string()])
-        .status();
-    assert!(interrupt.expect("kill").success());
-    let mut heard = String::new();
-    let stderr = process.stderr.take().expect("a pipe");
-    BufReader::new(stderr)
-        .read_line(&mut heard)
-        .expect("a line");
-    assert!(heard.starts_with("keeping the finished frames"), "{heard}");
-    // The first bytes say what kind of file it is, which is then opened again.
-    let bytes = std::fs::read(&aside).expect("weights");
-    std::fs::rename(&aside, &weights).expect("a file");
-    pipe.write_all(&bytes[..9]).expect("a beginning");
-    drop(pipe);
-
-    let output = process.wait_with_output().expect("an end");
-    assert_eq!(output.status.code(), Some(130));
+    let process = folder.start(
+        "--model tiny --steps 999 --ar-step 999 --frames 3 --batch 512 --count 512 --out a.apng \
+         --save-latents l.safetensors --json",
+    );
+    wait_for(&folder, 1, |_| 1);
+    let output = interrupt(process);
     let report = last_line_json(&String::from_utf8(output.stdout).expect("text"));
     assert_eq!(report["outputs"], serde_json::json!([]));
-    assert!(report["latents"].is_null() && report["denoising"].is_null());
+    assert!(report["latents"].is_null());
     assert_eq!(folder.list(), [folder.path("tiny")]);
 }
 

@@ -2,6 +2,7 @@ use std::cell::{Cell, RefCell};
 use std::io::IsTerminal;
 use std::time::Instant;
 
+use ar_cli::tell;
 use ar_train::log::{Observer, Scalars};
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
@@ -78,13 +79,13 @@ impl Observer for Console {
             .get()
             .map_or_else(Default::default, |t| t.elapsed());
         let left = HumanDuration(elapsed.mul_f64(left));
-        eprintln!("step {step}/{steps}  {text}  {left} left");
+        tell(format_args!("step {step}/{steps}  {text}  {left} left"));
     }
 
     fn message(&self, text: &str) {
         match &*self.bar.borrow() {
             Some(bar) => bar.println(text),
-            None => eprintln!("{text}"),
+            None => tell(text),
         }
     }
 

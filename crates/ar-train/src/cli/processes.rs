@@ -15,7 +15,7 @@ pub fn together<T>(work: impl FnOnce(Rc<dyn Group>) -> Result<T>) -> Result<T> {
     {
         let [number, count] = [group.rank() + 1, group.size()];
         let error = ar_cli::with_causes(error.as_ref());
-        eprintln!("error: process {number} of {count}: {error}");
+        ar_cli::tell(format_args!("error: process {number} of {count}: {error}"));
         group.abort(2);
     }
     outcome

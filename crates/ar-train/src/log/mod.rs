@@ -15,8 +15,10 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::config::RunConfig;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::trainer::StepReport;
 use metrics::MetricsFile;
 pub use observer::{Observer, Silent};
@@ -167,6 +169,17 @@ impl Log {
         self.write(&Scalars { step, values })?;
         self.line(format!("step {step}: {name} {value:.4}"));
         Ok(())
+    }
+
+    /// Whether the measurement called `name` after `step` is in the log.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn has(&self, step: usize, name: &str) -> Result<bool> {
+        let lines = metrics::read(self.metrics.path(), step);
+        let lines = lines.map_err(Error::io(self.metrics.path()))?;
+        let is_it = |value: &Value| value["step"] == step && !value[name].is_null();
+        Ok(lines.iter().any(|(_, value)| is_it(value)))
     }
 
     /// Shows a line without disturbing the bar.

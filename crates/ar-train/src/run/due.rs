@@ -1,11 +1,40 @@
 //! What is due after a step: measuring, sampling, a checkpoint.
 
+use std::fs;
+
 use super::Run;
+use crate::error::Result;
 
 impl Run {
     /// Whether the leader is due to measure on validation data: regularly and at the end.
     pub fn eval_is_due(&self) -> bool {
         self.is_leader() && (self.is_last() || self.is_multiple_of(self.config.eval_every))
+    }
+
+    /// Whether the run goes on from a step after which it was due to measure and has not: an earlier
+    /// process was killed before it could. `name` is of one of the measurements.
+    ///
+    /// # Errors
+    /// If the log cannot be read.
+    pub fn eval_is_missing(&self, name: &str) -> Result<bool> {
+        let step = self.position.step;
+        let Some(log) = self.log.as_ref().filter(|_| self.resumed_at == Some(step)) else {
+            return Ok(false);
+        };
+        Ok(step > 0 && self.eval_is_due() && !log.has(step, name)?)
+    }
+
+    /// Whether the run goes on from a step after which it was due to sample and has not.
+    pub fn samples_are_missing(&self) -> bool {
+        let step = self.position.step;
+        let path = self.sample_path(step);
+        let is_there = || {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let entries = path.parent().and_then(|folder| fs::read_dir(folder).ok());
+            let mut names = entries.into_iter().flatten().flatten();
+            names.any(|entry| entry.file_name().to_string_lossy().starts_with(&*name))
+        };
+        step > 0 && self.resumed_at == Some(step) && self.samples_are_due() && !is_there()
     }
 
     /// Whether the leader is due to sample: regularly, and at the end if at all.

@@ -4,25 +4,30 @@ use std::fs;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use ar_files::write_atomically;
+use ar_files::{FolderLock, MOST_TEXT, read_text, write_atomically};
+use ar_model::check_directory;
 use crc32c::crc32c;
 
-use super::{Run, StageOptions};
+use super::{Run, StageOptions, model_dir};
 use crate::checkpoint::{CANNOT_RESUME, CheckpointState, Checkpoints};
 use crate::config::StageConfig;
 use crate::error::{BoxError, ConfigError, Error, Result, ensure_config};
 use crate::group::Group;
 use crate::log::Log;
-use crate::resume::{Change, changes};
+use crate::resume::changes;
 use crate::trainer::Position;
 
+/// The file that says which process has the folder.
+const LOCK: &str = ".lock";
+
 impl Run {
-    /// Opens the folder of a run, at its newest complete checkpoint where it is resumed, and writes
-    /// the resolved configuration. All processes of `group` open it.
+    /// Opens the folder of a run, at its newest checkpoint that is not damaged where it is resumed, and
+    /// writes the resolved configuration. All processes of `group` open it.
     ///
     /// # Errors
-    /// If the folder cannot be written, holds a run that is not to be resumed, a key changed that a run
-    /// keeps, or the processes do not have the same configuration and checkpoint.
+    /// If the folder cannot be written, another process works in it, it holds a run that is not to be
+    /// resumed or only damaged checkpoints, a key changed that a run keeps, or the processes do not have
+    /// the same configuration and checkpoint.
     pub fn open<C: StageConfig>(
         stage: &C,
         group: Rc<dyn Group>,
@@ -46,10 +51,14 @@ impl Run {
         let out = &config.out;
         let resolved = toml::to_string(stage).expect("a configuration is TOML");
         let checkpoints = Checkpoints::new(out);
-        let (newest, changed) = if group.is_leader() {
+        let Opened {
+            lock,
+            newest,
+            notes,
+        } = if group.is_leader() {
             open_folder(stage, resume, &checkpoints, &resolved)?
         } else {
-            (None, Vec::new())
+            Opened::default()
         };
         let newest = agree(&*group, newest, &checkpoints, &resolved)?;
         let newest = newest
@@ -74,6 +83,10 @@ impl Run {
             interrupted: false,
             group,
             checkpoints,
+            _lock: lock,
+            // Whether its next steps are finite is not known.
+            unproven: newest.is_some(),
+            resumed_at: newest.as_ref().map(|(_, state)| state.position.step),
             newest,
             log,
             position,
@@ -87,21 +100,30 @@ impl Run {
             )),
             None => {}
         }
-        for change in changed {
-            run.line(format!("changed since then: {change}"));
+        for note in notes {
+            run.line(note);
         }
         Ok(run)
     }
 }
 
-/// The newest checkpoint in the folder of `stage`, and what changed since; the folder gets its
-/// resolved configuration.
+/// What the leader finds in the folder of a run.
+#[derive(Default)]
+struct Opened {
+    lock: Option<FolderLock>,
+    /// The checkpoint to go on from.
+    newest: Option<PathBuf>,
+    /// What is to be told.
+    notes: Vec<String>,
+}
+
+/// Opens the folder of `stage`, which gets its resolved configuration.
 fn open_folder<C: StageConfig>(
     stage: &C,
     resume: bool,
     checkpoints: &Checkpoints,
     resolved: &str,
-) -> Result<(Option<PathBuf>, Vec<Change>)> {
+) -> Result<Opened> {
     let out = &stage.run().out;
     let cannot_use = |error: BoxError| {
         ConfigError::new(["run.out"], format!("run.out = {}", out.display())).because(error)
@@ -116,23 +138,36 @@ fn open_folder<C: StageConfig>(
          `--set run.out=FOLDER`",
         out.display()
     );
-    let changed = match &newest {
-        Some(checkpoint) => {
-            // Not the run's own: a start that reached no checkpoint has overwritten that.
-            let path = checkpoint.join("config.toml");
-            let before =
-                fs::read_to_string(&path).map_err(Error::checkpoint(CANNOT_RESUME, &path))?;
-            changes(&before, stage).map_err(|error| {
-                let message = format!("cannot resume the run in {}", out.display());
-                ConfigError::new(error.keys(), message).because(error)
-            })?
-        }
-        None => Vec::new(),
-    };
     fs::create_dir_all(out).map_err(|error| cannot_use(error.into()))?;
+    let lock = FolderLock::take(out, LOCK).map_err(|error| cannot_use(error.into()))?;
+    check_directory(model_dir(stage.run())).map_err(|error| cannot_use(error.into()))?;
+    // Another process may have written one until now.
+    let mut notes = Vec::new();
+    let newest = checkpoints.newest_whole(&mut notes)?;
+    if let Some(checkpoint) = &newest {
+        // Not the run's own: a start that reached no checkpoint has overwritten that.
+        let path = checkpoint.join("config.toml");
+        let before =
+            read_text(&path, MOST_TEXT).map_err(Error::checkpoint(CANNOT_RESUME, &path))?;
+        let changed = changes(&before, stage).map_err(|error| {
+            let message = format!("cannot resume the run in {}", out.display());
+            ConfigError::new(error.keys(), message).because(error)
+        })?;
+        notes.extend(
+            changed
+                .iter()
+                .map(|change| format!("changed since then: {change}")),
+        );
+        let step = CheckpointState::read(checkpoint)?.position.step;
+        checkpoints.put_aside(step, "damaged")?;
+    }
     let path = out.join("config.toml");
     write_atomically(&path, resolved.as_bytes()).map_err(Error::io(&path))?;
-    Ok((newest, changed))
+    Ok(Opened {
+        lock: Some(lock),
+        newest,
+        notes,
+    })
 }
 
 /// The checkpoint `newest` of the leader, in all processes.
@@ -178,15 +213,33 @@ mod tests {
         let mut config = config(folder.path());
         let mut run = open(&config, false).expect("a run");
         step(&mut run, &mut trainer(&config), 1.0).expect("a step");
+        drop(run);
         config.optimizer.learning_rate = 0.5;
         // The first of these starts ends before it has a checkpoint of its own.
         for _ in 0..2 {
             let resolved = toml::to_string(&config).expect("TOML");
             let checkpoints = Checkpoints::new(folder.path());
-            let (_, changed) = open_folder(&config, true, &checkpoints, &resolved).expect("open");
-            let changed: Vec<_> = changed.iter().map(Change::to_string).collect();
-            assert_eq!(changed, ["optimizer.learning_rate was 0.0002 and is 0.5"]);
+            let opened = open_folder(&config, true, &checkpoints, &resolved).expect("open");
+            assert_eq!(
+                opened.notes,
+                ["changed since then: optimizer.learning_rate was 0.0002 and is 0.5"]
+            );
         }
+    }
+
+    #[test]
+    fn two_runs_do_not_share_a_folder() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = config(folder.path());
+        let run = open(&config, false).expect("a run");
+        let error = open(&config, true).err().expect("a folder in use");
+        let error = std::error::Error::source(&error)
+            .expect("a cause")
+            .to_string();
+        let process = format!("process {} on ", std::process::id());
+        assert!(error.contains(&process), "{error}");
+        drop(run);
+        open(&config, true).expect("a free folder");
     }
 
     #[test]

@@ -46,6 +46,7 @@ pub(super) fn step(run: &mut Run, trainer: &mut Trainer<Linear>, factor: f32) ->
     let loss = trainer.accumulate(loss, 1.0);
     let report = trainer.update();
     run.step(&[("loss", loss)], report)?;
+    run.prove(false)?;
     if run.checkpoint_is_due(false) {
         run.checkpoint(trainer)?;
     }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use ar_vae::Vae;
+use ar_weights::not_finite;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{FloatDType, Tensor, activation::relu};
 use serde::{Deserialize, Serialize};
@@ -191,6 +192,11 @@ impl Adversary {
         self.learner.model.settle();
         fs::write(folder.join(SKIPPED), toml::to_string(&self.skipped)?)?;
         self.learner.save(&folder)
+    }
+
+    /// The path of a parameter of the discriminator that is not finite, if there is one.
+    pub fn not_finite(&self) -> Option<String> {
+        not_finite(&self.learner.model).map(|path| format!("{FOLDER}.{path}"))
     }
 
     /// Takes what [`Adversary::save`] has written.

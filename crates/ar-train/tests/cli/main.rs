@@ -5,6 +5,7 @@
     reason = "tests say what they skip"
 )]
 
+mod damage;
 mod data;
 mod faults;
 mod killed;

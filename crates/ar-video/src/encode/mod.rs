@@ -53,13 +53,32 @@ pub struct VideoWriter {
 }
 
 impl VideoWriter {
+    /// Fails where a video could not be written, as far as that is known before. Missing folders above
+    /// `path` are made.
+    ///
+    /// # Errors
+    /// If the frame rate is out of range or the path cannot be written.
+    pub fn check(path: &Path, format: VideoFormat, fps: f64) -> Result<(), VideoError> {
+        check_rate(fps)?;
+        match format {
+            VideoFormat::Png => output::OutputFolder::check(path),
+            _ => ar_files::check_writable(path).map_err(|e| VideoError::io(path, e)),
+        }
+    }
+
     /// Starts a video of `fps` frames a second (0.01 to 1000). Missing folders above `path` are
-    /// made.
+    /// made. What is at `path` is replaced and keeps its permissions; a link is followed. A pipe or a
+    /// device is written into: frame by frame in a format that [streams](VideoFormat::streams), else
+    /// at the end.
     ///
     /// # Errors
     /// If the frame rate is out of range or the path cannot be written.
     pub fn create(path: &Path, format: VideoFormat, fps: f64) -> Result<Self, VideoError> {
         check_rate(fps)?;
+        if format.streams() && ar_files::is_stream(path).is_ok_and(|is_stream| is_stream) {
+            let name = path.to_string_lossy();
+            return Self::stream(output::Pipe::new(path), &name, format, fps);
+        }
         let encoder: Box<dyn Encoder> = match format {
             VideoFormat::Mp4 => Box::new(mp4::Mp4Encoder::create(path, fps)?),
             VideoFormat::Gif => Box::new(gif::GifEncoder::create(path, fps)?),

@@ -1,31 +1,24 @@
-//! Outputs that exist under a temporary name until they are complete.
+//! Outputs whose errors name them.
 
-use std::ffi::OsString;
-use std::fs::{self, File};
+use std::ffi::OsStr;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use ar_files::{temporary_file_beside, temporary_folder_beside};
-use tempfile::{NamedTempFile, TempDir};
-
 use crate::VideoError;
 
-/// A file that is written beside its path and moved there when complete.
+/// A file that appears at its path when it is complete; see [`ar_files::OutputFile`].
 pub(super) struct OutputFile {
     path: PathBuf,
-    file: BufWriter<NamedTempFile>,
+    file: ar_files::OutputFile,
 }
 
 impl OutputFile {
-    /// Makes the missing folders above `path` and the temporary file.
     pub(super) fn create(path: &Path) -> Result<Self, VideoError> {
-        if path.is_dir() {
-            return Err(VideoError::encode(path, "this is a folder, not a file"));
-        }
-        let file = temporary_file_beside(path).map_err(|e| VideoError::io(path, e))?;
+        let file = ar_files::OutputFile::create(path).map_err(|e| VideoError::io(path, e))?;
         Ok(Self {
             path: path.to_owned(),
-            file: BufWriter::new(file),
+            file,
         })
     }
 
@@ -33,14 +26,9 @@ impl OutputFile {
         &self.path
     }
 
-    /// Puts the file at its path, atomically, once it is on the disk.
     pub(super) fn persist(self) -> Result<(), VideoError> {
         let Self { path, file } = self;
-        let io = |e| VideoError::io(&path, e);
-        let file = file.into_inner().map_err(|e| io(e.into_error()))?;
-        file.as_file().sync_all().map_err(io)?;
-        file.persist(&path).map_err(|e| io(e.error))?;
-        Ok(())
+        file.persist().map_err(|e| VideoError::io(&path, e))
     }
 }
 
@@ -56,8 +44,7 @@ impl Write for OutputFile {
 
 impl Read for OutputFile {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        self.file.flush()?;
-        self.file.get_mut().read(bytes)
+        self.file.read(bytes)
     }
 }
 
@@ -67,22 +54,23 @@ impl Seek for OutputFile {
     }
 }
 
-/// A folder that is filled beside its path and moved there when complete. It may replace a folder
-/// that holds nothing but frames.
+/// A folder of frames that appears at its path when it is complete; see [`ar_files::OutputFolder`].
 pub(super) struct OutputFolder {
     path: PathBuf,
-    folder: TempDir,
+    folder: ar_files::OutputFolder,
 }
 
 impl OutputFolder {
-    /// Makes the missing folders above `path` and the temporary folder.
     pub(super) fn create(path: &Path) -> Result<Self, VideoError> {
-        check_replaceable(path)?;
-        let folder = temporary_folder_beside(path).map_err(|e| VideoError::io(path, e))?;
+        let folder = ar_files::OutputFolder::create(path, is_frame);
         Ok(Self {
             path: path.to_owned(),
-            folder,
+            folder: folder.map_err(|e| VideoError::io(path, e))?,
         })
+    }
+
+    pub(super) fn check(path: &Path) -> Result<(), VideoError> {
+        ar_files::OutputFolder::check(path, is_frame).map_err(|e| VideoError::io(path, e))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -96,51 +84,43 @@ impl OutputFolder {
             .map_err(|e| VideoError::io(&self.path, e))
     }
 
-    /// Puts the folder at its path. A folder that was there is moved away first and deleted last.
     pub(super) fn persist(self) -> Result<(), VideoError> {
         let Self { path, folder } = self;
-        let io = |e| VideoError::io(&path, e);
-        check_replaceable(&path)?;
-        if !path.exists() {
-            fs::rename(folder.path(), &path).map_err(io)?;
-            let _moved = folder.keep();
-            return Ok(());
-        }
-        let trash = temporary_folder_beside(&path).map_err(io)?;
-        let old = trash.path().join("old");
-        fs::rename(&path, &old).map_err(io)?;
-        if let Err(e) = fs::rename(folder.path(), &path) {
-            fs::rename(&old, &path).map_err(io)?;
-            return Err(io(e));
-        }
-        let _moved = folder.keep();
-        trash.close().map_err(io)
+        folder.persist().map_err(|e| VideoError::io(&path, e))
     }
 }
 
-/// An error if `path` holds anything but files `frame_*.png`.
-fn check_replaceable(path: &Path) -> Result<(), VideoError> {
-    let io = |e| VideoError::io(path, e);
-    let entries = match fs::read_dir(path) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::NotADirectory => {
-            return Err(VideoError::encode(
-                path,
-                "there is a file where a folder of images goes",
-            ));
-        }
-        Err(e) => return Err(io(e)),
-    };
-    for entry in entries {
-        let entry: OsString = entry.map_err(io)?.file_name();
-        let name = entry.as_encoded_bytes();
-        if !(name.starts_with(b"frame_") && name.ends_with(b".png")) {
-            return Err(VideoError::FolderInUse {
-                path: path.to_owned(),
-                entry,
-            });
+/// Whether a folder may be replaced that holds this.
+fn is_frame(name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    name.starts_with(b"frame_") && name.ends_with(b".png")
+}
+
+/// A pipe or device, opened when there is something to write: to open a pipe waits for its reader.
+pub(super) struct Pipe {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl Pipe {
+    pub(super) fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            file: None,
         }
     }
-    Ok(())
+}
+
+impl Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => OpenOptions::new().write(true).open(&self.path)?,
+        };
+        self.file.insert(file).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

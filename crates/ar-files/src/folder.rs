@@ -1,0 +1,183 @@
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::output::{finished, sync_folder};
+use crate::place::{check_replaceable, folder_of, follow};
+use crate::temporary::{TemporaryFolder, file_in};
+
+/// A folder in the making: it appears at its path in [`persist`](Self::persist), complete, and replaces
+/// the one that is there as a whole; dropped before, it leaves nothing. A link is followed.
+///
+/// It replaces a folder only if that holds nothing but files whose names are `ours`: nobody's other
+/// files go with it.
+#[derive(Debug)]
+pub struct OutputFolder {
+    target: PathBuf,
+    ours: fn(&OsStr) -> bool,
+    folder: TemporaryFolder,
+}
+
+impl OutputFolder {
+    /// Begins the folder. Missing folders above `path` are made.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub fn create(path: impl AsRef<Path>, ours: fn(&OsStr) -> bool) -> io::Result<Self> {
+        let target = target(path.as_ref(), ours)?;
+        fs::create_dir_all(folder_of(&target))?;
+        Ok(Self {
+            folder: TemporaryFolder::new_in(folder_of(&target))?,
+            target,
+            ours,
+        })
+    }
+
+    /// Fails where the folder could not be written, as far as that is known before. Missing folders
+    /// above are made.
+    ///
+    /// # Errors
+    /// What the system says; that a file is in the way, or that the folder there holds other files; or
+    /// that it is the one that the process runs in.
+    pub fn check(path: impl AsRef<Path>, ours: fn(&OsStr) -> bool) -> io::Result<()> {
+        let target = target(path.as_ref(), ours)?;
+        fs::create_dir_all(folder_of(&target))?;
+        drop(file_in(folder_of(&target), true)?);
+        if target.exists() {
+            check_replaceable(&target)
+        } else {
+            follow(&target).map(drop)
+        }
+    }
+
+    /// Where to put the files.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Puts the folder at its path, once its files are on the disk.
+    ///
+    /// # Errors
+    /// What the system says, or that other files came to be in the folder there. Where the complete
+    /// folder could not be put at its path, it is kept, and the message names it.
+    pub fn persist(self) -> io::Result<()> {
+        sync_below(self.path())?;
+        let moved = check_ours(&self.target, self.ours).and_then(|()| self.exchange());
+        if let Err(error) = moved {
+            let place = finished(self.folder.keep());
+            return Err(io::Error::other(format!(
+                "{error}; the finished folder is {}",
+                place.display()
+            )));
+        }
+        sync_folder(folder_of(&self.target));
+        // What was there is in our place now.
+        if self.path().exists() {
+            return self.folder.close();
+        }
+        self.folder.keep();
+        Ok(())
+    }
+
+    /// Moves the folder to its path, and what is there to its place.
+    fn exchange(&self) -> io::Result<()> {
+        let (ours, target) = (self.path(), self.target.as_path());
+        if !target.exists() {
+            return fs::rename(ours, target);
+        }
+        if exchange(ours, target).is_ok() {
+            return Ok(());
+        }
+        // In two steps, where the system knows no better.
+        let aside = TemporaryFolder::new_in(folder_of(target))?;
+        let old = aside.path().join("old");
+        fs::rename(target, &old)?;
+        if let Err(error) = fs::rename(ours, target) {
+            fs::rename(&old, target)?;
+            return Err(error);
+        }
+        aside.close()
+    }
+}
+
+/// Removes a folder under another name, since half of it would be taken for a complete one.
+///
+/// # Errors
+/// What the system says.
+pub fn remove_folder(path: impl AsRef<Path>) -> io::Result<()> {
+    let path = path.as_ref();
+    let aside = TemporaryFolder::new_in(folder_of(path))?;
+    fs::rename(path, aside.path().join("removed"))?;
+    aside.close()
+}
+
+#[cfg(target_os = "linux")]
+fn exchange(a: &Path, b: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+    Ok(renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn exchange(_: &Path, _: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Where the folder goes, if it may.
+fn target(path: &Path, ours: fn(&OsStr) -> bool) -> io::Result<PathBuf> {
+    let target = follow(path)?;
+    check_ours(&target, ours)?;
+    // As it is called: `.` cannot be renamed.
+    let Ok(target) = target.canonicalize() else {
+        return Ok(target);
+    };
+    let current = std::env::current_dir().and_then(|folder| folder.canonicalize());
+    if current.is_ok_and(|current| current.starts_with(&target)) {
+        return Err(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "the command runs in this folder, and would replace it",
+        ));
+    }
+    Ok(target)
+}
+
+/// Fails if the folder holds anything that is not ours, or is none.
+fn check_ours(folder: &Path, ours: fn(&OsStr) -> bool) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return Err(io::Error::new(
+                error.kind(),
+                "there is a file where a folder goes",
+            ));
+        }
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let name = entry?.file_name();
+        if !ours(&name) {
+            let message = format!(
+                "the folder there holds {}, which is not part of the output and would be lost",
+                name.display()
+            );
+            return Err(io::Error::new(io::ErrorKind::DirectoryNotEmpty, message));
+        }
+    }
+    Ok(())
+}
+
+/// Waits until the files below `folder` are on the disk.
+fn sync_below(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_below(&entry.path())?;
+        } else {
+            File::open(entry.path())?.sync_all()?;
+        }
+    }
+    sync_folder(folder);
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! Whether two paths are one file.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::place::{folder_of, follow};
+
+/// What a file is, whatever it is called.
+#[derive(Debug, PartialEq, Eq)]
+enum Identity {
+    /// Device and number on it.
+    #[cfg(unix)]
+    Existing(u64, u64),
+    /// Its path without links.
+    #[cfg(not(unix))]
+    Existing(PathBuf),
+    /// A name in a folder, where nothing is yet.
+    New(Box<Identity>, OsString),
+}
+
+/// None of pipes and devices, which any number of outputs may go to, and where the system does not say.
+fn identity(path: &Path) -> Option<Identity> {
+    let path = follow(path).ok()?;
+    match fs::metadata(&path) {
+        Ok(metadata) if metadata.is_file() || metadata.is_dir() => existing(&path, &metadata),
+        Ok(_) => None,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match path.file_name() {
+            Some(name) => Some(Identity::New(
+                Box::new(identity(folder_of(&path))?),
+                name.to_owned(),
+            )),
+            // `new/..`
+            None => identity(folder_of(folder_of(&path))),
+        },
+        Err(_) => None,
+    }
+}
+
+#[cfg(unix)]
+#[expect(clippy::unnecessary_wraps, reason = "it fails on other systems")]
+fn existing(_: &Path, metadata: &fs::Metadata) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt;
+
+    Some(Identity::Existing(metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+fn existing(path: &Path, _: &fs::Metadata) -> Option<Identity> {
+    path.canonicalize().ok().map(Identity::Existing)
+}
+
+/// Whether two paths lead to one file or folder, or would once there is one: by links, other spellings
+/// or whatever else.
+pub fn is_same_file(a: impl AsRef<Path>, b: impl AsRef<Path>) -> bool {
+    identity(a.as_ref()).is_some_and(|a| Some(a) == identity(b.as_ref()))
+}
+
+/// Whether `path` leads to `folder` or to something below it.
+pub fn lies_in(path: impl AsRef<Path>, folder: impl AsRef<Path>) -> bool {
+    let Some(folder) = identity(folder.as_ref()) else {
+        return false;
+    };
+    let Ok(path) = follow(path.as_ref()).and_then(|path| match path.canonicalize() {
+        Ok(path) => Ok(path),
+        Err(_) => std::path::absolute(path),
+    }) else {
+        return false;
+    };
+    path.ancestors()
+        .any(|above| identity(above).as_ref() == Some(&folder))
+}
+
+/// The name under which a path's file is in its folder, and the folder, links followed.
+pub fn name_of(path: impl AsRef<Path>) -> Option<(PathBuf, OsString)> {
+    let path = follow(path.as_ref()).ok()?;
+    Some((folder_of(&path).to_owned(), path.file_name()?.to_owned()))
+}

@@ -1,0 +1,170 @@
+//! Temporary files and folders. Whoever fills one holds a lock on it, so that what a killed process
+//! has left can be told from what is being written, and is removed.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tempfile::{Builder, NamedTempFile, TempDir};
+
+/// How names of temporary files and folders begin: hidden, so that listings do not take them for
+/// results, should the process be killed.
+pub const TEMPORARY_PREFIX: &str = ".unfinished-";
+
+/// One that is younger may not be locked yet.
+const LEFT_ALONE: Duration = Duration::from_secs(60);
+
+/// An empty temporary file in `folder`, with the usual permissions or for its owner only.
+pub(crate) fn file_in(folder: &Path, is_private: bool) -> io::Result<NamedTempFile> {
+    clean_once(folder);
+    let file = builder(if is_private { 0o600 } else { 0o666 }).tempfile_in(folder)?;
+    lock(file.as_file());
+    Ok(file)
+}
+
+/// An empty temporary folder with the usual permissions, removed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct TemporaryFolder {
+    folder: TempDir,
+    _lock: Option<File>,
+}
+
+impl TemporaryFolder {
+    pub(crate) fn new_in(folder: &Path) -> io::Result<Self> {
+        clean_once(folder);
+        let folder = builder(0o777).tempdir_in(folder)?;
+        let handle = if cfg!(unix) {
+            File::open(folder.path()).ok()
+        } else {
+            None
+        };
+        if let Some(handle) = &handle {
+            lock(handle);
+        }
+        Ok(Self {
+            folder,
+            _lock: handle,
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Does not remove it any more.
+    pub(crate) fn keep(self) -> PathBuf {
+        self.folder.keep()
+    }
+
+    pub(crate) fn close(self) -> io::Result<()> {
+        self.folder.close()
+    }
+}
+
+/// The lock ends with the process, however that ends. A file system without locks does without.
+fn lock(file: &File) {
+    if cfg!(unix) {
+        let _ = file.try_lock();
+    }
+}
+
+/// Temporary files are private by default; these get other permissions, less the umask.
+fn builder(mode: u32) -> Builder<'static, 'static> {
+    let mut builder = Builder::new();
+    builder.prefix(TEMPORARY_PREFIX);
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
+    #[cfg(not(unix))]
+    let _ = mode;
+    builder
+}
+
+/// [`remove_abandoned`], the first time that this process writes to `folder`. What cannot be removed
+/// is in nobody's way.
+fn clean_once(folder: &Path) {
+    static CLEANED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    let Ok(folder) = folder.canonicalize() else {
+        return;
+    };
+    let mut cleaned = CLEANED.lock().unwrap_or_else(|e| e.into_inner());
+    if cleaned.insert(folder.clone()) {
+        drop(cleaned);
+        let _ = remove_abandoned(&folder);
+    }
+}
+
+/// Removes the temporary files and folders in `folder` that no process is filling.
+fn remove_abandoned(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if !name
+            .as_encoded_bytes()
+            .starts_with(TEMPORARY_PREFIX.as_bytes())
+        {
+            continue;
+        }
+        let metadata = entry.metadata()?;
+        let is_old = metadata
+            .modified()?
+            .elapsed()
+            .is_ok_and(|age| age > LEFT_ALONE);
+        // On other systems nobody holds a lock.
+        if !cfg!(unix) || !is_old || metadata.is_symlink() {
+            continue;
+        }
+        let Ok(handle) = File::open(entry.path()) else {
+            continue;
+        };
+        if handle.try_lock().is_err() {
+            continue;
+        }
+        let _ = if metadata.is_dir() {
+            fs::remove_dir_all(entry.path())
+        } else {
+            fs::remove_file(entry.path())
+        };
+    }
+    Ok(())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::time::SystemTime;
+
+    #[test]
+    fn only_what_nobody_fills_is_removed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        let old = SystemTime::now() - Duration::from_secs(3600);
+        let age = |path: &Path| {
+            let file = File::open(path).expect("it opens");
+            file.set_modified(old).expect("an age");
+        };
+        let owned = file_in(folder.path(), false).expect("a file");
+        let owned_folder = TemporaryFolder::new_in(folder.path()).expect("a folder");
+        fs::write(path(".unfinished-young"), "").expect("a file");
+        for name in [".unfinished-old", "result.mp4", ".finished-x"] {
+            fs::write(path(name), "").expect("a file");
+            age(&path(name));
+        }
+        fs::create_dir(path(".unfinished-folder")).expect("a folder");
+        fs::write(path(".unfinished-folder/frame"), "").expect("a file");
+        age(&path(".unfinished-folder"));
+        age(owned.path());
+        age(owned_folder.path());
+
+        remove_abandoned(folder.path()).expect("removed");
+        for gone in [".unfinished-old", ".unfinished-folder"] {
+            assert!(!path(gone).exists(), "{gone}");
+        }
+        for kept in [".unfinished-young", "result.mp4", ".finished-x"] {
+            assert!(path(kept).exists(), "{kept}");
+        }
+        assert!(owned.path().exists() && owned_folder.path().exists());
+    }
+}

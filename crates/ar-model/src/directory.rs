@@ -1,0 +1,141 @@
+//! Model directories: written as a whole, and read back as they were written.
+
+use std::ffi::OsStr;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use ar_files::{
+    CHECKSUMS, Integrity, MOST_TEXT, OutputFolder, check_regular, read_text, seal_folder,
+    verify_in_folder,
+};
+use ar_weights::{Checkpoint, WeightsSource};
+
+use crate::{ModelConfig, ModelError};
+
+/// Where the files of a model lie.
+#[derive(Clone, Debug)]
+pub struct ModelFiles {
+    /// `config.toml`
+    pub config: PathBuf,
+    /// `transformer.safetensors`
+    pub transformer: PathBuf,
+    /// `vae.safetensors`
+    pub vae: PathBuf,
+}
+
+impl ModelFiles {
+    /// The files of the model directory `dir`.
+    pub fn new(dir: impl AsRef<Path>) -> Self {
+        let dir = dir.as_ref();
+        Self {
+            config: dir.join("config.toml"),
+            transformer: dir.join("transformer.safetensors"),
+            vae: dir.join("vae.safetensors"),
+        }
+    }
+
+    /// What is to be told where there are no checksums.
+    pub fn note(&self) -> Option<String> {
+        let dir = self.config.parent()?;
+        let is_old = self.config.is_file() && !dir.join(CHECKSUMS).exists();
+        is_old.then(|| {
+            format!(
+                "{} has no checksums, since an older version or another program has written it: it is \
+                 read as it is",
+                dir.display()
+            )
+        })
+    }
+
+    /// Reads `config.toml`.
+    ///
+    /// # Errors
+    /// If the directory is no model directory, or the file cannot be read.
+    pub fn read_config(&self) -> Result<ModelConfig, ModelError> {
+        match check_regular(&self.config) {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
+                return Err(ModelError::NotAModel {
+                    path: self.config.parent().unwrap_or(&self.config).to_owned(),
+                });
+            }
+            regular => regular.map_err(ModelError::io(&self.config))?,
+        }
+        verify(&self.config)?;
+        read_text(&self.config, MOST_TEXT)
+            .map_err(ModelError::io(&self.config))?
+            .parse()
+    }
+}
+
+impl ModelFiles {
+    /// Writes `config.toml`.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(crate) fn write_config(&self, config: &ModelConfig) -> Result<(), ModelError> {
+        std::fs::write(&self.config, config.to_toml()).map_err(ModelError::io(&self.config))
+    }
+}
+
+/// Writes a model directory; `write` puts its files where it is told. The directory appears at `dir`
+/// when they are complete, with their checksums, and replaces the one that is there as a whole.
+///
+/// # Errors
+/// Those of `write`; if the directory there holds other files than a model's, or cannot be replaced.
+pub fn write_directory(
+    dir: impl AsRef<Path>,
+    write: impl FnOnce(&ModelFiles) -> Result<(), ModelError>,
+) -> Result<(), ModelError> {
+    let dir = dir.as_ref();
+    let output = OutputFolder::create(dir, is_of_model).map_err(ModelError::io(dir))?;
+    // Nobody has heard of the folder that it is made in.
+    write(&ModelFiles::new(output.path())).map_err(|error| error.moved(output.path(), dir))?;
+    seal_folder(output.path())
+        .and_then(|()| output.persist())
+        .map_err(ModelError::io(dir))
+}
+
+/// Fails where a model directory could not be written, as far as that is known before.
+///
+/// # Errors
+/// If the directory there holds other files than a model's, or cannot be replaced.
+pub fn check_directory(dir: impl AsRef<Path>) -> Result<(), ModelError> {
+    let dir = dir.as_ref();
+    OutputFolder::check(dir, is_of_model).map_err(ModelError::io(dir))
+}
+
+/// Checks a file of a model directory against its checksum.
+///
+/// # Errors
+/// If it is damaged.
+pub fn verify(file: impl AsRef<Path>) -> Result<Integrity, ModelError> {
+    let file = file.as_ref();
+    let (Some(folder), Some(name)) = (file.parent(), file.file_name().and_then(OsStr::to_str))
+    else {
+        return Ok(Integrity::Unknown);
+    };
+    verify_in_folder(folder, name).map_err(ModelError::damaged(file))
+}
+
+/// Opens a checkpoint, whose values are not read yet, once it is checked against the checksum beside it,
+/// if there is one.
+///
+/// # Errors
+/// If it is damaged, cannot be read, or holds no tensors.
+pub fn open_checkpoint(file: impl AsRef<Path>) -> Result<Checkpoint, ModelError> {
+    verify(&file)?;
+    Ok(Checkpoint::open(WeightsSource::File(file.as_ref()))?)
+}
+
+fn is_of_model(name: &OsStr) -> bool {
+    let ModelFiles {
+        config,
+        transformer,
+        vae,
+    } = ModelFiles::new("");
+    [config, transformer, vae, CHECKSUMS.into()]
+        .iter()
+        .any(|file| file.as_os_str() == name)
+}

@@ -1,0 +1,291 @@
+//! What goes wrong around a run: signals, damage, two runs at once.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+use super::{Folder, SMALL_DIFFUSION, SMALL_LATENTS, SMALL_VAE, config};
+
+fn vae() -> String {
+    format!("vae {} {SMALL_VAE}", config("vae"))
+}
+
+/// Flips a bit in the middle of a file.
+fn flip(path: &Path) {
+    let mut bytes = fs::read(path).expect("the file");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    fs::write(path, bytes).expect("written");
+}
+
+impl Folder {
+    fn checkpoint(&self, step: usize) -> PathBuf {
+        self.path(&format!("vae/checkpoints/step-{step:08}"))
+    }
+
+    /// What a command says on the standard error.
+    fn says(&self, arguments: &str) -> String {
+        let output = self.run(arguments);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments}: {text}");
+        text
+    }
+}
+
+/// Ctrl-C in a terminal reaches every process of the line: here `tee`, which ends at once.
+#[cfg(unix)]
+#[test]
+fn an_interrupt_that_ends_the_reader_of_messages_leaves_a_checkpoint() {
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
+
+    let folder = Folder::new();
+    for (signal, redirection) in [
+        ("INT", "2>&1 | tee log"),
+        ("TERM", "2>&1 | tee log"),
+        ("INT", "2>/dev/full | cat"),
+        ("INT", "2>&- | cat"),
+        ("HUP", "2>&1 | tee log"),
+    ] {
+        let line = format!(
+            "trap : INT TERM HUP; $AR {} --set run.steps=1000000 --set run.checkpoint_every=0 {redirection}; \
+             echo ${{PIPESTATUS[0]}} >code",
+            vae()
+        );
+        let mut process = Command::new("bash")
+            .args(["-c", &line])
+            .current_dir(folder.0.path())
+            .env("AR", env!("CARGO_BIN_EXE_ar-train"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .expect("a shell");
+        let metrics = folder.path("vae/metrics.jsonl");
+        while fs::metadata(&metrics).map_or(0, |file| file.len()) == 0 {
+            assert!(process.try_wait().expect("a status").is_none());
+            sleep(Duration::from_millis(5));
+        }
+        let killed = Command::new("kill")
+            .args([&format!("-{signal}"), "--", &format!("-{}", process.id())])
+            .status();
+        assert!(killed.expect("kill").success());
+        process.wait().expect("an end");
+        assert_eq!(folder.read("code"), b"130\n", "{signal} {redirection}");
+        let checkpoints = fs::read_dir(folder.path("vae/checkpoints")).expect("checkpoints");
+        assert_eq!(checkpoints.count(), 1);
+        fs::remove_dir_all(folder.path("vae")).expect("removed");
+    }
+}
+
+#[test]
+fn a_damaged_checkpoint_is_named_and_the_one_before_is_resumed() {
+    let folder = Folder::new();
+    let stage = format!(
+        "{} --set run.checkpoint_every=1 --set run.keep_checkpoints=3",
+        vae()
+    );
+    folder.ok(&format!("{stage} --set run.steps=3"));
+    folder.ok(&format!("{stage} --set run.out=whole --set run.steps=4"));
+    for file in [
+        "weights.bpk",
+        "average.bpk",
+        "optimizer.bpk",
+        "state.toml",
+        "config.toml",
+    ] {
+        let path = folder.checkpoint(3).join(file);
+        let before = fs::read(&path).expect(file);
+        flip(&path);
+        let text = folder.says(&format!("{stage} --set run.steps=2 --resume"));
+        let said = text.lines().find(|line| line.contains(file));
+        let said = said.unwrap_or_else(|| panic!("{file} is not named: {text}"));
+        assert!(said.contains("step-00000003"), "{said}");
+        assert!(
+            text.contains("resuming from vae/checkpoints/step-00000002"),
+            "{text}"
+        );
+        let aside = folder.path("vae/checkpoints/damaged-step-00000003");
+        fs::rename(&aside, folder.checkpoint(3)).expect("put aside");
+        fs::write(path, before).expect("written");
+    }
+    flip(&folder.checkpoint(3).join("weights.bpk"));
+    folder.ok(&format!("{stage} --set run.steps=4 --resume"));
+    let model = "model/vae.safetensors";
+    let [resumed, whole] = ["vae", "whole"].map(|run| folder.read(&format!("{run}/{model}")));
+    assert!(resumed == whole, "the resumed run differs");
+
+    for entry in fs::read_dir(folder.path("vae/checkpoints")).expect("a list") {
+        let path = entry.expect("an entry").path();
+        flip(&path.join("weights.bpk"));
+    }
+    folder.fails(
+        &format!("{stage} --set run.steps=5 --resume"),
+        "weights.bpk",
+    );
+}
+
+#[test]
+fn damaged_latents_are_refused_and_encoded_again() {
+    let folder = Folder::new();
+    folder.ok(&format!("{} --set run.steps=1", vae()));
+    let latents = format!("latents {} {SMALL_LATENTS}", config("latents"));
+    folder.ok(&latents);
+    let diffusion = format!(
+        "diffusion {} {SMALL_DIFFUSION} --set run.steps=1 --set run.out=run",
+        config("diffusion")
+    );
+    let [first, second] =
+        [0, 1].map(|shard| folder.path(&format!("latents/shard-{shard:05}-of-00002.safetensors")));
+    let whole = [&first, &second].map(|path| fs::read(path).expect("a shard"));
+    let is_whole = || [&first, &second].map(|path| fs::read(path).expect("a shard")) == whole;
+    let faults: [&dyn Fn(); 4] = [
+        &|| flip(&first),
+        &|| fs::write(&second, "").expect("written"),
+        &|| {
+            fs::write(&first, &whole[1]).expect("written");
+            fs::write(&second, &whole[0]).expect("written");
+        },
+        &|| fs::write(&second, &whole[1][..whole[1].len() - 1]).expect("written"),
+    ];
+    for (number, fault) in faults.into_iter().enumerate() {
+        fault();
+        folder.fails(&diffusion, "is not as it was written");
+        let text = folder.says(&format!("{latents} --resume"));
+        assert!(text.contains("encoded again"), "{number}: {text}");
+        assert!(is_whole(), "fault {number}");
+    }
+    flip(&folder.path("latents/index.json"));
+    folder.fails(&diffusion, "index.json");
+    folder.fails(&format!("{latents} --resume"), "index.json");
+    flip(&folder.path("latents/index.json"));
+
+    // Another VAE than the latents were made with.
+    folder.ok(&format!("{} --set run.out=other --set run.steps=2", vae()));
+    folder.fails(
+        &format!("{diffusion} --set vae=other/model"),
+        "is another VAE than the latents were made with",
+    );
+    // And one that is damaged.
+    for file in ["vae.safetensors", "config.toml"] {
+        let path = folder.path(&format!("vae/model/{file}"));
+        flip(&path);
+        folder.fails(&diffusion, file);
+        folder.fails(&format!("{latents} --set out=new"), file);
+        flip(&path);
+    }
+    folder.ok(&diffusion);
+}
+
+#[test]
+fn two_runs_do_not_share_a_folder() {
+    let folder = Folder::new();
+    let mut first = folder.start(&format!("{} --set run.steps=1000000", vae()));
+    let metrics = folder.path("vae/metrics.jsonl");
+    while !metrics.exists() {
+        assert!(first.try_wait().expect("a status").is_none());
+        sleep(Duration::from_millis(5));
+    }
+    let second = format!("{} --set run.steps=1", vae());
+    let holder = format!("process {} on ", first.id());
+    folder.fails(&second, &holder);
+    folder.fails(&format!("{second} --resume"), &holder);
+    first.kill().expect("killed");
+    first.wait().expect("its status");
+    folder.ok(&format!("{second} --resume"));
+}
+
+#[test]
+fn a_model_is_replaced_as_a_whole_or_not_at_all() {
+    let folder = Folder::new();
+    let stage = vae();
+    folder.ok(&format!("{stage} --set run.steps=1"));
+    folder.fails(
+        "export --model vae/model --out vae/model --half",
+        "would replace",
+    );
+    folder.fails("export --model vae/model --out vae", "would replace");
+    fs::create_dir(folder.path("other")).expect("a folder");
+    fs::write(folder.path("other/thesis.tex"), "mine").expect("a file");
+    folder.fails("export --model vae/model --out other", "thesis.tex");
+    folder.ok("export --model vae/model --out new/model");
+    folder.ok("export --model vae/model --out new/model --half");
+    let names = |name: &str| {
+        let entries = fs::read_dir(folder.path(name)).expect("a list");
+        let mut names: Vec<_> = entries.map(|e| e.expect("an entry").file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names("new"), ["model"]);
+    assert_eq!(
+        names("new/model"),
+        ["checksums.txt", "config.toml", "vae.safetensors"]
+    );
+    // The model that a run starts from is not the one that it writes.
+    fs::remove_dir_all(folder.path("vae/checkpoints")).expect("removed");
+    folder.fails(
+        &format!("{stage} --set start_from=vae/model --set run.steps=2"),
+        "would replace",
+    );
+}
+
+#[test]
+fn a_resumed_run_measures_what_the_killed_one_did_not() {
+    let folder = Folder::new();
+    let stage = format!(
+        "{} --set run.steps=4 --set run.eval_every=2 --set run.sample_every=2 \
+         --set run.checkpoint_every=2",
+        vae()
+    );
+    folder.ok(&stage);
+    let text = |name: &str| String::from_utf8(folder.read(name)).expect("text");
+    // As it is when the process is killed right after the checkpoint.
+    let metrics = text("vae/metrics.jsonl");
+    let lines = metrics.lines();
+    let kept: Vec<&str> = lines
+        .filter(|line| !(line.contains("\"step\":4") && line.contains("validation")))
+        .collect();
+    assert_eq!(metrics.lines().count(), kept.len() + 2, "{metrics}");
+    fs::write(folder.path("vae/metrics.jsonl"), kept.join("\n") + "\n").expect("written");
+    let samples = fs::read_dir(folder.path("vae/samples")).expect("samples");
+    let last = samples.map(|e| e.expect("an entry").path());
+    let last: Vec<_> = last
+        .filter(|path| path.to_string_lossy().contains("00000004"))
+        .collect();
+    assert_eq!(last.len(), 1);
+    let sample = fs::read(&last[0]).expect("a sample");
+    fs::remove_file(&last[0]).expect("removed");
+
+    folder.ok(&format!("{stage} --resume"));
+    assert_eq!(text("vae/metrics.jsonl"), metrics);
+    assert!(fs::read(&last[0]).expect("a sample") == sample);
+    // What is there is not made again.
+    folder.ok(&format!("{stage} --resume"));
+    assert_eq!(text("vae/metrics.jsonl"), metrics);
+}
+
+#[test]
+fn absurd_configurations_are_one_line() {
+    let folder = Folder::new();
+    folder.ok(&format!("{} --set run.steps=1", vae()));
+    fs::write(folder.path("large.toml"), vec![b'#'; 17 << 20]).expect("written");
+    folder.fails(
+        "vae --config large.toml",
+        "large.toml: it has more than 16 MiB",
+    );
+    #[cfg(unix)]
+    folder.fails("vae --config /dev/zero", "/dev/zero: this is a device");
+    // A pipe is a file like any other.
+    #[cfg(unix)]
+    {
+        let output = std::process::Command::new("bash")
+            .args(["-c", "$AR vae --config <(echo run.steps=7)"])
+            .current_dir(folder.0.path())
+            .env("AR", env!("CARGO_BIN_EXE_ar-train"))
+            .output()
+            .expect("a shell");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.contains("[data] must have exactly one of"), "{error}");
+    }
+}
