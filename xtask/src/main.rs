@@ -1,4 +1,5 @@
-//! Chores of the repository: `cargo xtask ablate`, `bench`, `gallery`, `package`, `published`, `reference` and `tidy`.
+//! Chores of the repository: `cargo xtask ablate`, `bench`, `gallery`, `package`, `published`, `reference`,
+//! `soak` and `tidy`.
 #![allow(clippy::print_stderr, clippy::print_stdout, reason = "a program")]
 
 mod ablate;
@@ -15,6 +16,8 @@ mod packages;
 mod published;
 mod reference;
 mod rust;
+#[cfg(unix)]
+mod soak;
 mod sources;
 mod table;
 mod tidy;
@@ -43,6 +46,9 @@ enum Cli {
     Published(published::Options),
     /// Writes the reference pages of the book from what the commands say
     Reference(reference::Options),
+    /// Does to the commands what goes wrong in the world, for a given time, and prints counts
+    #[cfg(unix)]
+    Soak(soak::Options),
     /// Checks what the architecture promises and a compiler does not see
     Tidy(tidy::Options),
 }
@@ -67,6 +73,8 @@ fn run() -> Result<ExitCode> {
         Cli::Package(options) => package::run(&workspace, &options),
         Cli::Published(options) => published::run(&workspace, &options),
         Cli::Reference(options) => reference::run(&workspace, &options),
+        #[cfg(unix)]
+        Cli::Soak(options) => soak::run(&workspace, &options),
         Cli::Tidy(options) => tidy::run(&workspace, &options),
     }
 }

@@ -1,0 +1,117 @@
+//! `cargo xtask soak`: does to the commands, for a given time, what goes wrong in the world, and prints
+//! counts: kills at random moments, damaged and mutated files, dead pipes, a full disk.
+
+mod bench;
+mod counts;
+mod damage;
+mod disk;
+mod kills;
+mod pipes;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::commands::{build, built};
+use crate::table::table;
+use crate::workspace::Workspace;
+use bench::Bench;
+use counts::Counts;
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// How long, in minutes
+    #[arg(long, value_name = "N", default_value_t = 10.0)]
+    minutes: f64,
+    /// What to do, in turn [default: all of it]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    only: Vec<Fault>,
+    /// Seed of all that is random
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    seed: u64,
+    /// Folder of built commands [default: build them, in the release profile]
+    #[arg(long, value_name = "DIR")]
+    commands: Option<PathBuf>,
+}
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Fault {
+    /// SIGKILL at random moments of training; the resumed run has to end with the same bits
+    Kills,
+    /// A flipped bit, a cut or an empty file; the file has to be named, and a run resumed before it
+    Damage,
+    /// Random bytes where no checksum tells; no panic, no signal, an end
+    Mutations,
+    /// Readers that go away, signals to the group; the work has to be kept
+    Pipes,
+    /// A disk that fills up; nothing half done, and the run goes on once there is room
+    Disk,
+}
+
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
+    let folder = match &options.commands {
+        Some(folder) => fs::canonicalize(folder).with_context(|| folder.display().to_string())?,
+        None => {
+            build(workspace, None)?;
+            let command = built(workspace, "ar-train");
+            command.parent().context("a folder")?.to_owned()
+        }
+    };
+    let bench = Bench::set_up(workspace, folder)?;
+    let faults = match &options.only[..] {
+        [] => Fault::value_variants(),
+        only => only,
+    };
+    let mut random = ChaCha8Rng::seed_from_u64(options.seed);
+    let mut counts = Counts::default();
+    let start = Instant::now();
+    let end = start + Duration::from_secs_f64(60.0 * options.minutes);
+    let mut rounds = 0;
+    while Instant::now() < end {
+        for fault in faults {
+            match fault {
+                Fault::Kills => kills::round(&bench, &mut random, &mut counts)?,
+                Fault::Damage => damage::round(&bench, &mut random, &mut counts)?,
+                Fault::Mutations => damage::mutations(&bench, &mut random, &mut counts)?,
+                Fault::Pipes => pipes::round(&bench, &mut random, &mut counts)?,
+                Fault::Disk => disk::round(&bench, &mut random, &mut counts)?,
+            }
+            if Instant::now() >= end {
+                break;
+            }
+        }
+        rounds += 1;
+        eprintln!(
+            "{:.0} minutes, {rounds} rounds, {} failures",
+            start.elapsed().as_secs_f64() / 60.0,
+            counts.failures.len()
+        );
+    }
+    bench.tear_down()?;
+
+    let rows = counts.done.iter();
+    let rows: Vec<[String; 2]> = rows
+        .map(|(what, count)| [what.clone(), count.to_string()])
+        .collect();
+    print!("{}", table(["what", "times"], &rows));
+    println!(
+        "\n{:.0} minutes, seed {}, {} failures",
+        start.elapsed().as_secs_f64() / 60.0,
+        options.seed,
+        counts.failures.len()
+    );
+    for failure in &counts.failures {
+        println!("- {failure}");
+    }
+    Ok(match counts.failures.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
