@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use crate::{is_broken_pipe, tell};
 
 /// The exit status of a program that could not do what it was asked for.
-const FAILED: u8 = 2;
+pub(crate) const FAILED: u8 = 2;
 
 /// The exit status of work that ended; an error is told in the words of `message`, such as
 /// [`one_line`](crate::one_line). If whoever reads our output has closed it, they have seen enough.

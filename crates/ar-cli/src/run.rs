@@ -1,5 +1,11 @@
 //! How a program should run for the CPU to compute fast.
 
+#[cfg(feature = "flex")]
+use std::error::Error;
+
+#[cfg(feature = "flex")]
+use crate::{exit::FAILED, tell};
+
 /// Runs the work of a program: `main` does little else.
 ///
 /// On the CPU every operation hands parts of its work to a pool of threads and waits for them. The
@@ -12,12 +18,22 @@ pub fn run_program<R: Send>(work: impl FnOnce() -> R + Send) -> R {
 }
 
 #[cfg(feature = "flex")]
+#[expect(clippy::exit, reason = "nothing can be done without threads")]
 fn in_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     /// What a main thread has on most systems; the pool's threads have 2 MiB by default.
     const STACK_BYTES: usize = 8 << 20;
     let pool = rayon::ThreadPoolBuilder::new().stack_size(STACK_BYTES);
-    // There already is a pool where this is called twice, and that one does.
-    let _ = pool.build_global();
+    // There already is a pool where this is called twice, and that one does. Where the system
+    // refuses threads, there is none, and nothing can be computed.
+    if let Err(error) = pool.build_global()
+        && let Some(cause) = error.source()
+    {
+        tell(format_args!(
+            "error: cannot start the threads that compute ({cause}): raise the limit on processes \
+             (`ulimit -u`), or set RAYON_NUM_THREADS=1"
+        ));
+        std::process::exit(FAILED.into());
+    }
     // The only thread of a pool must be free for other threads that compute, such as the one that
     // decodes what is sampled: this one may wait for them.
     match rayon::current_num_threads() {

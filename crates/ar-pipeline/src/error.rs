@@ -43,6 +43,9 @@ pub enum PipelineError {
         /// What the system says.
         source: io::Error,
     },
+    /// The system has no thread left.
+    #[error("cannot start a thread ({0}): raise the limit on processes (`ulimit -u`)")]
+    Thread(io::Error),
     /// The model only encodes and decodes.
     #[error("this model has no transformer to sample with: it only encodes and decodes")]
     NoTransformer,

@@ -55,12 +55,16 @@ pub(crate) struct VideoSink {
 
 impl VideoSink {
     /// Starts the thread.
-    pub(crate) fn start(videos: Videos) -> Self {
+    ///
+    /// # Errors
+    /// If the system has no thread left.
+    pub(crate) fn start(videos: Videos) -> Result<Self, PipelineError> {
         let (sender, receiver) = sync_channel(QUEUE);
-        Self {
+        let worker = thread::Builder::new().spawn(move || Worker::new(videos).run(receiver));
+        Ok(Self {
             work: Some(sender),
-            worker: Some(thread::spawn(move || Worker::new(videos).run(receiver))),
-        }
+            worker: Some(worker.map_err(PipelineError::Thread)?),
+        })
     }
 
     /// Takes the next latent of every video, `[batch, 1, tokens, channels]`, and waits while too

@@ -249,7 +249,7 @@ impl<P: FnMut(Progress) -> ControlFlow<()>> Writing<'_, P> {
                 .map(writer)
                 .collect::<Result<_, PipelineError>>()?,
             latent: options.latent,
-        })))
+        })?))
     }
 
     /// Takes note of a finished frame of a batch.

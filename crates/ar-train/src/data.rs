@@ -414,4 +414,44 @@ mod tests {
             assert_eq!(fs::read_to_string(&list).expect("the list"), lines);
         }
     }
+
+    /// Clips that nothing is wrong with, but which cannot be read now.
+    struct Away;
+
+    impl Dataset<usize> for Away {
+        fn get(&self, _: usize) -> Result<usize, DatasetError> {
+            let path = "a.mp4".into();
+            Err(DatasetError::new(ar_video::VideoError::Interrupted {
+                path,
+            }))
+        }
+
+        fn len(&self) -> usize {
+            3
+        }
+    }
+
+    impl SourceIds for Away {
+        fn source_id(&self, index: usize) -> u64 {
+            index as u64
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_now_is_not_left_out() {
+        let data = DataConfig {
+            validation: 0,
+            ..DataConfig::default()
+        };
+        let split = TrainingData::new(Away, &data).expect("a dataset");
+        for error in [
+            split.readable(0..3).err(),
+            split.items(0..3).err(),
+            split.first().err(),
+        ] {
+            let error = error.expect("no clip").to_string();
+            assert_eq!(error, "a.mp4: interrupted");
+        }
+        assert_eq!(split.skipped().to_string(), "");
+    }
 }
