@@ -101,24 +101,22 @@ fn row(published: bool, activation_checkpointing: bool) -> Row {
         case.in_a_process()
     };
     let config = small_diffusion();
-    match published {
-        false => Row {
+    if !published {
+        return Row {
             network: "small",
             batch: [config.run.batch_size, config.transformer.num_frames],
             activation_checkpointing,
             extrapolated: false,
             cost: cost(None),
-        },
-        true => {
-            let network = DitConfig::published();
-            Row {
-                network: "published",
-                batch: [1, network.num_frames],
-                activation_checkpointing,
-                extrapolated: true,
-                cost: extrapolate(FEW_BLOCKS.map(|blocks| cost(Some(blocks))), network.depth),
-            }
-        }
+        };
+    }
+    let network = DitConfig::published();
+    Row {
+        network: "published",
+        batch: [1, network.num_frames],
+        activation_checkpointing,
+        extrapolated: true,
+        cost: extrapolate(FEW_BLOCKS.map(|blocks| cost(Some(blocks))), network.depth),
     }
 }
 

@@ -27,9 +27,10 @@ fn forward(criterion: &mut Criterion) {
     ];
     let mut group = criterion.benchmark_group("transformer_forward");
     for (name, config, written) in networks {
-        let model = match written {
-            true => perturbed_model(config, &device),
-            false => VideoModel::init(config, &device).expect("a model"),
+        let model = if written {
+            perturbed_model(config, &device)
+        } else {
+            VideoModel::init(config, &device).expect("a model")
         };
         let transformer = model.transformer().expect("a transformer");
         let dit = transformer.dit().config();

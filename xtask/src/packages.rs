@@ -91,7 +91,7 @@ fn public_manifest(package: &Package) -> Vec<String> {
     findings
 }
 
-/// The licences of a crate are those of the repository.
+/// Every crate has the licences of the repository.
 fn licences(workspace: &Workspace, package: &Package) -> Result<Vec<String>> {
     let mut findings = Vec::new();
     for name in LICENCES {

@@ -48,7 +48,7 @@ fn in_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
 }
 
 /// Has the C library keep freed memory for the next allocation, rather than return it to the
-/// operating system. It concerns glibc alone: allocators that a program chooses for its Rust code, as
+/// operating system. It concerns only glibc: allocators that a program chooses for its Rust code, as
 /// ours do, keep memory by themselves.
 ///
 /// Every operation on the CPU allocates its result, often megabytes. glibc asks the system for

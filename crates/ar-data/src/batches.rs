@@ -142,7 +142,7 @@ pub enum BatchError {
 
 /// Endless batches of a dataset, read ahead by worker threads in bounded memory.
 ///
-/// Batches follow from the items, the seed and the position alone. The number of workers changes
+/// Batches follow only from the items, the seed and the position. The number of workers changes
 /// nothing, and batches from a position on are those that an uninterrupted sequence has there:
 /// worker `w` of `W` reads the items at the positions `w`, `w + W`, `w + 2 W`, .. of this process,
 /// and the workers are asked in turn. (Burn's own loader hands batches out as its workers finish

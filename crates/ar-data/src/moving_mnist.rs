@@ -15,7 +15,7 @@ use crate::idx::{IdxError, Pictures};
 use crate::order::addressed_rng;
 use crate::split::SourceIds;
 
-/// Configuration of [`MovingMnist`]. Defaults are those of the published dataset, with as many
+/// Configuration of [`MovingMnist`]. Defaults are as in the published dataset, with as many
 /// frames as a window of the published transformer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -5,8 +5,8 @@ use rand_chacha::ChaCha8Rng;
 
 /// An endless order over a dataset that shuffles anew every epoch.
 ///
-/// The item at a position follows from the length, the seed and the position
-/// alone, so a run that continues at position `n` sees what an uninterrupted
+/// The item at a position follows only from the length, the seed and the position,
+/// so a run that continues at position `n` sees what an uninterrupted
 /// one would have seen.
 #[derive(Debug)]
 pub struct EpochShuffle {

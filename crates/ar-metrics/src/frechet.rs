@@ -200,7 +200,7 @@ impl FeatureStatistics {
 /// ```
 ///
 /// The trace of the square root is taken from the eigenvalues of the symmetric
-/// `S1^(1/2) S2 S1^(1/2)`, which are those of `S1 S2`. That stays exact where covariances are
+/// `S1^(1/2) S2 S1^(1/2)`, which `S1 S2` shares. That stays exact where covariances are
 /// singular, as with fewer samples than features. Rounding may leave the distance of equal sets a
 /// little below zero.
 ///

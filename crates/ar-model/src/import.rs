@@ -211,9 +211,10 @@ impl Parts {
     /// The tensors that the networks of `config` have, which all have to be there; nothing is read.
     fn checked(self, config: &ModelConfig, is_given: bool) -> Result<Self, ModelError> {
         let device = Device::default();
-        let advise = |error| match is_given {
-            true => ModelError::Described(error),
-            false => ModelError::Weights(error),
+        let advise = if is_given {
+            ModelError::Described
+        } else {
+            ModelError::Weights
         };
         let transformer = match (self.transformer, &config.transformer) {
             (Some(mut file), Some(dit)) => {

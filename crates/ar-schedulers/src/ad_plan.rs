@@ -1,4 +1,4 @@
-//! The asynchronous-difference (AD) inference plan: which frame takes which step at which
+//! The adaptive-difference (AD) inference plan: which frame takes which step at which
 //! iteration.
 
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! Noise schedules, DDIM steps, training timestep samplers and the asynchronous-difference (AD)
+//! Noise schedules, DDIM steps, training timestep samplers and the adaptive-difference (AD)
 //! inference plan of AR-Diffusion; pure arithmetic, no tensor library.
 //!
 //! The method: Sun et al., "AR-Diffusion: Asynchronous Video Generation with

@@ -334,7 +334,7 @@ impl Checkpoints {
         write().map_err(Error::checkpoint("cannot write", &complete))
     }
 
-    /// Removes all but the newest `keep` and those of every `every` steps (0: none), and what
+    /// Removes all but the newest `keep` and one every `every` steps (0: none), and what
     /// writers that were killed have left.
     ///
     /// # Errors

@@ -67,7 +67,7 @@ pub enum VaeStage {
     /// All, on single frames or short clips.
     #[default]
     Image,
-    /// Those of the temporal blocks alone, on clips.
+    /// Only the temporal blocks, on clips.
     Temporal,
 }
 

@@ -167,7 +167,7 @@ impl<I: Send + Sync + 'static> TrainingData<I> {
     }
 
     /// Endless batches of training items, the clips of a step each, at `positions` of their order;
-    /// read ahead on threads of their own. They depend on the seed of the run alone. What is left
+    /// read ahead on threads of their own. They depend only on the seed of the run. What is left
     /// out of the dataset is listed in the folder of the run; a run that goes on adds to its list.
     ///
     /// # Errors

@@ -224,7 +224,7 @@ impl Checkpointed for Training {
 
     fn load(&mut self, folder: &Path, position: Position) -> Result<(), BoxError> {
         let path = folder.join(STATISTICS);
-        // Runs that do not standardise lack it, and so do those of older versions.
+        // Runs that do not standardise lack it, and so do runs of older versions.
         if path.exists() {
             let statistics: LatentStatistics = read_toml(&path)?;
             let [tokens, channels] = self.latent;
@@ -285,8 +285,8 @@ fn sampler_config(config: &DiffusionRun) -> SamplerConfig {
     }
 }
 
-/// Samples a few videos of the trained length, always of the same noise; those of a
-/// class-conditional model are of the first classes.
+/// Samples a few videos of the trained length, always of the same noise; a
+/// class-conditional model samples its first classes.
 fn show(model: VideoModel, config: &DiffusionRun, path: &Path) -> Result<()> {
     let classes = config.conditioning.classes;
     let options = GenerateOptions {

@@ -17,8 +17,8 @@ use crate::run::{Ending, StageOptions};
 /// Frames that are encoded at once.
 const FRAMES_AT_ONCE: usize = 64;
 
-/// Encodes the clips of a dataset and writes them to the folder of latents that `config` names,
-/// file by file; of them, those of `part`. When resumed, and where the work is shared between
+/// Encodes the clips of a dataset, or only its `part`, and writes them to the folder of latents that
+/// `config` names, file by file. When resumed, and where the work is shared between
 /// processes, files that are there already are kept.
 ///
 /// # Errors

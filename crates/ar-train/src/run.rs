@@ -1,5 +1,5 @@
-//! A run and its folder: configuration, checkpoints, log; interruption. Of the processes of a run the
-//! leader alone writes, measures and samples; the others compute.
+//! A run and its folder: configuration, checkpoints, log; interruption. Of the processes of a run
+//! only the leader writes, measures and samples; the others compute.
 //!
 //! ```text
 //! RUN/config.toml                     the resolved configuration
@@ -152,7 +152,7 @@ impl Run {
         }
     }
 
-    /// Clips that a step is computed from, those of all processes.
+    /// Clips that a step is computed from, over all processes.
     pub fn clips_per_step(&self) -> usize {
         self.config.clips_per_step() * self.group.size()
     }

@@ -235,7 +235,7 @@ impl<'a> Training<'a> {
         (skipped.in_a_row > 0).then(|| (skipped, adversary.max_skipped()))
     }
 
-    /// The model directory's content: the averaged VAE alone.
+    /// The model directory's content: only the averaged VAE.
     fn model(&self) -> Result<VideoModel> {
         let vae = self.trainer.ema.clone();
         let mut model = VideoModel::init(

@@ -79,9 +79,10 @@ fn the_stages_of_a_dataset_fit_together() {
             .unwrap_or_else(|error| panic!("{name}: {error}"));
 
         let temporal = path.join("vae-temporal.toml");
-        let last_vae = match temporal.is_file() {
-            true => after_the_image_stage(&vae, &read(&temporal), &latents),
-            false => vae.run.out.clone(),
+        let last_vae = if temporal.is_file() {
+            after_the_image_stage(&vae, &read(&temporal), &latents)
+        } else {
+            vae.run.out.clone()
         };
         assert_eq!(last_vae.join("model"), latents.vae, "{name}");
         assert_eq!(latents.vae, diffusion.vae, "{name}");

@@ -27,7 +27,7 @@ const fn column(head: &'static str, pointer: &'static str, scale: f64) -> Column
     }
 }
 
-/// Columns of a table, that of the names included.
+/// Columns of a table, the names included.
 pub(super) const WIDTH: usize = COLUMNS.len() + 1;
 
 /// The head of a table.
@@ -59,7 +59,7 @@ pub(super) fn row(label: String, seeds: &[&Value]) -> [String; WIDTH] {
     row
 }
 
-/// `mean ± deviation`; the deviation is that of the seeds (divided by their number less one).
+/// `mean ± deviation`; the deviation is over the seeds (divided by their number less one).
 fn mean_and_deviation(values: &[f64]) -> String {
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;

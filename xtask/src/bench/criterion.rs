@@ -25,9 +25,10 @@ pub(super) struct Row {
 impl Row {
     /// What the bench counts: reading data is by clips, all else by frames.
     fn unit(&self) -> &'static str {
-        match self.name.starts_with("data_") {
-            true => "clips",
-            false => "frames",
+        if self.name.starts_with("data_") {
+            "clips"
+        } else {
+            "frames"
         }
     }
 }

@@ -27,9 +27,10 @@ fn row(row: &Value) -> Result<[String; 7]> {
     let network = row["network"].as_str();
     let network = network.with_context(|| missing("network"))?;
     let extrapolated = row["extrapolated"].as_bool();
-    let note = match extrapolated.with_context(|| missing("extrapolated"))? {
-        true => ", extrapolated",
-        false => "",
+    let note = if extrapolated.with_context(|| missing("extrapolated"))? {
+        ", extrapolated"
+    } else {
+        ""
     };
     let recompute = row["activation_checkpointing"].as_bool();
     let memory = row["peak_memory_bytes"].as_f64();

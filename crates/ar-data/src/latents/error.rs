@@ -107,7 +107,7 @@ pub enum LatentError {
         first: String,
     },
     /// A file does not go with those before it.
-    #[error("{path} {what} and the files before it {others}; those of a dataset are alike")]
+    #[error("{path} {what} and the files before it {others}; all files of a dataset are alike")]
     Unlike {
         /// The file.
         path: PathBuf,

@@ -21,7 +21,7 @@ use crate::batch::VideoItem;
 use crate::split::SourceIds;
 use scene::Scene;
 
-/// The first of the seeds that are for evaluation: those of training stay below.
+/// The first seed for evaluation: seeds for training stay below.
 pub const EVALUATION_SEED: u64 = 1 << 32;
 
 /// One shape through the frames of a clip.

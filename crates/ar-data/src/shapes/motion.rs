@@ -182,7 +182,7 @@ mod tests {
     }
 
     proptest! {
-        /// One disc alone, slow or crossing the square many times per unit of
+        /// A single disc, slow or crossing the square many times per unit of
         /// time, against the closed form.
         #[test]
         fn walls_reflect_exactly(

@@ -29,8 +29,8 @@ const CLASSES: usize = 101;
 /// "Temporal generative adversarial nets with singular value clipping", 2017).
 ///
 /// Clips of 16 frames are stretched bicubically to 128 x 128, less the mean in `[0, 255]`, and
-/// cropped to the middle 112 x 112, blue first. The mean is that of each channel; the original
-/// protocol has one for each pixel.
+/// cropped to the middle 112 x 112, blue first. There is one mean for each channel; the
+/// original protocol has one for each pixel.
 #[derive(Module, Debug)]
 pub struct C3d {
     conv1: Conv3d,

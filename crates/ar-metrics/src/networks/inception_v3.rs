@@ -38,7 +38,7 @@ const KEYS: KeyMap = KeyMap::new(
 );
 
 /// Inception-v3 (Szegedy et al., "Rethinking the Inception architecture for computer vision",
-/// 2015) as published by TensorFlow on 2015-12-05, whose pooled features are those of FID.
+/// 2015) as published by TensorFlow on 2015-12-05, whose pooled features FID uses.
 ///
 /// It differs from the network that `torchvision` trained: averages over windows at the border leave
 /// the padding out, and the last block takes maxima where the others average. Frames are looked at
@@ -114,7 +114,7 @@ impl InceptionV3 {
             observe(name, &x);
             x
         };
-        // Shapes are those of 299 x 299.
+        // Shapes for 299 x 299.
         let x = seen("Conv2d_1a_3x3", apply(&self.conv2d_1a_3x3, images)); // [batch, 32, 149, 149]
         let x = seen("Conv2d_2a_3x3", apply(&self.conv2d_2a_3x3, x)); // [batch, 32, 147, 147]
         let x = seen("Conv2d_2b_3x3", apply(&self.conv2d_2b_3x3, x)); // [batch, 64, 147, 147]

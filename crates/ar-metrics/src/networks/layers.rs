@@ -46,7 +46,7 @@ pub(super) struct ConvBn2d {
 }
 
 impl ConvBn2d {
-    /// `padding` is that of rows and of columns, at both ends.
+    /// `padding` is for rows and for columns, at both ends.
     pub(super) fn new(
         channels: [usize; 2],
         kernel: [usize; 2],

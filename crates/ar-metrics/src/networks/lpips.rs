@@ -45,7 +45,7 @@ struct Linear {
 }
 
 impl Lpips {
-    /// Reads the weights of VGG16 (see [`Vgg16::load`]) and those of LPIPS's own linear layers
+    /// Reads the weights of VGG16 (see [`Vgg16::load`]) and of LPIPS's own linear layers
     /// (`weights/v0.1/vgg.pth`).
     ///
     /// # Errors

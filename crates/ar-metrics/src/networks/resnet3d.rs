@@ -40,8 +40,8 @@ const KEYS: KeyMap = KeyMap::new(
 );
 
 /// The 3D ResNet-50 (Hara et al., "Can spatiotemporal 3D CNNs retrace the history of 2D CNNs and
-/// ImageNet?", 2018), trained on Kinetics. Its pooled features are those of the video variant of
-/// FID.
+/// ImageNet?", 2018), trained on Kinetics. The video variant of FID uses its pooled
+/// features.
 ///
 /// Clips are stretched bilinearly to 112 x 112 and standardised with the statistics of Kinetics.
 /// Publications differ in both, and in the checkpoint: figures compare only with figures that were

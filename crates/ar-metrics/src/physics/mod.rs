@@ -15,7 +15,7 @@
 //! shape, or nowhere three pixels thick, is none, such as the seams where colours meet; nor is one
 //! that is four times as large as the largest. Every pixel
 //! near a core is then unmixed into background and at most two colours, which gives area, centroid and
-//! outline to a small part of a pixel and hardly depends on blur. The radius is that of the circle
+//! outline to a small part of a pixel and hardly depends on blur. The radius is the radius of the circle
 //! around the outline, which is the one among [`World::outlines`] whose third and fourth harmonic
 //! moments are nearest.
 //!
@@ -34,7 +34,7 @@
 //!
 //! | measure | at frame `t`, mean over shapes |
 //! |---|---|
-//! | object count | 1 if the number of shapes is that of the truth or else of the first frame, which has to be one that the world has; else 0 |
+//! | object count | 1 if the number of shapes is as in the truth or else as in the first frame, and the world has so many; else 0 |
 //! | radius drift | `abs(sqrt(area_t / area_0) - 1)` |
 //! | velocity error | `abs(v_t - v_(t-1)) / max(abs(v_(t-1)), min_speed)`, where both intervals are free |
 //! | energy drift | `abs(E_t / E - 1)`, with `E_t = sum r² v_t²` over all shapes, where all are free, and `E` the mean of its first three values |
@@ -45,8 +45,8 @@
 //! of mass `radius²`. Both velocities are means over up to three intervals.
 //!
 //! Of a video that goes on from given frames ([`Truth::given`]) only what it adds is measured: the
-//! frames after those, the velocities that lead to such a frame (that of the first one included), and
-//! the bounces after which the shape moves so. Radii and energies are still compared with those of the
+//! frames after those, the velocities that lead to such a frame (the first one included), and
+//! the bounces after which the shape moves so. Radii and energies are still compared with the values of the
 //! first frames, which are then given ones.
 //!
 //! A video fails by

@@ -293,7 +293,7 @@ fn lost_shapes_disappear() {
     assert_eq!(report.object_count.mean, Some(0.5));
     assert_eq!(report.object_count.by_frame[7..9], [Some(1.0), Some(0.0)]);
 
-    // One frame is a flicker, which shows in the count alone.
+    // One frame is a flicker, which shows only in the count.
     let frames = clip(|t| undisturbed(t).split_off(usize::from(t == 8)));
     let measures = measure(&world(), &frames, None);
     assert!(!measures.disappearance);

@@ -77,9 +77,10 @@ impl Case {
             .iter()
             .map(|(key, shape)| {
                 let shape = shape_of(shape);
-                let tensor = match key.ends_with("num_batches_tracked") {
-                    true => (Dtype::I64, shape, 7_i64.to_le_bytes().to_vec()),
-                    false => (Dtype::F32, shape.clone(), weight(key, &shape)),
+                let tensor = if key.ends_with("num_batches_tracked") {
+                    (Dtype::I64, shape, 7_i64.to_le_bytes().to_vec())
+                } else {
+                    (Dtype::F32, shape.clone(), weight(key, &shape))
                 };
                 (rename(key), tensor)
             })

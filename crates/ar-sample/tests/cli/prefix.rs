@@ -54,7 +54,7 @@ fn a_prefix_is_kept_and_continued() {
     assert_eq!(longer[..6], given[2..]);
     assert_eq!(run("--prefix-frames 6 --frames 9").1, longer);
 
-    // What is sampled depends on the prefix, not on its place alone.
+    // What is sampled depends on the prefix, not only on its place.
     write_clip(
         &folder.path("other.apng"),
         &Clip::new(vec![Frame::new(16, 16, vec![200; 16 * 16 * 3]); 6]),

@@ -21,7 +21,7 @@ pub fn together<T>(work: impl FnOnce(Rc<dyn Group>) -> Result<T>) -> Result<T> {
     outcome
 }
 
-/// Calls `work` with this process alone.
+/// Calls `work` with this process only.
 ///
 /// # Errors
 /// If it was started together with others.

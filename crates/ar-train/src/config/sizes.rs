@@ -42,8 +42,8 @@ impl Size for Vec<usize> {
 }
 
 /// `at_most!(bound; section "name." config; field, field..)`: checks a product of fields against a
-/// bound far above what anyone trains, and far below what memory or 64 bits hold. The fields' names,
-/// after that of their section, are the keys of the error.
+/// bound far above what anyone trains, and far below what memory or 64 bits hold. The section's name
+/// and the field's name make the key of the error.
 macro_rules! at_most {
     ($most:expr; $section:literal $config:expr; $($field:ident $(. $inner:ident)*),+) => {
         product_at_most(

@@ -10,7 +10,7 @@ use mpi::traits::{Communicator, CommunicatorCollectives};
 use super::Group;
 use crate::error::{Error, Result};
 
-/// The processes that `mpirun` has started together; one that was started otherwise is alone.
+/// The processes that `mpirun` has started together; a process that was started otherwise is the only one.
 pub struct MpiGroup {
     world: SimpleCommunicator,
     /// Dropped last: it ends MPI.

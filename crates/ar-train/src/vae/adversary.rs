@@ -54,7 +54,7 @@ pub struct SkippedSteps {
 
 /// A reconstruction loss and the adversarial one, weighed against each other.
 pub struct Balance {
-    /// A tensor, `[1]`, whose gradient over the VAE is that of `reconstruction + weight *
+    /// A tensor, `[1]`, whose gradient over the VAE is the gradient of `reconstruction + weight *
     /// adversarial`; its value means nothing.
     pub surrogate: Tensor<1>,
     /// The reconstruction loss.
@@ -104,7 +104,7 @@ impl Adversary {
     }
 
     /// Weighs the adversarial loss such that its gradient at the decoder's last layer is as large
-    /// as that of the reconstruction loss (Esser et al., "Taming Transformers", eq. 7).
+    /// as the gradient of the reconstruction loss (Esser et al., "Taming Transformers", eq. 7).
     ///
     /// Each loss is differentiated once, down to the pixels; from there on a gradient is a linear
     /// map of those at the pixels, so that neither needs a second graph.
@@ -182,7 +182,7 @@ impl Adversary {
         self.skipped
     }
 
-    /// Writes the discriminator's state into a folder of its own below that of a checkpoint.
+    /// Writes the discriminator's state into a folder of its own in the folder of a checkpoint.
     ///
     /// # Errors
     /// If it cannot be written.

@@ -196,7 +196,7 @@ mod tests {
             step: 2,
             first_clip: 0,
         };
-        // The same clip three times, so that samples differ by their noise alone.
+        // The same clip three times, so that samples differ only by their noise.
         let clip = pixels([1, 2], 16, &device);
         let sample = |noise: PosteriorNoise, clips: usize| -> Vec<f32> {
             let posterior = vae.encode(clip.clone().repeat_dim(0, clips));

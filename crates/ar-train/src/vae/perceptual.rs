@@ -198,7 +198,7 @@ mod tests {
         );
         assert!((found - whole).abs() > 1e-3 * whole, "{found} {whole}");
 
-        // LPIPS alone moves the VAE, and nothing moves LPIPS.
+        // Only LPIPS moves the VAE, and nothing moves LPIPS.
         let config = VaeLossConfig { l1: 0.0, ..config };
         let vae = small_conv().init(&device).expect("a network");
         let mut trainer = Trainer::new(vae, &OptimizerConfig::default(), 10);

@@ -187,7 +187,7 @@ fn a_run_keeps_the_statistics_of_the_latents_that_it_began_with() {
     let others = "--set run.out=run --set data.latents=others --resume";
     let resumed = statistics(&format!("{others} --set run.steps=2"));
     assert_eq!(resumed, first);
-    // As a checkpoint of an older version: the statistics are those of the latents at hand.
+    // As a checkpoint of an older version: the statistics are taken from the latents at hand.
     let kept = "run/checkpoints/step-00000002/latent_statistics.toml";
     std::fs::remove_file(folder.path(kept)).expect("they were kept");
     let checksums = "run/checkpoints/step-00000002/checksums.txt";

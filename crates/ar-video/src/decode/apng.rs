@@ -134,7 +134,7 @@ impl ApngFrames {
                 DisposeOp::Previous => Disposal::Restore,
             };
         }
-        // The rows of an interlaced picture are as far apart as those of the whole canvas.
+        // The rows of an interlaced picture are as far apart as the rows of the whole canvas.
         let line = if info.interlaced {
             info.width as usize
         } else {

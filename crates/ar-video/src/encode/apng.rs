@@ -59,7 +59,7 @@ fn fraction(value: f64) -> (u16, u16) {
     for denominator in 1..=u16::MAX {
         let numerator = (value * f64::from(denominator)).round();
         let error = (numerator / f64::from(denominator) - value).abs();
-        // Differences below this are those of floating point.
+        // Smaller differences come from floating point.
         if numerator <= f64::from(u16::MAX) && error < best.2 - 1e-12 {
             best = (numerator as u16, denominator, error);
         }

@@ -97,7 +97,7 @@ fn nal_type(unit: &[u8]) -> u8 {
     unit.first().map_or(0, |byte| byte & 0x1f)
 }
 
-/// A frame as MP4 stores it: lengths in place of start codes, parameter sets in the header alone.
+/// A frame as MP4 stores it: lengths in place of start codes, parameter sets only in the header.
 fn length_prefixed(frame: &H264Frame) -> Vec<u8> {
     let units = frame.nal_units().into_iter();
     units

@@ -79,7 +79,7 @@ impl H264Encoder {
         })
     }
 
-    /// Width and height in pixels, those of the padding included.
+    /// Width and height in pixels, padding included.
     pub(super) fn size(&self) -> [u32; 2] {
         [self.width as u32, self.height as u32]
     }

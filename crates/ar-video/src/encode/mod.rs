@@ -199,7 +199,7 @@ impl fmt::Debug for VideoWriter {
 /// Writes a whole clip; see [`VideoWriter`].
 ///
 /// # Errors
-/// As those of [`VideoWriter`].
+/// As for [`VideoWriter`].
 pub fn write_clip(
     path: &Path,
     clip: &Clip,
