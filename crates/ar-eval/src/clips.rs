@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use ar_pipeline::{Classes, GenerateOptions, Pipeline, Prefix};
-use ar_video::Frame;
+use ar_video::{Clip, Frame, VideoFormat, read_clip, write_clip};
 use burn_dataset::Dataset;
 
 use crate::EvaluationError;
@@ -28,12 +28,27 @@ impl ClipMaker<'_> {
         source: &Source,
         clips: Range<usize>,
     ) -> Result<Vec<Vec<Frame>>, EvaluationError> {
-        match source {
+        let clips: Vec<Vec<Frame>> = match source {
             Source::Truth => clips.map(|clip| self.reference.clip(clip)).collect(),
             Source::Reconstruction => clips.map(|clip| self.reconstruction(clip)).collect(),
             Source::Videos => clips.map(|clip| self.video(clip)).collect(),
             Source::Samples { ar_step, prefix } => self.samples(*ar_step, *prefix, clips),
+        }?;
+        if !self.settings.protocol.through_mp4 {
+            return Ok(clips);
         }
+        let folder = tempfile::tempdir().map_err(EvaluationError::write(&std::env::temp_dir()))?;
+        let path = folder.path().join("clip.mp4");
+        let pass = |frames| {
+            write_clip(
+                &path,
+                &Clip::new(frames),
+                VideoFormat::Mp4,
+                self.settings.fps,
+            )?;
+            Ok(read_clip(&path)?.into_frames())
+        };
+        clips.into_iter().map(pass).collect()
     }
 
     fn video(&self, clip: usize) -> Result<Vec<Frame>, EvaluationError> {

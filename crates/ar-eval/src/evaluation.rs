@@ -14,7 +14,10 @@ use crate::records::{Features, Measures, Recorder, Records};
 use crate::reference::Reference;
 use crate::settings::Settings;
 use crate::source::Source;
-use crate::{ClipMeter, EvaluationError, EvaluationOptions, FeatureExtractor, Metric, Report};
+use crate::{
+    ClipMeter, EvaluationError, EvaluationOptions, FeatureExtractor, MOST_SAMPLES, Metric, Report,
+    SeenClip,
+};
 
 /// How far an evaluation is.
 #[derive(Clone, Debug)]
@@ -63,6 +66,10 @@ impl Evaluation {
                 option,
                 "is 0, and has to be at least 1",
             ));
+        }
+        if options.samples > MOST_SAMPLES {
+            let reason = format!("is {}, and can be at most {MOST_SAMPLES}", options.samples);
+            return Err(EvaluationError::option("samples", reason));
         }
         let config = model.config()?;
         let class = options.class.as_deref();
@@ -157,7 +164,7 @@ impl Evaluation {
             &Load {
                 networks: &settings.networks,
                 model: pipeline.model(),
-                frames: settings.protocol.frames,
+                clips: &settings.clips,
                 device,
             },
         )?;
@@ -184,7 +191,7 @@ impl Evaluation {
                     self.kept.write(source, clip, &frames)?;
                     if !records.has(&name, clip) {
                         let measures = self.measure(source, clip, &frames, &meters, device)?;
-                        let features = meters.features(&frames, device)?;
+                        let features = meters.features(clip, &frames, device)?;
                         recorder.add(&name, clip, measures, &features)?;
                         measured += 1;
                     }
@@ -244,6 +251,7 @@ impl Meters {
     /// What the metrics of sets see in a clip, each `[samples, width]`, flat.
     fn features(
         &self,
+        number: usize,
         frames: &[Frame],
         device: &Device,
     ) -> Result<Vec<Vec<f32>>, EvaluationError> {
@@ -253,7 +261,8 @@ impl Meters {
         let pixels = pixels(frames, device);
         let extract = |(features, extract): &(Features, FeatureExtractor)| {
             let metric = features.metric;
-            let values = extract(pixels.clone())?;
+            let pixels = pixels.clone();
+            let values = extract(SeenClip { number, pixels })?;
             assert_eq!(values.len(), features.len(), "{metric}");
             if !values.iter().all(|value| value.is_finite()) {
                 return Err(EvaluationError::NotFinite { metric });

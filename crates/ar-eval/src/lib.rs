@@ -28,6 +28,7 @@ mod clips;
 mod error;
 mod evaluation;
 mod feature_set;
+mod fid_frames;
 mod kept;
 mod metric;
 mod metrics;
@@ -38,6 +39,7 @@ mod page;
 mod protocol;
 mod records;
 mod reference;
+mod reference_split;
 mod report;
 mod row;
 mod settings;
@@ -47,15 +49,17 @@ mod write;
 pub use error::EvaluationError;
 pub use evaluation::{Evaluation, Progress};
 pub use feature_set::FeatureSet;
+pub use fid_frames::FidFrames;
 pub use metric::{
     ClipMeter, ClipMetric, Clips, Column, FeatureExtractor, Load, MeasuredClip, Metric, MetricInfo,
-    Plot, SetMetric,
+    Plot, SeenClip, SetMetric,
 };
 pub use metrics::METRICS;
 pub use network::{Network, NetworkFiles};
 pub use network_file::NetworkFile;
-pub use options::EvaluationOptions;
+pub use options::{EvaluationOptions, MOST_SAMPLES, PUBLISHED_SAMPLES};
 pub use protocol::{Classes, Protocol};
+pub use reference_split::ReferenceSplit;
 pub use report::Report;
 pub use row::Row;
 

@@ -11,7 +11,7 @@ use burn::tensor::{Device, Tensor};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{EvaluationError, FeatureSet, Network, NetworkFiles, Row};
+use crate::{EvaluationError, FeatureSet, FidFrames, Network, NetworkFiles, Row};
 
 /// Something to measure, of one of two kinds. All there are: [`METRICS`].
 #[derive(Clone, Copy)]
@@ -99,9 +99,17 @@ pub trait SetMetric: MetricInfo {
 /// Measures a clip; none where there is nothing to say.
 pub type ClipMeter = Box<dyn Fn(&MeasuredClip<'_>) -> Option<Value>>;
 
-/// Turns a clip `[1, frames, 3, height, width]` in `[0, 1]` into features, `samples * width` numbers
-/// in any shape.
-pub type FeatureExtractor = Box<dyn Fn(Tensor<5>) -> Result<Vec<f32>, EvaluationError>>;
+/// Turns a clip into features, `samples * width` numbers, sample by sample.
+pub type FeatureExtractor = Box<dyn Fn(SeenClip) -> Result<Vec<f32>, EvaluationError>>;
+
+/// A clip as networks see it.
+#[derive(Clone, Debug)]
+pub struct SeenClip {
+    /// The number of the clip.
+    pub number: usize,
+    /// `[1, frames, 3, height, width]` in `[0, 1]`.
+    pub pixels: Tensor<5>,
+}
 
 /// What the clips of an evaluation have in common.
 #[derive(Clone, Debug)]
@@ -118,6 +126,8 @@ pub struct Clips {
     pub data: String,
     /// Whether they are of a world of shapes.
     pub is_world: bool,
+    /// The frames that FID looks at.
+    pub fid_frames: FidFrames,
 }
 
 /// What a metric may load from.
@@ -126,8 +136,8 @@ pub struct Load<'a> {
     pub networks: &'a NetworkFiles,
     /// The model that is measured.
     pub model: &'a VideoModel,
-    /// Frames of a clip.
-    pub frames: usize,
+    /// What clips have in common.
+    pub clips: &'a Clips,
     /// Where to compute.
     pub device: &'a Device,
 }
@@ -232,7 +242,7 @@ pub(crate) fn extractor(
         });
     }
     Ok(Box::new(move |clip| {
-        Ok(network.features(clip).into_data().iter().collect())
+        Ok(network.features(clip.pixels).into_data().iter().collect())
     }))
 }
 

@@ -2,7 +2,13 @@ use std::path::PathBuf;
 
 use ar_data::Part;
 
-use crate::{Metric, NetworkFile};
+use crate::{FidFrames, Metric, NetworkFile, ReferenceSplit};
+
+/// Most clips of a source: a larger number is a slip of the hand.
+pub const MOST_SAMPLES: usize = 1_000_000;
+
+/// Clips that the published evaluation measures of every source.
+pub const PUBLISHED_SAMPLES: usize = 2048;
 
 /// What to measure, and how.
 #[derive(Clone, Debug)]
@@ -10,7 +16,9 @@ pub struct EvaluationOptions {
     /// A configuration file whose `[data]` section has the clips to measure against, its validation
     /// clips; by default the world of shapes.
     pub data: Option<PathBuf>,
-    /// Clips of the data, and samples with each step difference.
+    /// Which clips of the data to measure against.
+    pub split: ReferenceSplit,
+    /// Clips of the data, and samples with each step difference; at most [`MOST_SAMPLES`].
     pub samples: usize,
     /// Frames of a clip; by default the model's window, or of video files what the data say.
     pub frames: Option<usize>,
@@ -30,7 +38,12 @@ pub struct EvaluationOptions {
     pub eta: Option<f64>,
     /// The class to sample, its name or number; by default the class of each clip.
     pub class: Option<String>,
-    /// Seed of the noise.
+    /// Whether every clip passes through an MP4 file, 8-bit and lossy, before it is measured. Reading
+    /// it back takes ffmpeg.
+    pub through_mp4: bool,
+    /// Frames of a clip that FID looks at; by default all.
+    pub fid_frames: FidFrames,
+    /// Seed of the noise, and of the order of training clips.
     pub seed: u64,
     /// Clips to sample together.
     pub batch: usize,
@@ -44,10 +57,24 @@ pub struct EvaluationOptions {
     pub part: Part,
 }
 
+impl EvaluationOptions {
+    /// As published figures are measured: [`PUBLISHED_SAMPLES`] training clips in random order
+    /// against as many samples, FID on one frame of each clip.
+    pub fn published() -> Self {
+        Self {
+            split: ReferenceSplit::Training,
+            samples: PUBLISHED_SAMPLES,
+            fid_frames: FidFrames::One,
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for EvaluationOptions {
     fn default() -> Self {
         Self {
             data: None,
+            split: ReferenceSplit::Validation,
             samples: 64,
             frames: None,
             videos: None,
@@ -58,6 +85,8 @@ impl Default for EvaluationOptions {
             guidance: None,
             eta: None,
             class: None,
+            through_mp4: false,
+            fid_frames: FidFrames::All,
             seed: 0,
             batch: 8,
             prefix_frames: 0,

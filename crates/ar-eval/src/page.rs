@@ -6,7 +6,7 @@ use std::fmt::Write;
 use ar_metrics::physics::Curve;
 use plotters::prelude::*;
 
-use crate::{METRICS, Plot, Report};
+use crate::{METRICS, Plot, ReferenceSplit, Report};
 
 /// Size of a plot, and of the legend in it.
 const SIZE: (u32, u32) = (720, 320);
@@ -50,7 +50,20 @@ pub(crate) fn html(report: &Report) -> Result<String, Box<dyn Error>> {
         ("data", &protocol.data),
         (
             "clips",
-            &format!("{} of {} frames", report.samples, protocol.frames),
+            &format!(
+                "{} {} clips of {} frames{}",
+                report.samples,
+                match protocol.split {
+                    ReferenceSplit::Validation => "validation",
+                    ReferenceSplit::Training => "training",
+                },
+                protocol.frames,
+                if protocol.through_mp4 {
+                    ", all passed through MP4"
+                } else {
+                    ""
+                }
+            ),
         ),
         (
             "sampling",

@@ -4,6 +4,8 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::{FidFrames, ReferenceSplit};
+
 /// What measures of clips depend on: those made with another protocol do not compare.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
@@ -18,6 +20,8 @@ pub struct Protocol {
     pub data_config: Value,
     /// Content hash of the files of the data; none of data that are drawn.
     pub data_fingerprint: Option<String>,
+    /// Which clips of the data.
+    pub split: ReferenceSplit,
     /// Folder of the videos that were measured.
     pub videos: Option<String>,
     /// Content hash of those videos.
@@ -33,13 +37,17 @@ pub struct Protocol {
     pub weights: BTreeMap<&'static str, String>,
     /// The classes of the samples.
     pub classes: Classes,
+    /// Whether clips passed through an MP4 file.
+    pub through_mp4: bool,
+    /// The frames of a clip that FID looks at.
+    pub fid_frames: FidFrames,
     /// Denoising steps of a frame.
     pub steps: usize,
     /// Fresh noise of a step.
     pub eta: f64,
     /// Classifier-free guidance.
     pub guidance: f64,
-    /// Seed of the noise.
+    /// Seed of the noise, and of the order of training clips.
     pub seed: u64,
 }
 

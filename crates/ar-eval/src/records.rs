@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use ar_data::Part;
 use ar_files::write_atomically;
+use crc32c::crc32c;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -57,6 +58,7 @@ struct Complete {
 /// What there is of a clip.
 struct Entry {
     measures: Measures,
+    features: BTreeMap<String, u32>,
     /// The file and the line that has it, which is where its features are.
     path: PathBuf,
     line: usize,
@@ -67,9 +69,45 @@ struct Entry {
 struct Record {
     source: String,
     clip: usize,
+    /// CRC-32C of the clip's features, by metric; none in folders of older versions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    features: BTreeMap<String, u32>,
     #[serde(flatten)]
     measures: Measures,
 }
+
+impl Record {
+    /// The line, which ends with a checksum of what stands before it.
+    fn to_line(&self) -> String {
+        let text = serde_json::to_string(self).expect("measures are plain values");
+        let checksum = crc32c(text.as_bytes());
+        let text = text.strip_suffix('}').expect("an object");
+        format!("{text}{CHECKSUM}{checksum}}}\n")
+    }
+
+    /// Reads a line of these metrics; lines of older versions have no checksum.
+    fn from_line(line: &str, metrics: &[&str]) -> Result<Self, String> {
+        let record: Self = if let Some((text, checksum)) = line.rsplit_once(CHECKSUM) {
+            let text = format!("{text}}}");
+            let checksum = checksum.strip_suffix('}').and_then(|sum| sum.parse().ok());
+            if checksum != Some(crc32c(text.as_bytes())) {
+                return Err("its checksum is another one".into());
+            }
+            serde_json::from_str(&text)
+        } else {
+            serde_json::from_str(line)
+        }
+        .map_err(|error| error.to_string())?;
+        let mut measured = record.measures.keys();
+        match measured.find(|name| !metrics.contains(&name.as_str())) {
+            Some(name) => Err(format!("`{name}` is none of its metrics")),
+            None => Ok(record),
+        }
+    }
+}
+
+/// How the checksum of a line begins.
+const CHECKSUM: &str = ",\"checksum\":";
 
 impl Records {
     /// Reads what `folder` has, if anything, and changes nothing there. Lines that are not complete
@@ -94,7 +132,7 @@ impl Records {
                 .extension()
                 .is_some_and(|extension| extension == "jsonl")
             {
-                let complete = records.read_file(&path)?;
+                let complete = records.read_file(&path, &protocol.metrics)?;
                 for &features in features {
                     check_features(&path, complete.lines, features)?;
                 }
@@ -104,12 +142,12 @@ impl Records {
         Ok(records)
     }
 
-    fn read_file(&mut self, path: &Path) -> Result<Complete, EvaluationError> {
+    fn read_file(&mut self, path: &Path, metrics: &[&str]) -> Result<Complete, EvaluationError> {
         let text = fs::read_to_string(path).map_err(EvaluationError::read(path))?;
         let complete = text.rfind('\n').map_or(0, |end| end + 1);
         let mut lines = 0;
         for line in text[..complete].lines() {
-            let record: Record = serde_json::from_str(line).map_err(|error| {
+            let record = Record::from_line(line, metrics).map_err(|error| {
                 let line = lines + 1;
                 damaged(path, format!("line {line} is no record of a clip: {error}"))
             })?;
@@ -125,6 +163,7 @@ impl Records {
     fn insert(&mut self, record: Record, path: PathBuf, line: usize) {
         let entry = Entry {
             measures: record.measures,
+            features: record.features,
             path,
             line,
         };
@@ -161,6 +200,15 @@ impl Records {
                 file.read_exact(&mut values)
             })
             .map_err(EvaluationError::read(&path))?;
+        let checksum = entry.features.get(features.metric);
+        if checksum.is_some_and(|sum| *sum != crc32c(&values)) {
+            let folder = path.parent().unwrap_or(&path).display();
+            let reason = format!(
+                "the features of clip {clip} of {source} have another checksum than when they were \
+                 written: remove {folder}, and all is measured anew"
+            );
+            return Err(damaged(&path, reason));
+        }
         let (values, _) = values.as_chunks();
         Ok(values.iter().map(|&v| f32::from_le_bytes(v)).collect())
     }
@@ -219,9 +267,11 @@ impl Recorder {
         measures: Measures,
         features: &[Vec<f32>],
     ) -> Result<(), EvaluationError> {
+        let mut checksums = BTreeMap::new();
         // Before the line, which says that all is there.
         for ((of, file), values) in self.features.iter_mut().zip(features) {
             let values: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+            checksums.insert(of.metric.to_owned(), crc32c(&values));
             let path = features_path(&self.path, *of);
             file.write_all(&values)
                 .map_err(EvaluationError::write(&path))?;
@@ -229,11 +279,11 @@ impl Recorder {
         let record = Record {
             source: source.into(),
             clip,
+            features: checksums,
             measures,
         };
-        let line = serde_json::to_string(&record).expect("measures are plain values") + "\n";
         self.file
-            .write_all(line.as_bytes())
+            .write_all(record.to_line().as_bytes())
             .map_err(EvaluationError::write(&self.path))
     }
 }
@@ -324,8 +374,19 @@ fn agree(folder: &Path, protocol: &Protocol) -> Result<(), EvaluationError> {
 }
 
 /// A protocol without what older versions wrote in another way: the number of validation clips had
-/// another name, and metrics another order.
+/// another name, and metrics another order; later settings are as they were before there was a
+/// choice.
 fn comparable(mut protocol: Value) -> Value {
+    let later = [
+        ("split", "validation".into()),
+        ("through_mp4", false.into()),
+        ("fid_frames", "all".into()),
+    ];
+    if let Some(protocol) = protocol.as_object_mut() {
+        for (field, before) in later {
+            protocol.entry(field).or_insert(before);
+        }
+    }
     if let Some(data) = protocol["data_config"].as_object_mut()
         && let Some(count) = data.remove("held_out")
     {
@@ -354,7 +415,7 @@ fn difference(name: &str, theirs: &Value, ours: &Value) -> Option<(String, Value
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Classes;
+    use crate::{Classes, FidFrames, ReferenceSplit};
 
     const WHOLE: Part = Part { index: 0, count: 1 };
 
@@ -367,9 +428,12 @@ mod tests {
             data_fingerprint: None,
             videos: None,
             videos_fingerprint: None,
+            split: ReferenceSplit::Validation,
+            through_mp4: false,
+            fid_frames: FidFrames::All,
             frames: 16,
             prefix_frames: 0,
-            metrics: Vec::new(),
+            metrics: vec!["psnr"],
             weights: BTreeMap::new(),
             classes: Classes::None,
             steps: 50,
@@ -489,6 +553,67 @@ mod tests {
             ..protocol(1)
         });
         assert!(error.contains("the files of its videos"), "{error}");
+    }
+
+    #[test]
+    fn a_flipped_bit_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let features = [Features {
+            metric: "latents",
+            samples: 1,
+            width: 2,
+        }];
+        let open = || open(folder.path(), 1, &features, WHOLE);
+        let (_, mut recorder) = open().unwrap();
+        recorder.add("a", 0, psnr(30.5), &[vec![1.0, 2.0]]).unwrap();
+        drop(recorder);
+        let flip = |name: &str, at: usize| {
+            let path = folder.path().join(name);
+            let mut bytes = fs::read(&path).unwrap();
+            bytes[at] ^= 1;
+            fs::write(&path, bytes).unwrap();
+        };
+        let line = fs::read_to_string(folder.path().join("clips.jsonl")).unwrap();
+        for at in 0..line.trim_end().len() {
+            flip("clips.jsonl", at);
+            assert!(open().is_err(), "{}", &line[at..]);
+            flip("clips.jsonl", at);
+        }
+        let read = || open().unwrap().0.features("a", 0, features[0]);
+        assert_eq!(read().unwrap(), [1.0, 2.0]);
+        for at in 0..8 {
+            flip("clips.latents.f32", at);
+            let error = read().unwrap_err().to_string();
+            assert!(error.contains("clip 0 of a"), "{error}");
+            flip("clips.latents.f32", at);
+        }
+    }
+
+    #[test]
+    fn folders_of_older_versions_go_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut older = serde_json::to_value(Protocol {
+            metrics: vec!["psnr", "world"],
+            ..protocol(1)
+        })
+        .unwrap();
+        older["metrics"] = serde_json::json!(["world", "psnr"]);
+        for field in ["split", "through_mp4", "fid_frames"] {
+            older.as_object_mut().unwrap().remove(field);
+        }
+        fs::write(protocol_path(folder.path()), older.to_string()).unwrap();
+        let read = |split| {
+            let protocol = Protocol {
+                metrics: vec!["psnr", "world"],
+                split,
+                ..protocol(1)
+            };
+            Records::read(folder.path(), &protocol, &[])
+        };
+        assert!(read(ReferenceSplit::Validation).is_ok());
+        let error = read(ReferenceSplit::Training).err().unwrap().to_string();
+        let expected = "split is \"validation\" there and \"training\" now";
+        assert!(error.contains(expected), "{error}");
     }
 
     #[test]

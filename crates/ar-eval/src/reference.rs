@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use ar_data::shapes::{EVALUATION_SEED, LabelMode, PALETTE};
 use ar_data::{
-    DataConfig, DataSource, Labels, Selection, ShapesConfig, ShapesDataset, ShapesWorld,
-    SkippedFile, SourceIds, Split, VideoFolder, VideoFolderConfig, VideoItem,
+    DataConfig, DataSource, EpochShuffle, Labels, Selection, ShapesConfig, ShapesDataset,
+    ShapesWorld, SkippedFile, SourceIds, Split, VideoFolder, VideoFolderConfig, VideoItem,
 };
 use ar_files::ContentHash;
 use ar_metrics::physics::World;
@@ -17,12 +17,12 @@ use ar_video::Frame;
 use burn_dataset::Dataset;
 use serde::Deserialize;
 
-use crate::{EvaluationError, EvaluationOptions};
+use crate::{EvaluationError, EvaluationOptions, ReferenceSplit};
 
 /// Frames of a clip where neither model nor user says.
 const FRAMES: usize = 16;
 
-/// The clips that a model is measured against: validation clips, of the size of the model's VAE.
+/// The clips that a model is measured against, of the size of the model's VAE.
 pub(crate) struct Reference {
     /// What it is, in words.
     pub name: String,
@@ -33,8 +33,8 @@ pub(crate) struct Reference {
     /// Frames of a clip.
     pub frames: usize,
     clips: Box<dyn Dataset<VideoItem>>,
-    /// The clips, of the dataset's, that are for validation.
-    validation: Vec<usize>,
+    /// The clips of the dataset that are measured against, in order.
+    order: Vec<usize>,
     /// The world that the clips are of, if they are of shapes.
     shapes: Option<ShapesConfig>,
     has_labels: bool,
@@ -76,7 +76,12 @@ impl Reference {
                 ..DataConfig::default()
             };
             let name = format!("world of shapes, seeds from {EVALUATION_SEED} on");
-            let mut reference = Self::shapes(name, config, shapes)?;
+            if options.split == ReferenceSplit::Training {
+                let reason = "is needed to measure against training clips: a configuration that has \
+                              some";
+                return Err(EvaluationError::option("data", reason));
+            }
+            let mut reference = Self::shapes(name, config, shapes, options)?;
             // The protocol is the same for any number of clips: a clip depends on its number only.
             (reference.config.clips, reference.config.validation) = (0, 0);
             return Ok(reference);
@@ -99,7 +104,7 @@ impl Reference {
                     );
                     return Err(EvaluationError::data(&name, reason));
                 }
-                Self::shapes(name, data, shapes)?
+                Self::shapes(name, data, shapes, options)?
             }
             Some(DataSource::Videos { path, config }) => {
                 let path = path.ok_or_else(|| {
@@ -113,7 +118,7 @@ impl Reference {
                     frames: frames.unwrap_or(config.frames),
                     ..config
                 };
-                Self::videos(name, data, &path, config, skipped)?
+                Self::videos(name, data, &path, config, options, skipped)?
             }
             source => {
                 let reason = match source {
@@ -128,22 +133,26 @@ impl Reference {
                 return Err(EvaluationError::data(&name, reason));
             }
         };
-        let check_samples = |found: usize, clips: &str| {
+        let check_samples = |found: usize, of_class: &str| {
             if samples <= found {
                 return Ok(());
             }
-            let reason = format!(
-                "is {samples}, and {} holds out {found} {clips}: ask for fewer, or raise \
-                 data.validation, if the model was not trained on them",
-                path.display()
-            );
+            let path = path.display();
+            let reason = match options.split {
+                ReferenceSplit::Validation => format!(
+                    "is {samples}, and {path} holds out {found} clips{of_class}: ask for fewer, or \
+                     raise data.validation, if the model was not trained on them"
+                ),
+                ReferenceSplit::Training => format!(
+                    "is {samples}, and {path} has {found} training clips{of_class}: ask for fewer"
+                ),
+            };
             Err(EvaluationError::option("samples", reason))
         };
-        check_samples(validation, "clips")?;
+        check_samples(reference.order.len(), "")?;
         if let Some(class) = class.filter(|_| reference.has_labels) {
             reference.keep_class(class)?;
-            let clips = format!("clips of class {class}");
-            check_samples(reference.validation.len(), &clips)?;
+            check_samples(reference.order.len(), &format!(" of class {class}"))?;
         }
         Ok(reference)
     }
@@ -152,6 +161,7 @@ impl Reference {
         name: String,
         data: DataConfig,
         config: ShapesConfig,
+        options: &EvaluationOptions,
     ) -> Result<Self, EvaluationError> {
         let world = ShapesWorld::new(config)?;
         let config = world.config().clone();
@@ -169,7 +179,7 @@ impl Reference {
             frames: config.frames,
             has_labels: config.labels != LabelMode::Off,
             shapes: Some(config),
-            validation: split.validation,
+            order: order(split, options),
             clips: Box::new(dataset),
         })
     }
@@ -179,6 +189,7 @@ impl Reference {
         data: DataConfig,
         path: &Path,
         config: VideoFolderConfig,
+        options: &EvaluationOptions,
         skipped: impl Fn(&SkippedFile),
     ) -> Result<Self, EvaluationError> {
         let clips = open_folder(path, config, data.labels.as_ref(), data.workers, skipped)?;
@@ -210,7 +221,7 @@ impl Reference {
             fingerprint: Some(fingerprint),
             frames: clips.config().frames,
             has_labels: !clips.class_names().is_empty(),
-            validation: split.validation,
+            order: order(split, options),
             clips: Box::new(clips),
             shapes: None,
         })
@@ -219,12 +230,12 @@ impl Reference {
     /// Leaves the clips of other classes out.
     fn keep_class(&mut self, class: usize) -> Result<(), EvaluationError> {
         let mut kept = Vec::new();
-        for (clip, &index) in self.validation.iter().enumerate() {
+        for (clip, &index) in self.order.iter().enumerate() {
             if self.label(clip)? == Some(class) {
                 kept.push(index);
             }
         }
-        self.validation = kept;
+        self.order = kept;
         Ok(())
     }
 
@@ -268,12 +279,27 @@ impl Reference {
     }
 
     fn item(&self, index: usize) -> Result<VideoItem, EvaluationError> {
-        let item = self.clips.get(self.validation[index]);
+        let item = self.clips.get(self.order[index]);
         item.map_err(|source| EvaluationError::Clip {
             clip: index,
             data: self.name.clone(),
             source,
         })
+    }
+}
+
+/// The clips that are measured against, in order.
+fn order(split: Split, options: &EvaluationOptions) -> Vec<usize> {
+    match options.split {
+        ReferenceSplit::Validation => split.validation,
+        ReferenceSplit::Training if split.training.is_empty() => Vec::new(),
+        ReferenceSplit::Training => {
+            let order = EpochShuffle::new(split.training.len(), options.seed);
+            let positions = 0..split.training.len() as u64;
+            positions
+                .map(|position| split.training[order.index(position)])
+                .collect()
+        }
     }
 }
 

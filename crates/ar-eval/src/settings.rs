@@ -27,6 +27,8 @@ pub(crate) struct Settings {
     /// Frames per second of clips that are kept.
     pub fps: f64,
     pub metrics: Vec<Metric>,
+    /// What the clips have in common.
+    pub clips: Clips,
     /// What sets of clips are compared by, in the order of their metrics.
     pub features: Vec<Features>,
     pub networks: NetworkFiles,
@@ -53,6 +55,7 @@ impl Settings {
             latent: model.vae.as_ref().map_or([0; 2], |vae| vae.latents()),
             data: reference.name.clone(),
             is_world: reference.is_world(),
+            fid_frames: options.fid_frames,
         };
         let (metrics, networks) = metrics(options, &clips)?;
         let features = metrics
@@ -72,6 +75,9 @@ impl Settings {
             model_fingerprint: source.content_hash()?.to_string(),
             data: reference.name.clone(),
             data_config: serde_json::to_value(&reference.config).expect("plain values"),
+            split: options.split,
+            through_mp4: options.through_mp4,
+            fid_frames: options.fid_frames,
             data_fingerprint: reference.fingerprint.map(|number| number.to_string()),
             videos: options
                 .videos
@@ -94,13 +100,14 @@ impl Settings {
             videos: None,
             fps: model.sampling.fps,
             metrics,
+            clips,
             features,
             networks,
             protocol,
         };
         if let Some(path) = &options.videos {
             settings.sources.push(Source::Videos);
-            let videos = videos(path, &clips, skipped)?;
+            let videos = videos(path, &settings.clips, skipped)?;
             let number = fingerprint(path, &videos)?;
             settings.protocol.videos_fingerprint = Some(number.to_string());
             settings.videos = Some(videos);
@@ -253,6 +260,7 @@ fn classes(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::FidFrames;
 
     const CLIPS: Clips = Clips {
         samples: 2,
@@ -261,6 +269,7 @@ mod tests {
         latent: [16, 16],
         data: String::new(),
         is_world: false,
+        fid_frames: FidFrames::All,
     };
 
     fn settled(

@@ -8,7 +8,7 @@ use ar_eval::{METRICS, Metric, NetworkFile};
 use ar_pipeline::ModelSource;
 use ar_video::VideoFormat;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Generates videos with AR-Diffusion models.
 ///
@@ -208,9 +208,22 @@ pub(crate) struct EvaluateArgs {
     /// [default: validation clips of the world of shapes]
     #[arg(long, value_name = "CONFIG", help_heading = "Data")]
     pub data: Option<PathBuf>,
-    /// Clips of the data, and samples with each step difference
-    #[arg(long, value_name = "N", default_value = "64", help_heading = "Data")]
-    pub samples: NonZeroUsize,
+    /// How clips are chosen and measured
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "validation",
+        help_heading = "Data"
+    )]
+    pub protocol: ProtocolName,
+    /// Clips of the data, and samples with each step difference [default: 64; with --protocol
+    /// published 2048]
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    pub samples: Option<NonZeroUsize>,
+    /// Pass every clip through an MP4 file before it is measured, as published videos were; takes
+    /// ffmpeg
+    #[arg(long, help_heading = "Data")]
+    pub through_mp4: bool,
     /// Frames of a clip [default: the model's window; of video files, what the data say]
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub frames: Option<NonZeroUsize>,
@@ -265,7 +278,7 @@ pub(crate) struct EvaluateArgs {
     /// class are taken [default: of data with labels, the class of each clip]
     #[arg(long, value_name = "C", help_heading = "Sampling")]
     pub class: Option<String>,
-    /// Seed of the noise
+    /// Seed of the noise, and of the order of training clips
     #[arg(long, value_name = "K", default_value_t = 0, help_heading = "Sampling",
           allow_negative_numbers = true, value_parser = seed)]
     pub seed: u64,
@@ -301,6 +314,16 @@ pub(crate) struct EvaluateArgs {
     /// No progress
     #[arg(long, help_heading = "Output")]
     pub quiet: bool,
+}
+
+/// How an evaluation chooses and measures clips.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProtocolName {
+    /// Against the validation clips, which the model has not seen
+    Validation,
+    /// As published figures are measured: against training clips in random order, FID on one frame
+    /// of each clip
+    Published,
 }
 
 fn metric_parser() -> impl TypedValueParser<Value = Metric> {

@@ -3,7 +3,7 @@
 use ar_data::SkippedFile;
 use ar_eval::{Evaluation, EvaluationOptions};
 
-use crate::cli::EvaluateArgs;
+use crate::cli::{EvaluateArgs, ProtocolName};
 use crate::devices::open_device;
 use crate::progress::Progress;
 
@@ -41,9 +41,14 @@ fn tell_skipped(SkippedFile { path, reason, .. }: &SkippedFile) {
 
 impl From<&EvaluateArgs> for EvaluationOptions {
     fn from(args: &EvaluateArgs) -> Self {
+        let protocol = match args.protocol {
+            ProtocolName::Validation => Self::default(),
+            ProtocolName::Published => Self::published(),
+        };
         Self {
             data: args.data.clone(),
-            samples: args.samples.get(),
+            samples: args.samples.map_or(protocol.samples, usize::from),
+            through_mp4: args.through_mp4,
             frames: args.frames.map(usize::from),
             videos: args.videos.clone(),
             metrics: args.metrics.clone(),
@@ -59,6 +64,7 @@ impl From<&EvaluateArgs> for EvaluationOptions {
             out: args.out.clone(),
             keep: args.keep,
             part: args.part,
+            ..protocol
         }
     }
 }

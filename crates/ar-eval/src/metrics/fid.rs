@@ -3,8 +3,8 @@ use serde_json::Value;
 
 use crate::metric::{check_two, extractor};
 use crate::{
-    Clips, Column, EvaluationError, FeatureExtractor, FeatureSet, Load, MetricInfo, Network,
-    SetMetric,
+    Clips, Column, EvaluationError, FeatureExtractor, FeatureSet, FidFrames, Load, MetricInfo,
+    Network, SeenClip, SetMetric,
 };
 
 const NETWORK: Network = Network {
@@ -12,7 +12,7 @@ const NETWORK: Network = Network {
     published: "pt_inception-2015-12-05-6726825d.pth",
 };
 
-/// Frechet inception distance of frames, by Inception-v3.
+/// Frechet inception distance of frames, by Inception-v3; see [`FidFrames`].
 pub(super) struct Fid;
 
 impl MetricInfo for Fid {
@@ -46,12 +46,24 @@ impl MetricInfo for Fid {
 
 impl SetMetric for Fid {
     fn feature_shape(&self, clips: &Clips) -> [usize; 2] {
-        [clips.frames, InceptionV3::WIDTH]
+        let frames = match clips.fid_frames {
+            FidFrames::All => clips.frames,
+            FidFrames::One => 1,
+        };
+        [frames, InceptionV3::WIDTH]
     }
 
     fn load(&self, load: &Load<'_>) -> Result<FeatureExtractor, EvaluationError> {
         let network = InceptionV3::load(load.networks.path(&NETWORK), load.device)?;
-        extractor(self, network, load.frames)
+        let frames = load.clips.frames;
+        let extract = extractor(self, network, frames)?;
+        if load.clips.fid_frames == FidFrames::All {
+            return Ok(extract);
+        }
+        Ok(Box::new(move |SeenClip { number, pixels }| {
+            let pixels = pixels.narrow(1, number % frames, 1);
+            extract(SeenClip { number, pixels })
+        }))
     }
 
     fn compare(

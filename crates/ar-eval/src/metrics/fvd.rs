@@ -51,7 +51,7 @@ impl SetMetric for Fvd {
 
     fn load(&self, load: &Load<'_>) -> Result<FeatureExtractor, EvaluationError> {
         let network = I3d::load(load.networks.path(&NETWORK), load.device)?;
-        extractor(self, network, load.frames)
+        extractor(self, network, load.clips.frames)
     }
 
     fn compare(

@@ -64,7 +64,7 @@ impl SetMetric for InceptionScore {
 
     fn load(&self, load: &Load<'_>) -> Result<FeatureExtractor, EvaluationError> {
         let network = C3d::load(load.networks.path(&NETWORK), load.device)?;
-        extractor(self, network, load.frames)
+        extractor(self, network, load.clips.frames)
     }
 
     fn compare(

@@ -47,7 +47,7 @@ impl SetMetric for Latents {
     fn load(&self, load: &Load<'_>) -> Result<FeatureExtractor, EvaluationError> {
         let model = load.model.clone();
         Ok(Box::new(move |clip| {
-            Ok(model.encode(clip)?.into_data().iter().collect())
+            Ok(model.encode(clip.pixels)?.into_data().iter().collect())
         }))
     }
 

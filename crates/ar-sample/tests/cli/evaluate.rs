@@ -4,6 +4,7 @@ use ar_video::{Clip, Frame, VideoFormat, write_clip};
 use serde_json::Value;
 
 use super::Folder;
+use super::streams::has_ffmpeg;
 
 /// Clips of shapes as small as the tiny model's frames.
 pub(crate) const SMALL_WORLD: &str = r#"
@@ -263,6 +264,50 @@ fn evaluation_of_classes() {
         "evaluate --model tiny --data data.toml --samples 4 --class 0 --out new",
         "no classes",
     );
+}
+
+#[test]
+fn evaluation_as_published() {
+    let folder = Folder::new();
+    folder.tiny_model();
+    std::fs::write(folder.path("data.toml"), SMALL_WORLD).expect("a file");
+    let command = "evaluate --model tiny --frames 6 --steps 4 --ar-step 2 --metrics psnr,world \
+                   --protocol published";
+    let report = |arguments: &str| -> Value {
+        folder.ok(&format!("{command} --data data.toml {arguments}"));
+        serde_json::from_slice(&folder.read("evaluation/report.json")).expect("JSON")
+    };
+    // 16 of the 20 clips are for training, more than are held out.
+    let published = report("--samples 12");
+    assert_eq!(published["protocol"]["split"], "training");
+    assert_eq!(published["protocol"]["fid_frames"], "one");
+    // Without an error there is no ratio.
+    assert!(published["sources"][0]["psnr"].is_null());
+    for (arguments, what) in [
+        (
+            "--data data.toml",
+            "--samples is 2048, and data.toml has 16",
+        ),
+        ("--samples 4", "--data is needed"),
+        (
+            "--data data.toml --samples 12 --seed 1",
+            "seed is 0 there and 1 now",
+        ),
+        (
+            "--data data.toml --samples 1000000000",
+            "can be at most 1000000",
+        ),
+    ] {
+        folder.fails(&format!("{command} {arguments}"), what);
+    }
+    if !has_ffmpeg() {
+        return;
+    }
+    std::fs::remove_dir_all(folder.path("evaluation")).expect("a folder");
+    let lossy = report("--samples 2 --through-mp4");
+    assert_eq!(lossy["protocol"]["through_mp4"], true);
+    let psnr = lossy["sources"][0]["psnr"].as_f64().expect("losses");
+    assert!((20.0..60.0).contains(&psnr), "{psnr}");
 }
 
 #[test]

@@ -111,7 +111,7 @@ fn bytes(path: &Path) -> u64 {
 
 /// Whether MP4 files can be read.
 #[cfg(unix)]
-fn has_ffmpeg() -> bool {
+pub(crate) fn has_ffmpeg() -> bool {
     let version = Command::new("ffmpeg").arg("-version").output();
     let found = version.is_ok_and(|output| output.status.success());
     if !found {
