@@ -256,13 +256,14 @@ impl<I: Send + 'static> Batches<I> {
         }
         item.ok_or_else(|| {
             let Unreadable { index, reason } = last.expect("an item is missing for a reason");
-            match is_environment {
-                true => BatchError::Environment { index, reason },
-                false => BatchError::Unreadable {
+            if is_environment {
+                BatchError::Environment { index, reason }
+            } else {
+                BatchError::Unreadable {
                     count,
                     index,
                     reason,
-                },
+                }
             }
         })
     }

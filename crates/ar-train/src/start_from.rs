@@ -63,8 +63,9 @@ pub(crate) fn outcome(not_taken: &[String], fresh: &[String]) -> String {
             parts.push(format!("{what}: {}", listed(names)));
         }
     }
-    match parts.is_empty() {
-        true => "all weights".into(),
-        false => format!("all weights but these: {}", parts.join("; ")),
+    if parts.is_empty() {
+        "all weights".into()
+    } else {
+        format!("all weights but these: {}", parts.join("; "))
     }
 }

@@ -171,9 +171,10 @@ fn scan(
     };
     let frames = decode_into(&mut kept, path, config, stop).map_err(|error| {
         kept.truncate(0);
-        match error.is_environment() {
-            true => NoScan::Environment(error),
-            false => NoScan::Unusable(reason(&error, path)),
+        if error.is_environment() {
+            NoScan::Environment(error)
+        } else {
+            NoScan::Unusable(reason(&error, path))
         }
     })?;
     let Some(rest) = frames.checked_sub(config.frames) else {

@@ -118,9 +118,10 @@ fn load(vae: &mut Vae, expected: &VaeConfig, path: &Path) -> Result<String, BoxE
     load_checkpoint(vae, &weights, VAE_KEYS, |key| {
         has_fresh && key.contains(TEMPORAL)
     })?;
-    Ok(match has_fresh {
-        true => "all weights but the temporal blocks, which are new".into(),
-        false => "all weights".into(),
+    Ok(if has_fresh {
+        "all weights but the temporal blocks, which are new".into()
+    } else {
+        "all weights".into()
     })
 }
 

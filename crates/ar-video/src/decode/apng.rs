@@ -72,9 +72,10 @@ pub(super) fn without_profile(bytes: &[u8]) -> Cow<'_, [u8]> {
 
 /// The chunks before the pixels of a PNG file, as far as they are whole: kind and place.
 fn chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8], Range<usize>)> {
-    let mut place = match bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
-        true => 8,
-        false => bytes.len(),
+    let mut place = if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
+        8
+    } else {
+        bytes.len()
     };
     iter::from_fn(move || {
         let header = bytes.get(place..place.checked_add(8)?)?;

@@ -215,9 +215,10 @@ impl FfmpegFrames {
             let path = self.path.clone();
             return Err(VideoError::Interrupted { path });
         }
-        match start.elapsed() > self.timeout {
-            true => Err(self.timed_out()),
-            false => Ok(()),
+        if start.elapsed() > self.timeout {
+            Err(self.timed_out())
+        } else {
+            Ok(())
         }
     }
 

@@ -19,9 +19,10 @@ pub(super) fn check_end(path: &Path) -> Result<(), VideoError> {
     let io = |e| VideoError::io(path, e);
     let file = File::open(path).map_err(io)?;
     let length = file.metadata().map_err(io)?.len();
-    match ends_in_frame(BufReader::new(file), length).map_err(io)? {
-        true => Err(VideoError::decode(path, "the file ends within a frame")),
-        false => Ok(()),
+    if ends_in_frame(BufReader::new(file), length).map_err(io)? {
+        Err(VideoError::decode(path, "the file ends within a frame"))
+    } else {
+        Ok(())
     }
 }
 
