@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{self, BufReader, Read, Seek};
 use std::iter;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -52,15 +52,36 @@ pub(super) fn open(path: &Path) -> Result<Option<Frames>, VideoError> {
     })))
 }
 
-/// Whether the PNG file that starts like this is an animation, of more than one frame: its control
-/// comes before the pixels.
-pub(super) fn is_animated(start: &[u8]) -> bool {
-    let control = chunks(start).find(|(kind, _)| kind == b"acTL");
-    control.is_some_and(|(_, place)| {
-        let frames = start.get(place.start + 8..place.start + 12);
-        frames.is_some_and(|frames| frames != [0; 4] && frames != [0, 0, 0, 1])
-    })
+/// Whether a PNG file is an animation, of more than one frame: its control comes before the pixels.
+/// Only the heads of chunks are read. What is no PNG file is none.
+pub(super) fn is_animated(stream: &mut (impl Read + Seek)) -> io::Result<bool> {
+    let mut start = [0; 8];
+    stream.read_exact(&mut start)?;
+    if start != MAGIC {
+        return Ok(false);
+    }
+    for _ in 0..MOST_CHUNKS {
+        // Length, kind and, of the control, the number of frames.
+        let mut head = [0; 12];
+        stream.read_exact(&mut head)?;
+        let [length, frames] = [&head[..4], &head[8..]].map(|bytes| {
+            let bytes = bytes.try_into().expect("four bytes");
+            u32::from_be_bytes(bytes)
+        });
+        match &head[4..8] {
+            b"acTL" => return Ok(frames > 1),
+            b"IDAT" | b"IEND" => return Ok(false),
+            // To the checksum of four bytes and behind it.
+            _ => stream.seek_relative(i64::from(length))?,
+        }
+    }
+    Ok(false)
 }
+
+/// Chunks before the pixels among which an animation's control is looked for; there are a few.
+const MOST_CHUNKS: usize = 1000;
+
+const MAGIC: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
 
 /// A PNG file without its colour profile, which may unpack to gigabytes; other files as they are.
 pub(super) fn without_profile(bytes: &[u8]) -> Cow<'_, [u8]> {
@@ -72,7 +93,7 @@ pub(super) fn without_profile(bytes: &[u8]) -> Cow<'_, [u8]> {
 
 /// The chunks before the pixels of a PNG file, as far as they are whole: kind and place.
 fn chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8], Range<usize>)> {
-    let mut place = if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
+    let mut place = if bytes.starts_with(&MAGIC) {
         8
     } else {
         bytes.len()
@@ -160,13 +181,17 @@ mod tests {
 
     /// A file of chunks of `length`, all of whose bytes are 2.
     fn png(kinds: &[&[u8; 4]], length: u32) -> Vec<u8> {
-        let mut bytes = b"\x89PNG\r\n\x1a\n".to_vec();
+        let mut bytes = MAGIC.to_vec();
         for kind in kinds {
             bytes.extend(length.to_be_bytes());
             bytes.extend(*kind);
             bytes.resize(bytes.len() + length as usize + 4, 2);
         }
         bytes
+    }
+
+    fn is_animated(bytes: &[u8]) -> bool {
+        super::is_animated(&mut io::Cursor::new(bytes)).unwrap_or(false)
     }
 
     #[test]

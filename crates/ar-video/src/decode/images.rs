@@ -1,7 +1,7 @@
 //! Image files, and folders of them.
 
 use std::fs::{self, File};
-use std::io::{Cursor, Read};
+use std::io::{BufReader, Cursor, Read, Seek};
 use std::iter;
 use std::path::{Path, PathBuf};
 
@@ -98,29 +98,31 @@ fn name(path: &Path) -> String {
 /// The still image that is a frame of a folder.
 fn read_frame(path: &Path) -> Result<Frame, VideoError> {
     let bytes = read_bytes(path)?;
-    if is_animation(&bytes) {
+    if is_animation(Cursor::new(&bytes)) {
         let path = path.to_owned();
         return Err(VideoError::AnimationAmongFrames { path });
     }
     read(path, &bytes)
 }
 
-/// Whether a PNG or WebP file that starts like this is an animation.
-fn is_animation(start: &[u8]) -> bool {
-    webp::is_animated(start) || apng::is_animated(start)
+/// Whether a PNG or WebP file is an animation. As little as possible is read.
+fn is_animation(mut stream: impl Read + Seek) -> bool {
+    let mut start = [0; webp::START];
+    if stream.read_exact(&mut start).is_err() {
+        return false;
+    }
+    // What ends early is no animation, and an error when it is read.
+    webp::is_animated(&start)
+        || stream.rewind().is_ok() && apng::is_animated(&mut stream).unwrap_or(false)
 }
 
 /// Whether a picture file is an animation, if it can be read at all.
 pub(super) fn is_animated_file(path: &Path) -> bool {
-    /// More than a PNG has before its animation control.
-    const START: u64 = 1 << 16;
-    let mut start = Vec::new();
+    /// Heads of chunks are small.
+    const BUFFER: usize = 512;
     let is_file = fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
     is_file
-        && File::open(path)
-            .and_then(|file| file.take(START).read_to_end(&mut start))
-            .is_ok()
-        && is_animation(&start)
+        && File::open(path).is_ok_and(|file| is_animation(BufReader::with_capacity(BUFFER, file)))
 }
 
 /// The contents of a picture file. What is no file, such as a pipe, may have no end.

@@ -12,8 +12,9 @@ use super::canvas::{Canvas, Disposal, Patch};
 use super::frames::{Frames, checked_size};
 use crate::{Frame, VideoError};
 
-/// Before the first chunk: `RIFF`, the size of all that follows, `WEBP`.
-const RIFF: usize = 12;
+/// Bytes before the first chunk after `VP8X`: `RIFF`, the size of all that follows, `WEBP`, and
+/// `VP8X` with its size, flags and the size of the canvas.
+pub(super) const START: usize = 12 + 18;
 /// In the flags of `VP8X`.
 const ANIMATED: u8 = 0x02;
 const ALPHA: u8 = 0x10;
@@ -26,7 +27,7 @@ pub(super) fn open(path: &Path) -> Result<Option<Frames>, VideoError> {
     let file = File::open(path).map_err(io)?;
     let length = file.metadata().map_err(io)?.len();
     let mut file = BufReader::new(file);
-    let mut start = [0; RIFF + 18];
+    let mut start = [0; START];
     if file.read_exact(&mut start).is_err() || !is_animated(&start) {
         return Ok(None);
     }
@@ -45,11 +46,8 @@ pub(super) fn open(path: &Path) -> Result<Option<Frames>, VideoError> {
 }
 
 /// Whether the file that starts like this is an animation.
-pub(super) fn is_animated(start: &[u8]) -> bool {
-    start.len() > 20
-        && start.starts_with(b"RIFF")
-        && &start[8..16] == b"WEBPVP8X"
-        && start[20] & ANIMATED != 0
+pub(super) fn is_animated(start: &[u8; START]) -> bool {
+    start.starts_with(b"RIFF") && &start[8..16] == b"WEBPVP8X" && start[20] & ANIMATED != 0
 }
 
 /// A side in pixels, stored as one less.
