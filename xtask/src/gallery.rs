@@ -168,7 +168,7 @@ impl Studio<'_> {
     fn clips(&self, source: &str) -> Result<Vec<Clip>> {
         let folder = self.scratch.join("evaluation/clips").join(source);
         (0..CLIPS)
-            .map(|clip| Ok(read_clip(&folder.join(format!("{clip}.apng")))?))
+            .map(|clip| Ok(read_clip(folder.join(format!("{clip}.apng")))?))
             .collect()
     }
 

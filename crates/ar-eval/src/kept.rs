@@ -44,7 +44,7 @@ impl Kept {
     ) -> Result<(), EvaluationError> {
         if self.lacks(source, clip) {
             let video = Clip::new(frames.to_vec());
-            write_clip(&self.path(source, clip), &video, FORMAT, self.fps)?;
+            write_clip(self.path(source, clip), &video, FORMAT, self.fps)?;
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut sums = [0.0; 2];
     for path in &paths {
         let name = path.file_name().ok_or("a video has a name")?;
-        let [video, truth] = [read_clip(path)?, read_clip(&truth.join(name))?];
+        let [video, truth] = [read_clip(path)?, read_clip(truth.join(name))?];
         let (video, truth) = (video.frames(), truth.frames());
         let size = video[0].size();
         if video.len() != truth.len() || size != truth[0].size() {

@@ -133,7 +133,8 @@ impl FeatureStatistics {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn save(&self, path: &Path) -> Result<(), MetricError> {
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), MetricError> {
+        let path = path.as_ref();
         let bytes = |values: &[f64]| values.iter().flat_map(|v| v.to_le_bytes()).collect();
         let (width, count) = (self.width(), self.count as u64);
         archive::write(
@@ -155,7 +156,8 @@ impl FeatureStatistics {
     ///
     /// # Errors
     /// If the file is missing, damaged or another one.
-    pub fn load(path: &Path) -> Result<Self, MetricError> {
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, MetricError> {
+        let path = path.as_ref();
         archive::read(path, "feature statistics", |file| {
             let (_, count) = archive::tensor(file, "count", Dtype::U64)?;
             let (mean_shape, mean) = archive::tensor(file, "mean", Dtype::F64)?;

@@ -122,7 +122,8 @@ impl ClassProbabilities {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn save(&self, path: &Path) -> Result<(), MetricError> {
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), MetricError> {
+        let path = path.as_ref();
         let bytes = self.rows.iter().flat_map(|v| v.to_le_bytes()).collect();
         let shape = vec![self.count(), self.classes];
         archive::write(path, &[("probabilities", Dtype::F32, shape, bytes)])
@@ -132,7 +133,8 @@ impl ClassProbabilities {
     ///
     /// # Errors
     /// If the file is missing, damaged or another one.
-    pub fn load(path: &Path) -> Result<Self, MetricError> {
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, MetricError> {
+        let path = path.as_ref();
         archive::read(path, "class probabilities", |file| {
             let (shape, bytes) = archive::tensor(file, "probabilities", Dtype::F32)?;
             let &[_, classes @ 1..=usize::MAX] = shape.as_slice() else {

@@ -25,5 +25,5 @@ pub(crate) fn write(
         1 => ("png", VideoFormat::Apng),
         _ => ("mp4", VideoFormat::Mp4),
     };
-    write_clip(&path.with_extension(extension), &clip, format, fps)
+    write_clip(path.with_extension(extension), &clip, format, fps)
 }

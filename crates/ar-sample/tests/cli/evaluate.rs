@@ -320,7 +320,7 @@ fn evaluation_of_a_folder_of_videos() {
         let black = Frame::new(24, 20, vec![0; 24 * 20 * 3]);
         let clip = Clip::new(vec![black; 6]);
         write_clip(
-            &folder.path("videos").join(name),
+            folder.path("videos").join(name),
             &clip,
             VideoFormat::Gif,
             8.0,

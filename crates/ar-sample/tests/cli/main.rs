@@ -118,7 +118,7 @@ impl Folder {
 
     /// The frames of a video.
     fn frames(&self, name: &str) -> Vec<Frame> {
-        read_clip(&self.path(name)).expect("a video").into_frames()
+        read_clip(self.path(name)).expect("a video").into_frames()
     }
 }
 

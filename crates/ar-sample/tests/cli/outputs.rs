@@ -32,7 +32,7 @@ fn video(folder: &Folder, name: &str, frames: u8) {
     let shade = |i: u8| Frame::new(16, 16, [i * 10, 40, 200 - i * 10].repeat(16 * 16));
     let clip = Clip::new((0..frames).map(shade).collect());
     let format = VideoFormat::from_path(Path::new(name)).unwrap_or(VideoFormat::Png);
-    write_clip(&folder.path(name), &clip, format, 8.0).expect("a video");
+    write_clip(folder.path(name), &clip, format, 8.0).expect("a video");
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn an_interrupt_that_ends_the_reader_of_messages_keeps_the_video() {
     folder.tiny_model();
     let shade = |i: usize| Frame::new(16, 16, [i as u8, 40, 99].repeat(16 * 16));
     let long = Clip::new((0..20_000).map(shade).collect());
-    write_clip(&folder.path("long.gif"), &long, VideoFormat::Gif, 8.0).expect("a video");
+    write_clip(folder.path("long.gif"), &long, VideoFormat::Gif, 8.0).expect("a video");
     for command in [
         format!("{TINY} --frames 1000000 --out kept.gif"),
         "reconstruct long.gif --model tiny --out kept.gif".to_owned(),

@@ -25,6 +25,6 @@ iteration   0 1 2
     let svg = String::from_utf8(folder.read("plan.svg")).expect("text");
     assert!(svg.starts_with("<svg") && svg.contains("iteration") && svg.contains("waiting"));
     folder.ok("plan --picture plan.png");
-    let picture = read_clip(&folder.path("plan.png")).expect("a picture");
+    let picture = read_clip(folder.path("plan.png")).expect("a picture");
     assert_eq!(picture.frames().len(), 1);
 }

@@ -24,7 +24,7 @@ fn a_prefix_is_kept_and_continued() {
         .map(|frame| ar_video::square_crop(frame, 16))
         .collect();
     write_clip(
-        &folder.path("in.apng"),
+        folder.path("in.apng"),
         &Clip::new(clip),
         VideoFormat::Apng,
         8.0,
@@ -56,7 +56,7 @@ fn a_prefix_is_kept_and_continued() {
 
     // What is sampled depends on the prefix, not only on its place.
     write_clip(
-        &folder.path("other.apng"),
+        folder.path("other.apng"),
         &Clip::new(vec![Frame::new(16, 16, vec![200; 16 * 16 * 3]); 6]),
         VideoFormat::Apng,
         8.0,
@@ -80,7 +80,7 @@ fn frames_denoised_together_see_the_prefix() {
     folder.random_model("window", "causal_mask = \"temporal_causal\"", "");
     for (name, grey) in [("dark.apng", 20), ("bright.apng", 220)] {
         let clip = Clip::new(vec![Frame::new(16, 16, vec![grey; 16 * 16 * 3])]);
-        write_clip(&folder.path(name), &clip, VideoFormat::Apng, 8.0).expect("a video");
+        write_clip(folder.path(name), &clip, VideoFormat::Apng, 8.0).expect("a video");
     }
     let sampled = |model: &str, prefix: &str, frames: usize| {
         folder.ok(&format!(
@@ -111,7 +111,7 @@ fn a_temporal_decoder_sees_the_prefix() {
         "temporal = true",
     );
     write_clip(
-        &folder.path("in.gif"),
+        folder.path("in.gif"),
         &Clip::new(coloured_frames(6)),
         VideoFormat::Gif,
         8.0,
@@ -145,7 +145,7 @@ fn an_image_is_a_prefix() {
     folder.tiny_model();
     let image = coloured_frames(2).swap_remove(1);
     let clip = Clip::new(vec![image.clone()]);
-    write_clip(&folder.path("images"), &clip, VideoFormat::Png, 8.0).expect("a folder");
+    write_clip(folder.path("images"), &clip, VideoFormat::Png, 8.0).expect("a folder");
     for image_or_folder in ["images", "images/frame_00000.png"] {
         folder.ok(&format!(
             "{TINY} --prefix {image_or_folder} --frames 4 --out a.apng"

@@ -10,7 +10,7 @@ fn reconstruction_is_measured() {
     // More frames than are decoded at once, not square, and larger than the VAE's.
     let shade = |i: u8| Frame::new(96, 80, [i * 10, 40, 200 - i * 10].repeat(96 * 80));
     let clip = Clip::new((0..19).map(shade).collect());
-    write_clip(&folder.path("in.apng"), &clip, VideoFormat::Apng, 8.0).expect("a video");
+    write_clip(folder.path("in.apng"), &clip, VideoFormat::Apng, 8.0).expect("a video");
     let stdout = folder.ok("reconstruct in.apng --out out.apng --json");
     let first = stdout.lines().next().expect("a line");
     assert!(first.starts_with("out.apng: 19 frames of 64x64"), "{first}");
@@ -20,7 +20,7 @@ fn reconstruction_is_measured() {
     );
     let report = last_line_json(&stdout);
 
-    let output = read_clip(&folder.path("out.apng"))
+    let output = read_clip(folder.path("out.apng"))
         .expect("a video")
         .into_frames();
     let input = clip

@@ -13,7 +13,7 @@ fn the_default_is_a_playable_video() {
         "{stdout}"
     );
     assert_eq!(folder.list(), [folder.path("sample.mp4")]);
-    let clip = read_clip(&folder.path("sample.mp4")).expect("a video");
+    let clip = read_clip(folder.path("sample.mp4")).expect("a video");
     assert_eq!(
         (clip.frames().len(), clip.width(), clip.height()),
         (16, 64, 64)

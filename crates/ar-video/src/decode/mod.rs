@@ -66,7 +66,8 @@ impl VideoReader {
     ///
     /// # Errors
     /// If the path is missing or empty, or the first frame cannot be decoded.
-    pub fn open(path: &Path) -> Result<Self, VideoError> {
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, VideoError> {
+        let path = path.as_ref();
         Self::open_with(path, &Ffmpeg::from_env())
     }
 
@@ -74,7 +75,8 @@ impl VideoReader {
     ///
     /// # Errors
     /// As for [`open`](Self::open).
-    pub fn open_with(path: &Path, ffmpeg: &Ffmpeg) -> Result<Self, VideoError> {
+    pub fn open_with(path: impl AsRef<Path>, ffmpeg: &Ffmpeg) -> Result<Self, VideoError> {
+        let path = path.as_ref();
         Self::start(path, frames_of(path, ffmpeg, 0)?, 0)
     }
 
@@ -83,7 +85,8 @@ impl VideoReader {
     ///
     /// # Errors
     /// As for [`open`](Self::open), and if the video has no more frames.
-    pub fn open_at(path: &Path, skipped: usize) -> Result<Self, VideoError> {
+    pub fn open_at(path: impl AsRef<Path>, skipped: usize) -> Result<Self, VideoError> {
+        let path = path.as_ref();
         Self::start(
             path,
             frames_of(path, &Ffmpeg::from_env(), skipped)?,
@@ -157,7 +160,8 @@ impl Iterator for VideoReader {
 ///
 /// # Errors
 /// If the video cannot be opened, or any of its frames cannot be decoded.
-pub fn read_clip(path: &Path) -> Result<Clip, VideoError> {
+pub fn read_clip(path: impl AsRef<Path>) -> Result<Clip, VideoError> {
+    let path = path.as_ref();
     VideoReader::open(path)?
         .collect::<Result<_, _>>()
         .map(Clip::new)
@@ -182,7 +186,8 @@ pub enum FileKind {
 
 impl FileKind {
     /// The kind of the file at `path`.
-    pub fn of(path: &Path) -> Self {
+    pub fn of(path: impl AsRef<Path>) -> Self {
+        let path = path.as_ref();
         if is_hidden(path) {
             return Self::Beside;
         }

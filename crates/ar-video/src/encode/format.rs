@@ -49,7 +49,8 @@ impl VideoFormat {
     /// The format for an output path by its extension: `mp4`, `gif`, `apng`, `png` (one file, so
     /// [`Apng`](Self::Apng), which is a PNG file), `frames` (a folder: [`Png`](Self::Png)) or `rgb`
     /// ([`Raw`](Self::Raw)).
-    pub fn from_path(path: &Path) -> Option<Self> {
+    pub fn from_path(path: impl AsRef<Path>) -> Option<Self> {
+        let path = path.as_ref();
         let extension = path.extension()?.to_str()?.to_ascii_lowercase();
         match extension.as_str() {
             "png" => Some(Self::Apng),

@@ -58,7 +58,8 @@ impl VideoWriter {
     ///
     /// # Errors
     /// If the frame rate is out of range or the path cannot be written.
-    pub fn check(path: &Path, format: VideoFormat, fps: f64) -> Result<(), VideoError> {
+    pub fn check(path: impl AsRef<Path>, format: VideoFormat, fps: f64) -> Result<(), VideoError> {
+        let path = path.as_ref();
         check_rate(fps)?;
         match format {
             VideoFormat::Png => output::OutputFolder::check(path),
@@ -73,7 +74,12 @@ impl VideoWriter {
     ///
     /// # Errors
     /// If the frame rate is out of range or the path cannot be written.
-    pub fn create(path: &Path, format: VideoFormat, fps: f64) -> Result<Self, VideoError> {
+    pub fn create(
+        path: impl AsRef<Path>,
+        format: VideoFormat,
+        fps: f64,
+    ) -> Result<Self, VideoError> {
+        let path = path.as_ref();
         check_rate(fps)?;
         if format.streams() && ar_files::is_stream(path).is_ok_and(|is_stream| is_stream) {
             let name = path.to_string_lossy();
@@ -201,11 +207,12 @@ impl fmt::Debug for VideoWriter {
 /// # Errors
 /// As for [`VideoWriter`].
 pub fn write_clip(
-    path: &Path,
+    path: impl AsRef<Path>,
     clip: &Clip,
     format: VideoFormat,
     fps: f64,
 ) -> Result<(), VideoError> {
+    let path = path.as_ref();
     let mut writer = VideoWriter::create(path, format, fps)?;
     for frame in clip.frames() {
         writer.write(frame)?;

@@ -149,7 +149,7 @@ fn folders_of_anything() {
     let picture = {
         let folder = tempdir().unwrap();
         write_clip(
-            &folder.path().join("x"),
+            folder.path().join("x"),
             &noise(3, 2, 1),
             VideoFormat::Png,
             1.0,

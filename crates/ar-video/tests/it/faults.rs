@@ -41,7 +41,7 @@ fn gifs_need_no_clean_end() {
 
 #[test]
 fn animated_webp_is_disposed_of_as_specified() {
-    let clip = read_clip(&fault("disposal.webp")).unwrap();
+    let clip = read_clip(fault("disposal.webp")).unwrap();
     let red_rows = |frame: &Frame| {
         let is_red = |pixel: &[u8]| pixel[0] > 150 && pixel[1] < 100 && pixel[2] < 100;
         let rows = frame.rgb().chunks(frame.width() * 3);
@@ -54,7 +54,7 @@ fn animated_webp_is_disposed_of_as_specified() {
 #[test]
 fn a_panic_of_a_decoder_is_an_error_of_the_file() {
     for name in ["panic-decoder.webp", "panic-yuv.webp"] {
-        let error = read_clip(&fault(name)).unwrap_err();
+        let error = read_clip(fault(name)).unwrap_err();
         assert!(matches!(error, VideoError::Decode { .. }), "{error}");
         assert!(!error.is_environment());
     }
@@ -65,7 +65,7 @@ fn a_cover_is_no_video() {
     if !has_ffmpeg() {
         return;
     }
-    let clip = read_clip(&fault("cover-first.mp4")).unwrap();
+    let clip = read_clip(fault("cover-first.mp4")).unwrap();
     assert_eq!((clip.frames().len(), clip.width()), (10, 96));
     let folder = tempdir().unwrap();
     let cover = make(
@@ -302,6 +302,6 @@ fn files_that_name_others_are_refused() {
 #[test]
 fn faults_are_found_without_ffmpeg() {
     let none = Ffmpeg::new("no-such-ffmpeg");
-    let reader = VideoReader::open_with(&fault("gif-notrailer.gif"), &none).unwrap();
+    let reader = VideoReader::open_with(fault("gif-notrailer.gif"), &none).unwrap();
     assert_eq!(reader.count(), 8);
 }

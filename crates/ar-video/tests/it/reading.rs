@@ -22,12 +22,9 @@ fn folders_are_read_in_natural_order() {
     fs::write(folder.path().join("._0.png"), "not an image").unwrap();
     fs::create_dir(folder.path().join("5b.png")).unwrap();
     assert_eq!(read_clip(folder.path()).unwrap(), clip);
+    assert_eq!(FileKind::of(folder.path().join("0.png")), FileKind::Picture);
     assert_eq!(
-        FileKind::of(&folder.path().join("0.png")),
-        FileKind::Picture
-    );
-    assert_eq!(
-        FileKind::of(&folder.path().join("._0.png")),
+        FileKind::of(folder.path().join("._0.png")),
         FileKind::Beside
     );
 }

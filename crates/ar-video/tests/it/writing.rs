@@ -213,6 +213,6 @@ fn bad_outputs_are_refused() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("thesis.tex"), "{error}");
-    let error = write_clip(&path.join("thesis.tex"), &clip, VideoFormat::Png, 1.0).unwrap_err();
+    let error = write_clip(path.join("thesis.tex"), &clip, VideoFormat::Png, 1.0).unwrap_err();
     assert!(error.to_string().contains("there is a file"), "{error}");
 }
