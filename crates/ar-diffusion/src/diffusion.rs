@@ -69,6 +69,29 @@ impl Diffusion {
         self.parameterization.target(x0, noise, alpha)
     }
 
+    /// What the squared error of a prediction at timestep t counts in the variational bound (Ho et al.,
+    /// 2020, eq. 12): half the signal-to-noise ratio ᾱ / (1 - ᾱ) that the step from t to t - 1 gains,
+    /// for the error of the clean latents. The first step, which gains without bound, counts as the
+    /// second.
+    ///
+    /// # Panics
+    /// If `t` is no timestep of the schedule.
+    pub fn vlb_weight(&self, t: usize) -> f64 {
+        let t = t.max(1).min(self.schedule.timesteps() - 1);
+        let ratio = |t: usize| {
+            let alpha = self.schedule.alpha_cumprod(t);
+            alpha / (1.0 - alpha)
+        };
+        let gain = if t == 0 { 0.0 } else { ratio(t - 1) - ratio(t) };
+        let alpha = self.schedule.alpha_cumprod(t);
+        0.5 * gain
+            * match self.parameterization {
+                Parameterization::X0 => 1.0,
+                Parameterization::Eps => (1.0 - alpha) / alpha,
+                Parameterization::V => 1.0 - alpha,
+            }
+    }
+
     /// ᾱ of every frame, `[batch, frames, 1, 1]`.
     fn alphas(&self, latents: &Tensor<4>, timesteps: &[usize]) -> Tensor<4> {
         let [batch, frames, ..] = latents.dims();
@@ -85,4 +108,49 @@ pub(crate) fn per_frame(
 ) -> Tensor<4> {
     let values: Vec<f32> = values.map(|value| value as f32).collect();
     Tensor::from_data(TensorData::new(values, [batch, frames, 1, 1]), device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bound_is_that_of_ancestral_sampling() {
+        let of = |parameterization| {
+            let config = DiffusionConfig {
+                parameterization,
+                ..DiffusionConfig::default()
+            };
+            config.init().expect("the default")
+        };
+        let [x0, eps, v] = [
+            Parameterization::X0,
+            Parameterization::Eps,
+            Parameterization::V,
+        ]
+        .map(of);
+        let abar = |t| x0.schedule().alpha_cumprod(t);
+        for t in [1, 2, 10, 500, 999] {
+            // Ho et al., eq. 12, with the variance of the posterior: b^2 / (2 s^2 a (1 - abar)).
+            let alpha = abar(t) / abar(t - 1);
+            let beta = 1.0 - alpha;
+            let variance = beta * (1.0 - abar(t - 1)) / (1.0 - abar(t));
+            let expected = beta * beta / (2.0 * variance * alpha * (1.0 - abar(t)));
+            let found = eps.vlb_weight(t);
+            assert!(
+                (found / expected - 1.0).abs() < 1e-9,
+                "{t}: {found} {expected}"
+            );
+            // Errors of x0, eps and v at the same output: (1 - abar) / abar, 1 and 1 / abar times.
+            let of_eps = |weight: f64, squares: f64| weight / squares;
+            for (found, squares) in [
+                (x0.vlb_weight(t), (1.0 - abar(t)) / abar(t)),
+                (v.vlb_weight(t), 1.0 / abar(t)),
+            ] {
+                let ratio = of_eps(expected, squares) / found;
+                assert!((ratio - 1.0).abs() < 1e-9, "{t}: {ratio}");
+            }
+        }
+        assert_eq!(x0.vlb_weight(0), x0.vlb_weight(1));
+    }
 }

@@ -21,6 +21,9 @@ pub struct LossConfig {
     /// Weight of the last frame over the weight of the first; weights between rise linearly and
     /// average to one. 1 weighs all frames alike (published).
     pub last_frame_weight: f64,
+    /// Weight of the variational bound, which is added (published: 0): see
+    /// [`Diffusion::vlb_weight`](crate::Diffusion::vlb_weight).
+    pub vlb: f64,
 }
 
 impl Default for LossConfig {
@@ -28,12 +31,13 @@ impl Default for LossConfig {
         Self {
             kind: LossKind::L2,
             last_frame_weight: 1.0,
+            vlb: 0.0,
         }
     }
 }
 
 impl LossConfig {
-    /// The weighted mean over tokens and channels, then frames and batch.
+    /// The weighted mean over tokens and channels, then frames and batch, without the variational bound.
     ///
     /// # Shapes
     /// - `prediction`, `target`: `[batch, frames, tokens, channels]`
@@ -53,7 +57,7 @@ impl LossConfig {
     }
 
     /// The mean over tokens and channels, with the weights of frames: the first ones of clips of
-    /// `clip_frames` frames.
+    /// `clip_frames` frames; without the variational bound.
     ///
     /// # Shapes
     /// - `prediction`, `target`: `[batch, frames, tokens, channels]`

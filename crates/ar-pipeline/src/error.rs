@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 
 use ar_model::ModelError;
 use ar_video::VideoError;
+use ar_weights::LocationError;
 
 use crate::NoiseError;
 
@@ -21,6 +22,12 @@ pub enum PipelineError {
         /// What is wrong.
         source: ModelError,
     },
+    /// A model on the hub cannot be had.
+    #[error(
+        "{0}; of a checkpoint that is no model directory, `ar-train import` makes one: --transformer \
+         hf://OWNER/NAME/FILE"
+    )]
+    Hub(#[from] LocationError),
     /// A video cannot be read or written.
     #[error(transparent)]
     Video(#[from] VideoError),

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use ar_files::ContentHash;
 use ar_model::{ModelConfig, ModelError, ModelFiles, VideoModel, open_checkpoint};
-use ar_weights::{Checkpoint, WeightsSource};
+use ar_weights::{Checkpoint, WeightsLocation, WeightsSource};
 use burn::tensor::Device;
 
 use crate::PipelineError;
@@ -18,10 +18,20 @@ pub enum ModelSource {
     BuiltIn,
     /// A model directory.
     Directory(PathBuf),
+    /// A model directory on the Hugging Face hub, `hf://OWNER/NAME` or `hf://OWNER/NAME/FOLDER`. Its
+    /// files are downloaded when they are needed, if this build has the feature `hub`.
+    Hub(String),
 }
 
 /// What the model in the box is called where a path is expected.
 const BUILT_IN: &str = "built-in";
+
+/// What the name of a model on the hub begins with.
+const HUB: &str = "hf://";
+
+const CONFIG_FILE: &str = "config.toml";
+const TRANSFORMER_FILE: &str = "transformer.safetensors";
+const VAE_FILE: &str = "vae.safetensors";
 
 impl ModelSource {
     /// The weights of the transformer, which are not read yet.
@@ -29,9 +39,7 @@ impl ModelSource {
     /// # Errors
     /// If there are none.
     pub fn transformer(&self) -> Result<Checkpoint, PipelineError> {
-        self.open("transformer.safetensors", TRANSFORMER, |files| {
-            files.transformer
-        })
+        self.open(TRANSFORMER_FILE, TRANSFORMER)
     }
 
     /// The weights of the VAE, which are not read yet.
@@ -39,21 +47,45 @@ impl ModelSource {
     /// # Errors
     /// If there are none.
     pub fn vae(&self) -> Result<Checkpoint, PipelineError> {
-        self.open("vae.safetensors", VAE, |files| files.vae)
+        self.open(VAE_FILE, VAE)
     }
 
-    fn open(
-        &self,
-        name: &str,
-        built_in: &[u8],
-        file: impl FnOnce(ModelFiles) -> PathBuf,
-    ) -> Result<Checkpoint, PipelineError> {
-        Ok(match self {
-            Self::BuiltIn => {
+    fn open(&self, name: &str, built_in: &[u8]) -> Result<Checkpoint, PipelineError> {
+        Ok(match self.folder(&[name])? {
+            None => {
                 Checkpoint::open(WeightsSource::Bytes(name, built_in)).map_err(ModelError::from)?
             }
-            Self::Directory(path) => open_checkpoint(file(ModelFiles::new(path)))?,
+            Some(folder) => open_checkpoint(folder.join(name))?,
         })
+    }
+
+    /// The folder of the model, in which the files of these names are if the model has them; None for
+    /// the model in the box.
+    fn folder(&self, names: &[&str]) -> Result<Option<PathBuf>, PipelineError> {
+        let model = match self {
+            Self::BuiltIn => return Ok(None),
+            Self::Directory(path) => return Ok(Some(path.clone())),
+            Self::Hub(model) => model.trim_end_matches('/'),
+        };
+        let mut folder = PathBuf::new();
+        for name in names {
+            let path = format!("{model}/{name}")
+                .parse::<WeightsLocation>()?
+                .path()?;
+            folder = path.parent().unwrap_or(&path).to_owned();
+        }
+        Ok(Some(folder))
+    }
+
+    /// The folder with all files of the model.
+    fn whole_folder(&self) -> Result<Option<PathBuf>, PipelineError> {
+        let mut names = vec![CONFIG_FILE];
+        if let Self::Hub(_) = self {
+            let config = self.config()?;
+            names.extend(config.transformer.map(|_| TRANSFORMER_FILE));
+            names.extend(config.vae.map(|_| VAE_FILE));
+        }
+        self.folder(&names)
     }
 
     /// The configuration, which is enough to check options before the model is loaded.
@@ -61,31 +93,29 @@ impl ModelSource {
     /// # Errors
     /// If there is none, or it describes no model.
     pub fn config(&self) -> Result<ModelConfig, PipelineError> {
-        match self {
-            Self::BuiltIn => CONFIG.parse().map_err(|source| PipelineError::Config {
+        let Some(folder) = self.folder(&[CONFIG_FILE])? else {
+            return CONFIG.parse().map_err(|source| PipelineError::Config {
                 name: self.name(),
                 source,
-            }),
-            Self::Directory(path) => {
-                let files = ModelFiles::new(path);
-                files.read_config().map_err(|source| match source {
-                    // These name the path themselves.
-                    ModelError::NotAModel { .. }
-                    | ModelError::Io { .. }
-                    | ModelError::Damaged { .. } => source.into(),
-                    source => PipelineError::Config {
-                        name: files.config.display().to_string(),
-                        source,
-                    },
-                })
+            });
+        };
+        let files = ModelFiles::new(folder);
+        files.read_config().map_err(|source| match source {
+            // These name the path themselves.
+            ModelError::NotAModel { .. } | ModelError::Io { .. } | ModelError::Damaged { .. } => {
+                source.into()
             }
-        }
+            source => PipelineError::Config {
+                name: files.config.display().to_string(),
+                source,
+            },
+        })
     }
 
     /// What is to be told about the files of a model that nothing says are as they were written.
     pub fn note(&self) -> Option<String> {
         match self {
-            Self::BuiltIn => None,
+            Self::BuiltIn | Self::Hub(_) => None,
             Self::Directory(path) => ModelFiles::new(path).note(),
         }
     }
@@ -95,15 +125,15 @@ impl ModelSource {
     /// # Errors
     /// If a file is missing, damaged, or does not fit the configuration.
     pub fn load(&self, device: &Device) -> Result<VideoModel, PipelineError> {
-        match self {
-            Self::BuiltIn => {
+        match self.whole_folder()? {
+            Some(folder) => Ok(VideoModel::load(folder, device)?),
+            None => {
                 let model = VideoModel::from_bytes(CONFIG, TRANSFORMER, VAE, device);
                 model.map_err(|source| PipelineError::Config {
                     name: self.name(),
                     source,
                 })
             }
-            Self::Directory(path) => Ok(VideoModel::load(path, device)?),
         }
     }
 
@@ -112,12 +142,9 @@ impl ModelSource {
     /// # Errors
     /// If a file cannot be read.
     pub fn content_hash(&self) -> Result<ContentHash, PipelineError> {
-        let path = match self {
-            Self::BuiltIn => {
-                let files = [CONFIG.as_bytes(), TRANSFORMER, VAE];
-                return Ok(files.into_iter().fold(ContentHash::EMPTY, ContentHash::and));
-            }
-            Self::Directory(path) => path,
+        let Some(path) = self.whole_folder()? else {
+            let files = [CONFIG.as_bytes(), TRANSFORMER, VAE];
+            return Ok(files.into_iter().fold(ContentHash::EMPTY, ContentHash::and));
         };
         let ModelFiles {
             config,
@@ -135,18 +162,19 @@ impl ModelSource {
         match self {
             Self::BuiltIn => "the built-in model".into(),
             Self::Directory(path) => path.display().to_string(),
+            Self::Hub(model) => model.clone(),
         }
     }
 }
 
-/// A model directory, or the model in the box, which is called `built-in`.
+/// A model directory, one on the hub (`hf://OWNER/NAME`), or the model in the box (`built-in`).
 impl<P: AsRef<Path> + ?Sized> From<&P> for ModelSource {
     fn from(path: &P) -> Self {
         let path = path.as_ref();
-        if path == Path::new(BUILT_IN) {
-            Self::BuiltIn
-        } else {
-            Self::Directory(path.to_owned())
+        match path.to_str() {
+            Some(BUILT_IN) => Self::BuiltIn,
+            Some(text) if text.starts_with(HUB) => Self::Hub(text.to_owned()),
+            _ => Self::Directory(path.to_owned()),
         }
     }
 }
@@ -156,6 +184,34 @@ impl fmt::Display for ModelSource {
         match self {
             Self::BuiltIn => f.write_str("built in"),
             Self::Directory(path) => write!(f, "{}", path.display()),
+            Self::Hub(model) => f.write_str(model),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_told_apart() {
+        assert_eq!(ModelSource::from("built-in"), ModelSource::BuiltIn);
+        let folder = ModelSource::Directory("models/built-in".into());
+        assert_eq!(ModelSource::from("models/built-in"), folder);
+        let hub = ModelSource::from("hf://owner/name/folder");
+        assert_eq!(hub, ModelSource::Hub("hf://owner/name/folder".into()));
+        assert_eq!(hub.to_string(), "hf://owner/name/folder");
+        let error = ModelSource::from("hf://owner")
+            .config()
+            .expect_err("no name");
+        assert!(error.to_string().contains("hf://OWNER/NAME"), "{error}");
+    }
+
+    #[cfg(not(feature = "hub"))]
+    #[test]
+    fn without_the_hub_a_build_says_so() {
+        let error = ModelSource::from("hf://owner/name").config();
+        let error = error.expect_err("no feature").to_string();
+        assert!(error.contains("without the feature `hub`"), "{error}");
     }
 }

@@ -49,7 +49,8 @@ pub(crate) enum Command {
 
 #[derive(Clone, Debug, Args)]
 pub struct ModelArgs {
-    /// Model directory [default: the model that is built in]
+    /// Model directory, here or on the Hugging Face hub (hf://OWNER/NAME, in builds with the feature
+    /// `hub`) [default: the model that is built in]
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
     /// Device to compute on, a name of `ar-sample devices`, or auto

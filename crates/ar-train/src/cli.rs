@@ -11,7 +11,7 @@ use ar_data::Part;
 use ar_device::open;
 use ar_files::{MOST_TEXT, lies_in, read_text, write_atomically};
 use ar_model::{ImportOptions, ModelConfig, Precision, VideoModel, check_directory};
-use ar_train::config::{DiffusionRun, LatentsRun, VaeRun, read_config};
+use ar_train::config::{DiffusionRun, LatentsRun, VaeRun, WeightsLocation, read_config};
 use ar_train::group::Group;
 use ar_train::presets::{PRESETS, preset};
 use ar_train::run::{Ending, StageOptions};
@@ -110,13 +110,14 @@ struct Latents {
 
 #[derive(Args)]
 struct Import {
-    /// Checkpoint of a diffusion model: a safetensors or PyTorch file. The VAE may be in it, too, under
+    /// Checkpoint of a diffusion model: a safetensors or PyTorch file, here or on the Hugging Face hub
+    /// (hf://OWNER/NAME/FILE, in builds with the feature `hub`). The VAE may be in it, too, under
     /// "vae.".
     #[arg(long, value_name = "FILE", required_unless_present = "vae")]
-    transformer: Option<PathBuf>,
-    /// VAE checkpoint: a safetensors or PyTorch file.
+    transformer: Option<WeightsLocation>,
+    /// VAE checkpoint: a file as for --transformer.
     #[arg(long, value_name = "FILE")]
-    vae: Option<PathBuf>,
+    vae: Option<WeightsLocation>,
     /// Model configuration that describes the checkpoints, in TOML, in place of what their tensors say.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["heads", "vae_heads"])]
     config: Option<PathBuf>,
@@ -141,9 +142,11 @@ impl Import {
             let text = read_text(path, MOST_TEXT).with_context(|| file.to_string())?;
             text.parse().with_context(|| file.to_string())
         };
+        let locate =
+            |file: &Option<WeightsLocation>| file.as_ref().map(WeightsLocation::path).transpose();
         Ok(ImportOptions {
-            transformer: self.transformer.clone(),
-            vae: self.vae.clone(),
+            transformer: locate(&self.transformer)?,
+            vae: locate(&self.vae)?,
             config: self.config.as_ref().map(read).transpose()?,
             heads: self.heads,
             vae_heads: self.vae_heads,
@@ -261,7 +264,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         }
         Command::Import(import) => {
             let options = import.options()?;
-            let inputs = [&import.transformer, &import.vae, &import.config];
+            let inputs = [&options.transformer, &options.vae, &import.config];
             check_out(&import.out, inputs.into_iter().flatten())?;
             let found = ar_model::import(&options, &import.out)?;
             say(format!("{found}\nmodel in {}", import.out.display()));

@@ -20,7 +20,7 @@ use toml::{Table, Value};
 
 use crate::error::{ConfigError, ensure_config};
 
-pub use crate::weights_location::WeightsLocation;
+pub use ar_weights::WeightsLocation;
 pub use discriminator::DiscriminatorConfig;
 pub use optimizer::{LearningRateSchedule, OptimizerConfig};
 pub(crate) use range::not_negative;

@@ -259,6 +259,7 @@ fn validate(config: &DiffusionRun) -> Result<(), ConfigError> {
     );
     config.optimizer.validate("optimizer")?;
     not_negative("loss.last_frame_weight", config.loss.last_frame_weight)?;
+    not_negative("loss.vlb", config.loss.vlb)?;
     let fps = config.sampling.fps;
     ensure_config!(
         FRAME_RATES.contains(&fps),

@@ -44,7 +44,6 @@ mod samples;
 mod start_from;
 pub mod trainer;
 pub mod vae;
-mod weights_location;
 pub mod workers;
 
 pub use error::{ConfigError, Error};

@@ -1,10 +1,10 @@
 //! What a stage may start from: a model directory, the built-in model or a published checkpoint.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ar_model::{ModelConfig, open_checkpoint};
 use ar_pipeline::{ModelSource, PipelineError};
-use ar_weights::Checkpoint;
+use ar_weights::{Checkpoint, WeightsLocation};
 
 use crate::error::{BoxError, ConfigError};
 
@@ -24,10 +24,10 @@ impl Source {
         path: &Path,
         part: impl FnOnce(&ModelSource) -> Result<Checkpoint, PipelineError>,
     ) -> Result<Self, BoxError> {
-        if path.is_file() {
+        if let Some(file) = published_file(path)? {
             return Ok(Self {
                 config: None,
-                weights: open_checkpoint(path)?,
+                weights: open_checkpoint(file)?,
             });
         }
         let source = ModelSource::from(path);
@@ -35,6 +35,24 @@ impl Source {
             config: Some(source.config()?),
             weights: part(&source)?,
         })
+    }
+}
+
+/// Endings of files of weights, by which they are told from model directories on the hub.
+const ENDINGS: [&str; 5] = ["safetensors", "bin", "ckpt", "pt", "pth"];
+
+/// The file that `path` is, here or on the hub; None for anything else.
+fn published_file(path: &Path) -> Result<Option<PathBuf>, BoxError> {
+    if path.is_file() {
+        return Ok(Some(path.to_owned()));
+    }
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    let is_weights = extension.is_some_and(|extension| ENDINGS.contains(&extension));
+    match path.to_str().map(str::parse) {
+        Some(Ok(location @ WeightsLocation::Hub { .. })) if is_weights => {
+            Ok(Some(location.path()?))
+        }
+        _ => Ok(None),
     }
 }
 

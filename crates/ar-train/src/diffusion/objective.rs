@@ -256,6 +256,11 @@ impl<'a> Objective<'a> {
         device: &Device,
     ) -> Result<Tensor<1>> {
         let Some(active) = &draws.active else {
+            if self.config.loss.vlb > 0.0 {
+                let error =
+                    self.error_by_frame(checkpointing, transformer, items, &draws, device)?;
+                return Ok(error.mean());
+            }
             let (prediction, task) =
                 self.predict(checkpointing, transformer, items, &draws, device)?;
             return Ok(self.config.loss.loss(prediction, task.target));
@@ -277,7 +282,22 @@ impl<'a> Objective<'a> {
     ) -> Result<Tensor<2>> {
         let (prediction, task) = self.predict(checkpointing, transformer, items, draws, device)?;
         let frames = draws.timesteps[0].len();
-        Ok(self.config.loss.by_frame(prediction, task.target, frames))
+        let error = self.config.loss.by_frame(prediction, task.target, frames);
+        Ok(self.with_bound(error, draws))
+    }
+
+    /// The errors of frames, `[pieces, frames]`, with what they count in the variational bound.
+    fn with_bound(&self, error: Tensor<2>, draws: &Draws) -> Tensor<2> {
+        let weight = self.config.loss.vlb;
+        if weight == 0.0 {
+            return error;
+        }
+        let [pieces, seen] = error.dims();
+        let timesteps = draws.timesteps.iter().flat_map(|t| &t[..seen]);
+        let factors = timesteps.map(|&t| (1.0 + weight * self.diffusion.vlb_weight(t)) as f32);
+        let factors = TensorData::new(factors.collect::<Vec<_>>(), [pieces, seen]);
+        let device = error.device();
+        error * Tensor::from_data(factors, &device)
     }
 
     /// What the network answers, in 32-bit floats, whatever it has computed in.

@@ -338,3 +338,22 @@ fn the_context_vectors_train_or_stay() {
         }
     }
 }
+
+#[test]
+fn the_bound_is_added_with_its_weight() {
+    let device = Device::flex();
+    let loss = |vlb| {
+        let mut config = config();
+        config.loss.vlb = vlb;
+        let objective = Objective::new(&config, None).expect("an objective");
+        let draws = objective.draws(3, [4, 3]);
+        // A fresh network predicts zeros.
+        let network = network(&config, &device);
+        let loss = objective.loss(&network, &items(4), draws, &device);
+        f64::from(loss.expect("a loss").into_scalar::<f32>())
+    };
+    let [without, one, two] = [0.0, 1.0, 2.0].map(loss);
+    assert!(one > without, "{one} {without}");
+    let ratio = (two - without) / (one - without);
+    assert!((ratio - 2.0).abs() < 1e-4, "{ratio}");
+}

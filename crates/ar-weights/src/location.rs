@@ -1,17 +1,15 @@
-//! Files of published weights: the user's own, or on the Hugging Face hub.
+//! Files of this machine or of the Hugging Face hub.
 
 use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-
-use crate::error::BoxError;
 
 /// What the name of a file on the hub begins with.
 const HUB: &str = "hf://";
 
-/// A file of weights: a path, or `hf://OWNER/NAME/FILE` for a file of a model on the Hugging Face
-/// hub.
+/// A file: a path, or `hf://OWNER/NAME/FILE` for a file of a model on the Hugging Face hub.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum WeightsLocation {
@@ -26,36 +24,59 @@ pub enum WeightsLocation {
     },
 }
 
+/// A file that is not there.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LocationError {
+    /// The name of a file on the hub is incomplete.
+    #[error("{0} is no file of the hub: hf://OWNER/NAME/FILE")]
+    Name(String),
+    /// A file of the hub cannot be had.
+    #[error("cannot download {location}: {reason}")]
+    Download {
+        /// The file.
+        location: String,
+        /// Why.
+        reason: String,
+    },
+}
+
 impl WeightsLocation {
     /// Where the file lies; one on the hub is downloaded unless it is in the hub's cache.
     ///
     /// # Errors
     /// If the download fails, or this build has no feature `hub`. That a local file is there is not
     /// checked.
-    pub fn path(&self) -> Result<PathBuf, BoxError> {
+    pub fn path(&self) -> Result<PathBuf, LocationError> {
         match self {
             Self::Local(path) => Ok(path.clone()),
-            Self::Hub { repository, file } => download(repository, file)
-                .map_err(|error| format!("cannot download {self}: {error}").into()),
+            Self::Hub { repository, file } => {
+                download(repository, file).map_err(|reason| LocationError::Download {
+                    location: self.to_string(),
+                    reason,
+                })
+            }
         }
     }
 }
 
 #[cfg(feature = "hub")]
-fn download(repository: &str, file: &str) -> Result<PathBuf, BoxError> {
-    let api = hf_hub::api::sync::ApiBuilder::from_env().build()?;
-    Ok(api.model(repository.to_owned()).get(file)?)
+fn download(repository: &str, file: &str) -> Result<PathBuf, String> {
+    let api = hf_hub::api::sync::ApiBuilder::from_env().build();
+    let api = api.map_err(|error| error.to_string())?;
+    let file = api.model(repository.to_owned()).get(file);
+    file.map_err(|error| error.to_string())
 }
 
 #[cfg(not(feature = "hub"))]
-fn download(_repository: &str, _file: &str) -> Result<PathBuf, BoxError> {
+fn download(_repository: &str, _file: &str) -> Result<PathBuf, String> {
     Err("this program was built without the feature `hub`; give the path of a file".into())
 }
 
-impl TryFrom<String> for WeightsLocation {
-    type Error = String;
+impl FromStr for WeightsLocation {
+    type Err = LocationError;
 
-    fn try_from(text: String) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, LocationError> {
         let Some(name) = text.strip_prefix(HUB) else {
             return Ok(Self::Local(PathBuf::from(text)));
         };
@@ -65,10 +86,16 @@ impl TryFrom<String> for WeightsLocation {
                 repository: format!("{owner}/{name}"),
                 file: file.to_owned(),
             }),
-            _ => Err(format!(
-                "{text} is no file of the hub: hf://OWNER/NAME/FILE"
-            )),
+            _ => Err(LocationError::Name(text.to_owned())),
         }
+    }
+}
+
+impl TryFrom<String> for WeightsLocation {
+    type Error = LocationError;
+
+    fn try_from(text: String) -> Result<Self, LocationError> {
+        text.parse()
     }
 }
 
@@ -93,10 +120,10 @@ mod tests {
 
     #[test]
     fn paths_and_files_of_the_hub_are_told_apart() {
-        let parse = |text: &str| WeightsLocation::try_from(text.to_owned());
+        let parse = |text: &str| text.parse::<WeightsLocation>();
         assert_eq!(
-            parse("weights/vgg.pth"),
-            Ok(WeightsLocation::Local("weights/vgg.pth".into()))
+            parse("weights/vgg.pth").expect("a path"),
+            WeightsLocation::Local("weights/vgg.pth".into())
         );
         let hub = parse("hf://owner/name/folder/vgg.pth").expect("a file of the hub");
         let expected = WeightsLocation::Hub {
