@@ -1,8 +1,7 @@
 //! Classes of files, by folder or from a table.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -213,19 +212,10 @@ fn read_table(table: &Path, root: &Plain) -> Result<BTreeMap<String, Row>, Label
         path: table.to_path_buf(),
         source,
     };
-    let mut text = Vec::new();
-    File::open(table)
-        .and_then(|file| file.take(LIMIT + 1).read_to_end(&mut text))
-        .and_then(|bytes| match bytes as u64 {
-            0..=LIMIT => Ok(()),
-            _ => Err(io::Error::other(
-                "larger than 256 MiB, the most that a table may be",
-            )),
-        })
-        .map_err(|source| LabelsError::Read {
-            path: table.to_path_buf(),
-            source,
-        })?;
+    let text = ar_files::read(table, LIMIT).map_err(|source| LabelsError::Read {
+        path: table.to_path_buf(),
+        source,
+    })?;
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
         .from_reader(text.as_slice());
@@ -401,7 +391,10 @@ mod tests {
         {
             let endless = Labels::Csv("/dev/full".into());
             let error = endless.assign(Path::new("data"), &[]).unwrap_err();
-            assert!(error.to_string().contains("larger than 256 MiB"), "{error}");
+            assert!(
+                error.to_string().contains("this is a device, not a file"),
+                "{error}"
+            );
         }
         let nowhere = Labels::Csv("nowhere.csv".into());
         let error = nowhere.assign(Path::new("data"), &[]).unwrap_err();

@@ -225,3 +225,33 @@ fn below(prefix: &str, tensors: BTreeMap<String, Stored>) -> BTreeMap<String, St
     let keep = |(key, tensor): (String, Stored)| Some((key.strip_prefix(prefix)?.into(), tensor));
     tensors.into_iter().filter_map(keep).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{DType, Shape};
+
+    #[test]
+    fn tensors_larger_than_their_file_are_refused() {
+        let tensor = |elements: usize| {
+            let read = || Err(burn_pack::Error::IoError("not read".into()));
+            let shape = Shape::from([elements]);
+            burn_pack::Tensor::deferred("w".into(), DType::F32, shape, None, 4 * elements, read)
+        };
+        let check = |tensors: &[usize]| {
+            let tensors = tensors.iter().enumerate();
+            let tensors = tensors.map(|(i, &elements)| (i.to_string(), tensor(elements)));
+            check_lengths(&tensors.collect(), 1000)
+        };
+        assert!(check(&[250]).is_ok());
+        assert!(check(&[250; 4]).is_ok(), "they may share their elements");
+        // 92 kB that say 2.4 GB, in one tensor or in many.
+        let error = check(&[251]).expect_err("too large");
+        assert_eq!(
+            error,
+            "0 has 1004 bytes (1004 with the tensors before it), and the file 1000"
+        );
+        assert!(check(&[250; 5]).is_err());
+        assert!(check(&[usize::MAX / 4]).is_err());
+    }
+}

@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use super::bench::Bench;
 use super::counts::Counts;
 
-const STEPS: usize = 12;
+const STEPS: usize = 60;
 /// More kills than this without an end: no progress is made.
 const MOST_KILLS: usize = 200;
 
@@ -39,7 +39,7 @@ pub(super) fn round(bench: &Bench, random: &mut ChaCha8Rng, counts: &mut Counts)
             .stderr(Stdio::null())
             .spawn()?;
         // From before it opens its folder to after some steps.
-        sleep(Duration::from_millis(random.random_range(0..1500)));
+        sleep(Duration::from_millis(random.random_range(0..1000)));
         if let Some(status) = child.try_wait()? {
             if !status.success() {
                 let end = bench.run(&line)?;

@@ -17,6 +17,10 @@ fn bad_options_are_one_line() {
             "use ar_step >= 13",
         ),
         ("--guidance nan", "guidance is NaN"),
+        (
+            "evaluate --samples 18446744073709551615 --out new",
+            "--samples is 18446744073709551615, and can be at most",
+        ),
         ("--eta -1", "eta is -1"),
         ("--eta nan", "eta is NaN"),
         ("--model golden --save-latents l --class 3", "no classes"),
