@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use ar_files::expand_home;
 use burn_dataset::{Dataset, DatasetError};
 use serde::{Deserialize, Serialize};
 
@@ -172,6 +173,13 @@ impl TryFrom<Section> for DataConfig {
             videos,
             latents,
         } = section;
+        // Here and not where they are used, so that whoever reads the section gets them so.
+        let [path, latents, list] =
+            [path, latents, list].map(|path: Option<PathBuf>| path.map(expand_home));
+        let moving_mnist = moving_mnist.map(|config| MovingMnistConfig {
+            images: expand_home(&config.images),
+            ..config
+        });
         let is_drawn = shapes.is_some() || moving_mnist.is_some();
         if path.is_some() && videos.is_none() && (is_drawn || latents.is_some()) {
             return Err(DataError::NotVideos("path"));
@@ -515,6 +523,26 @@ mod tests {
 
     fn read(text: &str) -> Result<DataConfig, String> {
         toml::from_str(text).map_err(|error: toml::de::Error| error.message().to_owned())
+    }
+
+    #[test]
+    fn a_tilde_is_home() {
+        let home = std::env::home_dir().expect("a home");
+        let read = |text: &str| toml::from_str::<DataConfig>(text).expect("a section");
+        let config = read("path = \"~/v\"\nlabels = \"~/l.csv\"\nlist = \"~/a\"\n[videos]\n");
+        assert_eq!(config.list, Some(home.join("a")));
+        assert_eq!(config.labels, Some(Labels::Csv(home.join("l.csv"))));
+        let Some(DataSource::Videos { path, .. }) = config.source else {
+            panic!("videos");
+        };
+        assert_eq!(path, Some(home.join("v")));
+        let config = read("latents = \"~/l\"\n");
+        assert_eq!(config.source, Some(DataSource::Latents(home.join("l"))));
+        let config = read("[moving_mnist]\nimages = \"~/i\"\n");
+        let Some(DataSource::MovingMnist(config)) = config.source else {
+            panic!("digits");
+        };
+        assert_eq!(config.images, home.join("i"));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+use ar_files::expand_home;
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 
@@ -28,7 +29,7 @@ impl TryFrom<String> for Labels {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let path = PathBuf::from(&text);
+        let path = expand_home(&text);
         match path.extension() {
             _ if text == "folders" => Ok(Self::Folders),
             Some(extension) if extension.eq_ignore_ascii_case("csv") => Ok(Self::Csv(path)),

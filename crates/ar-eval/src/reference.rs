@@ -9,7 +9,7 @@ use ar_data::{
     DataConfig, DataSource, EpochShuffle, Labels, Selection, ShapesConfig, ShapesDataset,
     ShapesWorld, SkippedFile, SourceIds, Split, VideoFolder, VideoFolderConfig, VideoItem,
 };
-use ar_files::ContentHash;
+use ar_files::{ContentHash, MOST_TEXT, read_text};
 use ar_metrics::physics::World;
 use ar_model::ModelConfig;
 use ar_pipeline::PipelineError;
@@ -87,7 +87,7 @@ impl Reference {
             return Ok(reference);
         };
         let name = path.display().to_string();
-        let text = fs::read_to_string(path).map_err(EvaluationError::read(path))?;
+        let text = read_text(path, MOST_TEXT).map_err(EvaluationError::read(path))?;
         let File { data } = toml::from_str(&text).map_err(|source| EvaluationError::Config {
             name: name.clone(),
             source: Box::new(source),

@@ -60,12 +60,12 @@ impl FolderLock {
         write(&mut file, &us)?;
         let (alive, ended) = channel();
         let mut of_thread = file.try_clone()?;
-        let heartbeat = thread::spawn(move || {
+        let heartbeat = thread::Builder::new().spawn(move || {
             while ended.recv_timeout(HEARTBEAT) == Err(RecvTimeoutError::Timeout) {
                 // A full disk is no reason to stop.
                 let _ = write(&mut of_thread, &us);
             }
-        });
+        })?;
         Ok(Self {
             file,
             alive: Some(alive),

@@ -20,7 +20,9 @@ const LEFT_ALONE: Duration = Duration::from_secs(60);
 /// An empty temporary file in `folder`, with the usual permissions or for its owner only.
 pub(crate) fn file_in(folder: &Path, is_private: bool) -> io::Result<NamedTempFile> {
     clean_once(folder);
-    let file = builder(if is_private { 0o600 } else { 0o666 }).tempfile_in(folder)?;
+    let file = builder(if is_private { 0o600 } else { 0o666 })
+        .tempfile_in(folder)
+        .map_err(without_name)?;
     lock(file.as_file());
     Ok(file)
 }
@@ -35,7 +37,7 @@ pub(crate) struct TemporaryFolder {
 impl TemporaryFolder {
     pub(crate) fn new_in(folder: &Path) -> io::Result<Self> {
         clean_once(folder);
-        let folder = builder(0o777).tempdir_in(folder)?;
+        let folder = builder(0o777).tempdir_in(folder).map_err(without_name)?;
         let handle = if cfg!(unix) {
             File::open(folder.path()).ok()
         } else {
@@ -61,6 +63,14 @@ impl TemporaryFolder {
 
     pub(crate) fn close(self) -> io::Result<()> {
         self.folder.close()
+    }
+}
+
+/// What the system says, without the temporary name, of which nobody has heard.
+fn without_name(error: io::Error) -> io::Error {
+    match error.to_string().split_once(" at path ") {
+        Some((system, _)) => io::Error::new(error.kind(), system.to_owned()),
+        None => error,
     }
 }
 
@@ -135,6 +145,19 @@ fn remove_abandoned(folder: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
     use std::time::SystemTime;
+
+    #[test]
+    fn errors_do_not_name_temporary_files() {
+        let gone = tempfile::tempdir().expect("a folder").path().join("gone");
+        let errors = [
+            file_in(&gone, true).err(),
+            TemporaryFolder::new_in(&gone).err(),
+        ];
+        for error in errors.map(|error| error.expect("no folder")) {
+            assert_eq!(error.kind(), io::ErrorKind::NotFound);
+            assert!(!error.to_string().contains(TEMPORARY_PREFIX), "{error}");
+        }
+    }
 
     #[test]
     fn only_what_nobody_fills_is_removed() {

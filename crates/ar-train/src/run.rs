@@ -354,7 +354,8 @@ mod tests {
     #[test]
     fn a_run_that_stays_broken_ends_with_its_last_good_checkpoint() {
         let folder = tempfile::tempdir().expect("a folder");
-        let config = config(folder.path());
+        let mut config = config(folder.path());
+        config.run.keep_checkpoints = 1;
         let mut run = open(&config, false).expect("a run");
         let mut trainer = trainer(&config);
         let broken = f32::NAN;
@@ -373,6 +374,41 @@ mod tests {
         let metrics = fs::read_to_string(folder.path().join("metrics.jsonl")).expect("metrics");
         let last = metrics.lines().last().expect("a line");
         assert!(last.contains("\"skipped_steps\":7.0"), "{last}");
+        drop(run);
+        let run = open(&config, true).expect("the run");
+        assert_eq!(run.position.step, 1);
+    }
+
+    #[test]
+    fn weights_that_are_not_finite_never_replace_a_checkpoint() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut config = config(folder.path());
+        config.run.keep_checkpoints = 1;
+        let mut run = open(&config, false).expect("a run");
+        let mut trainer = trainer(&config);
+        for _ in 0..2 {
+            step(&mut run, &mut trainer, 1.0).expect("a step");
+        }
+        let names = || -> Vec<_> {
+            let entries = fs::read_dir(folder.path().join("checkpoints")).expect("checkpoints");
+            let mut names: Vec<_> = entries.map(|e| e.expect("an entry").file_name()).collect();
+            names.sort();
+            names
+        };
+        // No step has followed the second one yet.
+        assert_eq!(names(), ["step-00000001", "step-00000002"]);
+        trainer.ema.weight = trainer
+            .ema
+            .weight
+            .clone()
+            .map(|weight| weight * f32::INFINITY);
+        let error = step(&mut run, &mut trainer, 1.0).expect_err("broken weights");
+        let error = error.to_string();
+        assert!(
+            error.contains("weight is not finite") && error.contains("step-00000002"),
+            "{error}"
+        );
+        assert_eq!(names(), ["step-00000002"]);
     }
 
     #[test]
