@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use ar_files::expand_home;
 use serde::{Deserialize, Serialize};
-use unicode_normalization::UnicodeNormalization;
 
+use crate::one_form::{MOST_BYTES, Plain, in_one_form};
 use crate::skipped::{SkipKind, SkippedFile};
 
 /// Where the classes of files come from.
@@ -204,16 +204,13 @@ struct Row {
     class: String,
 }
 
-/// The most bytes of a table that are read: millions of rows.
-const LIMIT: u64 = 1 << 28;
-
 /// The rows by their paths [in one form](in_one_form), below `root`.
 fn read_table(table: &Path, root: &Plain) -> Result<BTreeMap<String, Row>, LabelsError> {
     let error = |source| LabelsError::Csv {
         path: table.to_path_buf(),
         source,
     };
-    let text = ar_files::read(table, LIMIT).map_err(|source| LabelsError::Read {
+    let text = ar_files::read(table, MOST_BYTES).map_err(|source| LabelsError::Read {
         path: table.to_path_buf(),
         source,
     })?;
@@ -246,52 +243,6 @@ fn read_table(table: &Path, root: &Plain) -> Result<BTreeMap<String, Row>, Label
         }
     }
     Ok(rows)
-}
-
-/// The root of a dataset, in the forms in which absolute paths may begin with it.
-struct Plain(Vec<String>);
-
-impl Plain {
-    fn new(root: &Path) -> Self {
-        let forms = [std::path::absolute(root), root.canonicalize()];
-        Self(
-            forms
-                .into_iter()
-                .flatten()
-                .map(|root| in_one_form(&root))
-                .collect(),
-        )
-    }
-
-    /// The path of a row [in one form](in_one_form), relative to the root if it is below it.
-    fn below(&self, path: &Path) -> String {
-        let path = in_one_form(path);
-        let below = |root: &String| path.strip_prefix(root)?.strip_prefix('/');
-        match self.0.iter().find_map(below) {
-            Some(rest) => rest.to_owned(),
-            None => path,
-        }
-    }
-}
-
-/// A path without `.` and `..` (by name: links are not followed), with slashes, and with its
-/// letters composed: all ways to write it are one.
-fn in_one_form(path: &Path) -> String {
-    let text = path.to_string_lossy().replace('\\', "/");
-    let mut parts: Vec<&str> = Vec::new();
-    let path = Path::new(&text);
-    for part in path.components() {
-        match part {
-            Component::CurDir | Component::RootDir => {}
-            Component::ParentDir if parts.last().is_some_and(|&last| last != "..") => {
-                parts.pop();
-            }
-            part => parts.push(part.as_os_str().to_str().unwrap_or_default()),
-        }
-    }
-    let start = if path.has_root() { "/" } else { "" };
-    let joined = format!("{start}{}", parts.join("/"));
-    joined.nfc().collect()
 }
 
 #[cfg(test)]

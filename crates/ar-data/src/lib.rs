@@ -44,6 +44,7 @@ mod labels;
 mod latents;
 mod list;
 mod moving_mnist;
+mod one_form;
 mod one_per_video;
 mod order;
 mod part;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::one_form::{MOST_BYTES, Plain, in_one_form};
 use crate::skipped::{SkipKind, SkippedFile};
 
 /// A list that cannot be used.
@@ -43,23 +44,31 @@ pub(crate) fn select(
     paths: Vec<PathBuf>,
     skipped: &mut Vec<SkippedFile>,
 ) -> Result<Vec<PathBuf>, ListError> {
-    let text = std::fs::read_to_string(list).map_err(|source| ListError::Read {
+    let text = ar_files::read_text(list, MOST_BYTES).map_err(|source| ListError::Read {
         path: list.to_owned(),
         source,
     })?;
+    let plain = Plain::new(root);
     let lines = text.lines().map(entry).filter(|entry| !entry.is_empty());
-    let mut named: BTreeMap<PathBuf, bool> = lines
-        .map(|entry| (Path::new(&entry).components().collect(), false))
+    // By its path in one form: the entry, and whether there is what it names.
+    let mut named: BTreeMap<String, (&str, bool)> = lines
+        .map(|entry| {
+            let path = plain.below(Path::new(entry));
+            // Some lists begin their paths at the root of the dataset.
+            (path.trim_start_matches('/').to_owned(), (entry, false))
+        })
         .collect();
     let example = paths.first().map(|path| relative(root, path));
     let kept: Vec<PathBuf> = paths
         .into_iter()
         .filter(|path| {
-            let path = relative(root, path);
+            let path = in_one_form(&relative(root, path));
+            let path = Path::new(&path);
             let without_extension = path.with_extension("");
             let mut is_named = false;
             for name in path.ancestors().chain([&*without_extension]) {
-                if let Some(is_there) = named.get_mut(name) {
+                let entry = name.to_str().and_then(|name| named.get_mut(name));
+                if let Some((_, is_there)) = entry {
                     *is_there = true;
                     is_named = true;
                 }
@@ -74,9 +83,9 @@ pub(crate) fn select(
             example: example.unwrap_or_default().display().to_string(),
         });
     }
-    let missing = named.into_iter().filter(|(_, is_there)| !is_there);
-    skipped.extend(missing.map(|(path, _)| SkippedFile {
-        path: root.join(path),
+    let missing = named.into_values().filter(|(_, is_there)| !is_there);
+    skipped.extend(missing.map(|(entry, _)| SkippedFile {
+        path: root.join(entry.trim_start_matches(['/', '\\'])),
         kind: SkipKind::NoFile,
         reason: "the list names it, but it is not in the dataset".to_string(),
     }));
@@ -84,13 +93,12 @@ pub(crate) fn select(
 }
 
 /// The path in a line.
-fn entry(line: &str) -> String {
+fn entry(line: &str) -> &str {
     let line = line.trim();
-    let path = match line.rsplit_once(char::is_whitespace) {
+    match line.rsplit_once(char::is_whitespace) {
         Some((path, number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => path.trim_end(),
         _ => line,
-    };
-    path.replace('\\', "/").trim_matches('/').to_owned()
+    }
 }
 
 fn relative(root: &Path, path: &Path) -> PathBuf {
@@ -125,6 +133,7 @@ mod tests {
         assert_eq!(kept("e/w\n\na/x"), ["a/x.avi", "e/w.avi"]);
         assert_eq!(kept("b/\na\n"), ["a/x.avi", "a/y.avi", "b/c/z"]);
         assert_eq!(kept("b\\c\\z"), ["b/c/z"]);
+        assert_eq!(kept("./b/../e/w.avi\na//x"), ["a/x.avi", "e/w.avi"]);
         let (_, missing) = select("a/x.avi\ngone.avi").expect("a list");
         assert_eq!(missing, ["data/gone.avi"]);
         let error = select("gone.avi 3").expect_err("nothing").to_string();
