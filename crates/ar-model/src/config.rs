@@ -27,6 +27,9 @@ pub struct ModelConfig {
     pub vae: Option<VaeConfig>,
 }
 
+/// The largest [`SamplingConfig::scale`].
+const MOST_SCALE: usize = 64;
+
 /// Defaults for sampling.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -41,6 +44,9 @@ pub struct SamplingConfig {
     pub guidance: f64,
     /// Frames per second of the videos that the model was trained on.
     pub fps: f64,
+    /// How many times as wide and high frames become in videos that are made for watching, MP4 and
+    /// GIF.
+    pub scale: usize,
 }
 
 impl Default for SamplingConfig {
@@ -56,6 +62,7 @@ impl Default for SamplingConfig {
             eta,
             guidance: 1.0,
             fps: 8.0,
+            scale: 1,
         }
     }
 }
@@ -172,6 +179,12 @@ impl ModelConfig {
         }
         self.diffusion.init()?;
         self.conditioning.validate()?;
+        if !(1..=MOST_SCALE).contains(&self.sampling.scale) {
+            return Err(ModelError::Scale {
+                scale: self.sampling.scale,
+                most: MOST_SCALE,
+            });
+        }
         if let (Some(statistics), Some(dit)) = (&self.latent_statistics, &self.transformer)
             && !statistics.fits([dit.tokens_per_frame, dit.in_channels])
         {

@@ -132,6 +132,14 @@ pub enum ModelError {
         /// The classes there are, in words.
         known: String,
     },
+    /// Frames that are enlarged out of bounds.
+    #[error("sampling.scale is {scale}; it must be 1 to {most}")]
+    Scale {
+        /// What it is.
+        scale: usize,
+        /// The largest one.
+        most: usize,
+    },
     /// A standard deviation below 0, or none.
     #[error("conditioning.initial_deviation is {0}; it must be a finite number of at least 0")]
     InitialDeviation(f64),

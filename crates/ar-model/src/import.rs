@@ -178,6 +178,7 @@ fn published_sampling() -> SamplingConfig {
         eta: 0.0,
         guidance: 2.0,
         fps: 16.0,
+        scale: 1,
     }
 }
 

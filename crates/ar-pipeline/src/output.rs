@@ -5,7 +5,7 @@ use std::io::stdout;
 use std::path::{Path, PathBuf};
 
 use ar_files::{check_writable, is_same_file, lies_in, name_of};
-use ar_video::{VideoFormat, VideoWriter};
+use ar_video::{Enlargement, VideoFormat, VideoWriter};
 
 use crate::{PipelineError, ResolvedOptions};
 
@@ -31,6 +31,8 @@ pub struct VideoTarget {
     pub format: VideoFormat,
     /// Frames per second.
     pub fps: f64,
+    /// How frames are enlarged.
+    pub enlargement: Enlargement,
 }
 
 /// Where a video goes.
@@ -65,6 +67,7 @@ impl VideoTarget {
                 destination: Destination::Path(path),
                 format,
                 fps,
+                enlargement: Enlargement::NONE,
             }),
             None => Err(PipelineError::Extension { path }),
         }
@@ -189,12 +192,13 @@ impl VideoTarget {
     /// # Errors
     /// If the destination cannot be written, or does not take the format or frame rate.
     pub fn create(&self, destination: &Destination) -> Result<VideoWriter, PipelineError> {
-        Ok(match destination {
+        let writer = match destination {
             Destination::Path(path) => VideoWriter::create(path, self.format, self.fps)?,
             Destination::Stdout => {
                 VideoWriter::stream(stdout(), "standard output", self.format, self.fps)?
             }
-        })
+        };
+        Ok(writer.enlarging(self.enlargement))
     }
 }
 

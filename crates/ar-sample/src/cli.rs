@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use ar_data::Part;
 use ar_eval::{METRICS, Metric, NetworkFile};
 use ar_pipeline::ModelSource;
-use ar_video::VideoFormat;
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use ar_video::{Enlargement, Interpolation, VideoFormat};
+use clap::builder::{PossibleValue, PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Generates videos with AR-Diffusion models.
@@ -72,6 +72,13 @@ pub struct VideoArgs {
     /// Frames per second [default: the model's]
     #[arg(long, value_name = "R")]
     pub fps: Option<f64>,
+    /// Make frames N times as wide and high, 1 to 64 [default: the model's for MP4 and GIF, which are
+    /// for watching; 1 for lossless formats]
+    #[arg(long, value_name = "N", value_parser = scale_parser())]
+    pub scale: Option<usize>,
+    /// What fills the pixels of larger frames
+    #[arg(long, value_name = "FILTER", default_value = "lanczos")]
+    pub scale_filter: ScaleFilter,
     /// Video format; png is a folder of images, raw the RGB bytes of all frames [default: by the
     /// extension of --out]
     #[arg(long, value_parser = format_parser())]
@@ -325,6 +332,28 @@ pub(crate) enum ProtocolName {
     /// As published figures are measured: against training clips in random order, FID on one frame
     /// of each clip
     Published,
+}
+
+/// What fills the pixels of enlarged frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ScaleFilter {
+    /// Smooth edges
+    Lanczos,
+    /// Every pixel a square
+    Nearest,
+}
+
+impl From<ScaleFilter> for Interpolation {
+    fn from(filter: ScaleFilter) -> Self {
+        match filter {
+            ScaleFilter::Lanczos => Self::Lanczos,
+            ScaleFilter::Nearest => Self::Nearest,
+        }
+    }
+}
+
+fn scale_parser() -> impl TypedValueParser<Value = usize> {
+    RangedU64ValueParser::<usize>::new().range(1..=Enlargement::MOST as u64)
 }
 
 fn metric_parser() -> impl TypedValueParser<Value = Metric> {

@@ -18,7 +18,7 @@ use ar_pipeline::{
 
 use crate::cli::GenerateArgs;
 use crate::devices::open_device;
-use crate::output::{check_is_file, finish, video_target};
+use crate::output::{check_is_file, enlarged, finish, video_target};
 use crate::progress::Progress;
 use crate::report::json_line;
 use report::{GenerateReport, Run};
@@ -174,9 +174,10 @@ fn outputs(args: &GenerateArgs, model: &ModelConfig) -> anyhow::Result<Outputs> 
     check_is_file("--denoising", args.denoising.as_deref())?;
     check_is_file("--save-latents", args.save_latents.as_deref())?;
     let fps = args.video.fps.unwrap_or(model.sampling.fps);
-    let video = if model.vae.is_some() {
-        let out = args.out.as_deref();
-        Some(video_target(out, args.video.format, fps, "sample")?)
+    let video = if let Some(vae) = &model.vae {
+        let target = video_target(args.out.as_deref(), args.video.format, fps, "sample")?;
+        let size = vae.image_size();
+        Some(enlarged(target, &args.video, size, &model.sampling)?)
     } else {
         check_latents_only(args)?;
         None

@@ -6,8 +6,11 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use ar_cli::INTERRUPTED;
+use ar_model::SamplingConfig;
 use ar_pipeline::{Destination, VideoTarget};
-use ar_video::VideoFormat;
+use ar_video::{Enlargement, VideoFormat};
+
+use crate::cli::VideoArgs;
 
 /// The path that stands for the standard output.
 pub(crate) const STDOUT: &str = "-";
@@ -27,6 +30,7 @@ pub(crate) fn video_target(
             destination: Destination::Path(path),
             format,
             fps,
+            enlargement: Enlargement::NONE,
         });
     };
     if path == Path::new(STDOUT) {
@@ -36,6 +40,7 @@ pub(crate) fn video_target(
             destination: Destination::Stdout,
             format,
             fps,
+            enlargement: Enlargement::NONE,
         });
     }
     let format = match (format, VideoFormat::from_path(path)) {
@@ -54,8 +59,41 @@ pub(crate) fn video_target(
         destination: Destination::Path(path.to_owned()),
         format,
         fps,
+        enlargement: Enlargement::NONE,
     })
 }
+
+/// The target whose frames of `size` pixels are enlarged as asked for, by default as the model says if
+/// the format is for watching.
+pub(crate) fn enlarged(
+    target: VideoTarget,
+    args: &VideoArgs,
+    size: usize,
+    sampling: &SamplingConfig,
+) -> anyhow::Result<VideoTarget> {
+    let default = match target.format {
+        VideoFormat::Mp4 | VideoFormat::Gif => sampling.scale,
+        _ => 1,
+    };
+    let factor = args.scale.unwrap_or(default);
+    let side = factor * size;
+    if target.format == VideoFormat::Mp4 && factor > 1 && side > MP4_SIDE {
+        bail!(
+            "--scale {factor} makes frames of {side}x{side}, and MP4 takes at most \
+             {MP4_SIDE}x{MP4_SIDE}: ask for less"
+        );
+    }
+    Ok(VideoTarget {
+        enlargement: Enlargement {
+            factor,
+            interpolation: args.scale_filter.into(),
+        },
+        ..target
+    })
+}
+
+/// The largest square frame of our MP4 files.
+const MP4_SIDE: usize = 2160;
 
 fn check_stdout(format: VideoFormat) -> anyhow::Result<()> {
     if !format.streams() {

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use ar_cli::{INTERRUPTED, Interrupt};
 use ar_metrics::{PsnrSum, SSIM_WINDOW, ssim};
+use ar_model::SamplingConfig;
 use ar_pipeline::{Pipeline, timed};
 use ar_video::{Frame, VideoReader, square_crop};
 use serde::Serialize;
 
 use crate::cli::ReconstructArgs;
 use crate::devices::open_device;
-use crate::output::{finish, shown, video_target};
+use crate::output::{enlarged, finish, shown, video_target};
 use crate::progress::Progress;
 use crate::report::{ModelReport, json_line, peak_memory};
 
@@ -32,6 +33,8 @@ pub(crate) fn run(args: &ReconstructArgs) -> anyhow::Result<ExitCode> {
         fps,
         "reconstruction",
     )?;
+    let target = enlarged(target, &args.video, size, &SamplingConfig::default())?;
+    let side = size * target.enlargement.factor;
     if target.would_replace(&args.input) {
         bail!(
             "--out would replace {}, which is the video to reconstruct: write to another path",
@@ -100,7 +103,7 @@ pub(crate) fn run(args: &ReconstructArgs) -> anyhow::Result<ExitCode> {
         model: ModelReport::new(&source, &config),
     };
     let mut text = format!(
-        "{}: {}{} frames of {size}x{size} at {fps} fps in {total:.1} s, {quality}\n",
+        "{}: {}{} frames of {side}x{side} at {fps} fps in {total:.1} s, {quality}\n",
         report.output,
         if interrupted {
             "interrupted, kept "

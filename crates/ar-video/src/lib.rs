@@ -43,7 +43,7 @@ pub use decode::{Ffmpeg, FileKind, VideoReader, read_clip};
 pub use encode::{VideoFormat, VideoWriter, write_clip};
 pub use error::VideoError;
 pub use tiles::Tiles;
-pub use transform::{mirrored, square_crop};
+pub use transform::{Enlargement, Interpolation, mirrored, square_crop};
 
 /// The examples of the README are tests too.
 #[cfg(doctest)]

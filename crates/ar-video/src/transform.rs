@@ -36,6 +36,62 @@ pub fn mirrored(frame: &Frame) -> Frame {
     Frame::new(width, height, rgb.copied().collect())
 }
 
+/// How a frame is enlarged by a whole number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Enlargement {
+    /// How many times as wide and high the frame becomes; at least 1, which changes nothing.
+    pub factor: usize,
+    /// What fills the new pixels.
+    pub interpolation: Interpolation,
+}
+
+/// What fills the pixels of an enlarged frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Interpolation {
+    /// A Lanczos filter over three lobes: smooth edges.
+    #[default]
+    Lanczos,
+    /// The nearest pixel of the frame: every pixel is a square.
+    Nearest,
+}
+
+impl Enlargement {
+    /// The largest factor.
+    pub const MOST: usize = 64;
+
+    /// No enlargement.
+    pub const NONE: Self = Self {
+        factor: 1,
+        interpolation: Interpolation::Lanczos,
+    };
+
+    /// The enlarged frame.
+    ///
+    /// # Panics
+    /// If the factor is 0.
+    pub fn apply(self, frame: &Frame) -> Frame {
+        assert!(self.factor > 0, "a frame has at least one pixel");
+        let (width, height) = frame.size();
+        let picture =
+            ImageBuffer::<Rgb<u8>, &[u8]>::from_raw(width as u32, height as u32, frame.rgb())
+                .expect("a frame has width * height RGB pixels");
+        let filter = match self.interpolation {
+            Interpolation::Lanczos => FilterType::Lanczos3,
+            Interpolation::Nearest => FilterType::Nearest,
+        };
+        let (width, height) = (width * self.factor, height * self.factor);
+        let enlarged = imageops::resize(&picture, width as u32, height as u32, filter);
+        Frame::new(width, height, enlarged.into_raw())
+    }
+}
+
+impl Default for Enlargement {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
 /// The size with a short side of `size`; the long side is rounded down.
 fn resized(width: usize, height: usize, size: usize) -> (usize, usize) {
     if width <= height {
@@ -71,6 +127,31 @@ mod tests {
     fn the_right_size_is_copied() {
         let frame = Frame::new(2, 2, (0..12).collect());
         assert_eq!(square_crop(&frame, 2), frame);
+    }
+
+    #[test]
+    fn enlarged_pixels_are_squares_or_smooth() {
+        let frame = Frame::new(2, 1, vec![10, 10, 10, 200, 200, 200]);
+        let enlarged = |interpolation| {
+            let enlargement = Enlargement {
+                factor: 3,
+                interpolation,
+            };
+            let frame = enlargement.apply(&frame);
+            assert_eq!(frame.size(), (6, 3));
+            let row: Vec<u8> = frame.rgb()[..18].iter().step_by(3).copied().collect();
+            row
+        };
+        assert_eq!(
+            enlarged(Interpolation::Nearest),
+            [10, 10, 10, 200, 200, 200]
+        );
+        let smooth = enlarged(Interpolation::Lanczos);
+        assert!(
+            smooth.is_sorted() && (10 < smooth[2] && smooth[3] < 200),
+            "{smooth:?}"
+        );
+        assert_eq!(Enlargement::NONE.apply(&frame), frame);
     }
 
     #[test]

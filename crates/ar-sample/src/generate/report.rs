@@ -35,6 +35,9 @@ pub(super) struct GenerateReport {
     pub frames_sampled: usize,
     /// Frames per second that the videos play at; none without a video.
     pub fps: Option<f64>,
+    /// How many times as wide and high frames were written as the model makes them; none without a
+    /// video.
+    pub scale: Option<usize>,
     /// Format of the videos; none without a video.
     pub format: Option<&'static str>,
     /// Seconds by phase.
@@ -147,6 +150,7 @@ impl GenerateReport {
             interrupted: outcome.interrupted,
             frames_sampled: outcome.frames_sampled(),
             fps: video.map(|video| video.fps),
+            scale: video.map(|video| video.enlargement.factor),
             format: video.map(|video| video.format.name()),
             seconds: GenerateSeconds {
                 load: seconds(run.load),
@@ -197,7 +201,7 @@ impl GenerateReport {
                     seconds.sample,
                     seconds.decode,
                     what = self.videos(),
-                    size = vae.image_size(),
+                    size = vae.image_size() * self.scale.unwrap_or(1),
                 )
             };
         }

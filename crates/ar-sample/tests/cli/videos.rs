@@ -9,14 +9,39 @@ fn the_default_is_a_playable_video() {
     let folder = Folder::new();
     let stdout = folder.ok("");
     assert!(
-        stdout.starts_with("sample.mp4: 16 frames of 64x64 at "),
+        stdout.starts_with("sample.mp4: 16 frames of 384x384 at "),
         "{stdout}"
     );
     assert_eq!(folder.list(), [folder.path("sample.mp4")]);
     let clip = read_clip(folder.path("sample.mp4")).expect("a video");
     assert_eq!(
         (clip.frames().len(), clip.width(), clip.height()),
-        (16, 64, 64)
+        (16, 384, 384)
+    );
+}
+
+#[test]
+fn frames_are_enlarged_as_asked_for() {
+    let folder = Folder::new();
+    let quick = "--frames 2 --steps 2 --ar-step 1";
+    // Lossless formats hold what the model makes.
+    folder.ok(&format!("{quick} --out plain.apng"));
+    folder.ok(&format!(
+        "{quick} --out large.apng --scale 3 --scale-filter nearest"
+    ));
+    let [plain, large] =
+        ["plain.apng", "large.apng"].map(|name| read_clip(folder.path(name)).expect("a video"));
+    assert_eq!((plain.width(), large.width()), (64, 192));
+    for (plain, large) in plain.frames().iter().zip(large.frames()) {
+        let rows = large.rgb().chunks_exact(192 * 3).step_by(3);
+        let small: Vec<u8> = rows
+            .flat_map(|row| row.chunks_exact(3).step_by(3).flatten().copied())
+            .collect();
+        assert_eq!(small, plain.rgb());
+    }
+    folder.fails(
+        &format!("{quick} --scale 40"),
+        "--scale 40 makes frames of 2560x2560, and MP4 takes at most 2160x2160",
     );
 }
 

@@ -19,7 +19,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::{Clip, Frame, VideoError};
+use crate::{Clip, Enlargement, Frame, VideoError};
 
 use encoder::Encoder;
 pub use format::VideoFormat;
@@ -49,6 +49,7 @@ pub struct VideoWriter {
     /// `None` after an error.
     encoder: Option<Box<dyn Encoder>>,
     size: Option<(usize, usize)>,
+    enlargement: Enlargement,
     index: usize,
 }
 
@@ -129,7 +130,16 @@ impl VideoWriter {
             path: path.to_owned(),
             encoder: Some(encoder),
             size: None,
+            enlargement: Enlargement::NONE,
             index: 0,
+        }
+    }
+
+    /// Enlarges every frame before it is written.
+    pub fn enlarging(self, enlargement: Enlargement) -> Self {
+        Self {
+            enlargement,
+            ..self
         }
     }
 
@@ -149,7 +159,11 @@ impl VideoWriter {
                 found: frame.size(),
             });
         }
-        encoder.write(frame)?;
+        if self.enlargement.factor > 1 {
+            encoder.write(&self.enlargement.apply(frame))?;
+        } else {
+            encoder.write(frame)?;
+        }
         self.encoder = Some(encoder);
         self.index += 1;
         Ok(())
