@@ -1,4 +1,5 @@
 mod console;
+mod dashboard;
 mod places;
 mod processes;
 
@@ -20,6 +21,7 @@ use ar_train::{diffusion, latents, vae};
 use burn_train::Interrupter;
 use clap::{Args, Parser, Subcommand};
 use console::Console;
+use dashboard::Dashboard;
 use places::ConfigSource;
 use processes::together;
 use serde::de::DeserializeOwned;
@@ -41,14 +43,14 @@ enum Command {
     ///
     /// Processes that mpirun has started together train together, on run.batch_size clips each, if
     /// ar-train was built with the feature `mpi`.
-    Vae(Stage),
+    Vae(Training),
     /// Encodes a dataset with a trained VAE, for the diffusion stage.
     Latents(Latents),
     /// Trains a transformer on encoded latents.
     ///
     /// Processes that mpirun has started together train together, on run.batch_size clips each, if
     /// ar-train was built with the feature `mpi`.
-    Diffusion(Stage),
+    Diffusion(Training),
     /// Lists the configurations that `init` can write.
     Presets,
     /// Writes a configuration to start from, with comments.
@@ -86,6 +88,15 @@ struct Stage {
         value_delimiter = ','
     )]
     device: Vec<String>,
+}
+
+#[derive(Args)]
+struct Training {
+    #[command(flatten)]
+    stage: Stage,
+    /// Draws losses and progress in the terminal while training; `q` stops as Ctrl-C does otherwise.
+    #[arg(long)]
+    dashboard: bool,
 }
 
 #[derive(Args)]
@@ -202,13 +213,23 @@ impl Stage {
     }
 }
 
+impl Training {
+    fn options(&self) -> Result<StageOptions> {
+        let mut options = self.stage.options()?;
+        if self.dashboard {
+            options.observer = Rc::new(Dashboard::new(options.interrupter.clone())?);
+        }
+        Ok(options)
+    }
+}
+
 pub(crate) fn run() -> Result<ExitCode> {
     match Cli::parse_from(ar_cli::arguments()).command {
-        Command::Vae(stage) => {
-            let (config, source): (VaeRun, _) = stage.read()?;
+        Command::Vae(training) => {
+            let (config, source): (VaeRun, _) = training.stage.read()?;
             together(|group| {
-                let workers = stage.workers(group)?;
-                let ending = vae::train(&config, &workers, &stage.options()?);
+                let workers = training.stage.workers(group)?;
+                let ending = vae::train(&config, &workers, &training.options()?);
                 let ending = source.locate(ending)?;
                 Ok(farewell(ending, &config.run.out, &workers))
             })
@@ -229,11 +250,11 @@ pub(crate) fn run() -> Result<ExitCode> {
             });
             Ok(exit_code(ending))
         }
-        Command::Diffusion(stage) => {
-            let (config, source): (DiffusionRun, _) = stage.read()?;
+        Command::Diffusion(training) => {
+            let (config, source): (DiffusionRun, _) = training.stage.read()?;
             together(|group| {
-                let workers = stage.workers(group)?;
-                let ending = diffusion::train(&config, &workers, &stage.options()?);
+                let workers = training.stage.workers(group)?;
+                let ending = diffusion::train(&config, &workers, &training.options()?);
                 let ending = source.locate(ending)?;
                 Ok(farewell(ending, &config.run.out, &workers))
             })

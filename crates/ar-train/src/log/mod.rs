@@ -167,7 +167,7 @@ impl Log {
         let mut values = vec![(name.to_owned(), value)];
         values.extend(parts);
         self.write(&Scalars { step, values })?;
-        self.line(format!("step {step}: {name} {value:.4}"));
+        self.observer.measurement(step, name, value);
         Ok(())
     }
 

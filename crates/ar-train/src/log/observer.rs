@@ -17,6 +17,11 @@ pub trait Observer {
         let _ = scalars;
     }
 
+    /// A measurement at `step`, such as `validation_loss`.
+    fn measurement(&self, step: usize, name: &str, value: f64) {
+        self.message(&format!("step {step}: {name} {value:.4}"));
+    }
+
     /// A line of text: how the run begins, what was measured or skipped.
     fn message(&self, text: &str) {
         let _ = text;
