@@ -51,7 +51,6 @@ impl Dashboard {
 
     /// Calls the renderer, if it is open. It panics when the user chooses to end the program at
     /// once, after it has given the terminal back.
-    #[expect(clippy::exit, reason = "the user chose to end the process")]
     fn with(&self, call: impl FnOnce(&mut TuiMetricsRendererWrapper)) {
         if let Some(renderer) = &mut *self.renderer.borrow_mut()
             && catch_unwind(AssertUnwindSafe(|| call(renderer))).is_err()
