@@ -1,11 +1,13 @@
 //! `cargo xtask soak`: does to the commands, for a given time, what goes wrong in the world, and prints
-//! counts: kills at random moments, damaged and mutated files, dead pipes, a full disk.
+//! counts: kills at random moments, damaged and mutated files, dead pipes, a full disk, a failing ffmpeg, and random files for every parser.
 
 mod bench;
 mod counts;
 mod damage;
+mod decoder;
 mod disk;
 mod kills;
+mod parsers;
 mod pipes;
 
 use std::fs;
@@ -53,6 +55,10 @@ enum Fault {
     Pipes,
     /// A disk that fills up; nothing half done, and the run goes on once there is room
     Disk,
+    /// An ffmpeg that fails; an error or a list of what is left out, and the next run is whole
+    Decoder,
+    /// The property tests of the parsers with other files each time; they are built first
+    Parsers,
 }
 
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
@@ -82,6 +88,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
                 Fault::Mutations => damage::mutations(&bench, &mut random, &mut counts)?,
                 Fault::Pipes => pipes::round(&bench, &mut random, &mut counts)?,
                 Fault::Disk => disk::round(&bench, &mut random, &mut counts)?,
+                Fault::Decoder => decoder::round(&bench, &mut random, &mut counts)?,
+                Fault::Parsers => parsers::round(&bench, &mut counts)?,
             }
             if Instant::now() >= end {
                 break;

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::{EvaluationError, FeatureSet, FidFrames, Network, NetworkFiles, Row};
 
-/// Something to measure, of one of two kinds. All there are: [`METRICS`].
+/// Something to measure, of one of two kinds. The table `METRICS` has all.
 #[derive(Clone, Copy)]
 pub enum Metric {
     /// Measures every clip by itself.

@@ -29,6 +29,8 @@ const DIFFUSION: &str = "--set vae=vae/model --set data.latents=latents --set da
 /// The commands, and a folder that they run in with a run of every stage.
 pub(super) struct Bench {
     commands: PathBuf,
+    /// The workspace.
+    pub root: PathBuf,
     configs: PathBuf,
     pub folder: PathBuf,
 }
@@ -66,6 +68,7 @@ impl Bench {
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let bench = Self {
             commands,
+            root: workspace.root.clone(),
             configs: workspace.root.join("crates/ar-train/configs/shapes"),
             folder,
         };

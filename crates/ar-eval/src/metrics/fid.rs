@@ -12,7 +12,7 @@ const NETWORK: Network = Network {
     published: "pt_inception-2015-12-05-6726825d.pth",
 };
 
-/// Frechet inception distance of frames, by Inception-v3; see [`FidFrames`].
+/// Frechet inception distance of frames, by Inception-v3; see `FidFrames`.
 pub(super) struct Fid;
 
 impl MetricInfo for Fid {
