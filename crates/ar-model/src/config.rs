@@ -27,9 +27,6 @@ pub struct ModelConfig {
     pub vae: Option<VaeConfig>,
 }
 
-/// The largest [`SamplingConfig::scale`].
-const MOST_SCALE: usize = 64;
-
 /// Defaults for sampling.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -64,6 +61,43 @@ impl Default for SamplingConfig {
             fps: 8.0,
             scale: 1,
         }
+    }
+}
+
+impl SamplingConfig {
+    fn validate(&self) -> Result<(), ModelError> {
+        let scale = self.scale as f64;
+        let checks = [
+            (
+                "eta",
+                self.eta,
+                self.eta.is_finite() && self.eta >= 0.0,
+                "a finite number of at least 0",
+            ),
+            (
+                "guidance",
+                self.guidance,
+                self.guidance.is_finite(),
+                "a finite number; 1 is none",
+            ),
+            (
+                "fps",
+                self.fps,
+                (0.01..=1000.0).contains(&self.fps),
+                "0.01 to 1000",
+            ),
+            ("scale", scale, (1.0..=64.0).contains(&scale), "1 to 64"),
+        ];
+        for (key, value, is_right, expected) in checks {
+            if !is_right {
+                return Err(ModelError::Sampling {
+                    key,
+                    value,
+                    expected,
+                });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -179,12 +213,7 @@ impl ModelConfig {
         }
         self.diffusion.init()?;
         self.conditioning.validate()?;
-        if !(1..=MOST_SCALE).contains(&self.sampling.scale) {
-            return Err(ModelError::Scale {
-                scale: self.sampling.scale,
-                most: MOST_SCALE,
-            });
-        }
+        self.sampling.validate()?;
         if let (Some(statistics), Some(dit)) = (&self.latent_statistics, &self.transformer)
             && !statistics.fits([dit.tokens_per_frame, dit.in_channels])
         {

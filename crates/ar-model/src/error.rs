@@ -132,13 +132,15 @@ pub enum ModelError {
         /// The classes there are, in words.
         known: String,
     },
-    /// Frames that are enlarged out of bounds.
-    #[error("sampling.scale is {scale}; it must be 1 to {most}")]
-    Scale {
-        /// What it is.
-        scale: usize,
-        /// The largest one.
-        most: usize,
+    /// A default for sampling that nothing can be sampled with.
+    #[error("sampling.{key} is {value}; it must be {expected}")]
+    Sampling {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: f64,
+        /// What would be right.
+        expected: &'static str,
     },
     /// A standard deviation below 0, or none.
     #[error("conditioning.initial_deviation is {0}; it must be a finite number of at least 0")]

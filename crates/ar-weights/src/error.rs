@@ -13,7 +13,7 @@ pub enum WeightsError {
         source: std::io::Error,
     },
     /// A file is damaged, or holds no weights.
-    #[error("{file}: not a readable {format} file: {reason}")]
+    #[error("{file}: not a readable {format} file: {}", printable(reason))]
     Unreadable {
         /// The file.
         file: String,
@@ -23,7 +23,7 @@ pub enum WeightsError {
         reason: String,
     },
     /// A tensor of a file cannot be read.
-    #[error("{file}: {key} cannot be read: {reason}")]
+    #[error("{file}: {} cannot be read: {}", printable(key), printable(reason))]
     Tensor {
         /// The file.
         file: String,
@@ -33,7 +33,10 @@ pub enum WeightsError {
         reason: String,
     },
     /// A weight is not finite: the network computes nothing.
-    #[error("{file}: {key} holds NaN or infinity: the weights are broken")]
+    #[error(
+        "{file}: {} holds NaN or infinity: the weights are broken",
+        printable(key)
+    )]
     NotFinite {
         /// The file.
         file: String,
@@ -42,8 +45,9 @@ pub enum WeightsError {
     },
     /// A weight is larger than the floats that it is to be written as.
     #[error(
-        "{file}: {key} holds values beyond 65504, the most that 16-bit floats hold: write 32-bit \
-         floats, without --half"
+        "{file}: {} holds values beyond 65504, the most that 16-bit floats hold: write 32-bit \
+         floats, without --half",
+        printable(key)
     )]
     TooLargeForHalf {
         /// The file.
@@ -52,13 +56,25 @@ pub enum WeightsError {
         key: String,
     },
     /// The tensors of a file do not fit the network.
-    #[error("{file} does not fit the configuration: {mismatch}")]
+    #[error("{file} does not fit the configuration: {}", printable(mismatch))]
     Misfit {
         /// The file.
         file: String,
         /// The missing, unused or misshapen tensors.
         mismatch: String,
     },
+}
+
+/// What a file says, in one line and without codes that a terminal obeys.
+fn printable(text: &str) -> String {
+    let shown = |c: char| -> String {
+        if c.is_control() {
+            c.escape_default().to_string()
+        } else {
+            c.into()
+        }
+    };
+    text.chars().map(shown).collect()
 }
 
 impl WeightsError {

@@ -42,7 +42,7 @@ use names::{MOTION_JPEG_EXTENSIONS, Named, has_extension, is_hidden, named};
 ///
 /// ```no_run
 /// # fn main() -> Result<(), ar_video::VideoError> {
-/// let reader = ar_video::VideoReader::open("holiday.mp4".as_ref())?;
+/// let reader = ar_video::VideoReader::open("holiday.mp4")?;
 /// println!("{:?}", reader.size());
 /// for frame in reader {
 ///     println!("{:?}", frame?);
