@@ -84,9 +84,14 @@ impl SamplingConfig {
                 "fps",
                 self.fps,
                 (0.01..=1000.0).contains(&self.fps),
-                "0.01 to 1000",
+                "between 0.01 and 1000",
             ),
-            ("scale", scale, (1.0..=64.0).contains(&scale), "1 to 64"),
+            (
+                "scale",
+                scale,
+                (1.0..=64.0).contains(&scale),
+                "between 1 and 64",
+            ),
         ];
         for (key, value, is_right, expected) in checks {
             if !is_right {

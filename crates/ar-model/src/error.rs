@@ -133,7 +133,7 @@ pub enum ModelError {
         known: String,
     },
     /// A default for sampling that nothing can be sampled with.
-    #[error("sampling.{key} is {value}; it must be {expected}")]
+    #[error("sampling.{key} = {value}; it must be {expected}")]
     Sampling {
         /// The key.
         key: &'static str,
@@ -166,6 +166,7 @@ impl ModelError {
             Self::Sampler(error) => ("sampling", error.keys()),
             Self::Latents { .. } => ("transformer", &["tokens_per_frame", "in_channels"]),
             Self::Statistics { .. } => ("latent_statistics", &["mean", "std"]),
+            Self::Sampling { key, .. } => ("sampling", &[*key]),
             Self::InitialDeviation(_) => ("conditioning", &["initial_deviation"]),
             Self::ClassNames { .. } => ("conditioning", &["class_names", "classes"]),
             _ => ("", &[]),

@@ -5,7 +5,6 @@ mod start;
 mod validation;
 
 use std::fs;
-use std::ops::RangeInclusive;
 use std::path::Path;
 
 use ar_data::LatentDataset;
@@ -35,9 +34,6 @@ use crate::workers::Workers;
 /// Videos that are sampled to see how training is getting on, and how many of them to a row.
 const SHOWN: usize = 4;
 const SHOWN_IN_A_ROW: usize = 2;
-
-/// Frames a second that a video file can have.
-const FRAME_RATES: RangeInclusive<f64> = 0.01..=1000.0;
 
 /// The file of a checkpoint that holds the [`LatentStatistics`] of the run.
 const STATISTICS: &str = "latent_statistics.toml";
@@ -260,14 +256,6 @@ fn validate(config: &DiffusionRun) -> Result<(), ConfigError> {
     config.optimizer.validate("optimizer")?;
     not_negative("loss.last_frame_weight", config.loss.last_frame_weight)?;
     not_negative("loss.vlb", config.loss.vlb)?;
-    let fps = config.sampling.fps;
-    ensure_config!(
-        FRAME_RATES.contains(&fps),
-        ["sampling.fps"],
-        "sampling.fps = {fps}; it must be between {} and {}",
-        FRAME_RATES.start(),
-        FRAME_RATES.end()
-    );
     Ok(())
 }
 
