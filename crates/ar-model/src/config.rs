@@ -266,6 +266,8 @@ impl FromStr for ModelConfig {
     /// Parses and validates TOML.
     fn from_str(text: &str) -> Result<Self, ModelError> {
         let config: Self = toml::from_str(text)?;
+        // Numbers beyond 63 bits are read and could not be written again.
+        let _: toml::Table = toml::from_str(text)?;
         config.validate()?;
         Ok(config)
     }

@@ -354,6 +354,8 @@ pub fn read_config<C: DeserializeOwned>(
     // Parsed as it stands first: then messages name the line.
     let config: C = toml::from_str(text).map_err(unreadable)?;
     if overrides.is_empty() && !text.contains('~') {
+        // Numbers beyond 63 bits are read and could not be written again.
+        let _: Table = toml::from_str(text).map_err(unreadable)?;
         return Ok(config);
     }
     let read = |overrides: &mut dyn Iterator<Item = &String>| {

@@ -36,7 +36,9 @@ impl fmt::Display for Change {
 /// If a key changed that must not, or `before` is no configuration of the stage.
 pub fn changes<C: StageConfig>(before: &str, after: &C) -> Result<Vec<Change>, ConfigError> {
     // Through the type, so that keys that an older version did not have get their defaults.
-    let before: C = toml::from_str(before).map_err(|error| {
+    // As a table first, which holds no number that could not be written again.
+    let before = toml::from_str::<Table>(before).and_then(C::deserialize);
+    let before = before.map_err(|error| {
         let message = "the configuration of the run is none of this stage and version";
         ConfigError::without_key(message).because(error)
     })?;
@@ -122,6 +124,13 @@ mod tests {
                 .expect("none")
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn a_configuration_that_nothing_has_written_is_an_error() {
+        let damaged = "[run]\nseed = 18446744073709551615\n";
+        let error = changes(damaged, &config("")).expect_err("no TOML");
+        assert!(error.to_string().contains("none of this stage"), "{error}");
     }
 
     #[test]
