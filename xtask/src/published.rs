@@ -137,7 +137,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
         "of the largest file",
     ];
     print!("{}", table(head, &rows));
-    // A program alone is larger than the small files.
+    // Even a program without a file is larger than the small files.
     if is_frugal || options.small {
         return Ok(ExitCode::SUCCESS);
     }

@@ -6,7 +6,7 @@ use crate::batches::EpochItem;
 use crate::order::addressed_rng;
 
 /// An order over videos in place of clips: an epoch takes a random clip of every video. The clip
-/// follows from the seed, the epoch and the video alone.
+/// follows from the seed, the epoch and the video only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OnePerVideo {
     /// The clips of each video.

@@ -448,7 +448,7 @@ mod tests {
         other
             .load(folder.path(), Position::default())
             .expect_err("other weights");
-        // The moments alone are of another network.
+        // Only the moments are of another network.
         let path = folder.path().join("other");
         fs::create_dir(&path).expect("a folder");
         let loss = other

@@ -260,7 +260,7 @@ pub struct VaeLossConfig {
     pub l1: f64,
     /// Weight of the squared error.
     pub l2: f64,
-    /// Weight of LPIPS (published: that of `l1`), which needs `lpips_weights`; 0 is without.
+    /// Weight of LPIPS (published: as `l1`), which needs `lpips_weights`; 0 is without.
     pub lpips: f64,
     /// The range that frames have where LPIPS looks at them (published: `0..1`).
     pub lpips_range: LpipsRange,

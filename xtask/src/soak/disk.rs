@@ -12,7 +12,7 @@ use super::bench::{Bench, end};
 use super::counts::Counts;
 
 /// Files with this limit end at a random size: `ulimit` counts blocks of 1024 bytes. The signal that comes
-/// with it is ignored, so that it is an error like that of a full disk.
+/// with it is ignored, so that it is an error as on a full disk.
 fn limited(kilobytes: usize, line: &str) -> String {
     format!("trap '' XFSZ; ulimit -f {kilobytes}; $AR/{line}")
 }

@@ -9,7 +9,7 @@ use super::super::names::{MOTION_JPEG_EXTENSIONS, has_extension};
 /// Bytes at the start of a file that tell what it needs.
 pub(super) const HEAD: u64 = 1 << 16;
 
-/// The demuxers that are used: those of files that hold a video themselves. Playlists and the
+/// The demuxers that are used: for files that hold a video themselves. Playlists and the
 /// like (HLS, DASH, concat, numbered images), which make ffmpeg open other files, are not among
 /// them.
 const DEMUXERS: &str = "3dostr,amv,apng,asf,av1,avi,avs,avs2,avs3,bethsoftvid,bfi,bink,bmv,\
