@@ -1,5 +1,7 @@
 //! A set of clips, seen by the features of its clips.
 
+use std::cell::OnceCell;
+
 use ar_metrics::{
     ClassProbabilities, FeatureStatistics, InceptionScore, MetricError, frechet_distance,
 };
@@ -22,6 +24,8 @@ pub struct FeatureSet<'a> {
     pub(crate) device: &'a Device,
     /// Whether it is of the changes between successive samples.
     pub(crate) of_changes: bool,
+    /// Computed when asked for first: every source is compared with one truth.
+    pub(crate) statistics: OnceCell<FeatureStatistics>,
 }
 
 impl FeatureSet<'_> {
@@ -29,6 +33,7 @@ impl FeatureSet<'_> {
     pub fn changes(&self) -> Self {
         Self {
             of_changes: true,
+            statistics: OnceCell::new(),
             ..self.clone()
         }
     }
@@ -44,7 +49,7 @@ impl FeatureSet<'_> {
         if truth.count() < 2 {
             return Ok(None);
         }
-        let distance = frechet_distance(&truth, &self.statistics()?);
+        let distance = frechet_distance(truth, self.statistics()?);
         Ok(Some(distance.map_err(|source| self.error(source))?.into()))
     }
 
@@ -59,10 +64,13 @@ impl FeatureSet<'_> {
         score.map_err(|source| self.error(source))
     }
 
-    fn statistics(&self) -> Result<FeatureStatistics, EvaluationError> {
+    fn statistics(&self) -> Result<&FeatureStatistics, EvaluationError> {
+        if let Some(statistics) = self.statistics.get() {
+            return Ok(statistics);
+        }
         let mut statistics = FeatureStatistics::new(self.features.width);
         self.batches(|rows| statistics.add(rows))?;
-        Ok(statistics)
+        Ok(self.statistics.get_or_init(|| statistics))
     }
 
     /// Hands the features over in batches, `[any number, width]`.

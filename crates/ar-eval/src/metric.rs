@@ -84,8 +84,9 @@ pub trait SetMetric: MetricInfo {
     /// If weights cannot be read, or the network does not take clips of that length.
     fn load(&self, load: &Load<'_>) -> Result<FeatureExtractor, EvaluationError>;
 
-    /// The figures of a source, in the order of [`keys`](MetricInfo::keys); `truth` is the set of
-    /// the ground truth, and none where that is the source.
+    /// The figures of a source, in the order of [`keys`](MetricInfo::keys): the Frechet distance,
+    /// unless a metric says otherwise. `truth` is the set of the ground truth, and none where that is
+    /// the source.
     ///
     /// # Errors
     /// If features cannot be read, or there are too few.
@@ -93,7 +94,9 @@ pub trait SetMetric: MetricInfo {
         &self,
         clips: &FeatureSet<'_>,
         truth: Option<&FeatureSet<'_>>,
-    ) -> Result<Vec<Option<Value>>, EvaluationError>;
+    ) -> Result<Vec<Option<Value>>, EvaluationError> {
+        Ok(vec![clips.frechet_distance(truth)?])
+    }
 }
 
 /// Measures a clip; none where there is nothing to say.

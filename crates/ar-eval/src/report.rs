@@ -1,5 +1,6 @@
 //! The measures of all clips together.
 
+use std::cell::OnceCell;
 use std::fmt::Write;
 
 use burn::tensor::Device;
@@ -150,6 +151,7 @@ fn compare(
         clips: settings.samples,
         device,
         of_changes: false,
+        statistics: OnceCell::new(),
     };
     let truth = set(&Source::Truth);
     for (row, source) in rows.iter_mut().zip(&settings.sources) {

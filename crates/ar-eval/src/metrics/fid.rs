@@ -1,10 +1,9 @@
 use ar_metrics::networks::InceptionV3;
-use serde_json::Value;
 
 use crate::metric::{check_two, extractor};
 use crate::{
-    Clips, Column, EvaluationError, FeatureExtractor, FeatureSet, FidFrames, Load, MetricInfo,
-    Network, SeenClip, SetMetric,
+    Clips, Column, EvaluationError, FeatureExtractor, FidFrames, Load, MetricInfo, Network,
+    SeenClip, SetMetric,
 };
 
 const NETWORK: Network = Network {
@@ -64,13 +63,5 @@ impl SetMetric for Fid {
             let pixels = pixels.narrow(1, number % frames, 1);
             extract(SeenClip { number, pixels })
         }))
-    }
-
-    fn compare(
-        &self,
-        clips: &FeatureSet<'_>,
-        truth: Option<&FeatureSet<'_>>,
-    ) -> Result<Vec<Option<Value>>, EvaluationError> {
-        Ok(vec![clips.frechet_distance(truth)?])
     }
 }

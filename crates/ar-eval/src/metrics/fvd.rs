@@ -1,10 +1,8 @@
 use ar_metrics::networks::I3d;
-use serde_json::Value;
 
 use crate::metric::{check_two, extractor};
 use crate::{
-    Clips, Column, EvaluationError, FeatureExtractor, FeatureSet, Load, MetricInfo, Network,
-    SetMetric,
+    Clips, Column, EvaluationError, FeatureExtractor, Load, MetricInfo, Network, SetMetric,
 };
 
 const NETWORK: Network = Network {
@@ -52,13 +50,5 @@ impl SetMetric for Fvd {
     fn load(&self, load: &Load<'_>) -> Result<FeatureExtractor, EvaluationError> {
         let network = I3d::load(load.networks.path(&NETWORK), load.device)?;
         extractor(self, network, load.clips.frames)
-    }
-
-    fn compare(
-        &self,
-        clips: &FeatureSet<'_>,
-        truth: Option<&FeatureSet<'_>>,
-    ) -> Result<Vec<Option<Value>>, EvaluationError> {
-        Ok(vec![clips.frechet_distance(truth)?])
     }
 }
