@@ -29,13 +29,15 @@ def sample(network, parameterization, noise, context, steps, ar_step):
 
     noise and output: [1, frames, tokens, channels]; one window of frames.
     """
-    alphas = alphas_cumprod()
+    device = noise.device
+    alphas = alphas_cumprod().to(device)
     total = len(alphas)
     # Walked down; the last step ends at timestep 0.
-    walk = (torch.arange(steps) * total // steps + 1).flip(0)
-    alpha, alpha_prev = alphas[walk], alphas[torch.cat([walk[1:], torch.tensor([0])])]
+    walk = (torch.arange(steps, device=device) * total // steps + 1).flip(0)
+    end = torch.zeros(1, dtype=walk.dtype, device=device)
+    alpha, alpha_prev = alphas[walk], alphas[torch.cat([walk[1:], end])]
     x = noise
-    frames = torch.arange(x.shape[1])
+    frames = torch.arange(x.shape[1], device=device)
     for iteration in range(steps + ar_step * (x.shape[1] - 1)):
         step = iteration - ar_step * frames
         waiting, finished = step < 0, step >= steps

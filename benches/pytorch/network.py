@@ -83,8 +83,9 @@ class FrameRotary(nn.Module):
         self.register_buffer("turns", turns, persistent=False)
 
     def turn(self, x):
-        pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))
-        return torch.view_as_real(pairs * self.turns).flatten(-2)
+        # There are no complex numbers of 16 bits.
+        pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+        return torch.view_as_real(pairs * self.turns).flatten(-2).to(x.dtype)
 
     def forward(self, q, k, mask, scale):
         """Queries, keys and mask for attention: scores with context come in by the mask, so that
@@ -118,6 +119,7 @@ class Attention(nn.Module):
         q, k = self.q_norm(q), self.k_norm(k)
         if rotary is not None:
             q, k, mask = rotary(q, k, mask, q.shape[-1] ** -0.5)
+        mask = None if mask is None else mask.to(q.dtype)
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.proj(x.transpose(1, 2).reshape(batch, sequence, width))
 
@@ -179,7 +181,8 @@ class TimestepEmbedder(nn.Module):
 
     def forward(self, timesteps):
         angles = timesteps[..., None] * self.frequencies
-        return self.mlp(torch.cat([angles.cos(), angles.sin()], dim=-1))
+        embedding = torch.cat([angles.cos(), angles.sin()], dim=-1)
+        return self.mlp(embedding.to(self.mlp[0].weight.dtype))
 
 
 class Transformer(nn.Module):

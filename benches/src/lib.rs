@@ -26,7 +26,7 @@ use mimalloc::MiMalloc;
 
 pub use fopp_tables::FoppTables;
 pub use models::{perturbed_model, small_model};
-pub use results::{Results, seconds};
+pub use results::{Results, seconds, write_tensors};
 
 /// The allocator of the programs.
 #[global_allocator]

@@ -38,16 +38,24 @@ impl Results {
 
     /// Writes tensors by name to a safetensors file, as 32-bit floats.
     pub fn write_tensors(&self, file: &str, tensors: &[(impl AsRef<str>, TensorData)]) {
-        let bytes: Vec<Vec<u8>> = tensors
-            .iter()
-            .map(|(_, values)| values.iter::<f32>().flat_map(f32::to_le_bytes).collect())
-            .collect();
-        let views = tensors.iter().zip(&bytes).map(|((name, values), bytes)| {
-            let view = TensorView::new(Dtype::F32, values.shape().to_vec(), bytes);
-            (name.as_ref(), view.expect("bytes of the shape"))
-        });
-        serialize_to_file(views, None, &self.path(file)).expect("the target folder can be written");
+        write_tensors(&self.path(file), tensors);
     }
+}
+
+/// Writes tensors by name to a safetensors file, as 32-bit floats.
+///
+/// # Panics
+/// If the file cannot be written.
+pub fn write_tensors(file: &Path, tensors: &[(impl AsRef<str>, TensorData)]) {
+    let bytes: Vec<Vec<u8>> = tensors
+        .iter()
+        .map(|(_, values)| values.iter::<f32>().flat_map(f32::to_le_bytes).collect())
+        .collect();
+    let views = tensors.iter().zip(&bytes).map(|((name, values), bytes)| {
+        let view = TensorView::new(Dtype::F32, values.shape().to_vec(), bytes);
+        (name.as_ref(), view.expect("bytes of the shape"))
+    });
+    serialize_to_file(views, None, file).expect("the folder can be written");
 }
 
 /// Seconds since `start` when the device has done all it was asked to.

@@ -1,4 +1,4 @@
-//! Chores of the repository: `cargo xtask ablate`, `bench`, `gallery`, `package`, `published`, `reference`,
+//! Chores of the repository: `cargo xtask ablate`, `bench`, `gallery`, `gpu`, `package`, `published`, `reference`,
 //! `soak` and `tidy`.
 #![allow(clippy::print_stderr, clippy::print_stdout, reason = "a program")]
 
@@ -8,6 +8,7 @@ mod commands;
 mod cycles;
 mod examples;
 mod gallery;
+mod gpu;
 mod json;
 mod links;
 mod machine;
@@ -40,6 +41,8 @@ enum Cli {
     Bench(bench::Options),
     /// Makes the pictures of the world of shapes in README.md and docs
     Gallery(gallery::Options),
+    /// Checks and measures on a GPU, or on a software adapter where there is none
+    Gpu(gpu::Options),
     /// Packages the crates and builds what the packages hold
     Package(package::Options),
     /// Imports files with the tensors of the published checkpoints and samples from them
@@ -70,6 +73,7 @@ fn run() -> Result<ExitCode> {
         Cli::Ablate(options) => ablate::run(&workspace, &options),
         Cli::Bench(options) => bench::run(&workspace, &options),
         Cli::Gallery(options) => gallery::run(&workspace, &options),
+        Cli::Gpu(options) => gpu::run(&workspace, &options),
         Cli::Package(options) => package::run(&workspace, &options),
         Cli::Published(options) => published::run(&workspace, &options),
         Cli::Reference(options) => reference::run(&workspace, &options),

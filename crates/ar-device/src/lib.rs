@@ -13,139 +13,124 @@
 //! ```
 #![warn(missing_docs)]
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+mod backend;
+mod details;
+mod error;
+mod panics;
 
-use burn::tensor::{Device, DeviceFilter};
+use burn::tensor::{Device, Tensor};
 
-/// A kind of device that was compiled in.
-struct Backend {
-    name: &'static str,
-    description: &'static str,
-    filter: fn() -> DeviceFilter,
-}
-
-/// What was compiled in, in order of preference.
-const BACKENDS: &[Backend] = &[
-    #[cfg(feature = "cuda")]
-    Backend {
-        name: "cuda",
-        description: "NVIDIA GPU through CUDA",
-        filter: || burn::tensor::DeviceType::Cuda.into(),
-    },
-    #[cfg(feature = "metal")]
-    Backend {
-        name: "metal",
-        description: "Apple GPU through Metal",
-        filter: || burn::tensor::DeviceType::Metal.into(),
-    },
-    #[cfg(feature = "vulkan")]
-    Backend {
-        name: "vulkan",
-        description: "GPU through Vulkan",
-        filter: || burn::tensor::DeviceType::Vulkan.into(),
-    },
-    #[cfg(feature = "wgpu")]
-    Backend {
-        name: "wgpu",
-        description: "GPU through WebGPU",
-        filter: || burn::tensor::DeviceType::WebGpu.into(),
-    },
-    #[cfg(feature = "flex")]
-    Backend {
-        name: "cpu",
-        description: "CPU, all cores (flex)",
-        filter: || burn::tensor::DeviceType::Flex.into(),
-    },
-    #[cfg(feature = "ndarray")]
-    Backend {
-        name: "ndarray",
-        description: "CPU, all cores (ndarray)",
-        filter: || burn::tensor::DeviceType::NdArray.into(),
-    },
-];
+use crate::backend::BACKENDS;
+pub use crate::details::Details;
+pub use crate::error::DeviceError;
 
 /// A device that is there.
 #[derive(Clone, Debug)]
 pub struct Found {
     /// Its name, as [`open`] takes it.
     pub name: String,
-    /// What it is.
-    pub description: String,
+    /// How it is reached.
+    pub description: &'static str,
+    /// Whether it is a GPU's interface that the processor computes for: slow, for tests only.
+    pub is_software: bool,
     /// The device.
     pub device: Device,
 }
 
-/// A device name that cannot be opened.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum DeviceError {
-    /// This build and machine have no device of that name.
-    #[error(
-        "device '{name}' is not available: this build and machine have {available}; build with \
-         `--features cuda`, `vulkan`, `wgpu` or `metal` for GPUs"
-    )]
-    Unknown {
-        /// The name given.
-        name: String,
-        /// The names there are.
-        available: String,
-    },
+impl Found {
+    /// Opens the device, computes something on it and reads that back: what a driver fails at, it
+    /// fails at here, before anything is loaded.
+    ///
+    /// # Errors
+    /// [`DeviceError::Unusable`] if that fails or comes out wrong.
+    pub fn try_out(&self) -> Result<(), DeviceError> {
+        let computed = panics::caught(|| {
+            let sum = Tensor::<1>::ones([3], &self.device).sum();
+            let sum = sum.try_into_scalar::<f32>();
+            sum.map_err(|error| error.to_string())
+        });
+        let reason = match computed.and_then(|sum| sum) {
+            Ok(3.0) => return Ok(()),
+            Ok(sum) => format!("1 + 1 + 1 came out as {sum}"),
+            Err(reason) => reason,
+        };
+        Err(DeviceError::Unusable {
+            name: self.name.clone(),
+            reason,
+        })
+    }
+
+    /// What hardware it is. Opens the device.
+    ///
+    /// # Errors
+    /// [`DeviceError::Unusable`] as [`Found::try_out`].
+    pub fn details(&self) -> Result<Details, DeviceError> {
+        self.try_out()?;
+        Ok(Details::of(self))
+    }
 }
 
-/// Every device of this build and machine, the preferred first.
+/// Every device of this build and machine, the preferred first. None of them is opened.
 pub fn available() -> Vec<Found> {
-    BACKENDS.iter().flat_map(Backend::devices).collect()
+    BACKENDS
+        .iter()
+        .flat_map(|backend| backend.devices().unwrap_or_default())
+        .collect()
 }
 
-/// The device called `name`: a name of [`available`], or `auto` for the preferred one. The first
-/// of several is meant where a name comes without `:index`.
+/// What this build could compute on if the machine had it: a backend's name, and why it has no
+/// device here.
+pub fn missing() -> Vec<(&'static str, String)> {
+    let reason = |backend: &backend::Backend| match backend.devices() {
+        Ok(devices) if devices.is_empty() => Some("no such device".to_owned()),
+        Ok(_) => None,
+        Err(reason) => Some(reason),
+    };
+    let backends = BACKENDS.iter();
+    backends
+        .filter_map(|backend| Some((backend.name, reason(backend)?)))
+        .collect()
+}
+
+/// The device called `name`, after it has been [tried out](Found::try_out): a name of
+/// [`available`], or `auto` for the preferred one that works and is not
+/// [software](Found::is_software). The first of several is meant where a name comes without
+/// `:index`.
 ///
 /// # Errors
-/// If there is no such device; the message names those there are.
+/// If there is no such device (the message names those there are), or it is unusable.
 pub fn open(name: &str) -> Result<Device, DeviceError> {
-    let wanted = BACKENDS
-        .iter()
-        .filter(|backend| name == "auto" || name.split(':').next() == Some(backend.name));
-    wanted
-        .flat_map(Backend::devices)
-        .find(|found| name == "auto" || found.name == name || found.name == format!("{name}:0"))
-        .map(|found| found.device)
-        .ok_or_else(|| DeviceError::Unknown {
-            name: name.to_owned(),
-            available: available()
-                .into_iter()
-                .map(|found| found.name)
-                .collect::<Vec<_>>()
-                .join(", "),
-        })
+    Ok(find(name)?.device)
 }
 
-impl Backend {
-    fn devices(&self) -> Vec<Found> {
-        // Drivers that are not installed make some backends panic rather than find nothing.
-        let hook = std::panic::take_hook();
-        std::panic::set_hook(Box::new(|_| {}));
-        let devices = catch_unwind(AssertUnwindSafe(|| {
-            Device::enumerate((self.filter)()).into_vec()
-        }))
-        .unwrap_or_default();
-        std::panic::set_hook(hook);
-
-        let several = devices.len() > 1;
-        devices
-            .into_iter()
-            .enumerate()
-            .map(|(index, device)| Found {
-                name: if several {
-                    format!("{}:{index}", self.name)
-                } else {
-                    self.name.to_owned()
-                },
-                description: self.description.to_owned(),
-                device,
-            })
-            .collect()
+/// As [`open`], with the device's name.
+///
+/// # Errors
+/// As [`open`].
+pub fn find(name: &str) -> Result<Found, DeviceError> {
+    let devices = available();
+    let unknown = || DeviceError::Unknown {
+        name: name.to_owned(),
+        available: match &devices[..] {
+            [] => "none".to_owned(),
+            devices => {
+                let names: Vec<&str> = devices.iter().map(|found| &*found.name).collect();
+                names.join(", ")
+            }
+        },
+    };
+    if name == "auto" {
+        let mut hardware = devices.iter().filter(|found| !found.is_software);
+        let working = hardware.find(|found| found.try_out().is_ok());
+        return working.cloned().ok_or_else(unknown);
     }
+    let first = format!("{name}:0");
+    let found = devices
+        .iter()
+        .find(|found| found.name == name || found.name == first);
+    let found = found.ok_or_else(unknown)?;
+    found.try_out()?;
+    Ok(found.clone())
 }
 
 #[cfg(all(test, feature = "flex"))]
@@ -158,6 +143,19 @@ mod tests {
         assert!(error.contains("'tpu'") && error.contains("cpu"), "{error}");
         assert!(open("cpu").is_ok());
         assert!(open("cpu:0").is_err() || available().len() > 1);
+    }
+
+    #[test]
+    fn auto_is_never_software() -> Result<(), DeviceError> {
+        assert!(!find("auto")?.is_software);
+        Ok(())
+    }
+
+    #[test]
+    fn the_processor_has_a_name_and_memory() -> Result<(), DeviceError> {
+        let cpu = find("cpu")?;
+        cpu.details()?;
+        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ar_ops::{attention::Mask, linear::apply, norm::layer_norm};
+use ar_ops::{attention::Mask, linear::apply};
 use burn::tensor::{Device, Tensor, TensorData, activation::silu, assert_shape};
 
 use crate::Dit;
@@ -47,7 +47,7 @@ impl CausalDit<'_> {
             .0
             .positions
             .rotary_of_context(config, &context.device());
-        let mut hidden = apply(&self.0.c_embedder, context);
+        let mut hidden = apply(&self.0.c_embedder, context.cast(self.0.dtype()));
         let mut layers = Vec::with_capacity(self.0.blocks.len());
         for block in &self.0.blocks {
             let (next, layer) = block.forward_context(hidden, rotary.as_ref());
@@ -119,7 +119,8 @@ impl CausalDit<'_> {
                 new,
             }),
         };
-        let mut video = dit.positions.add(apply(&dit.x_embedder, x), numbers);
+        let video = apply(&dit.x_embedder, x.cast(dit.dtype()));
+        let mut video = dit.positions.add(video, numbers);
         let modulation = match timesteps {
             [timestep] => cache.modulations[timestep].clone(),
             _ => {
@@ -132,7 +133,7 @@ impl CausalDit<'_> {
         }
         cache.next += finished;
         cache.frames = kept;
-        apply(&dit.final_layer, layer_norm(video, 1e-6))
+        dit.output(video)
     }
 
     /// Computed together: apart, each timestep would read the weights again.

@@ -5,7 +5,7 @@ use ar_ops::{
 };
 use burn::module::Module;
 use burn::nn::{Initializer, Linear};
-use burn::tensor::{Device, Int, Tensor, activation::silu, assert_shape};
+use burn::tensor::{DType, Device, FloatDType, Int, Tensor, activation::silu, assert_shape};
 
 use crate::position_embedding::PositionTables;
 use crate::{Block, DitConfig, DitConfigError, PositionEmbedding, TimestepEmbedder, Tokens};
@@ -67,7 +67,7 @@ impl Dit {
     /// Predicts the diffusion target of every frame.
     ///
     /// Positions count from the first frame given: a window that slides over a longer video is
-    /// passed as it stands.
+    /// passed as it stands. The network computes in the floats of its weights; the output has 32 bits.
     ///
     /// # Shapes
     /// - `x` and output: `[batch, frames, tokens, channels]`, at most `num_frames` frames; any
@@ -127,6 +127,7 @@ impl Dit {
         );
         let device = x.device();
 
+        let (x, context) = (x.cast(self.dtype()), context.cast(self.dtype()));
         let numbers = first..first + frames;
         let rotary = self
             .positions
@@ -157,7 +158,21 @@ impl Dit {
                 },
             );
         }
-        apply(&self.final_layer, layer_norm(video, 1e-6))
+        self.output(video)
+    }
+
+    /// What the network answers, from the video tokens after the last block.
+    ///
+    /// # Shapes
+    /// - `video`: `[batch, frames, tokens, width]`
+    /// - output: `[batch, frames, tokens, channels]`
+    pub(crate) fn output(&self, video: Tensor<4>) -> Tensor<4> {
+        apply(&self.final_layer, layer_norm(video, 1e-6)).cast(FloatDType::F32)
+    }
+
+    /// The floats that the network computes in.
+    pub(crate) fn dtype(&self) -> DType {
+        self.final_layer.weight.val().dtype()
     }
 }
 

@@ -1,5 +1,6 @@
 //! `ar-sample devices`
 
+use ar_device::{Details, Found};
 use burn::tensor::Device;
 
 /// Features that add devices, and whether this build has them.
@@ -19,12 +20,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
 
 /// Opens a device by name, and says which one `auto` is.
 pub(crate) fn open_device(name: &str) -> anyhow::Result<(String, Device)> {
-    let device = ar_device::open(name)?;
-    let name = match name {
-        "auto" => ar_device::available().swap_remove(0).name,
-        name => name.to_owned(),
-    };
-    Ok((name, device))
+    let found = ar_device::find(name)?;
+    Ok((found.name, found.device))
 }
 
 fn describe() -> String {
@@ -32,12 +29,24 @@ fn describe() -> String {
     let width = devices.iter().map(|found| found.name.len()).max();
     let width = width.unwrap_or(0);
     let mut text = String::new();
-    for (index, found) in devices.iter().enumerate() {
-        let default = if index == 0 { " (default)" } else { "" };
-        text += &format!("{:width$}  {}{default}\n", found.name, found.description);
+    // `auto` is the first that works and is no software.
+    let mut has_default = false;
+    for found in &devices {
+        let details = found.details();
+        let is_default = !has_default && !found.is_software && details.is_ok();
+        has_default |= is_default;
+        let default = if is_default { " (default)" } else { "" };
+        let about = match details {
+            Ok(details) => about(found, &details),
+            Err(error) => format!("{}: {error}", found.description),
+        };
+        text += &format!("{:width$}  {about}{default}\n", found.name);
     }
     if devices.is_empty() {
         text += "no device\n";
+    }
+    for (backend, reason) in ar_device::missing() {
+        text += &format!("{backend:width$}  none: {reason}\n");
     }
     let missing: Vec<&str> = FEATURES
         .into_iter()
@@ -50,4 +59,17 @@ fn describe() -> String {
         );
     }
     text
+}
+
+/// How a device is reached, and what hardware it is.
+fn about(found: &Found, details: &Details) -> String {
+    let mut about = vec![found.description.to_owned()];
+    about.extend(details.hardware.clone());
+    let gibibytes = |bytes: u64| format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30));
+    about.extend(details.memory_bytes.map(gibibytes));
+    about.extend(details.driver.clone());
+    if found.is_software {
+        about.push("software: slow, chosen only by name".to_owned());
+    }
+    about.join(", ")
 }

@@ -12,6 +12,7 @@ use ar_data::DataConfig;
 use ar_diffusion::{DiffusionConfig, LossConfig};
 use ar_dit::DitConfig;
 use ar_files::expand_home;
+pub use ar_model::ComputePrecision;
 use ar_model::{ConditioningConfig, LatentScale, SamplingConfig};
 use ar_schedulers::{PlannedConfig, TimestepSampler};
 use ar_vae::VaeConfig;
@@ -161,17 +162,6 @@ fn latent_scale<'de, D: Deserializer<'de>>(from: D) -> Result<LatentScale, D::Er
         Written::Standardize(true) => LatentScale::Channel,
         Written::Scale(scale) => scale,
     })
-}
-
-/// Floats that a network computes in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ComputePrecision {
-    /// 32 bits.
-    #[default]
-    F32,
-    /// 16 bits with the range of 32, which needs no scaling of the loss.
-    Bf16,
 }
 
 /// `ar-train latents --config`: encodes a dataset with a VAE.

@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::panic::resume_unwind;
 use std::thread;
 
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::Module;
 use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer};
-use burn::tensor::{Device, FloatDType, Gradients, Tensor};
+use burn::tensor::{Device, Gradients, Tensor};
 
 use crate::config::{ComputePrecision, OptimizerConfig};
 use crate::gradients::{average, clip_global_norm, widen};
@@ -37,26 +37,6 @@ pub struct MicroBatch<'a, M> {
     pub clips: Range<usize>,
     /// How many of those they are, as a share.
     pub share: f64,
-}
-
-/// Copies parameters in other floats; the copies have the same identities, and gradients of their
-/// own.
-struct Narrow(FloatDType);
-
-impl ModuleMapper for Narrow {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        param.map(|weights| {
-            let trains = weights.is_require_grad();
-            Tensor::from_inner(weights.inner().cast(self.0)).set_require_grad(trains)
-        })
-    }
-}
-
-fn computing_in<M: Module>(precision: ComputePrecision, network: M) -> M {
-    match precision {
-        ComputePrecision::F32 => network,
-        ComputePrecision::Bf16 => network.map(&mut Narrow(FloatDType::BF16)),
-    }
 }
 
 /// What one update did.
@@ -122,7 +102,7 @@ impl<M: Module> Learner<M> {
         &mut self,
         backward: impl FnOnce(&M, &mut dyn FnMut(Gradients)) -> Tensor<1>,
     ) {
-        let network = computing_in(self.precision, self.model.clone());
+        let network = self.precision.of(self.model.clone());
         let loss = backward(&network, &mut |gradients| {
             let mut gradients = GradientsParams::from_grads(gradients, &network);
             widen(&network, &mut gradients);
@@ -152,7 +132,7 @@ impl<M: Module> Learner<M> {
         let batch_size = batch_size.div_ceil(devices.len());
         let precision = self.precision;
         let compute = |network: M, device: &Device, own: Range<usize>| {
-            let network = computing_in(precision, network);
+            let network = precision.of(network);
             let mut sum = GradientsAccumulator::new();
             let mut loss = 0.0;
             for start in own.clone().step_by(batch_size) {
@@ -233,6 +213,7 @@ mod tests {
 
     use super::*;
     use crate::group::{Group, testing::together};
+    use burn::module::Param;
     use burn::nn::Linear;
     use burn::tensor::TensorData;
 

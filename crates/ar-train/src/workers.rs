@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use burn::tensor::{Device, FloatDType};
+use burn::tensor::Device;
 
 use crate::config::ComputePrecision;
 use crate::error::{ConfigError, ensure_config};
@@ -41,9 +41,9 @@ impl Workers {
     /// # Errors
     /// If one does not.
     pub fn check(&self, precision: ComputePrecision) -> Result<(), ConfigError> {
-        let is_supported = |device: &Device| device.supports_dtype(FloatDType::BF16);
+        let mut devices = self.devices.iter();
         ensure_config!(
-            precision == ComputePrecision::F32 || self.devices.iter().all(is_supported),
+            devices.all(|device| precision.is_supported(device)),
             ["precision"],
             "precision = \"bf16\": this device cannot compute in it; use \"f32\""
         );

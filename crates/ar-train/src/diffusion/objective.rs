@@ -7,7 +7,7 @@ use ar_model::{LatentStatistics, ModelError, Transformer};
 use ar_noise::{FrameNoise, NoiseStream};
 use ar_schedulers::{PlannedSampler, PlannedTimesteps, TimestepSampler};
 use burn::module::Module;
-use burn::tensor::{Device, FloatDType, Gradients, Int, Tensor, TensorData};
+use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -300,7 +300,7 @@ impl<'a> Objective<'a> {
         error * Tensor::from_data(factors, &device)
     }
 
-    /// What the network answers, in 32-bit floats, whatever it has computed in.
+    /// What the network answers.
     fn predict(
         &self,
         checkpointing: &mut ActivationCheckpointing,
@@ -316,7 +316,7 @@ impl<'a> Objective<'a> {
             task.timesteps.clone(),
             task.context.clone(),
         );
-        Ok((prediction.cast(FloatDType::F32), task))
+        Ok((prediction, task))
     }
 
     /// Adds the gradient of the mean [`Objective::loss`] over the clips `items` to the next step of
@@ -385,8 +385,7 @@ impl<'a> Objective<'a> {
             .context()
             .training(labels.as_deref(), &draws.dropped)?;
         Ok(Task {
-            // In the floats of the network.
-            noisy: noisy.cast(context.dtype()),
+            noisy,
             timesteps: t,
             context,
             target,

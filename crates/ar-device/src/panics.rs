@@ -1,0 +1,52 @@
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What `run` returns, or the message of its panic: drivers that are not installed or refuse a
+/// device make some backends panic. The message of the first panic counts, which may be that of
+/// another thread that `run` waits for.
+pub(crate) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    let first = Arc::new(Mutex::new(None));
+    let hook = take_hook();
+    let messages = Arc::clone(&first);
+    set_hook(Box::new(move |panic| {
+        let mut first = messages.lock().unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert_with(|| message(panic.payload()));
+    }));
+    let result = catch_unwind(AssertUnwindSafe(run));
+    set_hook(hook);
+    result.map_err(|payload| {
+        let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
+        first.take().unwrap_or_else(|| message(&*payload))
+    })
+}
+
+fn message(payload: &(dyn Any + Send)) -> String {
+    let text = match (
+        payload.downcast_ref::<&str>(),
+        payload.downcast_ref::<String>(),
+    ) {
+        (Some(text), _) => text,
+        (None, Some(text)) => text.as_str(),
+        (None, None) => "it stopped without a message",
+    };
+    // Some messages go on with a trace of calls.
+    text.lines().next().unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_message_of_a_panic_becomes_the_error() {
+        assert_eq!(caught(|| 3), Ok(3));
+        let refused = caught(|| -> () { panic!("no driver\nbacktrace") });
+        assert_eq!(refused, Err("no driver".into()));
+        let thread = caught(|| {
+            let thread = std::thread::spawn(|| panic!("lost the device"));
+            thread.join().expect("a thread that answers");
+        });
+        assert_eq!(thread, Err("lost the device".into()));
+    }
+}

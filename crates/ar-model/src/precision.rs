@@ -1,0 +1,45 @@
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{Device, FloatDType, Tensor};
+use serde::{Deserialize, Serialize};
+
+/// Floats that a network computes in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ComputePrecision {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits with the range of 32, which needs no scaling of the loss.
+    Bf16,
+}
+
+impl ComputePrecision {
+    /// The module with its parameters in these floats. What they were before stays with the original:
+    /// the copies have the same identities, and gradients of their own.
+    pub fn of<M: Module>(self, module: M) -> M {
+        match self {
+            Self::F32 => module,
+            Self::Bf16 => module.map(&mut Narrow(FloatDType::BF16)),
+        }
+    }
+
+    /// Whether `device` computes in these floats.
+    pub fn is_supported(self, device: &Device) -> bool {
+        self == Self::F32 || device.supports_dtype(FloatDType::BF16)
+    }
+}
+
+/// Copies parameters in other floats.
+struct Narrow(FloatDType);
+
+impl ModuleMapper for Narrow {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|weights| {
+            let trains = weights.is_require_grad();
+            if !weights.device().is_autodiff() {
+                return weights.cast(self.0);
+            }
+            Tensor::from_inner(weights.inner().cast(self.0)).set_require_grad(trains)
+        })
+    }
+}
