@@ -25,6 +25,7 @@ const LAYERS: &[&[&str]] = &[
     &[
         "ar-video",
         "ar-weights",
+        "ar-gpu-kernels",
         "ar-kernels",
         "ar-activation-checkpointing",
         "ar-cli",

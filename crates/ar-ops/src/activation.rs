@@ -16,6 +16,10 @@ pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     if ar_kernels::covers(&x) {
         return Tensor::from_dispatch(Dispatch::gelu_tanh(x.into_dispatch()));
     }
+    #[cfg(feature = "gpu")]
+    if ar_gpu_kernels::covers(&x) {
+        return ar_gpu_kernels::gelu::gelu_tanh(x);
+    }
     gelu_tanh_plain(x)
 }
 

@@ -3,7 +3,7 @@
 //! Everything here is a free function or a small table over [`burn`] tensors: no network, no
 //! configuration file, no I/O. Shapes are written in the order `[batch, frames, tokens, channels]`
 //! throughout the workspace. With the feature `flex` the operations run fused kernels (`ar-kernels`)
-//! on the CPU.
+//! on the CPU, with `cuda`, `metal`, `vulkan` or `wgpu` others (`ar-gpu-kernels`) on GPUs.
 #![warn(missing_docs)]
 
 pub mod activation;

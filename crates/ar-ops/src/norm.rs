@@ -16,6 +16,10 @@ pub fn layer_norm<const D: usize>(x: Tensor<D>, epsilon: f64) -> Tensor<D> {
         let output = Dispatch::layer_norm_plain(x.into_dispatch(), epsilon);
         return Tensor::from_dispatch(output);
     }
+    #[cfg(feature = "gpu")]
+    if ar_gpu_kernels::covers(&x) {
+        return ar_gpu_kernels::norm::layer_norm(x, epsilon);
+    }
     layer_norm_plain(x, epsilon)
 }
 
@@ -58,6 +62,10 @@ pub fn layer_norm_modulate(
         let [x, shift, scale] = [x, shift, scale].map(Tensor::into_dispatch);
         let output = Dispatch::layer_norm_modulate(x, shift, scale, epsilon);
         return Tensor::from_dispatch(output);
+    }
+    #[cfg(feature = "gpu")]
+    if ar_gpu_kernels::covers(&x) {
+        return ar_gpu_kernels::norm::layer_norm_modulate(x, shift, scale, epsilon);
     }
     modulate_plain(layer_norm_plain(x, epsilon), shift, scale)
 }

@@ -160,7 +160,7 @@ impl RotaryEmbedding {
         }
     }
 
-    fn tables(&self) -> &[Tensor<4>; 2] {
+    pub(crate) fn tables(&self) -> &[Tensor<4>; 2] {
         self.tables.get_or_init(|| {
             let table = |values: &[f32], pair: fn(f32) -> [f32; 2]| {
                 let values: Vec<f32> = values.iter().flat_map(|&value| pair(value)).collect();

@@ -47,7 +47,7 @@ impl HeadNorm {
     }
 
     /// Gamma and beta of queries, then of keys.
-    #[cfg(feature = "flex")]
+    #[cfg(any(feature = "flex", feature = "gpu"))]
     pub(super) fn parameters([q, k]: [Self; 2]) -> [Tensor<1>; 4] {
         [q.gamma, q.beta, k.gamma, k.beta]
     }

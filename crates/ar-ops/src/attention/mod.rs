@@ -64,6 +64,12 @@ pub fn self_attention(qkv: Tensor<3>, options: AttentionOptions<'_>) -> Tensor<3
             }
         });
     }
+    #[cfg(feature = "gpu")]
+    if ar_gpu_kernels::covers(&qkv)
+        && let Some(kernel) = options.gpu_kernel(&qkv)
+    {
+        return ar_gpu_kernels::attention::self_attention(qkv, kernel);
+    }
     plain::self_attention(qkv, options)
 }
 
@@ -168,7 +174,7 @@ mod tests {
 
     /// Context of 4 tokens, then frames of 6: a frame sees those up to it.
     #[cfg(feature = "flex")]
-    fn causal(queries: usize, keys: usize) -> Mask {
+    fn causal(queries: usize, keys: usize, device: &Device) -> Mask {
         let groups = |tokens: usize| {
             let mut groups = vec![4];
             groups.extend(vec![6; (tokens - 4) / 6]);
@@ -176,7 +182,7 @@ mod tests {
             groups
         };
         let visible = |query, key| key <= query;
-        Mask::new(&groups(queries), &groups(keys), visible, &Device::flex())
+        Mask::new(&groups(queries), &groups(keys), visible, device)
     }
 
     #[cfg(feature = "flex")]
@@ -184,10 +190,10 @@ mod tests {
     fn the_kernel_agrees_with_plain_operations() {
         // More queries than a tile has, not a multiple of it.
         let (queries, keys) = (150, 70);
-        for mask in [None, Some(causal(queries, keys))] {
+        for masked in [false, true] {
             let [fused, plain] = [attention, plain::attention].map(|function| {
-                let mask = mask.clone();
                 move |[q, k, v]: [Tensor<1>; 3]| {
+                    let mask = masked.then(|| causal(queries, keys, &q.device()));
                     let heads = |x: Tensor<1>, rows: usize, dim: usize| {
                         x.reshape([2, rows, 2, dim]).swap_dims(1, 2)
                     };
@@ -204,8 +210,8 @@ mod tests {
     const FIRST_ROTATED: [Option<usize>; 3] = [None, Some(0), Some(4)];
 
     #[cfg(feature = "flex")]
-    fn rotary(tokens: Range<usize>) -> RotaryEmbedding {
-        FrameRotary::new(1, 8).at(tokens, &Device::flex())
+    fn rotary(tokens: Range<usize>, device: &Device) -> RotaryEmbedding {
+        FrameRotary::new(1, 8).at(tokens, device)
     }
 
     #[cfg(feature = "flex")]
@@ -213,12 +219,11 @@ mod tests {
     fn the_packed_kernel_agrees_with_plain_operations() {
         let sequence = 130;
         for first in FIRST_ROTATED {
-            let rotary = first.map(|first| rotary(first..sequence));
             for normed in [false, true] {
                 let [fused, plain] = [self_attention, plain::self_attention].map(|function| {
-                    let rotary = rotary.clone();
                     move |[qkv, a, b, c, d]: [Tensor<1>; 5]| {
-                        let mask = causal(sequence, sequence);
+                        let rotary = first.map(|first| rotary(first..sequence, &qkv.device()));
+                        let mask = causal(sequence, sequence, &qkv.device());
                         let rest = (a.clone() + b.clone() + c.clone() + d.clone()).sum();
                         let norm = |gamma, beta| HeadNorm { gamma, beta };
                         let norms = normed.then(|| [norm(a, b), norm(c, d)]);
@@ -256,9 +261,9 @@ mod tests {
         keys[0] = 4;
         let visible = |query, key| key <= query + 10;
         let rest_mask = Mask::new(&[6; 12], &keys, visible, &device);
-        let mask = causal(kept + new, kept + new);
+        let mask = causal(kept + new, kept + new, &device);
         for first_rotated in FIRST_ROTATED {
-            let rotary = |tokens: Range<usize>| first_rotated.map(|_| rotary(tokens));
+            let rotary = |tokens: Range<usize>| first_rotated.map(|_| rotary(tokens, &device));
             let unrotated = first_rotated.unwrap_or(0);
             let [of_all, of_first, of_rest] =
                 [unrotated..kept + new, unrotated..kept, kept..kept + new].map(rotary);
@@ -304,7 +309,7 @@ mod tests {
         // Four tokens of context and a frame of six are kept; two frames are new.
         let mask = Mask::new(&[6; 2], &[4, 6, 6, 6], |q, k| k <= q + 2, &device);
         for first_rotated in FIRST_ROTATED {
-            let rotary = |tokens: Range<usize>| first_rotated.map(|_| rotary(tokens));
+            let rotary = |tokens: Range<usize>| first_rotated.map(|_| rotary(tokens, &device));
             let unrotated = first_rotated.unwrap_or(0);
             let [of_kept, of_new] = [unrotated..10, 10..22].map(rotary);
             let norm = || HeadNorm {

@@ -1,4 +1,4 @@
-//! Attention by Burn's own operations.
+//! Attention by Burn's own operations; on GPUs its core is a kernel.
 
 use std::f64::consts::SQRT_2;
 
@@ -14,6 +14,10 @@ pub(super) fn attention(
     v: Tensor<4>,
     mask: Option<&Mask>,
 ) -> Tensor<4> {
+    #[cfg(feature = "gpu")]
+    if ar_gpu_kernels::covers(&q) {
+        return ar_gpu_kernels::attention::attention(q, k, v, mask.map(Mask::hidden));
+    }
     let [batch, heads, queries, _] = q.dims();
     let keys = k.dims()[2];
     let mask = mask.map(|mask| {

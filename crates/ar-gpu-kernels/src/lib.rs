@@ -1,0 +1,44 @@
+//! Fused kernels for Burn's GPU backends, with hand-written backward passes.
+//!
+//! Burn joins element-wise operations into one GPU kernel by itself (fusion). What it doesn't join
+//! are reductions, and what automatic differentiation keeps: every intermediate result of attention
+//! and layer norms until the backward pass. An operation here keeps its inputs only and computes the
+//! rest anew, and its reductions are kernels of their own, written in
+//! [CubeCL](https://github.com/tracel-ai/cubecl): one source for CUDA, Vulkan, Metal and WebGPU.
+//!
+//! Operations on any backend are in `ar-ops`: they use these kernels where [`covers`] allows it and
+//! Burn's own operations elsewhere. Products of matrices are always Burn's.
+//!
+//! # Features
+//! `cuda`, `metal`, `vulkan` and `wgpu` say what the kernels run on. The crate is empty without
+//! any of them.
+#![cfg(any(
+    feature = "cuda",
+    feature = "metal",
+    feature = "vulkan",
+    feature = "wgpu"
+))]
+#![warn(missing_docs)]
+
+use burn::backend::DispatchDevice;
+use burn::tensor::{DType, Tensor};
+use burn_cubecl::cubecl;
+
+pub mod attention;
+mod autodiff;
+pub mod gelu;
+mod heads;
+pub mod norm;
+mod rows;
+mod softmax;
+
+/// Whether the kernels compute on this tensor: floats on a GPU, with autodiff or without.
+pub fn covers<const D: usize>(x: &Tensor<D>) -> bool {
+    let device = x.device();
+    let device = match device.as_dispatch() {
+        DispatchDevice::Autodiff(device) => device,
+        device => device,
+    };
+    let float = matches!(x.dtype(), DType::F32 | DType::F16 | DType::BF16);
+    float && matches!(device, DispatchDevice::Cube(_))
+}
