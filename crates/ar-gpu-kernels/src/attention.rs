@@ -18,7 +18,8 @@ use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::{BoolTensor, FloatTensor};
 use burn::backend::{
-    Autodiff, Backend, Cube, Dispatch, ExtensionType, TensorMetadata, backend_extension,
+    Autodiff, Backend, Cube, Dispatch, DispatchTensor, ExtensionType, TensorMetadata,
+    backend_extension,
 };
 use burn::tensor::{Bool, Tensor};
 
@@ -43,11 +44,11 @@ pub fn attention(
     Tensor::from_dispatch(Dispatch::attend(q, k, v, mask(hidden)))
 }
 
-/// What self-attention needs to know besides its projections.
+/// How a projection becomes queries, keys and values.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct Heads {
     /// Number of heads.
-    pub heads: usize,
+    pub count: usize,
     /// Gamma and beta of the layer norms of queries, then of keys, `[head_dim]` each, if any.
     pub norms: Option<[Tensor<1>; 4]>,
     /// What these add to a variance.
@@ -55,36 +56,63 @@ pub struct Options {
     /// RoPE of all queries and keys, if any: `cos | cos` and `-sin | sin` of each pair of channels,
     /// `[1, 1, sequence, head_dim]` each.
     pub rope: Option<[Tensor<4>; 2]>,
-    /// `[1, 1, sequence, sequence]`, `true` where a key is hidden, if any is; every query must see
-    /// a key.
-    pub hidden: Option<Tensor<4, Bool>>,
 }
 
-/// Whether there is a kernel for heads of so many channels.
-pub fn covers_heads(head_dim: usize) -> bool {
-    head_dim.is_multiple_of(2) && head_dim <= MAX_HEAD_DIM
+impl Heads {
+    /// Whether there is a kernel for heads of so many channels.
+    pub fn covers(head_dim: usize) -> bool {
+        head_dim.is_multiple_of(2) && head_dim <= MAX_HEAD_DIM
+    }
+
+    fn norms(&mut self) -> Option<DispatchTensor> {
+        let norms = self.norms.take()?;
+        Some(Tensor::stack::<2>(norms.to_vec(), 0).into_dispatch())
+    }
+
+    fn rope(&mut self) -> Rope<Dispatch> {
+        match self.rope.take() {
+            Some(tables) => {
+                let [cos, sin] = tables.map(Tensor::into_dispatch);
+                Rope::Tables { cos, sin }
+            }
+            None => Rope::None,
+        }
+    }
 }
 
 /// Self-attention over one projection of queries, keys and values, which is all it keeps.
 ///
 /// # Shapes
 /// - `qkv`: `[batch, sequence, 3 * heads * head_dim]`
+/// - `hidden`: `[1, 1, sequence, sequence]`, as in [`attention`]
 /// - output: `[batch, sequence, heads * head_dim]`
-pub fn self_attention(qkv: Tensor<3>, options: Options) -> Tensor<3> {
-    let (heads, epsilon) = (options.heads, options.epsilon);
-    let mask = mask(options.hidden);
-    let rope = match options.rope.map(|tables| tables.map(Tensor::into_dispatch)) {
-        Some([cos, sin]) => Rope::Tables { cos, sin },
-        None => Rope::None,
-    };
-    let qkv = qkv.into_dispatch();
-    Tensor::from_dispatch(match options.norms {
-        None => Dispatch::attend_packed(qkv, rope, mask, heads),
+pub fn self_attention(
+    qkv: Tensor<3>,
+    mut heads: Heads,
+    hidden: Option<Tensor<4, Bool>>,
+) -> Tensor<3> {
+    let (qkv, rope, mask) = (qkv.into_dispatch(), heads.rope(), mask(hidden));
+    Tensor::from_dispatch(match heads.norms() {
+        None => Dispatch::attend_packed(qkv, rope, mask, heads.count),
         Some(norms) => {
-            let norms = Tensor::stack::<2>(norms.to_vec(), 0).into_dispatch();
-            Dispatch::attend_packed_normed(qkv, norms, rope, mask, heads, epsilon)
+            Dispatch::attend_packed_normed(qkv, norms, rope, mask, heads.count, heads.epsilon)
         }
     })
+}
+
+/// The queries, keys and values of [`self_attention`], after layer norms and RoPE; without a
+/// backward pass.
+///
+/// # Shapes
+/// - `qkv`: `[batch, sequence, 3 * heads * head_dim]`
+/// - outputs: `[batch, heads, sequence, head_dim]`
+pub fn split_heads(qkv: Tensor<3>, mut heads: Heads) -> [Tensor<4>; 3] {
+    let (qkv, rope) = (qkv.into_dispatch(), heads.rope());
+    let (q, k, v) = match heads.norms() {
+        None => Dispatch::split_heads(qkv, rope, heads.count),
+        Some(norms) => Dispatch::split_normed_heads(qkv, norms, rope, heads.count, heads.epsilon),
+    };
+    [q, k, v].map(Tensor::from_dispatch)
 }
 
 fn mask(hidden: Option<Tensor<4, Bool>>) -> Mask<Dispatch> {
@@ -179,7 +207,10 @@ impl<C: CheckpointStrategy> AttentionOps for Autodiff<Cube, C> {
     ) -> FloatTensor<Self> {
         let (rope, mask) = (rope.without_autodiff(), mask.without_autodiff());
         record::<C, _, 1>(
-            PackedBackward { heads, epsilon: 0.0 },
+            PackedBackward {
+                heads,
+                epsilon: 0.0,
+            },
             [qkv],
             |inputs| (inputs.clone(), rope.clone(), mask.clone()),
             |[qkv]| Cube::attend_packed(qkv, rope.clone(), mask.clone(), heads),
@@ -324,10 +355,11 @@ impl Backward<Cube, 2> for PackedBackward {
         let dtype = norms.dtype().into();
         let (d_qkv, d_norms) =
             Cube::split_normed_heads_backward(qkv, norms, rope, d_q, d_k, d_v, self.epsilon);
-        let d_norms = Cube::float_reshape(
-            Cube::float_sum_dim(d_norms, 0),
-            [four, head_dim].into(),
+        let d_norms = Cube::float_reshape(Cube::float_sum_dim(d_norms, 0), [four, head_dim].into());
+        register(
+            gradients,
+            parents,
+            [d_qkv, Cube::float_cast(d_norms, dtype)],
         );
-        register(gradients, parents, [d_qkv, Cube::float_cast(d_norms, dtype)]);
     }
 }

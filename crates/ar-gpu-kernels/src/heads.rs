@@ -164,7 +164,7 @@ fn forward(
     let normed = norms.is_some();
     let norms = norms.map_or_else(|| qkv.clone(), with_rows);
     let (rotated, [cos, sin]) = tables(rope, &qkv);
-    let units = Units::for_pairs(&qkv, head_dim);
+    let units = Units::for_pairs(head_dim);
     let (cubes, cube) = units.launch(&qkv, 3 * batch * heads * sequence);
     let types = [&qkv, &norms, &cos].map(elem_type);
     // SAFETY: units keep to the rows and channels of the outputs.
@@ -211,7 +211,7 @@ fn backward(
     let shape = [if normed { chunks } else { 1 }, 4, head_dim];
     let d_norms = empty_device_contiguous_dtype(client, device, shape.into(), DType::F32);
     let (rotated, [cos, sin]) = tables(rope, &qkv);
-    let units = Units::for_pairs(&qkv, head_dim);
+    let units = Units::for_pairs(head_dim);
     let (cubes, cube) = units.launch(&qkv, 3 * chunks);
     let types = [&qkv, &norms, &cos].map(elem_type);
     // SAFETY: units keep to the rows and channels of the outputs.
@@ -310,8 +310,7 @@ fn split_kernel<E: Float, P: Float, T: Float>(
         b = f32::cast_from(qkv[start + channel + 1]);
     }
     if comptime!(normed) {
-        let (mean, rstd) =
-            moments_of_pairs(a, b, is_pair, head_dim, epsilon, &mut shared, units);
+        let (mean, rstd) = moments_of_pairs(a, b, is_pair, head_dim, epsilon, &mut shared, units);
         if is_pair && part < 2 {
             let gamma = 2 * part * norms.stride(0) + channel;
             let beta = gamma + norms.stride(0);

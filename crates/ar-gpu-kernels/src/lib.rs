@@ -20,6 +20,8 @@
 ))]
 #![warn(missing_docs)]
 
+use std::sync::LazyLock;
+
 use burn::backend::DispatchDevice;
 use burn::tensor::{DType, Tensor};
 use burn_cubecl::cubecl;
@@ -32,7 +34,13 @@ pub mod norm;
 mod rows;
 mod softmax;
 
-/// Whether the kernels compute on this tensor: floats on a GPU, with autodiff or without.
+/// Whether the kernels are not left out, as `AR_GPU_KERNELS=off` in the environment demands.
+static ON: LazyLock<bool> =
+    LazyLock::new(|| std::env::var_os("AR_GPU_KERNELS").is_none_or(|value| value != "off"));
+
+/// Whether the kernels compute on this tensor: floats on a GPU, with autodiff or without. None is
+/// covered with `AR_GPU_KERNELS=off` in the environment, which is there to measure what they are
+/// worth.
 pub fn covers<const D: usize>(x: &Tensor<D>) -> bool {
     let device = x.device();
     let device = match device.as_dispatch() {
@@ -40,5 +48,5 @@ pub fn covers<const D: usize>(x: &Tensor<D>) -> bool {
         device => device,
     };
     let float = matches!(x.dtype(), DType::F32 | DType::F16 | DType::BF16);
-    float && matches!(device, DispatchDevice::Cube(_))
+    *ON && float && matches!(device, DispatchDevice::Cube(_))
 }

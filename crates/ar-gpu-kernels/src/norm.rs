@@ -116,7 +116,11 @@ impl Backward<Cube, 1> for NormBackward {
         let parents = parents(&ops);
         let d_output = gradients.consume::<Cube>(&ops.node);
         let (x, epsilon) = ops.state;
-        register(gradients, parents, [Cube::norm_backward(x, d_output, epsilon)]);
+        register(
+            gradients,
+            parents,
+            [Cube::norm_backward(x, d_output, epsilon)],
+        );
     }
 }
 
@@ -133,7 +137,11 @@ impl Backward<Cube, 3> for ModulatedNormBackward {
         let (x, shift_shape, scale, epsilon) = ops.state;
         let scale_shape = scale.shape();
         let (d_x, d_shift, d_scale) = Cube::modulated_norm_backward(x, scale, d_output, epsilon);
-        let values = [d_x, sum_to(d_shift, &shift_shape), sum_to(d_scale, &scale_shape)];
+        let values = [
+            d_x,
+            sum_to(d_shift, &shift_shape),
+            sum_to(d_scale, &scale_shape),
+        ];
         register(gradients, parents, values);
     }
 }

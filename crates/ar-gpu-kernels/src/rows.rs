@@ -43,7 +43,7 @@ impl Units {
     }
 
     /// Units for rows of `width` values of which each has two.
-    pub(crate) fn for_pairs(tensor: &CubeTensor, width: usize) -> Self {
+    pub(crate) fn for_pairs(width: usize) -> Self {
         let per_row = width.div_ceil(2).next_power_of_two();
         Self {
             per_row,

@@ -134,8 +134,8 @@ fn softmax_kernel<E: Float, B: Numeric>(
     let hidden_start = row_start(hidden, row, 4usize);
 
     // The largest score of this unit so far, and the sum of exponentials relative to it. The
-    // lowest float stands for minus infinity, which WGSL does not know.
-    let mut largest = f32::new(-3.4e38);
+    // large negative number stands for minus infinity, which WGSL does not know.
+    let mut largest = f32::new(-1.0e30);
     let mut sum = f32::new(0.0);
     for key in range_stepped(UNIT_POS_X as usize, width, units.per_row) {
         let mut visible = true;

@@ -65,10 +65,9 @@ pub fn self_attention(qkv: Tensor<3>, options: AttentionOptions<'_>) -> Tensor<3
         });
     }
     #[cfg(feature = "gpu")]
-    if ar_gpu_kernels::covers(&qkv)
-        && let Some(kernel) = options.gpu_kernel(&qkv)
-    {
-        return ar_gpu_kernels::attention::self_attention(qkv, kernel);
+    if let Some(heads) = options.gpu_heads(&qkv) {
+        let hidden = options.mask.map(Mask::hidden);
+        return ar_gpu_kernels::attention::self_attention(qkv, heads, hidden);
     }
     plain::self_attention(qkv, options)
 }
@@ -210,37 +209,37 @@ mod tests {
     const FIRST_ROTATED: [Option<usize>; 3] = [None, Some(0), Some(4)];
 
     #[cfg(feature = "flex")]
-    fn rotary(tokens: Range<usize>, device: &Device) -> RotaryEmbedding {
-        FrameRotary::new(1, 8).at(tokens, device)
+    fn rotary(tokens: Range<usize>, head_dim: usize, device: &Device) -> RotaryEmbedding {
+        FrameRotary::new(1, head_dim).at(tokens, device)
     }
 
     #[cfg(feature = "flex")]
     #[test]
     fn the_packed_kernel_agrees_with_plain_operations() {
         let sequence = 130;
-        for first in FIRST_ROTATED {
-            for normed in [false, true] {
-                let [fused, plain] = [self_attention, plain::self_attention].map(|function| {
-                    move |[qkv, a, b, c, d]: [Tensor<1>; 5]| {
-                        let rotary = first.map(|first| rotary(first..sequence, &qkv.device()));
-                        let mask = causal(sequence, sequence, &qkv.device());
-                        let rest = (a.clone() + b.clone() + c.clone() + d.clone()).sum();
-                        let norm = |gamma, beta| HeadNorm { gamma, beta };
-                        let norms = normed.then(|| [norm(a, b), norm(c, d)]);
-                        let qkv = qkv.reshape([2, sequence, 48]);
-                        let options = AttentionOptions {
-                            heads: 2,
-                            qk_norm: norms,
-                            rotary: rotary.as_ref(),
-                            mask: Some(&mask),
-                        };
-                        let output = function(qkv, options);
-                        // The parameters count in both cases, so that all have gradients.
-                        output.flatten(0, 2) + rest
-                    }
-                });
-                agree([2 * sequence * 48, 8, 8, 8, 8], fused, plain);
-            }
+        let kinds = FIRST_ROTATED.map(|first| [(first, false, 8), (first, true, 20)]);
+        for (first, normed, dim) in kinds.into_iter().flatten() {
+            let [fused, plain] = [self_attention, plain::self_attention].map(|function| {
+                move |[qkv, a, b, c, d]: [Tensor<1>; 5]| {
+                    let device = qkv.device();
+                    let rotary = first.map(|first| rotary(first..sequence, dim, &device));
+                    let mask = causal(sequence, sequence, &device);
+                    let rest = (a.clone() + b.clone() + c.clone() + d.clone()).sum();
+                    let norm = |gamma, beta| HeadNorm { gamma, beta };
+                    let norms = normed.then(|| [norm(a, b), norm(c, d)]);
+                    let qkv = qkv.reshape([2, sequence, 6 * dim]);
+                    let options = AttentionOptions {
+                        heads: 2,
+                        qk_norm: norms,
+                        rotary: rotary.as_ref(),
+                        mask: Some(&mask),
+                    };
+                    let output = function(qkv, options);
+                    // The parameters count in both cases, so that all have gradients.
+                    output.flatten(0, 2) + rest
+                }
+            });
+            agree([12 * sequence * dim, dim, dim, dim, dim], fused, plain);
         }
     }
 
@@ -263,7 +262,7 @@ mod tests {
         let rest_mask = Mask::new(&[6; 12], &keys, visible, &device);
         let mask = causal(kept + new, kept + new, &device);
         for first_rotated in FIRST_ROTATED {
-            let rotary = |tokens: Range<usize>| first_rotated.map(|_| rotary(tokens, &device));
+            let rotary = |tokens: Range<usize>| first_rotated.map(|_| rotary(tokens, 8, &device));
             let unrotated = first_rotated.unwrap_or(0);
             let [of_all, of_first, of_rest] =
                 [unrotated..kept + new, unrotated..kept, kept..kept + new].map(rotary);
@@ -309,7 +308,7 @@ mod tests {
         // Four tokens of context and a frame of six are kept; two frames are new.
         let mask = Mask::new(&[6; 2], &[4, 6, 6, 6], |q, k| k <= q + 2, &device);
         for first_rotated in FIRST_ROTATED {
-            let rotary = |tokens: Range<usize>| first_rotated.map(|_| rotary(tokens, &device));
+            let rotary = |tokens: Range<usize>| first_rotated.map(|_| rotary(tokens, 8, &device));
             let unrotated = first_rotated.unwrap_or(0);
             let [of_kept, of_new] = [unrotated..10, 10..22].map(rotary);
             let norm = || HeadNorm {

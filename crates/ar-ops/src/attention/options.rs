@@ -1,6 +1,8 @@
 //! What self-attention needs to know besides its tensors.
 
 #[cfg(feature = "gpu")]
+use ar_gpu_kernels::attention::Heads;
+#[cfg(feature = "gpu")]
 use burn::tensor::Tensor;
 
 use super::{HeadNorm, Mask};
@@ -22,19 +24,19 @@ pub struct AttentionOptions<'a> {
 
 #[cfg(feature = "gpu")]
 impl AttentionOptions<'_> {
-    /// The options of the GPU's kernel for these projections, if it can do what they say: RoPE of
-    /// all tokens or of none.
-    pub(super) fn gpu_kernel(&self, qkv: &Tensor<3>) -> Option<ar_gpu_kernels::attention::Options> {
+    /// How the GPU's kernel makes heads of this projection, if it can: with RoPE of all tokens or of
+    /// none.
+    pub(super) fn gpu_heads(&self, qkv: &Tensor<3>) -> Option<Heads> {
         let [_, sequence, packed] = qkv.dims();
         let rotates_all = |rotary: &RotaryEmbedding| rotary.positions() == sequence;
-        let covered = self.rotary.is_none_or(rotates_all)
-            && ar_gpu_kernels::attention::covers_heads(packed / 3 / self.heads);
-        covered.then(|| ar_gpu_kernels::attention::Options {
-            heads: self.heads,
+        let covered = ar_gpu_kernels::covers(qkv)
+            && self.rotary.is_none_or(rotates_all)
+            && Heads::covers(packed / 3 / self.heads);
+        covered.then(|| Heads {
+            count: self.heads,
             norms: self.qk_norm.clone().map(HeadNorm::parameters),
             epsilon: HeadNorm::EPSILON,
             rope: self.rotary.map(|rotary| rotary.tables().clone()),
-            hidden: self.mask.map(Mask::hidden),
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Attention by Burn's own operations; on GPUs its core is a kernel.
+//! Attention by Burn's own operations; on GPUs parts of it are kernels.
 
 use std::f64::consts::SQRT_2;
 
@@ -46,11 +46,23 @@ pub(super) fn cached_attention(
     options: AttentionOptions<'_>,
 ) -> Tensor<3> {
     let (rotary, mask) = (options.rotary, options.mask);
-    let [q, k, v] = normed_heads(qkv, options);
-    let cached = cache.keys.clone().swap_dims(2, 3);
-    let k = Tensor::cat(vec![cached, apply_rotary_to_last(k, rotary)], 2);
-    let v = Tensor::cat(vec![cache.values.clone(), v], 2);
     let unrotated = rotary.map_or(0, |_| cache.unrotated);
+    let cached = cache.keys.clone().swap_dims(2, 3);
+    let with_cached = |k, v| {
+        let k = Tensor::cat(vec![cached, k], 2);
+        (k, Tensor::cat(vec![cache.values.clone(), v], 2))
+    };
+    #[cfg(feature = "gpu")]
+    if unrotated == 0
+        && !qkv.is_autodiff()
+        && let Some(heads) = options.gpu_heads(&qkv)
+    {
+        let [q, k, v] = ar_gpu_kernels::attention::split_heads(qkv, heads);
+        let (k, v) = with_cached(k, v);
+        return merge_heads(attention(q, k, v, mask));
+    }
+    let [q, k, v] = normed_heads(qkv, options);
+    let (k, v) = with_cached(apply_rotary_to_last(k, rotary), v);
     let (q, k) = with_unrotated(q, k, unrotated, rotary);
     merge_heads(attention(q, k, v, mask))
 }
