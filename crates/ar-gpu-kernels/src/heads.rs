@@ -11,6 +11,7 @@
     reason = "the outer conditions are decided before a kernel is compiled, the inner ones when it runs"
 )]
 
+#[cfg(feature = "fusion")]
 use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, ExtensionType, TensorMetadata, backend_extension};
@@ -33,7 +34,7 @@ const CHUNK: usize = 16;
 
 /// RoPE of all queries and keys.
 #[derive(Clone, Debug, ExtensionType)]
-#[extension_type(fusion)]
+#[extension_type(fusion: cfg(feature = "fusion"))]
 pub(crate) enum Rope<B: Backend> {
     None,
     /// `[1, 1, sequence, head_dim]` each: `cos | cos` and `-sin | sin` of every pair.
@@ -50,7 +51,7 @@ pub(crate) enum Rope<B: Backend> {
 /// - `norms`: gamma and beta of queries, then of keys, `[4, head_dim]`
 /// - queries, keys, values and their gradients: `[batch, heads, sequence, head_dim]`
 /// - gradients of the norms: to be added up, f32, `[chunks, 4, head_dim]`
-#[backend_extension(Cube, Fusion)]
+#[backend_extension(Cube, Fusion: cfg(feature = "fusion"))]
 pub(crate) trait HeadKernels: Backend {
     #[fusion(meta = |qkv, _rope, heads| split(qkv, *heads))]
     fn split_heads(
@@ -91,6 +92,7 @@ pub(crate) trait HeadKernels: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 }
 
+#[cfg(feature = "fusion")]
 fn split(qkv: &TensorSpec, heads: usize) -> (TensorSpec, TensorSpec, TensorSpec) {
     let [batch, sequence, packed] = qkv.shape.dims();
     let shape = [batch, heads, sequence, packed / 3 / heads];
@@ -98,6 +100,7 @@ fn split(qkv: &TensorSpec, heads: usize) -> (TensorSpec, TensorSpec, TensorSpec)
     (part.clone(), part.clone(), part)
 }
 
+#[cfg(feature = "fusion")]
 fn norm_gradients(d_q: &TensorSpec) -> TensorSpec {
     let [batch, heads, sequence, head_dim] = d_q.shape.dims();
     let chunks = (batch * heads * sequence).div_ceil(CHUNK);

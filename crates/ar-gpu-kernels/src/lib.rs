@@ -11,7 +11,7 @@
 //!
 //! # Features
 //! `cuda`, `metal`, `vulkan` and `wgpu` say what the kernels run on. The crate is empty without
-//! any of them.
+//! any of them. `fusion` goes with Burn's feature of that name.
 #![cfg(any(
     feature = "cuda",
     feature = "metal",

@@ -15,6 +15,7 @@
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops};
+#[cfg(feature = "fusion")]
 use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
@@ -157,7 +158,7 @@ fn sum_to(mut gradient: GpuTensor, shape: &Shape) -> GpuTensor {
 }
 
 /// The kernels, in the order of Burn's fusion among other operations.
-#[backend_extension(Cube, Fusion)]
+#[backend_extension(Cube, Fusion: cfg(feature = "fusion"))]
 trait NormKernels: Backend {
     #[fusion(dtype = x, shape = x)]
     fn norm_forward(x: FloatTensor<Self>, epsilon: f64) -> FloatTensor<Self>;
@@ -188,6 +189,7 @@ trait NormKernels: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
 
+#[cfg(feature = "fusion")]
 fn modulated_norm_gradients(
     x: &TensorSpec,
     _: &TensorSpec,

@@ -23,7 +23,7 @@ use crate::rows::{
 /// # Shapes
 /// - `scores`, `p`, `d_p` and outputs: `[batch, heads, queries, keys]`
 /// - `hidden`: `[1, 1, queries, keys]`, `true` where a key is hidden
-#[backend_extension(Cube, Fusion)]
+#[backend_extension(Cube, Fusion: cfg(feature = "fusion"))]
 pub(crate) trait SoftmaxKernels: Backend {
     #[fusion(dtype = scores, shape = scores)]
     fn scaled_softmax(scores: FloatTensor<Self>, scale: f64) -> FloatTensor<Self>;
