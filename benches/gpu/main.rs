@@ -285,7 +285,7 @@ fn inside(options: &Options) -> anyhow::Result<ExitCode> {
             ));
             return Ok(ExitCode::SUCCESS);
         }
-        if precision == ComputePrecision::F32 && options.device.len() == 1 {
+        if !options.out.join("models").join(network.name()).exists() {
             leave_model(network, &options.out, device)?;
         }
         let case = Case {

@@ -59,12 +59,11 @@ impl Record {
     /// Whether something was not as it should be.
     pub(crate) fn is_bad(&self) -> bool {
         match self {
-            // Not by `>`: no comparison with NaN holds.
             Self::Check {
                 difference,
                 tolerance,
                 ..
-            } => !(difference <= tolerance),
+            } => difference.is_nan() || difference > tolerance,
             Self::Failure { .. } => true,
             _ => false,
         }

@@ -17,10 +17,12 @@ mod fopp_tables;
 mod models;
 mod results;
 
+#[cfg(feature = "criterion")]
 use std::time::Duration;
 
 use ar_train::config::{DiffusionRun, VaeRun, read_config};
 use burn::tensor::{Device, Distribution, Tensor};
+#[cfg(feature = "criterion")]
 use criterion::Criterion;
 use mimalloc::MiMalloc;
 
@@ -84,6 +86,7 @@ pub fn wait(device: &Device) {
     device.sync().expect("the device works");
 }
 
+#[cfg(feature = "criterion")]
 /// Runs a group of criterion's benches as the programs run their work, and ends its report.
 pub fn run(benches: fn()) {
     ar_cli::run_program(|| {
@@ -102,6 +105,7 @@ pub fn process_memory(figure: &str) -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
+#[cfg(feature = "criterion")]
 /// Few samples in a short time: all benches together take minutes on two cores.
 pub fn criterion() -> Criterion {
     Criterion::default()

@@ -58,6 +58,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
         Ok(backend)
     });
     let backends = backends.collect::<Result<Vec<_>>>()?.join(",");
+    let features = format!("flex,autotune,{backends}");
     let mut build = cargo();
     build
         .current_dir(&workspace.root)
@@ -70,7 +71,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
         "--bin",
         "ar-gpu",
     ]);
-    succeed(build.args(["--features", &backends]))?;
+    succeed(build.args(["--no-default-features", "--features", &features]))?;
     let program = workspace.target.join("release").join(executable("ar-gpu"));
     if options.build {
         println!("{}", program.display());

@@ -9,6 +9,13 @@ pub trait Denoiser {
     /// - `timesteps`: `[batch, frames]`
     /// - `context`: `[batch, context_tokens, context_dim]`
     fn predict(&self, x: Tensor<4>, timesteps: Tensor<2, Int>, context: Tensor<3>) -> Tensor<4>;
+
+    /// Whether a GPU may record an evaluation and replay it with other values. That takes a network
+    /// that does the same operations for all values of one shape, reads nothing back, and whose own
+    /// tensors, once it has been evaluated with a shape, live as long as it does.
+    fn is_replayable(&self) -> bool {
+        false
+    }
 }
 
 impl<F: Fn(Tensor<4>, Tensor<2, Int>, Tensor<3>) -> Tensor<4>> Denoiser for F {

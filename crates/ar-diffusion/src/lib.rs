@@ -48,6 +48,7 @@ mod loss;
 mod noise;
 mod parameterization;
 mod predictor;
+mod replay;
 mod sampler;
 
 pub use context::Context;

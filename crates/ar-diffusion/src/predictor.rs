@@ -7,6 +7,7 @@ use ar_schedulers::AdIteration;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::frame_latents::FrameLatents;
+use crate::replay::{ReplayedWindow, records};
 use crate::{CausalDenoiser, Context, Denoiser};
 
 /// What an iteration's prediction is made from.
@@ -36,7 +37,36 @@ pub(crate) trait Predictor {
 }
 
 /// Evaluates all frames of the window, finished, active and waiting, in every iteration.
-pub(crate) struct FullWindow<'a, D: ?Sized>(pub &'a D);
+pub(crate) struct FullWindow<'a, D: ?Sized> {
+    denoiser: &'a D,
+    /// None where evaluations are not recorded.
+    replayed: Option<ReplayedWindow<'a>>,
+}
+
+/// Iterations from which on a recording, which takes four evaluations, pays.
+const RECORDED_FROM: usize = 16;
+
+impl<'a, D: Denoiser + ?Sized> FullWindow<'a, D> {
+    /// For `iterations` iterations.
+    ///
+    /// # Shapes
+    /// - `frames`: of the window, `[batch, frames, tokens, channels]`, without guidance
+    pub(crate) fn new(
+        denoiser: &'a D,
+        context: &Context,
+        frames: [usize; 4],
+        iterations: usize,
+    ) -> Self {
+        let rows = context.rows();
+        let [_, rest @ ..] = frames;
+        let shape = [rows.dims()[0], rest[0], rest[1], rest[2]];
+        let pays = iterations >= RECORDED_FROM && denoiser.is_replayable();
+        let replayed = (pays && records(&rows.device()))
+            .then(|| ReplayedWindow::record(denoiser, shape, rows))
+            .flatten();
+        Self { denoiser, replayed }
+    }
+}
 
 impl<D: Denoiser + ?Sized> Predictor for FullWindow<'_, D> {
     fn needs(&self, iteration: &AdIteration) -> Range<usize> {
@@ -52,9 +82,12 @@ impl<D: Denoiser + ?Sized> Predictor for FullWindow<'_, D> {
         } = input;
         let x = frames.stack(window.clone());
         let timesteps = timesteps(window.clone());
-        let output = context.guide(x, |x| {
-            let timesteps = of_batch(&timesteps, x.dims()[0], &x.device());
-            self.0.predict(x, timesteps, context.rows())
+        let output = context.guide(x, |x| match &mut self.replayed {
+            Some(replayed) if replayed.fits(x.dims()) => replayed.predict(x, &timesteps),
+            _ => {
+                let timesteps = of_batch(&timesteps, x.dims()[0], &x.device());
+                self.denoiser.predict(x, timesteps, context.rows())
+            }
         });
         Prediction {
             output: output.narrow(1, active.start - window.start, active.len()),

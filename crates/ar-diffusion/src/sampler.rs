@@ -125,7 +125,17 @@ impl Sampler {
         noise: &'a N,
         context: Context,
     ) -> Sampling<'a, N> {
-        Sampling::new(self, FullWindow(denoiser), noise, context)
+        let frames = context.prefix_frames() + self.plan.config().frames;
+        let [batch, _, tokens, channels] = noise.start(context.prefix_frames()).dims();
+        let window = [
+            batch,
+            self.plan.config().window.min(frames),
+            tokens,
+            channels,
+        ];
+        let iterations = self.plan.iterations();
+        let predictor = FullWindow::new(denoiser, &context, window, iterations);
+        Sampling::new(self, predictor, noise, context)
     }
 
     /// As [`Sampler::run`], with the same result up to rounding, but an iteration evaluates only active

@@ -7,6 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData, activation::silu, assert_shape};
 
 use crate::Dit;
 use crate::kv_cache::{CacheUpdate, KvCache, Modulations, Pass};
+use crate::position_embedding::add_rows;
 
 /// A network in which a frame depends only on itself and earlier frames, so that the keys and values
 /// of finished frames can be cached (see [`Dit::causal`]). It computes the same as [`Dit::forward`]
@@ -120,7 +121,7 @@ impl CausalDit<'_> {
             }),
         };
         let video = apply(&dit.x_embedder, x.cast(dit.dtype()));
-        let mut video = dit.positions.add(video, numbers);
+        let mut video = add_rows(video, dit.positions.rows(config, numbers, &device));
         let modulation = match timesteps {
             [timestep] => cache.modulations[timestep].clone(),
             _ => {

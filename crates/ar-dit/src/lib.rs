@@ -39,6 +39,7 @@ mod kv_cache;
 mod mask;
 mod mlp;
 mod model;
+mod on_device;
 mod position_embedding;
 #[cfg(test)]
 mod testing;

@@ -1,13 +1,16 @@
 use ar_activation_checkpointing::ActivationCheckpointing;
 use ar_ops::{
+    attention::Mask,
     linear::{apply, linear},
     norm::layer_norm,
+    rotary::RotaryEmbedding,
 };
 use burn::module::Module;
 use burn::nn::{Initializer, Linear};
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor, activation::silu, assert_shape};
 
-use crate::position_embedding::PositionTables;
+use crate::on_device::OnDevice;
+use crate::position_embedding::{PositionTables, add_rows};
 use crate::{Block, DitConfig, DitConfigError, PositionEmbedding, TimestepEmbedder, Tokens};
 
 /// Where paths of [`Dit`] differ from the keys of published checkpoints: `(path, key)` of the parts
@@ -18,6 +21,15 @@ pub const CHECKPOINT_KEYS: [(&str, &str); 4] = [
     ("ada_ln_modulation.", "adaLN_modulation.1."),
     ("final_layer.", "final_layer.1."),
 ];
+
+/// What depends on the places of tokens in a sequence.
+#[derive(Clone, Debug)]
+struct SequenceTables {
+    /// What is added to video tokens.
+    rows: Option<Tensor<4>>,
+    rotary: Option<RotaryEmbedding>,
+    mask: Option<Mask>,
+}
 
 /// The diffusion transformer over context and video tokens.
 ///
@@ -32,6 +44,9 @@ pub struct Dit {
     pub(crate) final_layer: Linear,
     #[module(skip)]
     pub(crate) positions: PositionTables,
+    /// For the first frame and the number of frames of a sequence.
+    #[module(skip)]
+    sequence: OnDevice<[usize; 2], SequenceTables>,
     #[module(skip)]
     config: DitConfig,
 }
@@ -53,6 +68,7 @@ impl DitConfig {
             blocks: (0..self.depth).map(|_| Block::new(self, device)).collect(),
             final_layer: linear([width, self.in_channels], Initializer::Zeros, device),
             positions: PositionTables::new(self),
+            sequence: OnDevice::default(),
             config: self.clone(),
         })
     }
@@ -128,22 +144,22 @@ impl Dit {
         let device = x.device();
 
         let (x, context) = (x.cast(self.dtype()), context.cast(self.dtype()));
-        let numbers = first..first + frames;
-        let rotary = self
-            .positions
-            .rotary_of_sequence(config, numbers.clone(), &device);
+        let SequenceTables { rows, rotary, mask } =
+            self.sequence.get(&device, [first, frames], || {
+                let numbers = first..first + frames;
+                let (positions, mask) = (&self.positions, config.causal_mask);
+                let context = config.context_tokens;
+                SequenceTables {
+                    rows: positions.rows(config, numbers.clone(), &device),
+                    rotary: positions.rotary_of_sequence(config, numbers, &device),
+                    mask: mask.hidden(context, frames, tokens, config.num_frames, &device),
+                }
+            });
         let video = apply(&self.x_embedder, x); // [batch, frames, tokens, width]
         let mut context = apply(&self.c_embedder, context);
-        let mut video = self.positions.add(video, numbers);
+        let mut video = add_rows(video, rows);
         let conditioning = silu(self.t_embedder.forward(timesteps)); // [batch, frames, width]
         let conditioning = checkpointing.share(conditioning);
-        let mask = config.causal_mask.hidden(
-            config.context_tokens,
-            frames,
-            tokens,
-            config.num_frames,
-            &device,
-        );
         for block in &self.blocks {
             let (mask, rotary) = (mask.clone(), rotary.clone());
             let input = ((context, video), conditioning.clone());

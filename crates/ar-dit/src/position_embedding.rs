@@ -40,27 +40,24 @@ impl PositionTables {
         }
     }
 
-    /// Adds the fixed tables to the tokens of `frames`.
+    /// The rows of the fixed tables that are added to the tokens of `frames` ([`add_rows`]).
     ///
     /// # Shapes
-    /// - `video` and output: `[batch, frames, tokens, width]`
-    pub(crate) fn add(&self, video: Tensor<4>, frames: Range<usize>) -> Tensor<4> {
-        let [_, length, tokens, width] = video.dims();
-        let device = video.device();
-        match self {
-            Self::SinCos(table) => {
-                let rows = table.rows(frames.start * tokens..frames.end * tokens, &device);
-                let rows = rows.reshape([1, length, tokens, width]);
-                let rows = rows.cast(video.dtype());
-                video + rows
-            }
-            Self::Rotary(_) => video,
-            Self::FrameRotary { tokens: table, .. } => {
-                let rows = table.rows(0..tokens, &device);
-                let rows = rows.reshape([1, 1, tokens, width]).cast(video.dtype());
-                video + rows
-            }
-        }
+    /// - output: `[1, frames, tokens, width]`; a 1 in place of `frames` is for all
+    pub(crate) fn rows(
+        &self,
+        config: &DitConfig,
+        frames: Range<usize>,
+        device: &Device,
+    ) -> Option<Tensor<4>> {
+        let (tokens, width) = (config.tokens_per_frame, config.hidden_size);
+        let (table, frames) = match self {
+            Self::SinCos(table) => (table, frames),
+            Self::Rotary(_) => return None,
+            Self::FrameRotary { tokens: table, .. } => (table, 0..1),
+        };
+        let rows = table.rows(frames.start * tokens..frames.end * tokens, device);
+        Some(rows.reshape([1, frames.len(), tokens, width]))
     }
 
     /// RoPE of the sequence of context and `frames`.
@@ -113,4 +110,18 @@ impl PositionTables {
 /// The place of a frame's first token in the sequence of context and window.
 fn token(config: &DitConfig, frame: usize) -> usize {
     config.context_tokens + frame * config.tokens_per_frame
+}
+
+/// Adds [rows](PositionTables::rows) of a fixed table to video tokens.
+///
+/// # Shapes
+/// - `video` and output: `[batch, frames, tokens, width]`
+pub(crate) fn add_rows(video: Tensor<4>, rows: Option<Tensor<4>>) -> Tensor<4> {
+    match rows {
+        Some(rows) => {
+            let rows = rows.cast(video.dtype());
+            video + rows
+        }
+        None => video,
+    }
 }

@@ -1,10 +1,12 @@
 use ar_ops::{
     linear::{apply, linear},
-    position::timestep_embedding,
+    position::{timestep_embedding, timestep_frequencies},
 };
 use burn::module::Module;
 use burn::nn::{Initializer, Linear};
 use burn::tensor::{Device, Int, Tensor, activation::silu};
+
+use crate::on_device::OnDevice;
 
 /// Width of the sinusoidal embedding that the MLP reads.
 const FREQUENCIES: usize = 256;
@@ -15,6 +17,8 @@ const FREQUENCIES: usize = 256;
 pub struct TimestepEmbedder {
     mlp_in: Linear,
     mlp_out: Linear,
+    #[module(skip)]
+    frequencies: OnDevice<(), Tensor<1>>,
 }
 
 impl TimestepEmbedder {
@@ -27,6 +31,7 @@ impl TimestepEmbedder {
         Self {
             mlp_in: linear([FREQUENCIES, width], normal.clone(), device),
             mlp_out: linear([width, width], normal, device),
+            frequencies: OnDevice::default(),
         }
     }
 
@@ -35,7 +40,10 @@ impl TimestepEmbedder {
     /// - output: `[batch, frames, width]`
     pub fn forward(&self, timesteps: Tensor<2, Int>) -> Tensor<3> {
         // In 32 bits whatever the network computes in: 16 would blur neighbouring timesteps.
-        let embedding = timestep_embedding(timesteps, FREQUENCIES);
+        let device = timesteps.device();
+        let make = || timestep_frequencies(FREQUENCIES, &device);
+        let frequencies = self.frequencies.get(&device, (), make);
+        let embedding = timestep_embedding(timesteps, frequencies);
         let embedding = embedding.cast(self.mlp_in.weight.val().dtype());
         apply(&self.mlp_out, silu(apply(&self.mlp_in, embedding)))
     }

@@ -80,4 +80,8 @@ impl Denoiser for Transformer {
     fn predict(&self, x: Tensor<4>, timesteps: Tensor<2, Int>, context: Tensor<3>) -> Tensor<4> {
         self.dit.forward(x, timesteps, context)
     }
+
+    fn is_replayable(&self) -> bool {
+        !self.context.null(1).is_autodiff()
+    }
 }

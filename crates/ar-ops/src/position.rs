@@ -51,19 +51,27 @@ impl fmt::Debug for SinCosTable {
     }
 }
 
-/// Sinusoidal embedding of diffusion timesteps: `cos(t ω_i) | sin(t ω_i)`,
-/// `ω_i = 10000^(-i / (width / 2))`.
+/// `ω_i = 10000^(-i / (width / 2))`, the frequencies of [`timestep_embedding`], computed on the host.
 ///
 /// # Shapes
-/// - `timesteps`: `[batch, frames]`
-/// - output: `[batch, frames, width]`
-pub fn timestep_embedding(timesteps: Tensor<2, Int>, width: usize) -> Tensor<3> {
+/// - output: `[width / 2]`
+pub fn timestep_frequencies(width: usize, device: &Device) -> Tensor<1> {
     let half = width / 2;
     let frequencies: Vec<f32> = (0..half)
         .map(|i| (-(10000f64.ln()) * i as f64 / half as f64).exp() as f32)
         .collect();
-    let frequencies = Tensor::<1>::from_floats(frequencies.as_slice(), &timesteps.device());
-    let angles: Tensor<3> = timesteps.float().unsqueeze_dim(2) * frequencies.reshape([1, 1, half]);
+    Tensor::from_floats(frequencies.as_slice(), device)
+}
+
+/// Sinusoidal embedding of diffusion timesteps: `cos(t ω_i) | sin(t ω_i)`.
+///
+/// # Shapes
+/// - `timesteps`: `[batch, frames]`
+/// - `frequencies`: `ω`, `[width / 2]` ([`timestep_frequencies`])
+/// - output: `[batch, frames, width]`
+pub fn timestep_embedding(timesteps: Tensor<2, Int>, frequencies: Tensor<1>) -> Tensor<3> {
+    let frequencies = frequencies.unsqueeze::<3>();
+    let angles: Tensor<3> = timesteps.float().unsqueeze_dim(2) * frequencies;
     Tensor::cat(vec![angles.clone().cos(), angles.sin()], 2)
 }
 
