@@ -37,6 +37,9 @@ pub(crate) struct Options {
     /// Time for everything but the build
     #[arg(long, default_value_t = 480)]
     seconds: u64,
+    /// Lets kernels be tuned on their first use: minutes more, for the speed of long runs
+    #[arg(long)]
+    autotune: bool,
     /// Builds only, and says where the program is: to be carried to a machine without cargo
     #[arg(long)]
     build: bool,
@@ -58,7 +61,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
         Ok(backend)
     });
     let backends = backends.collect::<Result<Vec<_>>>()?.join(",");
-    let features = format!("flex,autotune,{backends}");
+    let autotune = if options.autotune { ",autotune" } else { "" };
+    let features = format!("flex,{backends}{autotune}");
     let mut build = cargo();
     build
         .current_dir(&workspace.root)
