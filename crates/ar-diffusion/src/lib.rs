@@ -57,7 +57,9 @@ pub use diffusion::{Diffusion, DiffusionConfig};
 pub use loss::{LossConfig, LossKind};
 pub use noise::{GivenNoise, HostNoise, NoiseSource};
 pub use parameterization::Parameterization;
-pub use sampler::{Iteration, SampledFrame, Sampler, SamplerConfig, SamplerError, Sampling};
+pub use sampler::{
+    FrameInProgress, Iteration, SampledFrame, Sampler, SamplerConfig, SamplerError, Sampling,
+};
 
 /// The examples of the README are tests too.
 #[cfg(doctest)]

@@ -243,6 +243,19 @@ pub struct Iteration {
     pub finished: Vec<SampledFrame>,
 }
 
+/// A frame between its first and its last step.
+#[derive(Clone, Debug)]
+pub struct FrameInProgress {
+    /// Its place in the video, the prefix included.
+    pub index: usize,
+    /// Steps that it has taken.
+    pub steps: usize,
+    /// Standard deviation of the noise in its latent, √(1 - ᾱ), from 1 down to 0.
+    pub noise_level: f64,
+    /// Its latent as it is now, `[batch, 1, tokens, channels]`.
+    pub latent: Tensor<4>,
+}
+
 /// The plan of a whole video: frames are numbered from the first one of the prefix.
 #[derive(Clone, Copy)]
 struct Timeline<'a> {
@@ -325,6 +338,27 @@ impl<'a, N: NoiseSource + ?Sized> Sampling<'a, N> {
     /// is not in memory yet, or no longer.
     pub fn latent(&self, frame: usize) -> Option<&Tensor<4>> {
         self.frames.get(frame)
+    }
+
+    /// The frames that have begun and are not finished, in order, between two iterations.
+    pub fn in_progress(&self) -> Vec<FrameInProgress> {
+        let Some(done) = self.iteration.checked_sub(1) else {
+            return Vec::new();
+        };
+        let Timeline { sampler, prefix } = self.timeline;
+        let begun = sampler.plan.active(done);
+        let frames = begun.map(|frame| (prefix + frame, sampler.plan.step_index(done, frame)));
+        let unfinished = frames.filter(|&(_, steps)| steps < sampler.ddim.len());
+        unfinished
+            .filter_map(|(index, steps)| {
+                Some(FrameInProgress {
+                    index,
+                    steps,
+                    noise_level: (1.0 - sampler.ddim.step(steps - 1).alpha_prev).sqrt(),
+                    latent: self.latent(index)?.clone(),
+                })
+            })
+            .collect()
     }
 
     /// Lets the network predict the active frames.
@@ -513,6 +547,32 @@ mod tests {
             let difference: f32 = (actual - expected).abs().max().into_scalar();
             assert!(difference < 1e-5, "s = {ar_step}: {difference:e}");
         }
+    }
+
+    #[test]
+    fn frames_in_progress_are_the_noisier_the_later() {
+        let network = MeanOfThePast::default();
+        let (sampler, noise) = (sampler(10, FRAMES, FRAMES), noise());
+        let context = context().with_prefix(Tensor::ones([1, 2, 1, 2], &Device::flex()));
+        let mut run = sampler.run_active_frames(&network, &noise, context);
+        assert!(run.in_progress().is_empty());
+        let mut finished = 2;
+        while let Some(iteration) = run.next() {
+            finished += iteration.finished.len();
+            let frames = run.in_progress();
+            let expected = (0..).map(|i| finished + i).zip(&frames);
+            for (index, frame) in expected {
+                assert_eq!(frame.index, index);
+                // Step k of frame i is iteration 10 i + k.
+                let steps = iteration.index + 1 - 10 * (index - 2);
+                assert_eq!(frame.steps, steps);
+                let alpha = sampler.ddim.step(steps).alpha;
+                assert!((frame.noise_level - (1.0 - alpha).sqrt()).abs() < 1e-12);
+            }
+            assert!(frames.is_sorted_by(|a, b| a.noise_level < b.noise_level));
+        }
+        assert_eq!(finished, FRAMES + 2);
+        assert!(run.in_progress().is_empty());
     }
 
     #[test]

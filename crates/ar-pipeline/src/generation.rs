@@ -1,4 +1,3 @@
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -8,9 +7,11 @@ use ar_video::Frame;
 use burn::tensor::{Device, Tensor};
 
 use crate::batch_noise::BatchNoise;
-use crate::chunks::{CHUNK, ChunkDecoder};
-use crate::sampled::{check_finite, values};
-use crate::{Classes, GenerateOptions, Pipeline, PipelineError, Prefix, ResolvedOptions, timed};
+use crate::chunks::CHUNK;
+use crate::{
+    Classes, Frames, GenerateOptions, GeneratedFrame, Pipeline, PipelineError, Prefix,
+    ResolvedOptions, Steps, timed,
+};
 
 /// Videos that are ready to be sampled: options that fit, noise, and a prefix that is encoded.
 /// Sampling them again gives the same videos.
@@ -82,13 +83,13 @@ impl Generation {
     /// sampled together the first frames come before the second ones. With a temporal decoder a
     /// window of frames comes at once.
     pub fn frames(&self) -> Frames<'_> {
-        Frames {
-            generation: self,
-            batches: self.batches.iter(),
-            at_once: 1,
-            current: None,
-            ready: VecDeque::new(),
-        }
+        Frames::new(self.steps())
+    }
+
+    /// The iterations of the sampler, with the frames that each of them finished. Between two of
+    /// them the frames at work can be [looked at](Steps::previews).
+    pub fn steps(&self) -> Steps<'_> {
+        Steps::new(self, 1)
     }
 
     /// All videos, in memory.
@@ -97,11 +98,7 @@ impl Generation {
     /// If the model has no VAE, or a latent is no number.
     pub fn videos(&self) -> Result<Vec<Vec<Frame>>, PipelineError> {
         let mut videos = vec![Vec::new(); self.options.videos.len()];
-        let frames = Frames {
-            at_once: CHUNK,
-            ..self.frames()
-        };
-        for frame in frames {
+        for frame in Frames::new(Steps::new(self, CHUNK)) {
             let GeneratedFrame { video, frame, .. } = frame?;
             videos[video - self.options.videos.start].push(frame);
         }
@@ -162,119 +159,5 @@ impl Generation {
     pub(crate) fn places(&self, batch: &Batch) -> Range<usize> {
         let first = self.options.videos.start;
         batch.videos.start - first..batch.videos.end - first
-    }
-}
-
-/// A frame of a generated video.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct GeneratedFrame {
-    /// The number of its video.
-    pub video: usize,
-    /// Its place in the video.
-    pub index: usize,
-    /// The picture.
-    pub frame: Frame,
-}
-
-/// The frames of videos as they are finished: see [`Generation::frames`]. An error ends them.
-pub struct Frames<'a> {
-    generation: &'a Generation,
-    batches: std::slice::Iter<'a, Batch>,
-    /// Frames that are decoded together.
-    at_once: usize,
-    current: Option<BatchFrames<'a>>,
-    ready: VecDeque<GeneratedFrame>,
-}
-
-/// A batch at work.
-struct BatchFrames<'a> {
-    batch: &'a Batch,
-    sampling: Sampling<'a, BatchNoise>,
-    decoder: ChunkDecoder,
-    /// The place of the next frame.
-    next: usize,
-}
-
-impl<'a> Frames<'a> {
-    /// Makes frames ready; false if there are no more.
-    fn advance(&mut self) -> Result<bool, PipelineError> {
-        let Some(mut current) = self.current.take() else {
-            let Some(batch) = self.batches.next() else {
-                return Ok(false);
-            };
-            self.current = Some(self.begin(batch)?);
-            return Ok(true);
-        };
-        match current.sampling.next() {
-            Some(iteration) => {
-                for frame in iteration.finished {
-                    let (index, values) = values(&frame);
-                    check_finite(index, &values)?;
-                    let videos = current.decoder.push(frame.latent)?;
-                    self.add(&mut current, videos);
-                }
-                self.current = Some(current);
-            }
-            None => {
-                let videos = current.decoder.flush()?;
-                self.add(&mut current, videos);
-            }
-        }
-        Ok(true)
-    }
-
-    fn begin(&mut self, batch: &'a Batch) -> Result<BatchFrames<'a>, PipelineError> {
-        let generation = self.generation;
-        generation.model.vae()?;
-        let prefix = generation.prefix_latents(batch);
-        let mut begun = BatchFrames {
-            batch,
-            sampling: generation.sample(batch)?,
-            decoder: ChunkDecoder::new(&generation.model, self.at_once, prefix.as_ref()),
-            next: 0,
-        };
-        let given = batch.videos.clone();
-        let given = given.map(|video| generation.prefix_frames(video).to_vec());
-        self.add(&mut begun, given.collect());
-        Ok(begun)
-    }
-
-    /// Makes the next frames of each video of a batch ready.
-    fn add(&mut self, current: &mut BatchFrames<'_>, videos: Vec<Vec<Frame>>) {
-        let length = videos.first().map_or(0, Vec::len);
-        let mut videos: Vec<_> = videos.into_iter().map(Vec::into_iter).collect();
-        for index in current.next..current.next + length {
-            for (video, frames) in current.batch.videos.clone().zip(&mut videos) {
-                let frame = frames.next().expect("as many of each video");
-                self.ready.push_back(GeneratedFrame {
-                    video,
-                    index,
-                    frame,
-                });
-            }
-        }
-        current.next += length;
-    }
-}
-
-impl Iterator for Frames<'_> {
-    type Item = Result<GeneratedFrame, PipelineError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(frame) = self.ready.pop_front() {
-                return Some(Ok(frame));
-            }
-            match self.advance() {
-                Ok(true) => {}
-                Ok(false) => return None,
-                Err(error) => {
-                    self.batches = [].iter();
-                    self.current = None;
-                    return Some(Err(error));
-                }
-            }
-        }
     }
 }

@@ -35,11 +35,12 @@ mod resolve;
 mod sampled;
 mod sink;
 mod source;
+mod steps;
 mod timing;
 mod write;
 
 pub use error::PipelineError;
-pub use generation::{Frames, GeneratedFrame, Generation};
+pub use generation::Generation;
 pub use noise::{NoiseError, StartNoise};
 pub use options::{Classes, GenerateOptions};
 pub use output::{Destination, Outputs, VideoTarget, with_suffix};
@@ -47,6 +48,7 @@ pub use pipeline::Pipeline;
 pub use prefix::Prefix;
 pub use resolve::{ResolvedOptions, check_frames, check_guidance};
 pub use source::ModelSource;
+pub use steps::{Frames, GeneratedFrame, Preview, Step, Steps};
 pub use timing::timed;
 pub use write::{Outcome, Progress};
 

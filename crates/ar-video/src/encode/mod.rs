@@ -23,6 +23,7 @@ use crate::{Clip, Enlargement, Frame, VideoError};
 
 use encoder::Encoder;
 pub use format::VideoFormat;
+pub use png::encode_png;
 
 /// Writes a video frame by frame.
 ///

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use png::{BitDepth, ColorType, EncodingError};
+use png::{BitDepth, ColorType, Compression, EncodingError};
 
 use super::encoder::Encoder;
 use super::output::OutputFolder;
@@ -43,6 +43,19 @@ impl Encoder for PngFolder {
     }
 }
 
+/// The frame as a PNG file, in memory. It is compressed for speed.
+pub fn encode_png(frame: &Frame) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut encoder = header(&mut bytes, frame);
+    encoder.set_compression(Compression::Fast);
+    let written = encoder.write_header().and_then(|mut writer| {
+        writer.write_image_data(frame.rgb())?;
+        writer.finish()
+    });
+    written.expect("a frame is a picture, and memory takes it");
+    bytes
+}
+
 /// An encoder for 8-bit RGB pictures of the size of `frame`.
 pub(super) fn header<W: Write>(output: W, frame: &Frame) -> png::Encoder<'static, W> {
     let mut encoder = png::Encoder::new(output, frame.width() as u32, frame.height() as u32);
@@ -55,5 +68,24 @@ pub(super) fn png_error(path: &Path, error: EncodingError) -> VideoError {
     match error {
         EncodingError::IoError(e) => VideoError::io(path, e),
         e => VideoError::encode(path, e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn pictures_in_memory_are_lossless() {
+        let rgb: Vec<u8> = (0..7 * 5 * 3).map(|i| (i * 37 % 256) as u8).collect();
+        let frame = Frame::new(7, 5, rgb);
+        let decoder = png::Decoder::new(io::Cursor::new(encode_png(&frame)));
+        let mut reader = decoder.read_info().expect("a PNG file");
+        let mut found = vec![0; reader.output_buffer_size().expect("a size")];
+        let info = reader.next_frame(&mut found).expect("a picture");
+        assert_eq!((info.width, info.height), (7, 5));
+        assert_eq!(found, frame.rgb());
     }
 }

@@ -1,0 +1,48 @@
+//! Serves an AR-Diffusion model over HTTP: an API, and a page on which videos can be watched as they
+//! are denoised.
+//!
+//! [`Server::bind`] listens, and [`Server::run`] answers until a [`Stopper`] stops it. One thread
+//! computes, with one copy of the model; videos wait in a queue, and what one client can take from
+//! the others is bounded ([`limits`]). The API describes itself at `/v1/openapi.json`.
+//!
+//! ```
+//! use ar_pipeline::Pipeline;
+//! use ar_serve::{Server, Settings};
+//! # use burn::tensor::Device;
+//! # let device = Device::flex();
+//!
+//! let pipeline = Pipeline::built_in(&device)?;
+//! let server = Server::bind(&pipeline, &Settings::default())?;
+//! println!("{}", server.url()); // http://127.0.0.1:PORT/?token=TOKEN
+//! let stopper = server.stopper();
+//! # stopper.stop();
+//! server.run()?;
+//! # Ok::<(), ar_serve::ServeError>(())
+//! ```
+#![warn(missing_docs)]
+
+mod api;
+mod connections;
+mod download;
+mod error;
+mod events;
+pub mod limits;
+mod metrics;
+mod openapi;
+mod options;
+mod pages;
+mod server;
+mod token;
+mod upload;
+mod video;
+mod videos;
+mod worker;
+
+pub use error::ServeError;
+pub use server::{Server, Settings, Stopper};
+pub use token::Token;
+
+/// The examples of the README are tests too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

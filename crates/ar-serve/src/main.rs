@@ -1,0 +1,81 @@
+//! Serves AR-Diffusion models over HTTP; `ar-serve --help` says how.
+#![allow(clippy::exit, reason = "a program")]
+
+use std::env;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use ar_pipeline::{ModelSource, Pipeline};
+use ar_serve::{Server, Settings, Token};
+use clap::Parser;
+use mimalloc::MiMalloc;
+
+/// Sampling frame by frame allocates some five hundred times in a quarter of a millisecond.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+/// The environment variable of a token of one's own.
+const TOKEN: &str = "AR_SERVE_TOKEN";
+
+/// Serves an AR-Diffusion model over HTTP: an API, and a page on which videos can be watched as they
+/// are denoised.
+///
+/// Prints the address of the page, which has the token that clients need in it. The environment
+/// variable AR_SERVE_TOKEN sets a token of your own. Ctrl-C ends the server.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    /// Model directory, here or on the Hugging Face hub (hf://OWNER/NAME, in builds with the feature
+    /// `hub`) [default: the model that is built in]
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// Device to compute on, a name of `ar-sample devices`, or auto
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    device: String,
+    /// Address to listen at; 0.0.0.0 lets other machines in, who need the token too and send it
+    /// unencrypted
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    host: IpAddr,
+    /// Port to listen at; 0 is any that is free
+    #[arg(long, value_name = "N", default_value_t = 8750)]
+    port: u16,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse_from(ar_cli::arguments());
+    ar_cli::run_program(|| ar_cli::exit_code(run(&cli), ar_cli::one_line))
+}
+
+fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+    let source = cli
+        .model
+        .as_ref()
+        .map_or(ModelSource::BuiltIn, ModelSource::from);
+    let token = match env::var(TOKEN) {
+        Ok(token) => Some(Token::new(&token)?),
+        Err(env::VarError::NotPresent) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let device = ar_device::open(&cli.device)?;
+    let pipeline = Pipeline::from_source(&source, &device)?;
+    if let Some(note) = source.note() {
+        ar_cli::tell(note);
+    }
+    let server = Server::bind(
+        &pipeline,
+        &Settings {
+            host: cli.host,
+            port: cli.port,
+            token,
+        },
+    )?;
+    let stopper = server.stopper();
+    ar_cli::on_interrupt(
+        "ending the videos at work; press Ctrl-C again to stop at once",
+        move || stopper.stop(),
+    )?;
+    ar_cli::print(&format!("{}\n", server.url()))?;
+    server.run()?;
+    Ok(ar_cli::INTERRUPTED.into())
+}

@@ -1,0 +1,335 @@
+//! The API in the words of OpenAPI 3.1, with the limits that hold.
+
+use ar_model::ModelConfig;
+use serde_json::{Map, Value, json};
+
+use crate::limits;
+
+/// The document of a server of `model`.
+pub(crate) fn document(model: &ModelConfig) -> Value {
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "ar-serve",
+            "version": env!("CARGO_PKG_VERSION"),
+            "summary": "Videos from an AR-Diffusion model",
+            "description": "Every request but those for this document and `/healthz` carries the \
+                token that the program printed, as `Authorization: Bearer TOKEN` or as the \
+                parameter `token`. Errors are JSON: `{\"error\": \"what was wrong\"}`.",
+            "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "security": [{"token": []}],
+        "paths": paths(),
+        "components": {
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "schemas": {
+                "Options": options(model),
+                "ChosenOptions": chosen_options(),
+                "Video": video(),
+                "Model": model_schema(),
+                "Error": object(json!({"error": {"type": "string"}})),
+            },
+        },
+    })
+}
+
+fn paths() -> Value {
+    let id = json!({
+        "name": "id", "in": "path", "required": true, "description": "The number of a video.",
+        "schema": {"type": "integer", "minimum": 0, "maximum": u64::MAX},
+    });
+    let a_video = || content("application/json", &reference("Video"));
+    let create = json!({
+        "summary": "Make a video",
+        "description": format!(
+            "It waits in a queue of {} videos. An endless or paced one is live: it is made at once, \
+             {} of them at a time, and waits for those who watch its events.",
+            limits::QUEUE, limits::LIVE
+        ),
+        "operationId": "create",
+        "requestBody": {"required": true, "content": {
+            "application/json": {"schema": reference("Options"), "examples": {
+                "short": {"value": {"frames": 4, "steps": 4, "ar_step": 2, "seed": 7}},
+                "whole": {"value": {}},
+            }},
+            "multipart/form-data": {
+                "schema": {"type": "object", "additionalProperties": false, "properties": {
+                    "options": reference("Options"),
+                    "prefix": {
+                        "type": "string", "contentMediaType": "application/octet-stream",
+                        "description": format!(
+                            "A video or an image to continue: its last frames come first. At most \
+                             {} bytes.", limits::UPLOAD_BYTES
+                        ),
+                    },
+                }},
+                "encoding": {"options": {"contentType": "application/json"}},
+            },
+        }},
+        "responses": responses(&[
+            (201, "The video", Some(a_video())),
+            (400, "The body is no JSON, or no form", None),
+            (408, "The body did not arrive in time", None),
+            (413, "The body is too large", None),
+            (415, "The body is of another kind", None),
+            (422, "The options do not fit the model, the server or each other", None),
+            (429, "There is no room for another video or upload", None),
+            (503, "The server is stopping", None),
+        ]),
+    });
+    let events = json!({
+        "summary": "Watch a video",
+        "description": "Server-sent events. `frame` has the `index` of a finished frame and its \
+            `png` in base64; `preview` has the frames in progress, each with its `index`, the \
+            `steps` that it has taken, its `noise_level` from 1 down to 0 and its `png`; `progress` \
+            has the `iteration` and `seconds_left`; `end` is the last and has the video. Frames \
+            begin with the first that is kept, or after `Last-Event-ID`.",
+        "operationId": "events",
+        "parameters": [
+            id,
+            {"name": "previews", "in": "query", "description": "1 to get previews too.",
+             "schema": {"type": "integer", "enum": [0, 1], "default": 0}},
+            {"name": "Last-Event-ID", "in": "header",
+             "description": "The number of the last frame that was seen.",
+             "schema": {"type": "integer", "minimum": 0, "maximum": u32::MAX}},
+        ],
+        "responses": responses(&[
+            (200, "The events", Some(content("text/event-stream", &json!({"type": "string"})))),
+            (400, "A parameter is wrong", None),
+            (404, "There is no such video", None),
+        ]),
+    });
+    json!({
+        "/v1/model": {"get": {
+            "summary": "The model that videos are made with, and its own choice of options",
+            "operationId": "model",
+            "responses": responses(&[
+                (200, "The model", Some(content("application/json", &reference("Model")))),
+            ]),
+        }},
+        "/v1/videos": {
+            "get": {
+                "summary": "All videos, the newest first",
+                "description": format!(
+                    "The last {} ended videos are kept, as long as their frames take at most {} bytes.",
+                    limits::KEPT_VIDEOS, limits::KEPT_BYTES
+                ),
+                "operationId": "list",
+                "responses": responses(&[(200, "The videos", Some(content(
+                    "application/json",
+                    &object(json!({"videos": {"type": "array", "items": reference("Video")}})),
+                )))]),
+            },
+            "post": create,
+        },
+        "/v1/videos/{id}": {
+            "get": {
+                "summary": "How far a video is",
+                "operationId": "status",
+                "parameters": [id],
+                "responses": responses(&[
+                    (200, "The video", Some(a_video())),
+                    (400, "The number is none", None),
+                    (404, "There is no such video", None),
+                ]),
+            },
+            "delete": {
+                "summary": "Cancel a video",
+                "description": "What is finished is kept. A video that has ended stays as it is.",
+                "operationId": "cancel",
+                "parameters": [id],
+                "responses": responses(&[
+                    (200, "The video", Some(a_video())),
+                    (400, "The number is none", None),
+                    (404, "There is no such video", None),
+                ]),
+            },
+        },
+        "/v1/videos/{id}/events": {"get": events},
+        "/v1/videos/{id}/video.mp4": {"get": {
+            "summary": "The finished frames of a video as an MP4 file",
+            "description": format!(
+                "Of an endless video its last {} frames, or fewer if they are large.",
+                limits::ENDLESS_KEPT
+            ),
+            "operationId": "mp4",
+            "parameters": [id],
+            "responses": responses(&[
+                (200, "The file", Some(content("video/mp4", &json!({
+                    "type": "string", "contentMediaType": "video/mp4",
+                })))),
+                (400, "The number is none", None),
+                (404, "There is no such video", None),
+                (409, "No frame is finished yet", None),
+                (429, "Too many files are being made", None),
+            ]),
+        }},
+        "/metrics": {"get": {
+            "summary": "Counts for Prometheus",
+            "operationId": "metrics",
+            "responses": responses(&[
+                (200, "The counts", Some(content("text/plain", &json!({"type": "string"})))),
+            ]),
+        }},
+        "/healthz": {"get": {
+            "summary": "Whether the server answers",
+            "operationId": "health",
+            "security": [],
+            "responses": {"200": {
+                "description": "It does",
+                "content": content("text/plain", &json!({"type": "string"})),
+            }},
+        }},
+        "/v1/openapi.json": {"get": {
+            "summary": "This document",
+            "operationId": "openapi",
+            "security": [],
+            "responses": {"200": {
+                "description": "The document",
+                "content": content("application/json", &json!({"type": "object"})),
+            }},
+        }},
+    })
+}
+
+/// Answers by status; those without a body are errors. 401 is added.
+fn responses(answers: &[(u16, &str, Option<Value>)]) -> Value {
+    let mut responses = Map::new();
+    let unauthorized = (401, "The token is missing or wrong", None);
+    for (status, description, body) in answers.iter().chain([&unauthorized]) {
+        let body = body.clone();
+        let error = || content("application/json", &reference("Error"));
+        responses.insert(
+            status.to_string(),
+            json!({"description": description, "content": body.unwrap_or_else(error)}),
+        );
+    }
+    responses.into()
+}
+
+fn content(kind: &str, schema: &Value) -> Value {
+    json!({kind: {"schema": schema}})
+}
+
+fn reference(schema: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{schema}")})
+}
+
+/// An object that has these properties, and no others.
+fn object(properties: Value) -> Value {
+    let names: Vec<_> = properties
+        .as_object()
+        .into_iter()
+        .flat_map(Map::keys)
+        .collect();
+    json!({
+        "type": "object", "required": names, "additionalProperties": false,
+        "properties": properties,
+    })
+}
+
+fn options(model: &ModelConfig) -> Value {
+    let sampling = &model.sampling;
+    let steps = model.diffusion.schedule.timesteps - 1;
+    let integer = |least: usize, most: usize, text: String| {
+        json!({
+            "type": ["integer", "null"], "minimum": least, "maximum": most, "description": text,
+        })
+    };
+    let rate = |text: &str| {
+        json!({
+            "type": ["number", "null"], "minimum": limits::FPS.start(),
+            "maximum": limits::FPS.end(), "description": text,
+        })
+    };
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "description": "What is absent or null is the model's choice.",
+        "properties": {
+            "frames": integer(1, limits::FRAMES,
+                "Frames of the video, with the frames of the prefix; by default a window of the \
+                 model after the prefix.".into()),
+            "endless": {"type": "boolean", "default": false,
+                "description": "Go on until the video is cancelled or nobody watches it."},
+            "steps": integer(1, steps,
+                format!("Denoising steps of a frame, S; by default {}.", sampling.steps)),
+            "ar_step": integer(0, steps, format!(
+                "Steps that a frame is behind the one before it, s: 0 denoises all frames together, \
+                 S one after another; by default {}.", sampling.ar_step)),
+            "guidance": {"type": ["number", "null"], "description": format!(
+                "Scale of classifier-free guidance; 1 is none; by default {}.", sampling.guidance)},
+            "eta": {"type": ["number", "null"], "minimum": 0, "description": format!(
+                "Fresh noise of a step: 0 is none (DDIM), 1 is ancestral (DDPM); by default {}.",
+                sampling.eta)},
+            "class": {"type": ["string", "null"], "description":
+                "Class to generate: its name, or its number from 0 where no class has a number \
+                 for a name; by default none."},
+            "seed": {"type": "integer", "minimum": 0, "maximum": u64::MAX, "default": 0,
+                "description": "Seed of the noise."},
+            "prefix_frames": integer(1, limits::FRAMES,
+                "Frames to take of the prefix, its last; by default all that a new frame sees."
+                    .into()),
+            "pace": rate("Frames a second that the video is made at; by default as fast as \
+                          possible."),
+            "fps": rate("Frames per second of the MP4 file; by default the model's."),
+            "scale": integer(1, ar_video::Enlargement::MOST, format!(
+                "How many times as wide and high the frames of the MP4 file are; by default {}.",
+                sampling.scale)),
+        },
+    })
+}
+
+fn chosen_options() -> Value {
+    object(json!({
+        "frames": {"type": ["integer", "null"], "description": "None of an endless video."},
+        "endless": {"type": "boolean"},
+        "steps": {"type": "integer"},
+        "ar_step": {"type": "integer"},
+        "window": {"type": "integer", "description": "Frames that a frame sees at most."},
+        "guidance": {"type": "number"},
+        "eta": {"type": "number"},
+        "class": {"type": ["integer", "null"]},
+        "seed": {"type": "integer"},
+        "prefix_frames": {"type": "integer"},
+        "pace": {"type": ["number", "null"]},
+        "fps": {"type": "number"},
+        "scale": {"type": "integer"},
+    }))
+}
+
+fn video() -> Value {
+    object(json!({
+        "id": {"type": "integer"},
+        "state": {"enum": ["queued", "running", "done", "cancelled", "failed"]},
+        "error": {"type": ["string", "null"], "description": "Why it failed."},
+        "options": reference("ChosenOptions"),
+        "width": {"type": "integer"},
+        "height": {"type": "integer"},
+        "frames_finished": {"type": "integer"},
+        "iteration": {"type": "integer"},
+        "iterations": {"type": ["integer", "null"], "description": "None of an endless video."},
+        "seconds": {"type": "number", "description": "Since it began, until it ended."},
+        "seconds_left": {"type": ["number", "null"], "description": "As far as it is known."},
+    }))
+}
+
+fn model_schema() -> Value {
+    object(json!({
+        "name": {"type": "string"},
+        "width": {"type": "integer"},
+        "height": {"type": "integer"},
+        "window": {"type": "integer"},
+        "timesteps": {"type": "integer", "description": "Steps are fewer than these."},
+        "classes": {"type": "integer"},
+        "class_names": {"type": "array", "items": {"type": "string"}},
+        "steps": {"type": "integer"},
+        "ar_step": {"type": "integer"},
+        "guidance": {"type": "number"},
+        "eta": {"type": "number"},
+        "fps": {"type": "number"},
+        "scale": {"type": "integer"},
+        "most_frames": {"type": "integer"},
+    }))
+}
