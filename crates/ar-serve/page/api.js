@@ -42,6 +42,7 @@
  * @property {number} width
  * @property {number} height
  * @property {number} window
+ * @property {boolean} unbounded
  * @property {number} timesteps
  * @property {number} classes
  * @property {string[]} class_names

@@ -1,7 +1,7 @@
 // The page: options, a stream of events, and what is shown of it.
 
 import * as api from './api.js';
-import { finishedAfter, inWords, problem } from './plan.js';
+import { finishedAfter, inWords, planWindow, problem } from './plan.js';
 import { Strip, drawPlan, grain } from './strip.js';
 
 /** @typedef {import('./plan.js').Plan} Plan */
@@ -140,7 +140,8 @@ function options() {
 /** @returns {Plan} */
 function chosenPlan() {
   const { steps, ar_step: arStep, frames = Infinity } = options();
-  return { steps, arStep, frames, window: model.window, prefix: prefixFrames };
+  const window = planWindow(model, steps, arStep);
+  return { steps, arStep, frames, window, prefix: prefixFrames, unbounded: model.unbounded };
 }
 
 /** Shows what the options mean. */
@@ -153,8 +154,9 @@ function refresh() {
   ui.framesRow.hidden = ui.endless.checked;
   ui.problem.hidden = true;
   const plan = chosenPlan();
-  ui.planText.textContent = problem(plan) || inWords(plan);
-  drawPlan(ui.plan, plan, -1);
+  const wrong = problem(plan);
+  ui.planText.textContent = wrong || inWords(plan);
+  drawPlan(ui.plan, wrong ? { ...plan, frames: plan.prefix + plan.window } : plan, -1);
 }
 
 /* What is shown. */
@@ -239,6 +241,7 @@ async function generate() {
       frames: chosen.frames ?? Infinity,
       window: chosen.window,
       prefix: chosen.prefix_frames,
+      unbounded: model.unbounded,
     };
     if (prefixFrames !== chosen.prefix_frames) prefixFrames = chosen.prefix_frames;
     /** @type {Show} */

@@ -7,6 +7,7 @@
  * @property {number} frames Frames of the video; Infinity without an end.
  * @property {number} window Frames that the model sees.
  * @property {number} prefix Frames that are given, and finished from the start.
+ * @property {boolean} unbounded Whether every step difference but 0 finishes all frames.
  */
 
 /**
@@ -54,15 +55,26 @@ export function windowAt(plan, done) {
 }
 
 /**
+ * The window of a plan.
+ * @param {{ window: number, unbounded: boolean }} model
+ * @param {number} steps
+ * @param {number} arStep
+ */
+export function planWindow(model, steps, arStep) {
+  if (!model.unbounded || arStep === 0) return model.window;
+  return Math.max(model.window, Math.ceil(steps / arStep));
+}
+
+/**
  * What is wrong with a plan, as far as it can be seen without the server.
  * @param {Plan} plan
  */
 export function problem(plan) {
   const sampled = plan.frames - plan.prefix;
-  const least = Math.ceil(plan.steps / plan.window);
+  const least = plan.unbounded ? 1 : Math.ceil(plan.steps / plan.window);
   if (sampled > plan.window && plan.arStep < least) {
     return `${plan.frames === Infinity ? 'An endless video' : 'A video longer than the window'} ` +
-      `needs at least ${least} steps between frames.`;
+      `needs at least ${least === 1 ? '1 step' : `${least} steps`} between frames.`;
   }
   return '';
 }

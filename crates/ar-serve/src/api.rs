@@ -120,6 +120,7 @@ struct Model<'a> {
     width: usize,
     height: usize,
     window: usize,
+    unbounded: bool,
     /// The most steps, exclusive.
     timesteps: usize,
     classes: usize,
@@ -136,16 +137,15 @@ struct Model<'a> {
 async fn model(State(shared): Shares) -> Response {
     let Shared { model, size, .. } = &*shared;
     let frame_bytes = size * size * 3;
+    let network = model.transformer.as_ref();
     json(
         StatusCode::OK,
         &Model {
             name: &model.name,
             width: *size,
             height: *size,
-            window: model
-                .transformer
-                .as_ref()
-                .map_or(0, |network| network.num_frames),
+            window: network.map_or(0, |network| network.num_frames),
+            unbounded: network.is_some_and(|network| network.is_unbounded()),
             timesteps: model.diffusion.schedule.timesteps,
             classes: model.conditioning.classes,
             class_names: &model.conditioning.class_names,

@@ -35,6 +35,8 @@ pub const LIVE: usize = 3;
 pub const AHEAD: usize = 8;
 /// Time after which a live video that nobody is connected to ends.
 pub const UNWATCHED_TIME: Duration = Duration::from_secs(15);
+/// Frames of a video that are denoised at the same time, if the model sees fewer.
+pub const AT_WORK: usize = 64;
 /// Frames of a video.
 pub const FRAMES: usize = 100_000;
 /// Bytes of a video's frames, as RGB.

@@ -57,7 +57,7 @@ pub(crate) struct ChosenOptions {
     pub steps: usize,
     /// Steps that a frame is behind the one before it.
     pub ar_step: usize,
-    /// Frames that a frame sees at most.
+    /// Frames of the plan's window.
     pub window: usize,
     /// Scale of classifier-free guidance.
     pub guidance: f64,
@@ -119,6 +119,7 @@ impl VideoOptions {
             ..GenerateOptions::default()
         };
         let options = asked.resolve(model)?;
+        check_at_work(&options)?;
         let size = model.vae.as_ref().map_or(0, |vae| vae.image_size());
         if !self.endless {
             check_bytes(options.frames, size)?;
@@ -143,7 +144,7 @@ impl VideoOptions {
             endless: self.endless,
             steps: options.config.steps,
             ar_step: options.config.ar_step,
-            window: options.window,
+            window: options.sampler.plan().config().window,
             guidance: options.guidance,
             eta: options.config.eta,
             class: options.classes.single(),
@@ -209,6 +210,24 @@ impl ChosenOptions {
     }
 }
 
+/// Fails if more frames would be denoised at the same time than the server has memory for.
+fn check_at_work(options: &ResolvedOptions) -> Result<(), ApiError> {
+    let (steps, ar_step) = (options.config.steps, options.config.ar_step);
+    let at_work = match ar_step {
+        0 => options.sampled_frames(),
+        _ => steps.div_ceil(ar_step).min(options.sampled_frames()),
+    };
+    let most = options.window.max(limits::AT_WORK);
+    if at_work <= most {
+        return Ok(());
+    }
+    Err(ApiError::Unprocessable(format!(
+        "`ar_step` {ar_step} denoises {at_work} frames at the same time, and the server takes at \
+         most {most}: it has to be at least {}",
+        steps.div_ceil(most)
+    )))
+}
+
 /// Fails if the frames of a video would take more memory than one may have.
 fn check_bytes(frames: usize, size: usize) -> Result<(), ApiError> {
     let most = (limits::VIDEO_BYTES / (size * size * 3).max(1)).max(1);
@@ -265,7 +284,12 @@ mod tests {
                 422,
                 "no number of frames",
             ),
-            (r#"{"endless": true, "ar_step": 1}"#, 422, "ar_step"),
+            (r#"{"endless": true, "ar_step": 0}"#, 422, "ar_step"),
+            (
+                r#"{"frames": 99, "ar_step": 1, "steps": 300}"#,
+                422,
+                "at least 5",
+            ),
             (r#"{"ar_step": 51}"#, 422, "ar_step 51"),
             (r#"{"steps": 1000000}"#, 422, "steps"),
             (r#"{"class": "cat"}"#, 422, "no classes"),
