@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use crate::workspace::{Workspace, cargo};
 
 /// All commands: built together, they share what lies under them.
-pub(crate) const COMMANDS: [&str; 2] = ["ar-train", "ar-sample"];
+pub(crate) const COMMANDS: [&str; 3] = ["ar-train", "ar-sample", "ar-serve"];
 
 /// Builds the commands, with `features` of theirs.
 pub(crate) fn build(workspace: &Workspace, features: Option<&str>) -> Result<()> {

@@ -36,7 +36,7 @@ const LAYERS: &[&[&str]] = &[
     &["ar-model", "ar-metrics"],
     &["ar-pipeline"],
     &["ar-eval"],
-    &["ar-train", "ar-sample"],
+    &["ar-train", "ar-sample", "ar-serve"],
     &["ar-benches", "xtask"],
 ];
 

@@ -3,11 +3,12 @@
 use std::ffi::OsStr;
 use std::io::stdout;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::SyncSender;
 
 use ar_files::{check_writable, is_same_file, lies_in, name_of};
 use ar_video::{Enlargement, VideoFormat, VideoWriter};
 
-use crate::{PipelineError, ResolvedOptions};
+use crate::{GeneratedFrame, PipelineError, ResolvedOptions};
 
 /// What a run writes.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +21,9 @@ pub struct Outputs {
     /// How the video is denoised, as a video: after each iteration a picture of all frames side by
     /// side, as noisy as they are then.
     pub denoising: Option<VideoTarget>,
+    /// Where finished frames go besides, such as to a preview. A frame that there is no room for is
+    /// left out: nothing waits for it.
+    pub frames: Option<SyncSender<GeneratedFrame>>,
 }
 
 /// What a video is written as.

@@ -1,6 +1,7 @@
 //! From latents to videos, on a thread of its own: frames are decoded and encoded while later ones
 //! are denoised.
 
+use std::mem;
 use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -10,7 +11,7 @@ use ar_video::{Frame, VideoWriter};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::chunks::ChunkDecoder;
-use crate::{PipelineError, timed};
+use crate::{GeneratedFrame, PipelineError, timed};
 
 /// Frames that may wait for the thread: its queue is all that grows when it is the slower one.
 const QUEUE: usize = 8;
@@ -23,6 +24,10 @@ pub(crate) struct Videos {
     pub writers: Vec<(VideoWriter, Vec<Frame>)>,
     /// Tokens and channels of a frame's latent.
     pub latent: [usize; 2],
+    /// The number of the first video.
+    pub first: usize,
+    /// Where frames go besides, as far as there is room.
+    pub frames: Option<SyncSender<GeneratedFrame>>,
 }
 
 /// What writing took.
@@ -120,6 +125,10 @@ struct Worker {
     device: Device,
     writers: Vec<(VideoWriter, Vec<Frame>)>,
     latent: [usize; 2],
+    first: usize,
+    frames: Option<SyncSender<GeneratedFrame>>,
+    /// The place of the next frame.
+    next: usize,
     written: Written,
 }
 
@@ -130,18 +139,21 @@ impl Worker {
             device: videos.device,
             writers: videos.writers,
             latent: videos.latent,
+            first: videos.first,
+            frames: videos.frames,
+            next: 0,
             written: Written::default(),
         }
     }
 
     fn run(mut self, work: Receiver<Work>) -> Result<Written, PipelineError> {
         let mut sampled = false;
-        timed(&mut self.written.encode, || {
-            for (writer, prefix) in &mut self.writers {
-                prefix.iter().try_for_each(|frame| writer.write(frame))?;
-            }
-            Ok::<_, PipelineError>(())
-        })?;
+        let prefixes: Vec<Vec<Frame>> = self
+            .writers
+            .iter_mut()
+            .map(|(_, prefix)| mem::take(prefix))
+            .collect();
+        self.encode(&prefixes)?;
         for work in work {
             match work {
                 Work::Frame(latent) => {
@@ -172,17 +184,36 @@ impl Worker {
         Ok(self.written)
     }
 
-    /// Writes the next frames of each video, if there are any.
+    /// Writes the next sampled frames of each video, if there are any.
     fn write(&mut self, videos: &[Vec<Frame>]) -> Result<(), PipelineError> {
+        self.encode(videos)?;
+        if !videos.is_empty() {
+            self.written.first_frame.get_or_insert_with(Instant::now);
+        }
+        Ok(())
+    }
+
+    fn encode(&mut self, videos: &[Vec<Frame>]) -> Result<(), PipelineError> {
         timed(&mut self.written.encode, || {
             for ((writer, _), frames) in self.writers.iter_mut().zip(videos) {
                 frames.iter().try_for_each(|frame| writer.write(frame))?;
             }
             Ok::<_, PipelineError>(())
         })?;
-        if !videos.is_empty() {
-            self.written.first_frame.get_or_insert_with(Instant::now);
+        let length = videos.first().map_or(0, Vec::len);
+        if let Some(sender) = &self.frames {
+            for place in 0..length {
+                for (video, frames) in (self.first..).zip(videos) {
+                    // Whoever looks on may be slow, or have seen enough.
+                    let _ = sender.try_send(GeneratedFrame {
+                        video,
+                        index: self.next + place,
+                        frame: frames[place].clone(),
+                    });
+                }
+            }
         }
+        self.next += length;
         Ok(())
     }
 }

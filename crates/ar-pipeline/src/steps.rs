@@ -244,7 +244,6 @@ impl Iterator for Frames<'_> {
 mod tests {
     use burn::tensor::Device;
 
-    use super::*;
     use crate::{GenerateOptions, Pipeline};
 
     #[test]

@@ -249,6 +249,8 @@ impl<P: FnMut(Progress) -> ControlFlow<()>> Writing<'_, P> {
                 .map(writer)
                 .collect::<Result<_, PipelineError>>()?,
             latent: options.latent,
+            first: batch.videos.start,
+            frames: self.outputs.frames.clone(),
         })?))
     }
 

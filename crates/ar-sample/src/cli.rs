@@ -121,6 +121,10 @@ pub struct GenerateArgs {
         default_value = "0/1"
     )]
     pub part: Part,
+    /// Also show the newest frame of each video on the terminal, as blocks of colour, or as a picture
+    /// where the terminal is known to show them (kitty, Ghostty, WezTerm; sixel in foot and mlterm)
+    #[arg(long, help_heading = "Output")]
+    pub preview: bool,
     /// Also write how the video is denoised: a video with a picture for each iteration, in which all
     /// frames stand side by side, as noisy as they are then
     #[arg(long, value_name = "PATH", help_heading = "Output")]

@@ -19,6 +19,7 @@ use ar_pipeline::{
 use crate::cli::GenerateArgs;
 use crate::devices::open_device;
 use crate::output::{check_is_file, enlarged, finish, video_target};
+use crate::preview::Preview;
 use crate::progress::Progress;
 use crate::report::json_line;
 use report::{GenerateReport, Run};
@@ -29,7 +30,7 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     let source = args.model.source();
     let config = source.config()?;
     let options = GenerateOptions::try_from(args)?.resolve(&config)?;
-    let outputs = outputs(args, &config)?;
+    let mut outputs = outputs(args, &config)?;
     // Before the device is opened, which takes longer.
     outputs.check_number(options.count)?;
     outputs.check_distinct(&options)?;
@@ -52,8 +53,18 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
         ar_cli::tell(note);
     }
     let generation = Generation::new(&pipeline, options)?;
-    let written =
-        generation.write_all(&outputs, progress(&generation, args.video.quiet, interrupt));
+    let shown = shown_progress(&generation, args.video.quiet);
+    let preview = if args.preview {
+        Preview::start(shown.bar(), generation.options().batch)?
+    } else {
+        None
+    };
+    outputs.frames = preview.as_ref().map(Preview::sender);
+    let written = generation.write_all(&outputs, progress(shown, interrupt));
+    outputs.frames = None;
+    if let Some(preview) = preview {
+        preview.finish();
+    }
     let outcome = written.map_err(|error| or_unwritten(error.into(), &outputs))?;
 
     let report = GenerateReport::new(Run {
@@ -94,21 +105,27 @@ fn or_unwritten(error: anyhow::Error, outputs: &Outputs) -> anyhow::Error {
     )
 }
 
-/// Shows progress, and ends the run at an interrupt.
-fn progress(
-    generation: &Generation,
-    quiet: bool,
-    interrupt: Interrupt,
-) -> impl FnMut(ar_pipeline::Progress) -> ControlFlow<()> {
-    let finished = |finished, frames| format!("{finished} of {frames} frames");
+fn finished(finished: usize, frames: usize) -> String {
+    format!("{finished} of {frames} frames")
+}
+
+/// Progress before the first iteration.
+fn shown_progress(generation: &Generation, quiet: bool) -> Progress {
     let options = generation.options();
     let frames = options.videos.len() * options.sampled_frames();
-    let mut shown = Progress::new(
+    Progress::new(
         "iteration",
         options.iterations(),
         finished(0, frames),
         quiet,
-    );
+    )
+}
+
+/// Shows progress, and ends the run at an interrupt.
+fn progress(
+    mut shown: Progress,
+    interrupt: Interrupt,
+) -> impl FnMut(ar_pipeline::Progress) -> ControlFlow<()> {
     move |progress| {
         let message = finished(progress.frames_sampled, progress.frames);
         shown.update(progress.iteration, message);
@@ -189,6 +206,7 @@ fn outputs(args: &GenerateArgs, model: &ModelConfig) -> anyhow::Result<Outputs> 
         video,
         latents: latents.map(|path| path_of_part(path, args.part)),
         denoising: denoising.transpose()?,
+        frames: None,
     };
     Ok(outputs)
 }

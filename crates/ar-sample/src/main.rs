@@ -8,6 +8,7 @@ mod flags;
 mod generate;
 mod output;
 mod plan;
+mod preview;
 mod progress;
 mod reconstruct;
 mod report;

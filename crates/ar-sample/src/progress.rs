@@ -66,6 +66,14 @@ impl Progress {
         }
     }
 
+    /// The bar, where there is one.
+    pub(crate) fn bar(&self) -> Option<ProgressBar> {
+        match &self.display {
+            Display::Bar(bar) => Some(bar.clone()),
+            Display::Lines { .. } | Display::Quiet => None,
+        }
+    }
+
     /// Shows that so many steps are done.
     pub(crate) fn update(&mut self, done: usize, message: String) {
         match &mut self.display {

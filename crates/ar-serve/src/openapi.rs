@@ -95,7 +95,7 @@ fn paths() -> Value {
              "schema": {"type": "integer", "minimum": 0, "maximum": u32::MAX}},
         ],
         "responses": responses(&[
-            (200, "The events", Some(content("text/event-stream", &json!({"type": "string"})))),
+            (200, "The events", Some(content("text/event-stream", &event()))),
             (400, "A parameter is wrong", None),
             (404, "There is no such video", None),
         ]),
@@ -226,6 +226,18 @@ fn object(properties: Value) -> Value {
     json!({
         "type": "object", "required": names, "additionalProperties": false,
         "properties": properties,
+    })
+}
+
+/// A server-sent event.
+fn event() -> Value {
+    json!({
+        "type": "object", "required": ["event", "data"], "additionalProperties": false,
+        "properties": {
+            "event": {"enum": ["frame", "preview", "progress", "end"]},
+            "id": {"type": "string", "description": "The number of a frame."},
+            "data": {"type": "string", "contentMediaType": "application/json"},
+        },
     })
 }
 

@@ -235,3 +235,14 @@ fn an_interrupt_keeps_the_finished_frames() {
     assert_eq!(report["frames_sampled"], kept);
     assert_eq!(folder.list(), [folder.path("kept"), folder.path("tiny")]);
 }
+
+#[test]
+fn a_preview_is_for_terminals_only() {
+    let folder = Folder::new();
+    folder.tiny_model();
+    let plain = folder.run(&format!("{TINY} --frames 6 --out - --format raw"));
+    let preview = folder.run(&format!("{TINY} --frames 6 --out - --format raw --preview"));
+    assert!(preview.status.success());
+    assert_eq!(preview.stdout, plain.stdout);
+    assert!(!preview.stderr.contains(&0x1b));
+}
