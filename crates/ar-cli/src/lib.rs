@@ -23,6 +23,7 @@ mod interrupt;
 mod message;
 mod print;
 mod run;
+mod terminal;
 
 pub use arguments::arguments;
 pub use exit::exit_code;
@@ -30,3 +31,4 @@ pub use interrupt::{INTERRUPTED, Interrupt, on_interrupt};
 pub use message::{one_line, one_line_as, with_causes};
 pub use print::{is_broken_pipe, print, tell};
 pub use run::run_program;
+pub use terminal::terminal_size;

@@ -6,14 +6,13 @@ mod protocol;
 mod sixel;
 
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal, Write, stderr};
+use std::io::{self, Write, stderr};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use ar_pipeline::GeneratedFrame;
 use ar_video::{Frame, Tiles};
-use console::Term;
 use indicatif::ProgressBar;
 
 use protocol::Protocol;
@@ -40,7 +39,7 @@ impl Preview {
     /// # Errors
     /// If the system has no thread left.
     pub(crate) fn start(bar: Option<ProgressBar>, videos: usize) -> io::Result<Option<Self>> {
-        if !stderr().is_terminal() {
+        if ar_cli::terminal_size().is_none() {
             return Ok(None);
         }
         let (frames, receiver) = sync_channel(QUEUE);
@@ -112,8 +111,10 @@ struct Screen {
 impl Screen {
     /// Puts a picture in the place of the last one.
     fn draw(&mut self, picture: &Frame) {
-        let (height, width) = Term::stderr().size();
-        let cells = Cells::fit(picture, width.into(), height.into());
+        let Some((width, height)) = ar_cli::terminal_size() else {
+            return;
+        };
+        let cells = Cells::fit(picture, width, height);
         let mut text = match self.rows {
             0 => String::new(),
             // Up to the last picture, which goes if the new one is smaller.

@@ -6,10 +6,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use ar_video::{Frame, encode_png};
+use ar_video::{Frame, png_base64};
 use axum::body::{Body, Bytes, HttpBody};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
@@ -137,7 +135,7 @@ impl Events {
 
 /// A frame as base64 of a PNG file.
 async fn png(frame: Arc<Frame>) -> String {
-    spawn_blocking(move || STANDARD.encode(encode_png(&frame)))
+    spawn_blocking(move || png_base64(&frame))
         .await
         .expect("a frame is a picture")
 }
@@ -152,7 +150,7 @@ async fn preview(previews: Arc<Previews>) -> PreviewEvent {
                 index: preview.index,
                 steps: preview.steps,
                 noise_level: preview.noise_level,
-                png: STANDARD.encode(encode_png(&preview.frame)),
+                png: png_base64(&preview.frame),
             })
             .collect(),
     };

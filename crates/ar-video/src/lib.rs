@@ -40,7 +40,7 @@ mod transform;
 
 pub use clip::{Clip, Frame};
 pub use decode::{Ffmpeg, FileKind, VideoReader, read_clip};
-pub use encode::{VideoFormat, VideoWriter, encode_png, write_clip};
+pub use encode::{VideoFormat, VideoWriter, encode_png, png_base64, write_clip};
 pub use error::VideoError;
 pub use tiles::Tiles;
 pub use transform::{Enlargement, Interpolation, mirrored, square_crop};

@@ -1,8 +1,6 @@
 //! kitty's graphics protocol (<https://sw.kovidgoyal.net/kitty/graphics-protocol>).
 
-use ar_video::{Frame, encode_png};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use ar_video::{Frame, png_base64};
 
 use super::Cells;
 
@@ -12,7 +10,7 @@ const PIECE: usize = 4096;
 const ID: u32 = 0x6172;
 
 pub(super) fn encode(picture: &Frame, Cells { columns, rows }: Cells) -> String {
-    let data = STANDARD.encode(encode_png(picture));
+    let data = png_base64(picture);
     let pieces: Vec<&str> = (0..data.len())
         .step_by(PIECE)
         .map(|start| &data[start..data.len().min(start + PIECE)])
@@ -52,7 +50,7 @@ mod tests {
             let (keys, rest) = piece.split_once(';').expect("data");
             let part = rest.strip_suffix("\x1b\\").expect("an end");
             assert!(part.len() <= PIECE);
-            let is_last = data.len() + part.len() == STANDARD.encode(encode_png(&picture)).len();
+            let is_last = data.len() + part.len() == png_base64(&picture).len();
             assert!(
                 keys.ends_with(if is_last { "m=0" } else { "m=1" }),
                 "{keys}"
@@ -61,7 +59,7 @@ mod tests {
             pieces += 1;
         }
         assert!(pieces > 1);
-        assert_eq!(STANDARD.decode(data).expect("base64"), encode_png(&picture));
+        assert_eq!(data, png_base64(&picture));
         assert!(text.ends_with("\x1b\\\r\n\r\n\r\n\r\n"));
     }
 }

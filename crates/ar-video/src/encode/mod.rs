@@ -23,7 +23,7 @@ use crate::{Clip, Enlargement, Frame, VideoError};
 
 use encoder::Encoder;
 pub use format::VideoFormat;
-pub use png::encode_png;
+pub use png::{encode_png, png_base64};
 
 /// Writes a video frame by frame.
 ///

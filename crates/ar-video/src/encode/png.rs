@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::path::Path;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use png::{BitDepth, ColorType, Compression, EncodingError};
 
 use super::encoder::Encoder;
@@ -41,6 +43,11 @@ impl Encoder for PngFolder {
     fn finish(self: Box<Self>) -> Result<(), VideoError> {
         self.output.persist()
     }
+}
+
+/// The frame as a PNG file in base64, for what takes text: events, pages, terminals.
+pub fn png_base64(frame: &Frame) -> String {
+    STANDARD.encode(encode_png(frame))
 }
 
 /// The frame as a PNG file, in memory. It is compressed for speed.
