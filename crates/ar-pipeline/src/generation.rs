@@ -7,11 +7,7 @@ use ar_video::Frame;
 use burn::tensor::{Device, Tensor};
 
 use crate::batch_noise::BatchNoise;
-use crate::chunks::CHUNK;
-use crate::{
-    Classes, Frames, GenerateOptions, GeneratedFrame, Pipeline, PipelineError, Prefix,
-    ResolvedOptions, Steps, timed,
-};
+use crate::{Classes, GenerateOptions, Pipeline, PipelineError, Prefix, ResolvedOptions, timed};
 
 /// Videos that are ready to be sampled: options that fit, noise, and a prefix that is encoded.
 /// Sampling them again gives the same videos.
@@ -77,32 +73,6 @@ impl Generation {
     /// What is sampled.
     pub fn options(&self) -> &ResolvedOptions {
         &self.options
-    }
-
-    /// The frames as they are finished, in order, the frames of the prefix first. Of videos that are
-    /// sampled together the first frames come before the second ones. With a temporal decoder a
-    /// window of frames comes at once.
-    pub fn frames(&self) -> Frames<'_> {
-        Frames::new(self.steps())
-    }
-
-    /// The iterations of the sampler, with the frames that each of them finished. Between two of
-    /// them the frames at work can be [looked at](Steps::previews).
-    pub fn steps(&self) -> Steps<'_> {
-        Steps::new(self, 1)
-    }
-
-    /// All videos, in memory.
-    ///
-    /// # Errors
-    /// If the model has no VAE, or a latent is no number.
-    pub fn videos(&self) -> Result<Vec<Vec<Frame>>, PipelineError> {
-        let mut videos = vec![Vec::new(); self.options.videos.len()];
-        for frame in Frames::new(Steps::new(self, CHUNK)) {
-            let GeneratedFrame { video, frame, .. } = frame?;
-            videos[video - self.options.videos.start].push(frame);
-        }
-        Ok(videos)
     }
 
     /// Begins to sample a batch.

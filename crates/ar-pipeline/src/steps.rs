@@ -9,9 +9,37 @@ use burn::tensor::Tensor;
 
 use crate::PipelineError;
 use crate::batch_noise::BatchNoise;
-use crate::chunks::ChunkDecoder;
+use crate::chunks::{CHUNK, ChunkDecoder};
 use crate::generation::{Batch, Generation};
 use crate::sampled::{check_finite, values};
+
+impl Generation {
+    /// The frames as they are finished, in order, the frames of the prefix first. Of videos that are
+    /// sampled together the first frames come before the second ones. With a temporal decoder a
+    /// window of frames comes at once.
+    pub fn frames(&self) -> Frames<'_> {
+        Frames::new(self.steps())
+    }
+
+    /// The iterations of the sampler, with the frames that each of them finished. Between two of
+    /// them the frames at work can be [looked at](Steps::previews).
+    pub fn steps(&self) -> Steps<'_> {
+        Steps::new(self, 1)
+    }
+
+    /// All videos, in memory.
+    ///
+    /// # Errors
+    /// If the model has no VAE, or a latent is no number.
+    pub fn videos(&self) -> Result<Vec<Vec<Frame>>, PipelineError> {
+        let mut videos = vec![Vec::new(); self.options.videos.len()];
+        for frame in Frames::new(Steps::new(self, CHUNK)) {
+            let GeneratedFrame { video, frame, .. } = frame?;
+            videos[video - self.options.videos.start].push(frame);
+        }
+        Ok(videos)
+    }
+}
 
 /// A frame of a generated video.
 #[derive(Clone, Debug, PartialEq, Eq)]

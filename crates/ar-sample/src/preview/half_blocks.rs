@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use ar_video::Frame;
 
-use super::{Cells, resized};
+use super::cells::{Cells, resized};
 
 pub(super) fn encode(picture: &Frame, Cells { columns, rows }: Cells) -> String {
     let picture = resized(picture, columns, 2 * rows);

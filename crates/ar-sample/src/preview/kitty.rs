@@ -2,7 +2,7 @@
 
 use ar_video::{Frame, png_base64};
 
-use super::Cells;
+use super::cells::Cells;
 
 /// Bytes of base64 in one escape code, at most.
 const PIECE: usize = 4096;

@@ -2,7 +2,8 @@ use std::env;
 
 use ar_video::Frame;
 
-use super::{Cells, half_blocks, kitty, sixel};
+use super::cells::Cells;
+use super::{half_blocks, kitty, sixel};
 
 /// How a terminal shows pictures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use ar_video::Frame;
 
-use super::{Cells, resized};
+use super::cells::{Cells, resized};
 
 /// Levels of red, green and blue: 216 colours, of the 256 that terminals have.
 const LEVELS: usize = 6;
