@@ -69,7 +69,7 @@ mod tests {
         assert_eq!(fit(&picture(256, 256), 41, 60), (40, 20));
         assert_eq!(fit(&picture(262, 64), 80, 24), (79, 10));
         assert_eq!(fit(&picture(1, 1), 80, 24), (1, 1));
-        assert_eq!(fit(&picture(64, 64), 0, 0), (2, 1));
+        assert_eq!(fit(&picture(64, 64), 0, 0), (1, 1));
     }
 
     #[test]
