@@ -1,6 +1,7 @@
 use burn::tensor::{Device, DeviceFilter, DeviceType};
 
-use crate::{Found, panics};
+use crate::found::Found;
+use crate::panics;
 
 /// A kind of device that was compiled in.
 pub(crate) struct Backend {

@@ -1,4 +1,4 @@
-use crate::Found;
+use burn::tensor::Device;
 
 /// What hardware a device is, as far as its driver and the system say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub struct Details {
 )))]
 impl Details {
     /// Nothing that the processor's name would add.
-    pub(crate) fn of(_: &Found) -> Self {
+    pub(crate) fn of(_: &Device) -> Self {
         Self::default()
     }
 }
@@ -33,8 +33,8 @@ impl Details {
 ))]
 impl Details {
     /// The details of a device that works.
-    pub(crate) fn of(found: &Found) -> Self {
-        let Some(identity) = found.device.identity() else {
+    pub(crate) fn of(device: &Device) -> Self {
+        let Some(identity) = device.identity() else {
             return Self::default();
         };
         let address = identity.physical.and_then(|card| card.pci_address);

@@ -16,59 +16,15 @@
 mod backend;
 mod details;
 mod error;
+mod found;
 mod panics;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 
 use crate::backend::BACKENDS;
 pub use crate::details::Details;
 pub use crate::error::DeviceError;
-
-/// A device that is there.
-#[derive(Clone, Debug)]
-pub struct Found {
-    /// Its name, as [`open`] takes it.
-    pub name: String,
-    /// How it is reached.
-    pub description: &'static str,
-    /// Whether it is a GPU's interface that the processor computes for: slow, for tests only.
-    pub is_software: bool,
-    /// The device.
-    pub device: Device,
-}
-
-impl Found {
-    /// Opens the device, computes something on it and reads that back: what a driver fails at, it
-    /// fails at here, before anything is loaded.
-    ///
-    /// # Errors
-    /// [`DeviceError::Unusable`] if that fails or comes out wrong.
-    pub fn try_out(&self) -> Result<(), DeviceError> {
-        let computed = panics::caught(|| {
-            let sum = Tensor::<1>::ones([3], &self.device).sum();
-            let sum = sum.try_into_scalar::<f32>();
-            sum.map_err(|error| error.to_string())
-        });
-        let reason = match computed.and_then(|sum| sum) {
-            Ok(3.0) => return Ok(()),
-            Ok(sum) => format!("1 + 1 + 1 came out as {sum}"),
-            Err(reason) => reason,
-        };
-        Err(DeviceError::Unusable {
-            name: self.name.clone(),
-            reason,
-        })
-    }
-
-    /// What hardware it is. Opens the device.
-    ///
-    /// # Errors
-    /// [`DeviceError::Unusable`] as [`Found::try_out`].
-    pub fn details(&self) -> Result<Details, DeviceError> {
-        self.try_out()?;
-        Ok(Details::of(self))
-    }
-}
+pub use crate::found::Found;
 
 /// Every device of this build and machine, the preferred first. None of them is opened.
 pub fn available() -> Vec<Found> {

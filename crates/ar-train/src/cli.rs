@@ -1,5 +1,6 @@
 mod console;
 mod dashboard;
+mod forecast;
 mod places;
 mod processes;
 
@@ -13,7 +14,7 @@ use ar_device::open;
 use ar_files::{MOST_TEXT, lies_in, read_text, write_atomically};
 use ar_model::{ImportOptions, ModelConfig, Precision, VideoModel, check_directory};
 use ar_train::config::{DiffusionRun, LatentsRun, VaeRun, WeightsLocation, read_config};
-use ar_train::group::Group;
+use ar_train::group::{Alone, Group};
 use ar_train::presets::{PRESETS, preset};
 use ar_train::run::{Ending, StageOptions};
 use ar_train::workers::Workers;
@@ -50,7 +51,7 @@ enum Command {
     ///
     /// Processes that mpirun has started together train together, on run.batch_size clips each, if
     /// ar-train was built with the feature `mpi`.
-    Diffusion(Training),
+    Diffusion(Diffusion),
     /// Lists the configurations that `init` can write.
     Presets,
     /// Writes a configuration to start from, with comments.
@@ -97,6 +98,16 @@ struct Training {
     /// Draws losses and progress in the terminal while training; `q` stops as Ctrl-C does otherwise.
     #[arg(long)]
     dashboard: bool,
+}
+
+#[derive(Args)]
+struct Diffusion {
+    #[command(flatten)]
+    training: Training,
+    /// Takes three steps with activation checkpointing and three without, writes nothing, and says what
+    /// the run will take: memory and time, and what to change if it does not fit.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Args)]
@@ -250,8 +261,14 @@ pub(crate) fn run() -> Result<ExitCode> {
             });
             Ok(exit_code(ending))
         }
-        Command::Diffusion(training) => {
+        Command::Diffusion(Diffusion { training, dry_run }) => {
             let (config, source): (DiffusionRun, _) = training.stage.read()?;
+            if dry_run {
+                let workers = training.stage.workers(Rc::new(Alone))?;
+                let forecast = source.locate(diffusion::Forecast::new(&config, &workers))?;
+                say(forecast::describe(&forecast, &config));
+                return Ok(ExitCode::SUCCESS);
+            }
             together(|group| {
                 let workers = training.stage.workers(group)?;
                 let ending = diffusion::train(&config, &workers, &training.options()?);

@@ -1,5 +1,6 @@
 //! The diffusion stage: latents in, a transformer out.
 
+mod forecast;
 mod objective;
 mod start;
 mod validation;
@@ -18,6 +19,7 @@ use ar_vae::Vae;
 use burn::module::Module;
 use burn_dataset::Dataset;
 
+pub use forecast::{Forecast, Measured};
 pub use objective::{Draws, Objective};
 pub use validation::ValidationLoss;
 

@@ -54,6 +54,9 @@ pub enum Error {
     /// The processes of a group cannot work together.
     #[error("{0}")]
     Group(String),
+    /// The device does not work.
+    #[error("the device does not work: {0}")]
+    Device(String),
     /// The loss or the gradient was not finite for too many steps in a row.
     #[error("{0}")]
     Diverged(String),

@@ -1,0 +1,116 @@
+//! What `ar-train diffusion --dry-run` says.
+
+use std::time::Duration;
+
+use ar_train::config::{ComputePrecision, DiffusionRun};
+use ar_train::diffusion::{Forecast, Measured};
+use indicatif::{HumanBytes, HumanDuration};
+
+/// A forecast in words, with what to change if the run does not fit.
+pub(crate) fn describe(forecast: &Forecast, config: &DiffusionRun) -> String {
+    let mut lines = vec![
+        format!("{:.2} M parameters", forecast.parameters as f64 / 1e6),
+        format!(
+            "weights, gradients, moments and average: {}",
+            HumanBytes(forecast.state_bytes)
+        ),
+    ];
+    for (activation_checkpointing, measured) in
+        [(false, forecast.keeping), (true, forecast.recomputing)]
+    {
+        lines.push(format!(
+            "activation_checkpointing = {activation_checkpointing}: {}",
+            of_steps(measured, forecast.steps)
+        ));
+    }
+    let chosen = if config.activation_checkpointing {
+        forecast.recomputing
+    } else {
+        forecast.keeping
+    };
+    if let (Some(peak), Some(available)) = (chosen.peak_bytes, forecast.available_bytes)
+        && peak > available
+    {
+        lines.push(format!(
+            "that is more than the {} that are free: {}",
+            HumanBytes(available),
+            advice(config)
+        ));
+    }
+    lines.join("\n")
+}
+
+fn of_steps(measured: Measured, steps: usize) -> String {
+    let all = Duration::from_secs_f64(measured.step_seconds * steps as f64);
+    let memory = measured.peak_bytes.map(|bytes| {
+        let bytes = HumanBytes(bytes);
+        format!("; {bytes} of memory at most")
+    });
+    format!(
+        "{:.3} s a step, {} for {steps} steps{}",
+        measured.step_seconds,
+        HumanDuration(all),
+        memory.unwrap_or_default()
+    )
+}
+
+/// What takes less memory, that is not done yet.
+fn advice(config: &DiffusionRun) -> String {
+    let mut advice = Vec::new();
+    if !config.activation_checkpointing {
+        advice.push("activation_checkpointing = true".to_owned());
+    }
+    if config.run.batch_size > 1 {
+        advice.push(format!(
+            "run.batch_size = {} with run.accumulate = {}",
+            config.run.batch_size / 2,
+            2 * config.run.accumulate
+        ));
+    }
+    if config.precision == ComputePrecision::F32 {
+        advice.push("precision = \"bf16\"".to_owned());
+    }
+    match &advice[..] {
+        [] => "a smaller transformer has to do".to_owned(),
+        advice => format!("set {}", advice.join(", or ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_comes_with_advice() {
+        let measured = |peak| Measured {
+            step_seconds: 0.5,
+            peak_bytes: Some(peak),
+        };
+        let forecast = Forecast {
+            parameters: 2_000_000,
+            state_bytes: 40_000_000,
+            steps: 7200,
+            keeping: measured(3 << 30),
+            recomputing: measured(1 << 30),
+            available_bytes: Some(2 << 30),
+        };
+        let mut config = DiffusionRun::default();
+        config.run.batch_size = 8;
+        let text = describe(&forecast, &config);
+        assert!(
+            text.contains("0.500 s a step, 1 hour for 7200 steps"),
+            "{text}"
+        );
+        assert!(
+            text.contains("more than the 2.00 GiB that are free"),
+            "{text}"
+        );
+        assert!(
+            text.contains("run.batch_size = 4 with run.accumulate = 2"),
+            "{text}"
+        );
+        config.activation_checkpointing = true;
+        let text = describe(&forecast, &config);
+        assert!(!text.contains("that are free"), "{text}");
+    }
+}
