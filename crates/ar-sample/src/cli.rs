@@ -122,7 +122,8 @@ pub struct GenerateArgs {
     )]
     pub part: Part,
     /// Also show the newest frame of each video on the terminal, as blocks of colour, or as a picture
-    /// where the terminal is known to show them (kitty, Ghostty, WezTerm; sixel in foot and mlterm)
+    /// where the terminal is known to show them (kitty, Ghostty, WezTerm; sixel in foot, mlterm,
+    /// contour, yaft)
     #[arg(long, help_heading = "Output")]
     pub preview: bool,
     /// Also write how the video is denoised: a video with a picture for each iteration, in which all
