@@ -83,6 +83,13 @@ impl VideoOptions {
     /// # Errors
     /// 400 for text that is no JSON, 422 for JSON that means nothing.
     pub(crate) fn parse(json: &[u8]) -> Result<Self, ApiError> {
+        // Serde takes a list for a struct, its values in the order of the fields.
+        let first = json.iter().find(|byte| !byte.is_ascii_whitespace());
+        if first == Some(&b'[') {
+            return Err(ApiError::Unprocessable(
+                "the options are wrong: a list is invalid, they are an object".into(),
+            ));
+        }
         serde_json::from_slice(json).map_err(|error| {
             let message = format!("the options are wrong: {error}");
             match error.classify() {

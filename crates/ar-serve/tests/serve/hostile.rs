@@ -59,6 +59,7 @@ fn nonsense_is_answered() {
             415,
         ),
         ("POST", "/v1/videos", json, b"", 400),
+        ("POST", "/v1/videos", json, b" [1]", 422),
         ("POST", "/v1/videos", json, b"\xff\xfe", 400),
         ("POST", "/v1/videos", json, b"{\"frames\": 1e40}", 422),
         (
