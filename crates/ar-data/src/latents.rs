@@ -152,12 +152,13 @@ impl LatentDataset {
     /// Reads a folder of shards, one shard, or a folder of `.npy` files of the reference
     /// implementation: in and below it one a clip, the unnormalised posterior mean
     /// `[frames, channels, 1, tokens]`, which is put on the unit sphere token by token. `labels`
-    /// are for the latter. Files of it that do not read are left out and listed in
+    /// are for the latter. Files of it that are damaged are left out and listed in
     /// [`Self::skipped`].
     ///
     /// # Errors
     /// If there is nothing of the kind, a shard is missing, damaged, or holds other tensors than
-    /// [`LatentDataset`] says, or files do not go together.
+    /// [`LatentDataset`] says, or files do not go together; and if a file cannot be read for a reason
+    /// that is not the file's ([`LatentError::is_environment`]).
     pub fn load(path: impl AsRef<Path>, labels: Option<&Labels>) -> Result<Self, LatentError> {
         let path = path.as_ref();
         if path.is_dir() && !LatentIndex::path(path).exists() {

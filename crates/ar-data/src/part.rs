@@ -19,6 +19,14 @@ impl Part {
         let bound = |index: usize| (index as u128 * len as u128 / self.count as u128) as usize;
         bound(self.index)..bound(self.index + 1)
     }
+
+    /// What the names of the part's own files end in: `-0-of-4`, and nothing for all of the work.
+    pub fn suffix(self) -> String {
+        match self {
+            Self::ALL => String::new(),
+            Self { index, count } => format!("-{index}-of-{count}"),
+        }
+    }
 }
 
 impl FromStr for Part {
@@ -45,6 +53,12 @@ mod tests {
             let parts = (0..count).flat_map(|index| Part { index, count }.range(len));
             assert_eq!(parts.collect::<Vec<_>>(), (0..len).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn files_of_parts_have_names_of_their_own() {
+        assert_eq!(Part::ALL.suffix(), "");
+        assert_eq!(Part { index: 0, count: 4 }.suffix(), "-0-of-4");
     }
 
     #[test]

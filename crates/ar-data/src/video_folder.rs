@@ -221,6 +221,14 @@ impl VideoFolder {
         (&video.path, clip * self.config.skip())
     }
 
+    /// The class of a clip, without reading it; none without labels.
+    ///
+    /// # Panics
+    /// If there are not so many clips.
+    pub fn label(&self, index: usize) -> Option<usize> {
+        self.locate(index).0.label
+    }
+
     /// The video of a clip and the clip's number in it.
     fn locate(&self, index: usize) -> (&Video, usize) {
         assert!(index < self.len(), "item {index} of {}", self.len());

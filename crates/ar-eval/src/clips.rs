@@ -93,7 +93,7 @@ impl ClipMaker<'_> {
             ar_step: Some(ar_step),
             guidance: Some(protocol.guidance),
             eta: Some(protocol.eta),
-            classes: self.classes(clips)?.map_or(Classes::None, Classes::Each),
+            classes: self.classes(clips).map_or(Classes::None, Classes::Each),
             seed: protocol.seed,
             prefix,
             ..GenerateOptions::default()
@@ -102,10 +102,9 @@ impl ClipMaker<'_> {
     }
 
     /// The classes that samples are of.
-    fn classes(&self, clips: Range<usize>) -> Result<Option<Vec<usize>>, EvaluationError> {
-        let classes: Vec<Option<usize>> = clips
+    fn classes(&self, clips: Range<usize>) -> Option<Vec<usize>> {
+        clips
             .map(|clip| self.settings.class(clip, self.reference))
-            .collect::<Result<_, _>>()?;
-        Ok(classes.into_iter().collect())
+            .collect()
     }
 }

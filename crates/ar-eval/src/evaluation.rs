@@ -1,13 +1,16 @@
+use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
 use ar_data::SkippedFile;
+use ar_files::FolderLock;
 use ar_metrics::physics::Truth;
 use ar_pipeline::{ModelSource, Pipeline};
 use ar_video::Frame;
 use burn::tensor::Device;
 
 use crate::clips::ClipMaker;
+use crate::inputs::check_inputs;
 use crate::kept::Kept;
 use crate::metric::{Load, MeasuredClip, pixels};
 use crate::records::{Features, Measures, Recorder, Records};
@@ -75,6 +78,7 @@ impl Evaluation {
         let class = options.class.as_deref();
         let class = class.map(|class| config.conditioning.class(class));
         let class = class.transpose()?;
+        check_inputs(model, options)?;
         let reference = Reference::open(options, class, &config, &skipped)?;
         let settings = Settings::new(options, class, model, &config, &reference, &skipped)?;
         Ok(Self {
@@ -92,7 +96,7 @@ impl Evaluation {
     ///
     /// # Errors
     /// If the model or weights cannot be loaded, a clip cannot be read or made, the folder holds
-    /// another evaluation, or it cannot be written.
+    /// another evaluation, another process is at work on this part of it, or it cannot be written.
     pub fn run(
         &self,
         device: &Device,
@@ -100,8 +104,10 @@ impl Evaluation {
     ) -> Result<Option<Report>, EvaluationError> {
         let mut records = self.records()?;
         if !self.is_complete(&records) {
+            // Before what takes long, where there is a folder; otherwise none is made before that.
+            let lock = self.folder().is_dir().then(|| self.lock()).transpose()?;
             let pipeline = Pipeline::from_source(&self.model, device)?;
-            self.complete(&pipeline, &records, device, progress)?;
+            self.complete(&pipeline, lock, device, progress)?;
             // With what other parts have measured meanwhile: the last one to end finds everything.
             records = self.records()?;
         }
@@ -116,8 +122,21 @@ impl Evaluation {
         Ok(self.count(&self.records()?))
     }
 
+    /// What is to be told before the work starts.
+    pub fn notes(&self) -> &[String] {
+        &self.settings.notes
+    }
+
     fn folder(&self) -> &Path {
         &self.options.out
+    }
+
+    /// Keeps other processes from this part of the work.
+    fn lock(&self) -> Result<FolderLock, EvaluationError> {
+        let folder = self.folder();
+        fs::create_dir_all(folder).map_err(EvaluationError::write(folder))?;
+        let name = format!(".lock{}", self.options.part.suffix());
+        FolderLock::take(folder, &name).map_err(EvaluationError::write(folder))
     }
 
     fn records(&self) -> Result<Records, EvaluationError> {
@@ -150,11 +169,11 @@ impl Evaluation {
     }
 
     /// Makes, keeps and measures what is missing. Nothing is written before everything that it takes
-    /// is loaded.
+    /// is loaded; then the lock is taken, where it is not yet.
     fn complete(
         &self,
         pipeline: &Pipeline,
-        records: &Records,
+        lock: Option<FolderLock>,
         device: &Device,
         mut progress: impl FnMut(Progress),
     ) -> Result<(), EvaluationError> {
@@ -176,12 +195,15 @@ impl Evaluation {
         let Settings {
             protocol, features, ..
         } = settings;
+        let _lock = lock.map_or_else(|| self.lock(), Ok)?;
+        // With what a process that had the lock before has measured.
+        let records = self.records()?;
         let part = self.options.part;
-        let mut recorder = Recorder::new(self.folder(), protocol, features, part, records)?;
-        let mut measured = self.count(records);
+        let mut recorder = Recorder::new(self.folder(), protocol, features, part, &records)?;
+        let mut measured = self.count(&records);
         for source in &settings.sources {
             let name = source.to_string();
-            for clips in consecutive(&self.missing(source, records), self.options.batch) {
+            for clips in consecutive(&self.missing(source, &records), self.options.batch) {
                 progress(Progress {
                     measured,
                     clips: self.clips.len() * settings.sources.len(),
@@ -210,7 +232,7 @@ impl Evaluation {
         device: &Device,
     ) -> Result<Measures, EvaluationError> {
         let truth = self.reference.clip(clip)?;
-        let class = self.settings.class(clip, &self.reference)?;
+        let class = self.settings.class(clip, &self.reference);
         let world = self.reference.world(class);
         Ok(meters.measures(&MeasuredClip {
             frames,

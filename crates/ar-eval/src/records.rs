@@ -15,6 +15,9 @@ use serde_json::Value;
 
 use crate::{EvaluationError, Protocol};
 
+/// The file that says what the figures of a folder depend on.
+pub(crate) const PROTOCOL: &str = "protocol.json";
+
 /// What is measured of one clip, by the name of the metric.
 pub(crate) type Measures = BTreeMap<String, Value>;
 
@@ -237,10 +240,7 @@ impl Recorder {
     ) -> Result<Self, EvaluationError> {
         fs::create_dir_all(folder).map_err(EvaluationError::write(folder))?;
         begin(folder, protocol)?;
-        let path = folder.join(match part {
-            Part { count: 1, .. } => "clips.jsonl".into(),
-            Part { index, count } => format!("clips-{index}-of-{count}.jsonl"),
-        });
+        let path = folder.join(format!("clips{}.jsonl", part.suffix()));
         let complete = records.files.get(&path).copied().unwrap_or_default();
         let file = open_to_append(&path, complete.bytes)?;
         let features = features.iter().map(|&features| {
@@ -331,7 +331,7 @@ fn features_path(measures: &Path, features: Features) -> PathBuf {
 
 /// Where a folder has its protocol.
 fn protocol_path(folder: &Path) -> PathBuf {
-    folder.join("protocol.json")
+    folder.join(PROTOCOL)
 }
 
 /// Writes the protocol where there is none, and compares it with the one that is there.
@@ -417,8 +417,6 @@ mod tests {
     use super::*;
     use crate::{Classes, FidFrames, ReferenceSplit};
 
-    const WHOLE: Part = Part { index: 0, count: 1 };
-
     fn protocol(seed: u64) -> Protocol {
         Protocol {
             model: "m".into(),
@@ -463,7 +461,7 @@ mod tests {
     #[test]
     fn a_run_that_was_killed_goes_on() {
         let folder = tempfile::tempdir().unwrap();
-        let open = || open(folder.path(), 1, &[], WHOLE).unwrap();
+        let open = || open(folder.path(), 1, &[], Part::ALL).unwrap();
         let (_, mut recorder) = open();
         recorder.add("a", 0, psnr(30.0), &[]).unwrap();
         recorder.add("b", 0, psnr(31.0), &[]).unwrap();
@@ -535,7 +533,7 @@ mod tests {
     #[test]
     fn other_evaluations_are_refused() {
         let folder = tempfile::tempdir().unwrap();
-        open(folder.path(), 1, &[], WHOLE).unwrap();
+        open(folder.path(), 1, &[], Part::ALL).unwrap();
         let refused = |protocol: Protocol| {
             let records = Records::read(folder.path(), &protocol, &[]);
             records.err().expect("another evaluation").to_string()
@@ -563,7 +561,7 @@ mod tests {
             samples: 1,
             width: 2,
         }];
-        let open = || open(folder.path(), 1, &features, WHOLE);
+        let open = || open(folder.path(), 1, &features, Part::ALL);
         let (_, mut recorder) = open().unwrap();
         recorder.add("a", 0, psnr(30.5), &[vec![1.0, 2.0]]).unwrap();
         drop(recorder);
@@ -620,7 +618,7 @@ mod tests {
     fn a_folder_of_something_else_stays_as_it_is() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("loss.jsonl"), "nonsense\n").unwrap();
-        let error = open(folder.path(), 1, &[], WHOLE).err().unwrap();
+        let error = open(folder.path(), 1, &[], Part::ALL).err().unwrap();
         assert!(error.to_string().contains("line 1"), "{error}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }

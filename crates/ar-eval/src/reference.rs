@@ -17,6 +17,7 @@ use ar_video::Frame;
 use burn_dataset::Dataset;
 use serde::Deserialize;
 
+use crate::inputs::check_input;
 use crate::{EvaluationError, EvaluationOptions, ReferenceSplit};
 
 /// Frames of a clip where neither model nor user says.
@@ -35,9 +36,10 @@ pub(crate) struct Reference {
     clips: Box<dyn Dataset<VideoItem>>,
     /// The clips of the dataset that are measured against, in order.
     order: Vec<usize>,
+    /// The class of each of these, if they have classes.
+    labels: Option<Vec<usize>>,
     /// The world that the clips are of, if they are of shapes.
     shapes: Option<ShapesConfig>,
-    has_labels: bool,
 }
 
 /// The part of ar-train's configuration files that says what data there are.
@@ -150,8 +152,8 @@ impl Reference {
             Err(EvaluationError::option("samples", reason))
         };
         check_samples(reference.order.len(), "")?;
-        if let Some(class) = class.filter(|_| reference.has_labels) {
-            reference.keep_class(class)?;
+        if let Some(class) = class.filter(|_| reference.has_labels()) {
+            reference.keep_class(class);
             check_samples(reference.order.len(), &format!(" of class {class}"))?;
         }
         Ok(reference)
@@ -169,6 +171,7 @@ impl Reference {
         let split = Split::new(data.clips, data.validation, |index| {
             dataset.source_id(index)
         });
+        let order = order(split, options);
         Ok(Self {
             name,
             config: DataConfig {
@@ -177,9 +180,9 @@ impl Reference {
             },
             fingerprint: None,
             frames: config.frames,
-            has_labels: config.labels != LabelMode::Off,
             shapes: Some(config),
-            order: order(split, options),
+            labels: order.iter().map(|&index| dataset.label(index)).collect(),
+            order,
             clips: Box::new(dataset),
         })
     }
@@ -192,7 +195,21 @@ impl Reference {
         options: &EvaluationOptions,
         skipped: impl Fn(&SkippedFile),
     ) -> Result<Self, EvaluationError> {
-        let clips = open_folder(path, config, data.labels.as_ref(), data.workers, skipped)?;
+        let labels = match &data.labels {
+            Some(Labels::Csv(table)) => Some(table.as_path()),
+            _ => None,
+        };
+        for input in [Some(path), labels, data.list.as_deref()]
+            .into_iter()
+            .flatten()
+        {
+            check_input(&options.out, "data", input)?;
+        }
+        let selection = Selection {
+            labels: data.labels.as_ref(),
+            list: data.list.as_deref(),
+        };
+        let clips = open_folder(path, config, selection, data.workers, skipped)?;
         if data.validation > clips.len() {
             let reason = format!(
                 "data.validation is {}, and there are {} clips",
@@ -202,12 +219,13 @@ impl Reference {
             return Err(EvaluationError::data(&name, reason));
         }
         let mut fingerprint = fingerprint(path, &clips)?;
-        if let Some(Labels::Csv(table)) = &data.labels {
+        if let Some(table) = labels {
             fingerprint = fingerprint
                 .and_file(table)
                 .map_err(EvaluationError::read(table))?;
         }
         let split = Split::new(clips.len(), data.validation, |index| clips.source_id(index));
+        let order = order(split, options);
         Ok(Self {
             name,
             config: DataConfig {
@@ -220,23 +238,20 @@ impl Reference {
             .without_reading(),
             fingerprint: Some(fingerprint),
             frames: clips.config().frames,
-            has_labels: !clips.class_names().is_empty(),
-            order: order(split, options),
+            labels: order.iter().map(|&index| clips.label(index)).collect(),
+            order,
             clips: Box::new(clips),
             shapes: None,
         })
     }
 
     /// Leaves the clips of other classes out.
-    fn keep_class(&mut self, class: usize) -> Result<(), EvaluationError> {
-        let mut kept = Vec::new();
-        for (clip, &index) in self.order.iter().enumerate() {
-            if self.label(clip)? == Some(class) {
-                kept.push(index);
-            }
+    fn keep_class(&mut self, class: usize) {
+        if let Some(labels) = &mut self.labels {
+            let mut of_clips = labels.iter();
+            self.order.retain(|_| of_clips.next() == Some(&class));
+            labels.retain(|&label| label == class);
         }
-        self.order = kept;
-        Ok(())
     }
 
     /// Whether clips are of a world of shapes.
@@ -246,7 +261,7 @@ impl Reference {
 
     /// Whether clips have labels.
     pub(crate) fn has_labels(&self) -> bool {
-        self.has_labels
+        self.labels.is_some()
     }
 
     /// The laws of the data, if they are a world of shapes: of clips of a class, where one is given
@@ -268,23 +283,20 @@ impl Reference {
         Some(world)
     }
 
-    /// The frames of a validation clip.
+    /// The frames of a clip.
     pub(crate) fn clip(&self, index: usize) -> Result<Vec<Frame>, EvaluationError> {
-        Ok(self.item(index)?.clip.into_frames())
-    }
-
-    /// The class of a validation clip, if it has one.
-    pub(crate) fn label(&self, index: usize) -> Result<Option<usize>, EvaluationError> {
-        Ok(self.item(index)?.label)
-    }
-
-    fn item(&self, index: usize) -> Result<VideoItem, EvaluationError> {
         let item = self.clips.get(self.order[index]);
-        item.map_err(|source| EvaluationError::Clip {
+        let item = item.map_err(|source| EvaluationError::Clip {
             clip: index,
             data: self.name.clone(),
             source,
-        })
+        })?;
+        Ok(item.clip.into_frames())
+    }
+
+    /// The class of a clip, if it has one.
+    pub(crate) fn label(&self, index: usize) -> Option<usize> {
+        Some(self.labels.as_ref()?[index])
     }
 }
 
@@ -307,11 +319,10 @@ fn order(split: Split, options: &EvaluationOptions) -> Vec<usize> {
 pub(crate) fn open_folder(
     path: &Path,
     config: VideoFolderConfig,
-    labels: Option<&Labels>,
+    selection: Selection<'_>,
     workers: usize,
     skipped: impl Fn(&SkippedFile),
 ) -> Result<VideoFolder, EvaluationError> {
-    let selection = Selection { labels, list: None };
     let folder = VideoFolder::open(path, config, selection, workers, |_, _| {})?;
     folder.skipped().iter().for_each(skipped);
     Ok(folder)

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use ar_data::{DataConfig, SkippedFile, VideoFolder, VideoFolderConfig};
+use ar_data::{DataConfig, Selection, SkippedFile, VideoFolder, VideoFolderConfig};
 use ar_diffusion::SamplerConfig;
 use ar_model::ModelConfig;
-use ar_pipeline::{ModelSource, PipelineError, check_frames, check_guidance};
+use ar_pipeline::{ModelSource, PipelineError, check_frames, check_guidance, guidance_note};
 use burn_dataset::Dataset;
 
 use crate::records::Features;
@@ -32,6 +32,8 @@ pub(crate) struct Settings {
     /// What sets of clips are compared by, in the order of their metrics.
     pub features: Vec<Features>,
     pub networks: NetworkFiles,
+    /// What is to be told.
+    pub notes: Vec<String>,
 }
 
 impl Settings {
@@ -103,6 +105,7 @@ impl Settings {
             clips,
             features,
             networks,
+            notes: Vec::from_iter(source.note()),
             protocol,
         };
         if let Some(path) = &options.videos {
@@ -131,6 +134,8 @@ impl Settings {
             ..
         } = self.protocol;
         check_guidance(self.protocol.guidance)?;
+        self.notes
+            .extend(guidance_note(self.protocol.guidance, model));
         let mut ar_steps = options.ar_steps.clone();
         if ar_steps.is_empty() {
             // The model's step difference is for the model's steps.
@@ -152,17 +157,10 @@ impl Settings {
     }
 
     /// The class that the samples with the number of a clip are of.
-    ///
-    /// # Errors
-    /// If the clip cannot be read.
-    pub(crate) fn class(
-        &self,
-        clip: usize,
-        reference: &Reference,
-    ) -> Result<Option<usize>, EvaluationError> {
+    pub(crate) fn class(&self, clip: usize, reference: &Reference) -> Option<usize> {
         match self.protocol.classes {
-            Classes::None => Ok(None),
-            Classes::One(class) => Ok(Some(class)),
+            Classes::None => None,
+            Classes::One(class) => Some(class),
             Classes::OfClips => reference.label(clip),
         }
     }
@@ -188,7 +186,8 @@ fn videos(
         frames: clips.frames,
         ..VideoFolderConfig::default()
     };
-    let videos = open_folder(path, config, None, DataConfig::default().workers, skipped)?;
+    let (all, workers) = (Selection::default(), DataConfig::default().workers);
+    let videos = open_folder(path, config, all, workers, skipped)?;
     if videos.len() < clips.samples {
         let reason = format!(
             "{}: there are {} clips of {} frames, and `samples` is {}",

@@ -4,6 +4,11 @@ use ar_files::write_atomically;
 
 use crate::{EvaluationError, Report, page};
 
+/// The file of a report.
+pub(crate) const REPORT: &str = "report.json";
+/// The same to look at.
+pub(crate) const PAGE: &str = "report.html";
+
 impl Report {
     /// Writes report.json and report.html into a folder.
     ///
@@ -12,7 +17,7 @@ impl Report {
     pub fn write(&self, folder: impl AsRef<Path>) -> Result<(), EvaluationError> {
         let json = serde_json::to_string_pretty(self).expect("a report is plain values") + "\n";
         let page = page::html(self).map_err(|error| EvaluationError::Plot(error.to_string()))?;
-        for (name, text) in [("report.json", json), ("report.html", page)] {
+        for (name, text) in [(REPORT, json), (PAGE, page)] {
             let path = folder.as_ref().join(name);
             write_atomically(&path, text.as_bytes()).map_err(EvaluationError::write(&path))?;
         }

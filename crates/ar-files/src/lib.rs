@@ -17,6 +17,7 @@
 
 mod checksums;
 mod content_hash;
+mod environment;
 mod folder;
 mod home;
 mod identity;
@@ -31,6 +32,7 @@ pub use checksums::{
     write_sealed,
 };
 pub use content_hash::ContentHash;
+pub use environment::is_environment;
 pub use folder::{OutputFolder, remove_folder};
 pub use home::expand_home;
 pub use identity::{is_same_file, lies_in, name_of};

@@ -46,7 +46,7 @@ pub use options::{Classes, GenerateOptions};
 pub use output::{Destination, Outputs, VideoTarget, with_suffix};
 pub use pipeline::Pipeline;
 pub use prefix::Prefix;
-pub use resolve::{ResolvedOptions, check_frames, check_guidance};
+pub use resolve::{ResolvedOptions, check_frames, check_guidance, guidance_note};
 pub use source::ModelSource;
 pub use steps::{Frames, GeneratedFrame, Preview, Step, Steps};
 pub use timing::timed;

@@ -169,12 +169,6 @@ impl ResolvedOptions {
         self.prefix.as_ref().map_or(0, Prefix::frames)
     }
 
-    /// Whether predictions are guided away from a null context that `model` never trained on: zeros,
-    /// where there are no classes.
-    pub fn guides_from_untrained(&self, model: &ModelConfig) -> bool {
-        self.guidance != 1.0 && model.conditioning.classes == 0
-    }
-
     /// Frames of each video that are sampled.
     pub fn sampled_frames(&self) -> usize {
         self.frames - self.prefix_frames()
@@ -228,6 +222,17 @@ pub fn check_frames(
         return Err(PipelineError::UnseenPrefix { sampled, window });
     }
     Ok(())
+}
+
+/// What is to be told about `guidance` away from a null context that `model` never trained on: zeros,
+/// where there are no classes.
+pub fn guidance_note(guidance: f64, model: &ModelConfig) -> Option<String> {
+    (guidance != 1.0 && model.conditioning.classes == 0).then(|| {
+        format!(
+            "note: guidance {guidance} moves away from a context of zeros, which models without \
+             classes never train on; the published ones are sampled so, and others may get worse"
+        )
+    })
 }
 
 /// Fails if guidance is no number.

@@ -11,6 +11,9 @@ use crate::progress::Progress;
 pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     let options = EvaluationOptions::from(args);
     let evaluation = Evaluation::new(&args.model.source(), &options, tell_skipped)?;
+    if !args.quiet {
+        evaluation.notes().iter().for_each(ar_cli::tell);
+    }
     let (_, device) = open_device(&args.model.device)?;
     let mut shown = None;
     let report = evaluation.run(&device, |progress| {

@@ -3,17 +3,16 @@
 mod report;
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
 use ar_cli::Interrupt;
-use ar_data::Part;
 use ar_model::{ModelConfig, ModelFiles};
 use ar_pipeline::{
     Classes, GenerateOptions, Generation, ModelSource, Outputs, Pipeline, Prefix, StartNoise,
-    VideoTarget, timed, with_suffix,
+    VideoTarget, guidance_note, timed, with_suffix,
 };
 
 use crate::cli::GenerateArgs;
@@ -36,12 +35,8 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     outputs.check_distinct(&options)?;
     outputs.check_inputs(&options, &inputs(&source))?;
     let (device_name, device) = open_device(&args.model.device)?;
-    if options.guides_from_untrained(&config) && !args.video.quiet {
-        ar_cli::tell(format!(
-            "note: guidance {} moves away from a context of zeros, which models without classes \
-             never train on; the published ones are sampled so, and others may get worse",
-            options.guidance
-        ));
+    if let Some(note) = guidance_note(options.guidance, &config).filter(|_| !args.video.quiet) {
+        ar_cli::tell(note);
     }
     let interrupt =
         Interrupt::listen("keeping the finished frames; press Ctrl-C again to stop at once")?;
@@ -204,7 +199,7 @@ fn outputs(args: &GenerateArgs, model: &ModelConfig) -> anyhow::Result<Outputs> 
     let latents = args.save_latents.as_deref();
     let outputs = Outputs {
         video,
-        latents: latents.map(|path| path_of_part(path, args.part)),
+        latents: latents.map(|path| with_suffix(path, &args.part.suffix())),
         denoising: denoising.transpose()?,
         frames: None,
     };
@@ -227,12 +222,4 @@ fn check_latents_only(args: &GenerateArgs) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-/// The file of a part of the videos: the one given, numbered if there are several parts.
-fn path_of_part(path: &Path, Part { index, count }: Part) -> PathBuf {
-    match count {
-        1 => path.to_owned(),
-        _ => with_suffix(path, &format!("-{index}-of-{count}")),
-    }
 }

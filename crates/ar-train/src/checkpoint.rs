@@ -29,9 +29,10 @@ use burn::store::burn_pack::Reader;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::config::RunConfig;
+use crate::config::{RunConfig, StageConfig};
 use crate::error::{BoxError, Error, Result};
 use crate::learner::Learner;
+use crate::resume::run_config;
 use crate::trainer::{Position, Trainer};
 
 /// Something that checkpoints hold.
@@ -74,7 +75,7 @@ impl CheckpointState {
     /// If it cannot be read, or is not of the step that the folder is called after.
     pub fn read(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
-        let path = folder.join("state.toml");
+        let path = folder.join(STATE);
         let read = || {
             let state: Self = read_toml(&path)?;
             state.check(step_of(folder))?;
@@ -156,10 +157,34 @@ impl<M: Module> Checkpointed for Trainer<M> {
 
     fn load(&mut self, folder: &Path, position: Position) -> Result<(), BoxError> {
         self.learner.load(folder)?;
-        self.ema = load_module(&self.ema, &folder.join("average.bpk"))?;
+        self.ema = load_average(&self.ema, folder)?;
         self.position = position;
         Ok(())
     }
+}
+
+/// The configuration of the run that has written the checkpoint in `folder`, once all files of that are
+/// known to be as they were written.
+///
+/// # Errors
+/// If they are not, or the run is one of another stage.
+pub(crate) fn read_config<C: StageConfig>(folder: &Path) -> Result<C, BoxError> {
+    verify_folder(folder)?;
+    let text = read_text(folder.join("config.toml"), MOST_TEXT)?;
+    Ok(run_config(&text)?)
+}
+
+/// `network` with the averaged weights of the checkpoint in `folder`.
+///
+/// # Errors
+/// If they cannot be read, or are another network's.
+pub(crate) fn load_average<M: Module>(network: &M, folder: &Path) -> Result<M, BoxError> {
+    load_module(network, &folder.join("average.bpk"))
+}
+
+/// Whether `path` is the folder of a checkpoint.
+pub(crate) fn is_checkpoint(path: &Path) -> bool {
+    path.join(STATE).is_file()
 }
 
 /// What a checkpoint that cannot be read is for.
@@ -167,6 +192,9 @@ pub(crate) const CANNOT_RESUME: &str = "cannot resume from";
 
 /// More than any run computes a step from: a larger count is damage.
 const MOST_CLIPS_PER_STEP: u64 = 1 << 32;
+
+/// The file of a checkpoint's [`CheckpointState`].
+const STATE: &str = "state.toml";
 
 /// What the names of checkpoints begin with.
 const STEP: &str = "step-";
@@ -326,7 +354,7 @@ impl Checkpoints {
             let path = unfinished.path();
             training.save(path)?;
             fs::write(path.join("config.toml"), config)?;
-            fs::write(path.join("state.toml"), toml::to_string(state)?)?;
+            fs::write(path.join(STATE), toml::to_string(state)?)?;
             seal_folder(path)?;
             unfinished.persist()?;
             Ok::<_, BoxError>(())

@@ -30,6 +30,7 @@ use crate::error::{BoxError, ConfigError, Error, Result, ensure_config};
 use crate::latents::{check_vae, load_vae};
 use crate::run::{Ending, Run, StageOptions};
 use crate::samples;
+use crate::start_from::started;
 use crate::trainer::{Position, Trainer};
 use crate::workers::Workers;
 
@@ -49,15 +50,7 @@ const STATISTICS: &str = "latent_statistics.toml";
 pub fn train(config: &DiffusionRun, workers: &Workers, options: &StageOptions) -> Result<Ending> {
     config.check_sizes()?;
     let device = workers.main_device();
-    let mut model_config = ModelConfig {
-        name: config.name.clone(),
-        sampling: config.sampling.clone(),
-        diffusion: config.diffusion.clone(),
-        conditioning: config.conditioning.clone(),
-        latent_statistics: None,
-        transformer: Some(config.transformer.clone()),
-        vae: None,
-    };
+    let mut model_config = model_config(config);
     model_config.validate().map_err(ConfigError::from)?;
     validate(config)?;
     workers.check(config.precision)?;
@@ -88,7 +81,7 @@ pub fn train(config: &DiffusionRun, workers: &Workers, options: &StageOptions) -
     // A checkpoint holds all weights: what the run started from may be gone by now.
     if let Some(path) = config.start_from.as_ref().filter(|_| !run.is_resumed()) {
         let start = start::start(path, transformer, config)?;
-        run.line(format!("starts from {}: {}", path.display(), start.taken));
+        run.line(started(path, &start.taken));
         transformer = start.transformer;
         known_statistics = start.statistics;
     }
@@ -221,10 +214,7 @@ impl Checkpointed for Training {
     }
 
     fn load(&mut self, folder: &Path, position: Position) -> Result<(), BoxError> {
-        let path = folder.join(STATISTICS);
-        // Runs that do not standardise lack it, and so do runs of older versions.
-        if path.exists() {
-            let statistics: LatentStatistics = read_toml(&path)?;
+        if let Some(statistics) = read_statistics(folder)? {
             let [tokens, channels] = self.latent;
             if !statistics.fits([tokens, channels]) {
                 return Err(ModelError::Statistics { tokens, channels }.into());
@@ -232,6 +222,26 @@ impl Checkpointed for Training {
             self.statistics = Some(statistics);
         }
         self.trainer.load(folder, position)
+    }
+}
+
+/// The statistics of the checkpoint in `folder`; runs that do not standardise lack them, and so do runs
+/// of older versions.
+fn read_statistics(folder: &Path) -> Result<Option<LatentStatistics>, BoxError> {
+    let path = folder.join(STATISTICS);
+    path.exists().then(|| read_toml(&path)).transpose()
+}
+
+/// The model that a run trains, as far as its configuration says.
+fn model_config(run: &DiffusionRun) -> ModelConfig {
+    ModelConfig {
+        name: run.name.clone(),
+        sampling: run.sampling.clone(),
+        diffusion: run.diffusion.clone(),
+        conditioning: run.conditioning.clone(),
+        latent_statistics: None,
+        transformer: Some(run.transformer.clone()),
+        vae: None,
     }
 }
 

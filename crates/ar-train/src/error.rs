@@ -51,6 +51,9 @@ pub enum Error {
     /// Samples of the network cannot be drawn or written.
     #[error(transparent)]
     Samples(#[from] Box<PipelineError>),
+    /// The system has no thread for a device.
+    #[error("cannot start a thread ({0}): raise the limit on processes (`ulimit -u`)")]
+    NoThread(io::Error),
     /// The processes of a group cannot work together.
     #[error("{0}")]
     Group(String),

@@ -74,18 +74,11 @@ pub fn encode(
         source: source(config)?,
     };
     open_folder(out, &index, options.resume || part != Part::ALL)?;
-    let lock = match part {
-        Part::ALL => ".lock".to_owned(),
-        Part { index, count } => format!(".lock-{index}-of-{count}"),
-    };
-    let _lock = FolderLock::take(out, &lock).map_err(|error| {
+    let _lock = FolderLock::take(out, &format!(".lock{}", part.suffix())).map_err(|error| {
         ConfigError::new(["out"], format!("out = {}", out.display())).because(error)
     })?;
 
-    let list = out.join(match part {
-        Part::ALL => "skipped.txt".to_string(),
-        Part { index, count } => format!("skipped-{index}-of-{count}.txt"),
-    });
+    let list = out.join(format!("skipped{}.txt", part.suffix()));
     split.skipped().keep(&list)?;
     split.skipped().write(&list)?;
 
@@ -95,7 +88,7 @@ pub fn encode(
     for file in files {
         let path = index.shard_path(out, file);
         let clips = index.clips_of(file);
-        if !is_done(&path, &*options.observer) {
+        if !is_done(&path, &*options.observer)? {
             let mut encoded = Encoded::default();
             let mut next = clips.start;
             while next < clips.end {
@@ -124,15 +117,16 @@ pub fn encode(
 }
 
 /// Whether a shard is there, and whole.
-fn is_done(path: &Path, observer: &dyn Observer) -> bool {
+fn is_done(path: &Path, observer: &dyn Observer) -> Result<bool> {
     if !path.exists() {
-        return false;
+        return Ok(false);
     }
     match LatentDataset::load(path, None) {
-        Ok(_) => true,
+        Ok(_) => Ok(true),
+        Err(error) if error.is_environment() => Err(error.into()),
         Err(error) => {
             observer.message(&format!("{error}: its clips are encoded again"));
-            false
+            Ok(false)
         }
     }
 }

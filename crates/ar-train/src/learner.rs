@@ -1,6 +1,7 @@
 //! A network and its optimizer: gradients are collected, from several devices and processes where
 //! there are any, then one AdamW step is taken.
 
+use std::io;
 use std::ops::Range;
 use std::panic::resume_unwind;
 use std::thread;
@@ -10,6 +11,7 @@ use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOpti
 use burn::tensor::{Device, Gradients, Tensor};
 
 use crate::config::{ComputePrecision, OptimizerConfig};
+use crate::error::{Error, Result};
 use crate::gradients::{average, clip_global_norm, widen};
 use crate::workers::{Workers, cut};
 
@@ -121,13 +123,13 @@ impl<M: Module> Learner<M> {
     /// - loss: `[1]`
     ///
     /// # Errors
-    /// Those of `backward`.
-    pub fn accumulate_parts<E: Send>(
+    /// Those of `backward`, and if the system has no thread for a device.
+    pub fn accumulate_parts(
         &mut self,
         clips: usize,
         batch_size: usize,
-        backward: impl Fn(MicroBatch<'_, M>, &mut dyn FnMut(Gradients)) -> Result<Tensor<1>, E> + Sync,
-    ) -> Result<f64, E> {
+        backward: impl Fn(MicroBatch<'_, M>, &mut dyn FnMut(Gradients)) -> Result<Tensor<1>> + Sync,
+    ) -> Result<f64> {
         let devices = &self.workers.devices;
         let batch_size = batch_size.div_ceil(devices.len());
         let precision = self.precision;
@@ -152,20 +154,22 @@ impl<M: Module> Learner<M> {
             }
             Ok((sum.grads(), loss))
         };
-        let outcomes: Vec<Result<_, E>> = match &devices[..] {
+        let outcomes: Vec<Result<_>> = match &devices[..] {
             [device] => vec![compute(self.model.clone(), device, 0..clips)],
             _ => thread::scope(|scope| {
                 let start = |(device, own)| {
                     let (network, compute) = (self.model.clone(), &compute);
-                    scope.spawn(move || compute(network.fork(device), device, own))
+                    thread::Builder::new()
+                        .spawn_scoped(scope, move || compute(network.fork(device), device, own))
                 };
                 let threads: Vec<_> = devices
                     .iter()
                     .zip(cut(0..clips, devices.len()))
                     .map(start)
                     .collect();
-                let join = |thread: thread::ScopedJoinHandle<'_, _>| {
-                    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+                let join = |thread: io::Result<thread::ScopedJoinHandle<'_, _>>| {
+                    let outcome = thread.map_err(Error::NoThread)?.join();
+                    outcome.unwrap_or_else(|panic| resume_unwind(panic))
                 };
                 threads.into_iter().map(join).collect()
             }),
@@ -208,7 +212,6 @@ impl<M: Module> Learner<M> {
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
     use std::rc::Rc;
 
     use super::*;
@@ -254,9 +257,10 @@ mod tests {
             let input = Tensor::<2>::from_data(TensorData::new(clips, shape), part.device);
             let loss = (part.network.forward(input) - 1.0).square().mean() * part.share;
             collect(loss.clone().backward());
-            Ok::<_, Infallible>(loss)
+            Ok(loss)
         };
-        let Ok(loss) = learner.accumulate_parts(clips.len(), batch_size, backward);
+        let loss = learner.accumulate_parts(clips.len(), batch_size, backward);
+        let loss = loss.expect("threads");
         [loss, learner.update(0.05).gradient_norm]
     }
 

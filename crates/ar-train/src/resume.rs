@@ -29,19 +29,27 @@ impl fmt::Display for Change {
     }
 }
 
+/// Reads the configuration that a run was left with.
+///
+/// # Errors
+/// If it is no configuration of the stage.
+pub(crate) fn run_config<C: StageConfig>(text: &str) -> Result<C, ConfigError> {
+    // Through the type, so that keys that an older version did not have get their defaults.
+    // As a table first, which holds no number that could not be written again.
+    let config = toml::from_str::<Table>(text).and_then(C::deserialize);
+    config.map_err(|error| {
+        let message = "the configuration of the run is none of this stage and version";
+        ConfigError::without_key(message).because(error)
+    })
+}
+
 /// Compares the configuration that a run was left with, `before`, with the one that it is resumed
 /// with.
 ///
 /// # Errors
 /// If a key changed that must not, or `before` is no configuration of the stage.
 pub fn changes<C: StageConfig>(before: &str, after: &C) -> Result<Vec<Change>, ConfigError> {
-    // Through the type, so that keys that an older version did not have get their defaults.
-    // As a table first, which holds no number that could not be written again.
-    let before = toml::from_str::<Table>(before).and_then(C::deserialize);
-    let before = before.map_err(|error| {
-        let message = "the configuration of the run is none of this stage and version";
-        ConfigError::without_key(message).because(error)
-    })?;
+    let before: C = run_config(before)?;
     let changes = differences(&before, after);
     let kept = before.kept_in(after);
     let refused = differences(&kept, after);

@@ -1,4 +1,5 @@
-//! What a stage may start from: a model directory, the built-in model or a published checkpoint.
+//! What a stage may start from: a model directory, the built-in model, a checkpoint of a run, or a
+//! published file.
 
 use std::path::{Path, PathBuf};
 
@@ -6,24 +7,30 @@ use ar_model::{ModelConfig, open_checkpoint};
 use ar_pipeline::{ModelSource, PipelineError};
 use ar_weights::{Checkpoint, WeightsLocation};
 
+use crate::checkpoint::is_checkpoint;
 use crate::error::{BoxError, ConfigError};
 
-/// Weights to start from, which are not read yet.
+/// Weights to start from.
 pub(crate) struct Source {
-    /// What the model directory says; a published checkpoint says nothing.
+    /// What the model directory, or the run, says; a published file says nothing.
     pub config: Option<ModelConfig>,
     pub weights: Checkpoint,
 }
 
 impl Source {
-    /// Opens what `path` names; `part` opens its part of a model.
+    /// Opens what `path` names; `part` opens its part of a model, and `average` reads the averaged
+    /// weights of a checkpoint of a run.
     ///
     /// # Errors
     /// If there is no model, or it does not have the part.
     pub(crate) fn open(
         path: &Path,
         part: impl FnOnce(&ModelSource) -> Result<Checkpoint, PipelineError>,
+        average: impl FnOnce(&Path) -> Result<Self, BoxError>,
     ) -> Result<Self, BoxError> {
+        if is_checkpoint(path) {
+            return average(path);
+        }
         if let Some(file) = published_file(path)? {
             return Ok(Self {
                 config: None,
@@ -54,6 +61,16 @@ fn published_file(path: &Path) -> Result<Option<PathBuf>, BoxError> {
         }
         _ => Ok(None),
     }
+}
+
+/// What is told of a stage that has taken weights of `path`, in words those of `taken`.
+pub(crate) fn started(path: &Path, taken: &str) -> String {
+    let which = if is_checkpoint(path) {
+        "the averaged weights of "
+    } else {
+        ""
+    };
+    format!("starts from {which}{}: {taken}", path.display())
 }
 
 /// An error of the key `start_from`.

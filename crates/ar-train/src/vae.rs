@@ -33,6 +33,7 @@ use crate::error::{BoxError, Result, ensure_config};
 use crate::losses::Losses;
 use crate::run::{Ending, Run, StageOptions};
 use crate::samples;
+use crate::start_from::started;
 use crate::trainer::{Position, StepReport, Trainer};
 use crate::workers::Workers;
 
@@ -92,7 +93,7 @@ pub fn train(config: &VaeRun, workers: &Workers, options: &StageOptions) -> Resu
     // A checkpoint holds all weights: what the run started from may be gone by now.
     if let Some(path) = config.start_from.as_ref().filter(|_| !run.is_resumed()) {
         let taken = start::start(&mut vae, config, path)?;
-        run.line(format!("starts from {}: {taken}", path.display()));
+        run.line(started(path, &taken));
     }
     run.line(format!(
         "{} clips to train on; {:.2} M parameters",
@@ -127,7 +128,7 @@ pub fn train(config: &VaeRun, workers: &Workers, options: &StageOptions) -> Resu
     run.restart_clock();
 
     while !training.trainer.is_done() && !run.is_interrupted() {
-        let (losses, report) = training.step(&batches.next_batch()?, run.first_clip());
+        let (losses, report) = training.step(&batches.next_batch()?, run.first_clip())?;
         run.step(losses.means(), report)?;
         let discriminator = training.discriminator_skipped();
         if let Some((skipped, most)) = discriminator {
@@ -184,7 +185,7 @@ impl<'a> Training<'a> {
     }
 
     /// One step on the clips `items`, of which the first has the place `first_clip` in the step.
-    fn step(&mut self, items: &[VideoItem], first_clip: usize) -> (Losses, StepReport) {
+    fn step(&mut self, items: &[VideoItem], first_clip: usize) -> Result<(Losses, StepReport)> {
         let step = self.trainer.step();
         let noise = PosteriorNoise {
             seed: self.config.run.seed,
@@ -197,7 +198,7 @@ impl<'a> Training<'a> {
             .adversary
             .as_ref()
             .map(|adversary| adversary.turn(step));
-        match (turn, self.adversary.as_mut()) {
+        Ok(match (turn, self.adversary.as_mut()) {
             (Some(Turn::Discriminator), Some(adversary)) => {
                 let vae = trainer.model();
                 let losses = accumulate_discriminator(config, adversary, vae, items, noise);
@@ -215,10 +216,10 @@ impl<'a> Training<'a> {
                 (losses, report)
             }
             _ => {
-                let losses = accumulate(config, trainer, perceptual, items, noise);
+                let losses = accumulate(config, trainer, perceptual, items, noise)?;
                 (losses, trainer.update())
             }
-        }
+        })
     }
 
     /// The mean loss of the averaged VAE over the clips `items`, but for the adversarial part.
@@ -359,7 +360,7 @@ mod tests {
             };
             let before = (values(training.trainer.model()), adversary(&training));
             let average = values(&training.trainer.ema);
-            let (losses, report) = training.step(&items(3), 0);
+            let (losses, report) = training.step(&items(3), 0).expect("a step");
             let after = (values(training.trainer.model()), adversary(&training));
             let moved = (before.0 != after.0, before.1 != after.1);
             let names: Vec<&str> = losses.means().iter().map(|&(name, _)| name).collect();

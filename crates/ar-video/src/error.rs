@@ -277,16 +277,7 @@ impl VideoError {
             | Self::TimedOut { .. }
             | Self::NoSpace { .. }
             | Self::Interrupted { .. } => true,
-            Self::Io { source, .. } => !matches!(
-                source.kind(),
-                io::ErrorKind::PermissionDenied
-                    | io::ErrorKind::InvalidData
-                    | io::ErrorKind::InvalidInput
-                    | io::ErrorKind::InvalidFilename
-                    | io::ErrorKind::UnexpectedEof
-                    | io::ErrorKind::IsADirectory
-                    | io::ErrorKind::NotADirectory
-            ),
+            Self::Io { source, .. } => ar_files::is_environment(source),
             _ => false,
         }
     }

@@ -4,11 +4,13 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-use burn::store::{ModuleStore, PytorchStore, burn_pack};
+use burn::module::Module;
+use burn::store::{ModuleSnapshot, ModuleStore, PytorchStore, burn_pack};
 
-use crate::floats::Floats;
+use crate::floats::{Floats, transpose};
+use crate::parameters::parameters;
 use crate::stored::Stored;
-use crate::{Precision, WeightsError, WeightsSource, safetensors};
+use crate::{KeyMap, Precision, WeightsError, WeightsSource, safetensors};
 
 /// Entries under which training scripts keep the weights of a network, beside an optimizer's state
 /// and the like.
@@ -41,6 +43,29 @@ impl Checkpoint {
             name: source.name(),
             tensors: unwrap(tensors),
         })
+    }
+
+    /// The parameters of a network, as a file of [`save_weights`](crate::save_weights) has them; it is
+    /// called `name` in messages.
+    pub fn of<M: Module>(module: &M, keys: KeyMap, name: impl Into<String>) -> Self {
+        let parameters = parameters(module, keys);
+        let tensors = module.collect(None, None, true).into_iter();
+        let tensors = tensors.filter_map(|tensor| {
+            let key = keys.file_key(&tensor.name);
+            let parameter = parameters.get(&key)?;
+            let is_transposed = parameter.is_transposed;
+            let read = move || Ok(Floats::F32.narrow(&values(&tensor, is_transposed)?));
+            let stored = Stored {
+                shape: parameter.file_shape(),
+                floats: Some(Floats::F32),
+                read: Arc::new(read),
+            };
+            Some((key, stored))
+        });
+        Self {
+            name: name.into(),
+            tensors: tensors.collect(),
+        }
     }
 
     /// The file, for messages.
@@ -144,8 +169,6 @@ impl Checkpoint {
 fn is_pytorch(path: &Path) -> Result<bool, WeightsError> {
     // What has no end is read for ever, and a pipe cannot be read twice.
     ar_files::check_regular(path).map_err(WeightsError::io(path))?;
-    // What has no end is read for ever, and a pipe cannot be read twice.
-    ar_files::check_regular(path).map_err(WeightsError::io(path))?;
     let mut start = Vec::new();
     File::open(path)
         .and_then(|file| file.take(9).read_to_end(&mut start))
@@ -202,6 +225,20 @@ fn stored(tensor: burn_pack::Tensor) -> Stored {
                 .map_err(|error| io::Error::other(error.to_string()))
         }),
     }
+}
+
+/// The values of a parameter as a file lays them out.
+fn values(tensor: &burn_pack::Tensor, is_transposed: bool) -> io::Result<Vec<f32>> {
+    let floats = Floats::of(tensor.dtype);
+    let floats =
+        floats.ok_or_else(|| io::Error::other(format!("{} holds no floats", tensor.name)))?;
+    let bytes = tensor.to_bytes();
+    let bytes = bytes.map_err(|error| io::Error::other(error.to_string()))?;
+    let values = floats.widen(&bytes);
+    Ok(match tensor.shape.to_vec()[..] {
+        [rows, columns] if is_transposed => transpose(&values, [rows, columns]),
+        _ => values,
+    })
 }
 
 /// Leaves the wrapping of a checkpoint away.

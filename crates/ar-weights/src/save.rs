@@ -1,11 +1,9 @@
 use std::path::Path;
 
 use burn::module::Module;
-use burn::store::{ModuleSnapshot, burn_pack};
 
-use crate::floats::{Floats, transpose};
-use crate::parameters::parameters;
-use crate::{KeyMap, WeightsError, safetensors};
+use crate::floats::Floats;
+use crate::{Checkpoint, KeyMap, WeightsError};
 
 /// Floating-point format of saved weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,37 +36,7 @@ pub fn save_weights<M: Module>(
     precision: Precision,
 ) -> Result<(), WeightsError> {
     let path = path.as_ref();
-    let parameters = parameters(module, keys);
-    let tensors = module.collect(None, None, true).into_iter();
-    let tensors = tensors.filter_map(|tensor| {
-        let key = keys.file_key(&tensor.name);
-        let parameter = parameters.get(&key)?;
-        let shape = parameter.file_shape();
-        let is_transposed = parameter.is_transposed;
-        let bytes = move || {
-            let values = values(tensor, is_transposed);
-            let values = values.map_err(|error| {
-                WeightsError::io(path)(std::io::Error::other(error.to_string()))
-            })?;
-            Ok(precision.floats().narrow(&values))
-        };
-        Some((key, shape, bytes))
-    });
-    safetensors::write(path, tensors.collect(), precision.floats())
-}
-
-/// The values of a parameter as a file lays them out.
-fn values(tensor: burn_pack::Tensor, is_transposed: bool) -> Result<Vec<f32>, burn_pack::Error> {
-    let floats = Floats::of(tensor.dtype);
-    let floats = floats.ok_or_else(|| {
-        burn_pack::Error::ValidationError(format!("{} holds no floats", tensor.name))
-    })?;
-    let shape = tensor.shape.to_vec();
-    let values = floats.widen(&tensor.into_bytes()?);
-    Ok(match shape[..] {
-        [rows, columns] if is_transposed => transpose(&values, [rows, columns]),
-        _ => values,
-    })
+    Checkpoint::of(module, keys, path.display().to_string()).save(path, precision)
 }
 
 #[cfg(test)]

@@ -163,6 +163,12 @@ pub enum LatentError {
 }
 
 impl LatentError {
+    /// Whether the surroundings are to blame, and not the file: the system is out of open files or
+    /// memory, the disk fails.
+    pub fn is_environment(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if ar_files::is_environment(source))
+    }
+
     pub(super) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
         |source| Self::Read { path, source }

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use super::{LatentDataset, LatentError, npy};
+use ar_files::is_environment;
+
+use super::{LatentDataset, LatentError, NpyError, npy};
 use crate::labels::{Labels, Selected};
 use crate::skipped::{SkipKind, SkippedFile};
 
@@ -18,6 +20,9 @@ impl LatentDataset {
         for (path, label) in files {
             let item = match npy::read(&path) {
                 Ok(item) => item,
+                Err(NpyError::Read(error)) if is_environment(&error) => {
+                    return Err(LatentError::read(&path)(error));
+                }
                 Err(error) => {
                     let reason = error.to_string();
                     let kind = SkipKind::Unusable;
@@ -54,6 +59,19 @@ mod tests {
     use burn_dataset::Dataset;
 
     use super::*;
+
+    /// Its memory is a file that the system does not let a process read from the start of.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_that_the_system_does_not_read_is_not_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let clip = npy::tests::npy("<f4", "(1, 1, 1, 1)", &1_f32.to_le_bytes());
+        fs::write(folder.path().join("a.npy"), clip).unwrap();
+        std::os::unix::fs::symlink("/proc/self/mem", folder.path().join("b.npy")).unwrap();
+        let error = LatentDataset::load(folder.path(), None).unwrap_err();
+        assert!(error.is_environment(), "{error}");
+        assert!(error.to_string().contains("b.npy"), "{error}");
+    }
 
     #[test]
     fn files_of_the_reference_are_a_dataset() {

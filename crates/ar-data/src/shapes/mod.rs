@@ -188,6 +188,11 @@ impl ShapesDataset {
     pub fn seed(&self, index: usize) -> u64 {
         self.first_seed + index as u64
     }
+
+    /// The class of an item, without drawing it; none without labels.
+    pub fn label(&self, index: usize) -> Option<usize> {
+        Scene::new(self.world.config(), self.seed(index)).label
+    }
 }
 
 impl SourceIds for ShapesDataset {

@@ -1,5 +1,6 @@
 //! `ar-sample evaluate`: what is measured, in how many runs, and on what.
 
+use ar_files::FolderLock;
 use ar_video::{Clip, Frame, VideoFormat, write_clip};
 use serde_json::Value;
 
@@ -225,6 +226,84 @@ fn a_folder_of_something_else_stays_as_it_is() {
 }
 
 #[test]
+fn a_part_of_an_evaluation_has_one_process() {
+    let folder = Folder::new();
+    folder.tiny_model();
+    std::fs::write(folder.path("data.toml"), SMALL_WORLD).expect("a file");
+    std::fs::create_dir(folder.path("evaluation")).expect("a folder");
+    let lock = FolderLock::take(folder.path("evaluation"), ".lock").expect("a free folder");
+    folder.fails(EVALUATE, &format!("process {} on ", std::process::id()));
+    assert!(!folder.path("evaluation/clips.jsonl").exists());
+    // Parts are measured beside each other.
+    folder.ok(&format!("{EVALUATE} --part 0/2"));
+    drop(lock);
+    folder.ok(EVALUATE);
+}
+
+#[test]
+fn an_evaluation_changes_nothing_that_it_reads() {
+    let folder = Folder::new();
+    folder.tiny_model();
+    std::fs::create_dir(folder.path("videos")).expect("a folder");
+    let clip = Clip::new(vec![Frame::new(16, 16, vec![90; 16 * 16 * 3]); 6]);
+    let video = folder.path("videos/a.apng");
+    write_clip(video, &clip, VideoFormat::Apng, 8.0).expect("a file");
+    let data = "[data]\npath = \"videos\"\nvalidation = 1\n[data.videos]\nsize = 16";
+    std::fs::write(folder.path("data.toml"), data).expect("a file");
+    std::fs::write(folder.path("world.toml"), SMALL_WORLD).expect("a file");
+    let entries = |name: &str| {
+        std::fs::read_dir(folder.path(name))
+            .expect("a folder")
+            .count()
+    };
+    let before = (entries("tiny"), entries("videos"));
+    let command = "evaluate --model tiny --frames 6 --samples 1 --metrics psnr";
+    for (arguments, what) in [
+        (
+            "--data data.toml --out tiny",
+            "--out tiny lies in tiny, which --model reads",
+        ),
+        ("--data data.toml --out tiny/x/y", "which --model reads"),
+        (
+            "--data data.toml --out videos/../videos",
+            "which --data reads",
+        ),
+        (
+            "--data world.toml --videos videos --out videos/e",
+            "which --videos reads",
+        ),
+    ] {
+        folder.fails(&format!("{command} {arguments}"), what);
+    }
+    #[cfg(unix)]
+    {
+        std::fs::create_dir(folder.path("linked")).expect("a folder");
+        let link = folder.path("linked/report.json");
+        std::os::unix::fs::symlink("../data.toml", link).expect("a link");
+        folder.fails(
+            &format!("{command} --data data.toml --out linked"),
+            "report.json there is data.toml, which --data reads",
+        );
+    }
+    assert_eq!((entries("tiny"), entries("videos")), before);
+}
+
+#[test]
+fn evaluation_tells_that_guidance_moves_away_from_zeros() {
+    let folder = Folder::new();
+    folder.tiny_model();
+    std::fs::write(folder.path("data.toml"), SMALL_WORLD).expect("a file");
+    let said = |arguments: &str| {
+        let output = folder.run(&format!("{EVALUATE} {arguments}"));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let note = "guidance 2 moves away from a context of zeros";
+    assert!(!said("--out plain").contains(note));
+    assert!(said("--out guided --guidance 2").contains(note));
+    assert!(!said("--out guided --guidance 2 --quiet").contains(note));
+}
+
+#[test]
 fn evaluation_of_classes() {
     let folder = Folder::new();
     folder.tiny_model();
@@ -300,6 +379,22 @@ fn evaluation_as_published() {
     ] {
         folder.fails(&format!("{command} {arguments}"), what);
     }
+
+    // Of videos, those of the list of the split.
+    std::fs::create_dir(folder.path("videos")).expect("a folder");
+    for name in ["a", "b", "c"] {
+        let clip = Clip::new(vec![Frame::new(16, 16, vec![90; 16 * 16 * 3]); 6]);
+        let path = folder.path(&format!("videos/{name}.apng"));
+        write_clip(path, &clip, VideoFormat::Apng, 8.0).expect("a file");
+    }
+    std::fs::write(folder.path("train.txt"), "a.apng\nc.apng\n").expect("a file");
+    let videos = "[data]\npath = \"videos\"\nlist = \"train.txt\"\nvalidation = 0\n\
+                  [data.videos]\nsize = 16";
+    std::fs::write(folder.path("videos.toml"), videos).expect("a file");
+    folder.fails(
+        &format!("{command} --data videos.toml --samples 3 --out split"),
+        "has 2 training clips",
+    );
     if !has_ffmpeg() {
         return;
     }

@@ -6,7 +6,11 @@ use ar_dit::{DitConfig, PositionEmbedding};
 use ar_model::{ClassRows, LatentStatistics, ModelConfig, TRANSFORMER_KEYS, Transformer};
 use ar_pipeline::ModelSource;
 use ar_weights::{Checkpoint, file_shapes, load_checkpoint};
+use burn::module::Module;
+use burn::tensor::Device;
 
+use super::{model_config, read_statistics};
+use crate::checkpoint::{load_average, read_config};
 use crate::config::DiffusionRun;
 use crate::error::{BoxError, ConfigError};
 use crate::start_from::{Source, cannot_start, outcome};
@@ -39,7 +43,8 @@ pub(super) fn start(
     config: &DiffusionRun,
 ) -> Result<Start, ConfigError> {
     let cannot_start = cannot_start(path);
-    let source = Source::open(path, ModelSource::transformer).map_err(&cannot_start)?;
+    let average = |folder: &Path| average(folder, &fresh.devices()[0]);
+    let source = Source::open(path, ModelSource::transformer, average).map_err(&cannot_start)?;
     let mut weights = source.weights;
     weights.retain(|key| !key.starts_with(VAE_INSIDE));
     let class_rows = match &source.config {
@@ -77,6 +82,22 @@ pub(super) fn start(
         transformer: fresh,
         statistics: source.config.and_then(|found| found.latent_statistics),
         taken: outcome(&not_taken, &missing),
+    })
+}
+
+/// The averaged transformer of the checkpoint in `folder`, as the model directory of its run has it.
+fn average(folder: &Path, device: &Device) -> Result<Source, BoxError> {
+    let run: DiffusionRun = read_config(folder)?;
+    let transformer = Transformer::new(&run.transformer, &run.conditioning, device)?;
+    let transformer = load_average(&transformer, folder)?;
+    let config = ModelConfig {
+        latent_statistics: read_statistics(folder)?,
+        ..model_config(&run)
+    };
+    let name = folder.display().to_string();
+    Ok(Source {
+        config: Some(config),
+        weights: Checkpoint::of(&transformer, TRANSFORMER_KEYS, name),
     })
 }
 

@@ -1,7 +1,5 @@
 //! The gradients of a step of a VAE stage.
 
-use std::convert::Infallible;
-
 use ar_activation_checkpointing::ActivationCheckpointing;
 use ar_data::{VideoBatch, VideoItem};
 use ar_vae::Vae;
@@ -10,18 +8,22 @@ use burn::tensor::{Gradients, Tensor};
 
 use super::{Adversary, Perceptual, PosteriorNoise, Reconstruction, loss_checkpointed, pixel_loss};
 use crate::config::VaeRun;
+use crate::error::Result;
 use crate::learner::MicroBatch;
 use crate::losses::Losses;
 use crate::trainer::Trainer;
 
 /// Adds the gradient of the loss over the clips `items` to the next step, batch by batch.
+///
+/// # Errors
+/// If the system has no thread for a device.
 pub(super) fn accumulate(
     config: &VaeRun,
     trainer: &mut Trainer<Vae>,
     perceptual: Option<&Perceptual>,
     items: &[VideoItem],
     noise: PosteriorNoise,
-) -> Losses {
+) -> Result<Losses> {
     let backward = |part: MicroBatch<'_, Vae>, collect: &mut dyn FnMut(Gradients)| {
         let noise = noise.from_clip(part.clips.start);
         let pixels = VideoBatch::new(&items[part.clips], part.device).pixels;
@@ -37,13 +39,13 @@ pub(super) fn accumulate(
         );
         let loss = loss * part.share;
         checkpointing.backward(&loss, collect);
-        Ok::<_, Infallible>(loss)
+        Ok(loss)
     };
     let learner = &mut trainer.learner;
-    let Ok(loss) = learner.accumulate_parts(items.len(), config.run.batch_size, backward);
+    let loss = learner.accumulate_parts(items.len(), config.run.batch_size, backward)?;
     let mut losses = Losses::default();
     losses.add("loss", loss, 1.0);
-    losses
+    Ok(losses)
 }
 
 /// The same against a discriminator, which learns from the same clips if `both` train.
@@ -249,7 +251,7 @@ mod tests {
                     true,
                 )
             }
-            None => accumulate(config, &mut trainer, None, &items, DRAW),
+            None => accumulate(config, &mut trainer, None, &items, DRAW).expect("threads"),
         };
         let norm = trainer.update().gradient_norm;
         assert_eq!(network.last_layer().weight.val().dtype(), DType::F32);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ar_model::{ModelError, VAE_KEYS};
+use ar_model::{ModelConfig, ModelError, VAE_KEYS};
 use ar_pipeline::ModelSource;
 use ar_vae::{Vae, VaeConfig};
 use ar_weights::{Checkpoint, file_shapes, load_checkpoint};
@@ -10,6 +10,7 @@ use burn::module::{Module, ParamGroup};
 use burn::tensor::Device;
 
 use super::tokenizer::{Difference, adapt};
+use crate::checkpoint::{load_average, read_config};
 use crate::config::{VaeRun, VaeStage};
 use crate::error::{BoxError, ConfigError, ensure_config};
 use crate::start_from::{Source, cannot_start, outcome};
@@ -97,7 +98,8 @@ pub(super) fn start(vae: &mut Vae, config: &VaeRun, path: &Path) -> Result<Strin
 }
 
 fn load(vae: &mut Vae, expected: &VaeConfig, path: &Path) -> Result<String, BoxError> {
-    let Source { config, weights } = Source::open(path, ModelSource::vae)?;
+    let average = |folder: &Path| average(folder, &vae.devices()[0]);
+    let Source { config, weights } = Source::open(path, ModelSource::vae, average)?;
     let Some(config) = config else {
         return load_published(vae, weights);
     };
@@ -125,6 +127,20 @@ fn load(vae: &mut Vae, expected: &VaeConfig, path: &Path) -> Result<String, BoxE
     })
 }
 
+/// The averaged VAE of the checkpoint in `folder`, as the model directory of its run has it.
+fn average(folder: &Path, device: &Device) -> Result<Source, BoxError> {
+    let run: VaeRun = read_config(folder)?;
+    let vae = load_average(&run.vae.init(device)?, folder)?;
+    let name = folder.display().to_string();
+    Ok(Source {
+        weights: Checkpoint::of(&vae, VAE_KEYS, name),
+        config: Some(ModelConfig {
+            vae: Some(run.vae),
+            ..ModelConfig::default()
+        }),
+    })
+}
+
 /// Takes what fits of a published VAE, of the image tokenizer that it has started from, or of a VAE in
 /// the file of a diffusion model.
 fn load_published(vae: &mut Vae, weights: Checkpoint) -> Result<String, BoxError> {
@@ -142,7 +158,7 @@ mod tests {
     use crate::config::OptimizerConfig;
     use crate::trainer::Trainer;
     use crate::vae::testing::{pixels, small_conv, small_transformer};
-    use ar_model::{ModelConfig, Precision, VideoModel};
+    use ar_model::{Precision, VideoModel};
     use burn::module::{ModuleVisitor, Param};
     use burn::tensor::Tensor;
 

@@ -62,11 +62,13 @@ impl Folder {
             .expect("the command starts")
     }
 
+    /// Runs a command that has to succeed, and returns what it says.
     #[track_caller]
-    fn ok(&self, arguments: &str) {
+    fn ok(&self, arguments: &str) -> String {
         let output = self.run(arguments);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{arguments}: {errors}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments}: {said}");
+        said
     }
 
     /// Runs a command that has to end with status 2 and an error that names `what`.

@@ -86,6 +86,33 @@ fn a_diffusion_stage_starts_from_another_model() {
         .map(|run| folder.read(&format!("{run}/model/transformer.safetensors")));
     assert!(before == after, "the weights are others");
 
+    // A checkpoint holds the same weights, the average; those that it trains on are others.
+    let checkpoint = "first/checkpoints/step-00000003";
+    let from_checkpoint = further
+        .replace("first/model", checkpoint)
+        .replace("further", "from-checkpoint");
+    let said = folder.ok(&from_checkpoint);
+    let told = format!("starts from the averaged weights of {checkpoint}: all weights\n");
+    assert!(said.contains(&told), "{said}");
+    let after = folder.read("from-checkpoint/model/transformer.safetensors");
+    assert!(before == after, "the weights are others");
+    folder.fails(
+        &format!(
+            "vae {} {SMALL_VAE} --set start_from={checkpoint} --set run.out=vae-from",
+            config("vae")
+        ),
+        "the configuration of the run is none of this stage",
+    );
+    let average = format!("{checkpoint}/average.bpk");
+    let mut damaged = folder.read(&average);
+    let place = damaged.len() / 2;
+    damaged[place] ^= 1;
+    std::fs::write(folder.path(&average), damaged).expect("written");
+    folder.fails(
+        &from_checkpoint.replace("from-", "of-damaged-"),
+        "average.bpk",
+    );
+
     // Resuming needs the checkpoint only.
     std::fs::rename(folder.path("first"), folder.path("moved")).expect("moved");
     folder.ok(&format!("{further} --set run.steps=2 --resume"));
@@ -93,11 +120,9 @@ fn a_diffusion_stage_starts_from_another_model() {
 
     // Another number of classes: the network comes along, the context vectors do not.
     let classes = format!("{stage} --set start_from=first/model --set conditioning.classes=3");
-    let output = folder.run(&format!(
+    let said = folder.ok(&format!(
         "{classes} --set run.out=classes --set run.steps=1"
     ));
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{said}");
     assert!(
         said.contains("not taken: context_emb [1, 32]; fresh: class_emb [4, 1, 32]"),
         "{said}"
@@ -128,9 +153,7 @@ fn the_model_in_the_box_is_fine_tuned() {
         config("fine-tune")
     );
     let tuned = format!("{run} --set run.out=tuned --set optimizer.learning_rate=0");
-    let output = folder.run(&tuned);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{said}");
+    let said = folder.ok(&tuned);
     assert!(said.contains("starts from built-in: all weights"), "{said}");
     let device = Device::flex();
     let before = ModelSource::BuiltIn.load(&device).expect("a model");
@@ -281,16 +304,23 @@ fn the_temporal_stage_and_samples() {
         "vae.temporal = true",
     );
 
+    // From a checkpoint, with the weights of the model that it became.
+    let said = folder.ok(&format!(
+        "{vae} --set data.shapes.frames=1 --set start_from=image/checkpoints/step-00000002 \
+         --set optimizer.learning_rate=0 --set run.steps=1 --set run.out=checkpoint"
+    ));
+    assert!(said.contains("the averaged weights of image/"), "{said}");
+    let taken = folder.read("checkpoint/model/vae.safetensors");
+    assert!(taken == folder.read("image/model/vae.safetensors"));
+
     // From the file of another VAE, as far as it fits: here with fewer latent tokens.
     let further = format!(
         "{vae} --set data.shapes.frames=1 --set start_from=image/model/vae.safetensors \
          --set optimizer.learning_rate=0 --set run.steps=1"
     );
-    let output = folder.run(&format!(
+    let said = folder.ok(&format!(
         "{further} --set run.out=tokens --set vae.latent_tokens=2"
     ));
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{said}");
     assert!(said.contains("vae.safetensors: all weights\n"), "{said}");
     let tokens = folder.read("tokens/model/vae.safetensors");
     let tokens = SafeTensors::deserialize(&tokens).expect("tensors");

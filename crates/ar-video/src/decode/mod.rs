@@ -37,7 +37,7 @@ use names::{MOTION_JPEG_EXTENSIONS, Named, has_extension, is_hidden, named};
 ///
 /// A damaged video is refused as a whole, the same way every time: iterate to the end before you
 /// use its frames. The limits are sides of 16,384 pixels, frames of 2^26 pixels, picture files of
-/// 512 MiB, and animations (GIF, APNG, WebP) of 2^28 pixels in all their frames and 4096 more for
+/// 512 MiB, and animations (GIF, APNG, WebP) of 2^26 pixels in all their frames and 4096 more for
 /// each byte of the file.
 ///
 /// ```no_run
