@@ -157,7 +157,12 @@ impl<M: Module> Checkpointed for Trainer<M> {
 
     fn load(&mut self, folder: &Path, position: Position) -> Result<(), BoxError> {
         self.learner.load(folder)?;
-        self.ema = load_average(&self.ema, folder)?;
+        let average = load_average(&self.ema, folder)?;
+        // The next step takes the average of parameters by their identities.
+        if Shapes::of(&average) != Shapes::of(&self.learner.model) {
+            return Err("average.bpk and weights.bpk have other parameters".into());
+        }
+        self.ema = average;
         self.position = position;
         Ok(())
     }
@@ -220,8 +225,7 @@ fn load_module<M: Module>(module: &M, path: &Path) -> Result<M, BoxError> {
 /// Fails unless every tensor of an optimizer's state has the shape of its parameter: the optimizer finds
 /// out in its next step only.
 fn check_moments<M: Module>(module: &M, path: &Path) -> Result<(), BoxError> {
-    let mut shapes = Shapes::default();
-    module.visit(&mut shapes);
+    let shapes = Shapes::of(module);
     for tensor in Reader::from_file(path)?.into_tensors()? {
         let parameter = tensor.param_id.and_then(|id| shapes.0.get(&id));
         if parameter != Some(&tensor.shape.to_vec()) {
@@ -241,8 +245,16 @@ fn check_moments<M: Module>(module: &M, path: &Path) -> Result<(), BoxError> {
 }
 
 /// The shapes of parameters by their identity.
-#[derive(Default)]
+#[derive(Default, PartialEq)]
 struct Shapes(BTreeMap<u64, Vec<usize>>);
+
+impl Shapes {
+    fn of<M: Module>(module: &M) -> Self {
+        let mut shapes = Self::default();
+        module.visit(&mut shapes);
+        shapes
+    }
+}
 
 impl ModuleVisitor for Shapes {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -494,6 +506,14 @@ mod tests {
         let error = trainer().load(folder.path(), Position::default());
         let error = error.expect_err("other moments").to_string();
         assert!(error.contains("optimizer.bpk"), "{error}");
+
+        // An average of the same shape, but of parameters with other identities.
+        let another = trainer();
+        one.save(folder.path()).expect("written");
+        save_module(&another.ema, &folder.path().join("average.bpk")).expect("written");
+        let error = trainer().load(folder.path(), Position::default());
+        let error = error.expect_err("another average").to_string();
+        assert!(error.contains("average.bpk"), "{error}");
     }
 
     #[test]

@@ -36,9 +36,9 @@ pub struct VaeRun {
     pub name: String,
     /// Which parameters train.
     pub stage: VaeStage,
-    /// Whose weights training starts from: a model directory, `built-in`, or the file of a published
-    /// VAE or image tokenizer; fresh ones if it is not given. The temporal stage starts from the model
-    /// of an image stage.
+    /// Whose weights training starts from: a model directory, `built-in`, a checkpoint of a run (its
+    /// average), or the file of a published VAE or image tokenizer; fresh ones if it is not given. The
+    /// temporal stage starts from the model or a checkpoint of an image stage.
     pub start_from: Option<PathBuf>,
     /// Whether the backward pass computes blocks again in place of keeping what they computed: layers
     /// of the transformers, residual blocks and doublings of resolution.
@@ -81,8 +81,8 @@ pub struct DiffusionRun {
     /// Model directory of the VAE, or `built-in`; it becomes part of the trained model.
     pub vae: PathBuf,
     /// Whose transformer training starts from, with a fresh optimizer and average: a model directory,
-    /// `built-in`, or the file of a published model. Training starts from random weights if it is not
-    /// given.
+    /// `built-in`, a checkpoint of a run (its average), or the file of a published model. Training
+    /// starts from random weights if it is not given.
     pub start_from: Option<PathBuf>,
     /// How long, and where to.
     pub run: RunConfig,

@@ -44,7 +44,7 @@ fn curves(metrics: &Path) -> io::Result<Vec<Curve>> {
             let (Some(step), Some(value)) = (step, value.as_f64()) else {
                 continue;
             };
-            let name = current_name(name);
+            let (name, value) = (current_name(name), drawable(value));
             match curves.iter_mut().find(|curve| curve.name == name) {
                 Some(curve) => curve.points.push((step, value)),
                 None => curves.push(Curve {
@@ -146,20 +146,52 @@ fn colour(place: usize, count: usize) -> RGBColor {
     RGBColor(mix(from.0, to.0), mix(from.1, to.1), mix(from.2, to.2))
 }
 
-/// From the least to the greatest value, and never empty.
+/// A value as it is drawn, with an exponent that axes have room for.
+fn drawable(value: f64) -> f64 {
+    const LARGEST: f64 = 1e30;
+    if value.abs() < LARGEST.recip() {
+        0.0
+    } else {
+        value.clamp(-LARGEST, LARGEST)
+    }
+}
+
+/// From the least to the greatest value, and wide enough for steps on an axis: plotters looks for them
+/// for ever where a step is lost in rounding.
 fn range(values: impl Iterator<Item = f64> + Clone) -> std::ops::Range<f64> {
+    const LEAST_SPREAD: f64 = 1e-6;
     let least = values.clone().fold(f64::INFINITY, f64::min);
     let greatest = values.fold(f64::NEG_INFINITY, f64::max);
-    if least < greatest {
+    let spread = LEAST_SPREAD * least.abs().max(greatest.abs());
+    if greatest - least > spread {
         least..greatest
     } else {
-        least - 0.5..greatest + 0.5
+        least - spread.max(0.5)..greatest + spread.max(0.5)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn extreme_values_are_drawn() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let metrics = folder.path().join("metrics.jsonl");
+        for [first, last] in [
+            [-1e308, 1e308],
+            [1e308, 1e308],
+            [1e17, 1e17],
+            [0.0, 1e-320],
+            [1.0, 1.0 + f64::EPSILON],
+            [0.001, 0.001],
+        ] {
+            let line = |step: u64, loss: f64| serde_json::json!({ "step": step, "loss": loss });
+            let lines = format!("{}\n{}\n", line(0, first), line(u64::MAX, last));
+            std::fs::write(&metrics, lines).expect("written");
+            draw(&metrics, &folder.path().join("curves.svg")).expect("a picture");
+        }
+    }
 
     #[test]
     fn every_quantity_has_its_curve() {
