@@ -28,7 +28,7 @@ mod terminal;
 pub use arguments::arguments;
 pub use exit::exit_code;
 pub use interrupt::{INTERRUPTED, Interrupt, on_interrupt};
-pub use message::{one_line, one_line_as, with_causes};
+pub use message::{one_line, one_line_as, with_causes, without_controls};
 pub use print::{is_broken_pipe, print, tell};
 pub use run::run_program;
 pub use terminal::terminal_size;

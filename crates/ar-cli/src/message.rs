@@ -19,6 +19,20 @@ pub fn with_causes(error: &(dyn Error + 'static)) -> String {
     joined(error, |cause| cause.to_string())
 }
 
+/// Text that a terminal shows and does not obey: control characters, which names of files may have, are
+/// written out.
+pub fn without_controls(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() && c != '\n' && c != '\t' {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
 /// An error, its cause, the cause of that, and so on.
 pub(crate) fn chain<'a>(
     error: &'a (dyn Error + 'static),
@@ -77,6 +91,13 @@ mod tests {
         assert_eq!(with_causes(error.as_ref()), expected);
         let error = Error::msg("not one").context("start_from = a");
         assert_eq!(with_causes(error.as_ref()), "start_from = a: not one");
+    }
+
+    #[test]
+    fn names_of_files_do_not_command_a_terminal() {
+        let name = "a\u{1b}[31m\r\u{9b}2J.mp4:\n\tb";
+        let shown = "a\\u{1b}[31m\\r\\u{9b}2J.mp4:\n\tb";
+        assert_eq!(without_controls(name), shown);
     }
 
     #[test]

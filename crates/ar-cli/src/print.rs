@@ -2,7 +2,7 @@ use std::error::Error;
 use std::fmt::Display;
 use std::io::{self, Write};
 
-use crate::message::chain;
+use crate::message::{chain, without_controls};
 
 /// Writes text to the standard output, at once.
 ///
@@ -14,9 +14,10 @@ pub fn print(text: &str) -> io::Result<()> {
     stdout.flush()
 }
 
-/// Writes a line to the standard error. Where it cannot be written, it is dropped: a closed terminal
-/// or a full disk below a log ends no work.
+/// Writes a line to the standard error, [without control characters](without_controls). Where it cannot
+/// be written, it is dropped: a closed terminal or a full disk below a log ends no work.
 pub fn tell(line: impl Display) {
+    let line = without_controls(&line.to_string());
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 

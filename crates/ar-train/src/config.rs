@@ -354,7 +354,7 @@ pub fn read_config<C: DeserializeOwned>(
             set(&mut table, text)?;
         }
         table.iter_mut().for_each(|(_, value)| expand_homes(value));
-        C::deserialize(table).map_err(unreadable)
+        C::deserialize(table).map_err(misfit)
     };
     read(&mut overrides.iter()).map_err(|error| {
         // The one without which the others are in order is to blame.
@@ -385,6 +385,11 @@ fn expand_homes(value: &mut Value) {
 
 fn unreadable(error: toml::de::Error) -> ConfigError {
     ConfigError::without_key(error)
+}
+
+/// An error of a table, which has no excerpt but the key in a line of its own.
+fn misfit(error: toml::de::Error) -> ConfigError {
+    ConfigError::without_key(error.to_string().trim_end().replace('\n', ", "))
 }
 
 /// Keys that have been renamed, by their last part, with the name that they have now.
@@ -520,5 +525,10 @@ mod tests {
         );
         assert!(in_override.contains("`lr`"), "{in_override}");
         assert!(message("", &["steps".into()]).contains("KEY=VALUE"));
+        // One line each.
+        let wrong = message("", &["run.steps=many".into()]);
+        let expected = "--set run.steps=many: invalid type: string \"many\", expected usize, in \
+                        `run.steps`";
+        assert_eq!(wrong, expected);
     }
 }

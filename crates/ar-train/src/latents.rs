@@ -52,12 +52,17 @@ pub fn encode(
         ["data.one_per_video"],
         "data.one_per_video draws single clips of videos in training; here every clip is encoded"
     );
+    // Clips are set aside for validation where a network trains on them.
+    let data = DataConfig {
+        validation: 0,
+        ..config.data.clone()
+    };
     let model = load_vae(&config.vae, device)?;
     let Some(Clips {
         split,
         classes,
         report,
-    }) = open_clips(&config.data, options)?
+    }) = open_clips(&data, options)?
     else {
         return Ok(Ending::NotStarted);
     };

@@ -96,7 +96,7 @@ impl Found {
             Some(beside) if pictures > 0 => self.pass_over(
                 folder,
                 format!(
-                    "its {pictures} pictures are no frames of a video: beside them are {beside}; \
+                    "pictures in it ({pictures}) are no frames of a video: beside them are {beside}; \
                      a folder of frames has nothing else in it"
                 ),
             ),

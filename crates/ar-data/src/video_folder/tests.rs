@@ -285,7 +285,7 @@ fn a_folder_of_frames_has_nothing_else_in_it() {
     assert_eq!(videos, ["a", "b/c"]);
     let expected = ["", "b"].map(|folder| {
         format!(
-            "{folder}: its 1 pictures are no frames of a video: beside them are folders with \
+            "{folder}: pictures in it (1) are no frames of a video: beside them are folders with \
              videos or pictures; a folder of frames has nothing else in it"
         )
     });
@@ -306,7 +306,7 @@ fn a_folder_of_frames_has_nothing_else_in_it() {
     fs::write(root.path().join("b/c/clip.gif"), b"").unwrap();
     let (videos, passed_over) = listing(root.path());
     assert_eq!(videos, ["a"]);
-    let line = "b/c: its 5 pictures are no frames of a video: beside them are videos";
+    let line = "b/c: pictures in it (5) are no frames of a video: beside them are videos";
     assert!(
         passed_over.iter().any(|text| text.starts_with(line)),
         "{passed_over:?}"

@@ -2,7 +2,7 @@ use std::cell::{Cell, RefCell};
 use std::io::IsTerminal;
 use std::time::Instant;
 
-use ar_cli::tell;
+use ar_cli::{tell, without_controls};
 use ar_train::log::{Observer, Scalars};
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
@@ -84,7 +84,7 @@ impl Observer for Console {
 
     fn message(&self, text: &str) {
         match &*self.bar.borrow() {
-            Some(bar) => bar.println(text),
+            Some(bar) => bar.println(without_controls(text)),
             None => tell(text),
         }
     }
