@@ -133,6 +133,15 @@ pub enum PipelineError {
         /// The path of one of them.
         path: PathBuf,
     },
+    /// A file in place of a model directory.
+    #[error(
+        "{name} is a file and a model is a folder: `ar-train import --transformer {name} --out DIR` \
+         makes one of published weights"
+    )]
+    FileOfWeights {
+        /// The file.
+        name: String,
+    },
     /// An output would replace a file that the videos are made from.
     #[error(
         "`{option}` would replace {}, which is the input of `{input}`: write to another path",

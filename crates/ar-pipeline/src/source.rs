@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use ar_files::ContentHash;
 use ar_model::{ModelConfig, ModelError, ModelFiles, VideoModel, open_checkpoint};
-use ar_weights::{Checkpoint, WeightsLocation, WeightsSource};
+use ar_weights::{Checkpoint, WeightsLocation, WeightsSource, names_weights};
 use burn::tensor::Device;
 
 use crate::PipelineError;
@@ -93,6 +93,14 @@ impl ModelSource {
     /// # Errors
     /// If there is none, or it describes no model.
     pub fn config(&self) -> Result<ModelConfig, PipelineError> {
+        let is_file = match self {
+            Self::BuiltIn => false,
+            Self::Directory(path) => path.is_file(),
+            Self::Hub(model) => names_weights(model),
+        };
+        if is_file {
+            return Err(PipelineError::FileOfWeights { name: self.name() });
+        }
         let Some(folder) = self.folder(&[CONFIG_FILE])? else {
             return CONFIG.parse().map_err(|source| PipelineError::Config {
                 name: self.name(),
@@ -201,6 +209,11 @@ mod tests {
         let hub = ModelSource::from("hf://owner/name/folder");
         assert_eq!(hub, ModelSource::Hub("hf://owner/name/folder".into()));
         assert_eq!(hub.to_string(), "hf://owner/name/folder");
+        // A file says neither how it is sampled nor, often, with which VAE.
+        let file = ModelSource::from("hf://owner/name/model.safetensors");
+        let error = file.config().expect_err("a file").to_string();
+        let expected = "--transformer hf://owner/name/model.safetensors";
+        assert!(error.contains(expected), "{error}");
         let error = ModelSource::from("hf://owner")
             .config()
             .expect_err("no name");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ar_model::{ModelConfig, open_checkpoint};
 use ar_pipeline::{ModelSource, PipelineError};
-use ar_weights::{Checkpoint, WeightsLocation};
+use ar_weights::{Checkpoint, WeightsLocation, names_weights};
 
 use crate::checkpoint::is_checkpoint;
 use crate::error::{BoxError, ConfigError};
@@ -45,18 +45,13 @@ impl Source {
     }
 }
 
-/// Endings of files of weights, by which they are told from model directories on the hub.
-const ENDINGS: [&str; 5] = ["safetensors", "bin", "ckpt", "pt", "pth"];
-
 /// The file that `path` is, here or on the hub; None for anything else.
 fn published_file(path: &Path) -> Result<Option<PathBuf>, BoxError> {
     if path.is_file() {
         return Ok(Some(path.to_owned()));
     }
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    let is_weights = extension.is_some_and(|extension| ENDINGS.contains(&extension));
     match path.to_str().map(str::parse) {
-        Some(Ok(location @ WeightsLocation::Hub { .. })) if is_weights => {
+        Some(Ok(location @ WeightsLocation::Hub { .. })) if names_weights(path) => {
             Ok(Some(location.path()?))
         }
         _ => Ok(None),

@@ -40,7 +40,7 @@ pub use error::WeightsError;
 pub use finite::not_finite;
 pub use keys::KeyMap;
 pub use load::{check_weights, load_checkpoint, load_weights};
-pub use location::{LocationError, WeightsLocation};
+pub use location::{LocationError, WeightsLocation, names_weights};
 pub use parameters::file_shapes;
 pub use save::{Precision, save_weights};
 pub use source::WeightsSource;

@@ -1,7 +1,7 @@
 //! Files of this machine or of the Hugging Face hub.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,14 @@ pub enum WeightsLocation {
         /// Its path inside.
         file: String,
     },
+}
+
+/// Whether a name ends like the name of a file of weights: by that such a file is told from a folder
+/// where it is not at hand.
+pub fn names_weights(path: impl AsRef<Path>) -> bool {
+    const ENDINGS: [&str; 5] = ["safetensors", "bin", "ckpt", "pt", "pth"];
+    let extension = path.as_ref().extension();
+    extension.is_some_and(|extension| ENDINGS.iter().any(|ending| extension == *ending))
 }
 
 /// A file that is not there.
