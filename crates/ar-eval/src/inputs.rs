@@ -5,8 +5,7 @@ use std::path::Path;
 use ar_files::{is_same_file, lies_in};
 use ar_pipeline::ModelSource;
 
-use crate::records::PROTOCOL;
-use crate::write::{PAGE, REPORT};
+use crate::files::{PAGE, PROTOCOL, REPORT};
 use crate::{EvaluationError, EvaluationOptions};
 
 /// Fails if the folder of the evaluation would change an input that its options name.

@@ -29,6 +29,7 @@ mod error;
 mod evaluation;
 mod feature_set;
 mod fid_frames;
+mod files;
 mod inputs;
 mod kept;
 mod metric;

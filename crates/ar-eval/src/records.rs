@@ -13,10 +13,8 @@ use crc32c::crc32c;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::files::PROTOCOL;
 use crate::{EvaluationError, Protocol};
-
-/// The file that says what the figures of a folder depend on.
-pub(crate) const PROTOCOL: &str = "protocol.json";
 
 /// What is measured of one clip, by the name of the metric.
 pub(crate) type Measures = BTreeMap<String, Value>;

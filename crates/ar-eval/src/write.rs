@@ -2,12 +2,8 @@ use std::path::Path;
 
 use ar_files::write_atomically;
 
+use crate::files::{PAGE, REPORT};
 use crate::{EvaluationError, Report, page};
-
-/// The file of a report.
-pub(crate) const REPORT: &str = "report.json";
-/// The same to look at.
-pub(crate) const PAGE: &str = "report.html";
 
 impl Report {
     /// Writes report.json and report.html into a folder.

@@ -2,6 +2,7 @@
 
 mod forecast;
 mod objective;
+mod settings;
 mod start;
 mod validation;
 
@@ -21,9 +22,10 @@ use burn_dataset::Dataset;
 
 pub use forecast::{Forecast, Measured};
 pub use objective::{Draws, Objective};
+use settings::{STATISTICS, model_config, read_statistics};
 pub use validation::ValidationLoss;
 
-use crate::checkpoint::{Checkpointed, read_toml};
+use crate::checkpoint::Checkpointed;
 use crate::config::{CheckSizes, DiffusionRun, not_negative};
 use crate::data::TrainingData;
 use crate::error::{BoxError, ConfigError, Error, Result, ensure_config};
@@ -37,9 +39,6 @@ use crate::workers::Workers;
 /// Videos that are sampled to see how training is getting on, and how many of them to a row.
 const SHOWN: usize = 4;
 const SHOWN_IN_A_ROW: usize = 2;
-
-/// The file of a checkpoint that holds the [`LatentStatistics`] of the run.
-const STATISTICS: &str = "latent_statistics.toml";
 
 /// Trains a transformer as `config` says, with all of `workers`, and leaves a complete model
 /// directory, VAE included, in the run's folder.
@@ -222,26 +221,6 @@ impl Checkpointed for Training {
             self.statistics = Some(statistics);
         }
         self.trainer.load(folder, position)
-    }
-}
-
-/// The statistics of the checkpoint in `folder`; runs that do not standardise lack them, and so do runs
-/// of older versions.
-fn read_statistics(folder: &Path) -> Result<Option<LatentStatistics>, BoxError> {
-    let path = folder.join(STATISTICS);
-    path.exists().then(|| read_toml(&path)).transpose()
-}
-
-/// The model that a run trains, as far as its configuration says.
-fn model_config(run: &DiffusionRun) -> ModelConfig {
-    ModelConfig {
-        name: run.name.clone(),
-        sampling: run.sampling.clone(),
-        diffusion: run.diffusion.clone(),
-        conditioning: run.conditioning.clone(),
-        latent_statistics: None,
-        transformer: Some(run.transformer.clone()),
-        vae: None,
     }
 }
 

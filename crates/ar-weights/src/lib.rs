@@ -30,6 +30,7 @@ mod keys;
 mod load;
 mod location;
 mod parameters;
+mod precision;
 mod safetensors;
 mod save;
 mod source;
@@ -42,7 +43,8 @@ pub use keys::KeyMap;
 pub use load::{check_weights, load_checkpoint, load_weights};
 pub use location::{LocationError, WeightsLocation, names_weights};
 pub use parameters::file_shapes;
-pub use save::{Precision, save_weights};
+pub use precision::Precision;
+pub use save::save_weights;
 pub use source::WeightsSource;
 
 /// The examples of the README are tests too.

@@ -2,27 +2,7 @@ use std::path::Path;
 
 use burn::module::Module;
 
-use crate::floats::Floats;
-use crate::{Checkpoint, KeyMap, WeightsError};
-
-/// Floating-point format of saved weights.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Precision {
-    /// 32 bits.
-    #[default]
-    Full,
-    /// 16 bits: half the size, for shipping.
-    Half,
-}
-
-impl Precision {
-    pub(crate) fn floats(self) -> Floats {
-        match self {
-            Self::Full => Floats::F32,
-            Self::Half => Floats::F16,
-        }
-    }
-}
+use crate::{Checkpoint, KeyMap, Precision, WeightsError};
 
 /// Writes every parameter of `module` as safetensors, atomically and one at a time.
 ///

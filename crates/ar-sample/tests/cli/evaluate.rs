@@ -279,7 +279,7 @@ fn an_evaluation_changes_nothing_that_it_reads() {
     {
         std::fs::create_dir(folder.path("linked")).expect("a folder");
         let link = folder.path("linked/report.json");
-        std::os::unix::fs::symlink("../data.toml", link).expect("a link");
+        std::os::unix::fs::symlink(folder.path("data.toml"), link).expect("a link");
         folder.fails(
             &format!("{command} --data data.toml --out linked"),
             "report.json there is data.toml, which --data reads",

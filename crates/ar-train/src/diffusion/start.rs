@@ -9,7 +9,7 @@ use ar_weights::{Checkpoint, file_shapes, load_checkpoint};
 use burn::module::Module;
 use burn::tensor::Device;
 
-use super::{model_config, read_statistics};
+use super::settings::{model_config, read_statistics};
 use crate::checkpoint::{load_average, read_config};
 use crate::config::DiffusionRun;
 use crate::error::{BoxError, ConfigError};
