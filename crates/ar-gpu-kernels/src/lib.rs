@@ -6,7 +6,7 @@
 //! rest anew, and its reductions are kernels of their own, written in
 //! [CubeCL](https://github.com/tracel-ai/cubecl): one source for CUDA, Vulkan, Metal and WebGPU.
 //!
-//! Operations on any backend are in `ar-ops`: they use these kernels where [`covers`] allows it and
+//! Operations on any backend are in `ar-ops`: they use these kernels where `covers` allows it and
 //! Burn's own operations elsewhere. Products of matrices are always Burn's.
 //!
 //! # Features
