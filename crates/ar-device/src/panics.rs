@@ -3,9 +3,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What `run` returns, or the message of its panic: drivers that are not installed or refuse a
-/// device make some backends panic. The message of the first panic counts, which may be that of
-/// another thread that `run` waits for.
+/// device make some backends panic. The message of the first panic counts, also where another thread
+/// panics that `run` waits for.
 pub(crate) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    // The hook is the whole program's.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let first = Arc::new(Mutex::new(None));
     let hook = take_hook();
     let messages = Arc::clone(&first);

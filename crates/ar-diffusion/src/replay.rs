@@ -20,9 +20,10 @@ pub(crate) struct ReplayedWindow<'a> {
     graph: Graph<Tensor<4>, Box<dyn FnMut() -> Tensor<4> + 'a>>,
 }
 
-/// Whether a device records.
+/// Whether a device may record. Backends that keep no memory of a device's own have nothing to record
+/// into, and no way to say so before they are asked to.
 pub(crate) fn records(device: &Device) -> bool {
-    Dispatch::graph_prepare(device.as_dispatch()).is_ok()
+    device.memory_pool_usage().is_some() && Dispatch::graph_prepare(device.as_dispatch()).is_ok()
 }
 
 impl<'a> ReplayedWindow<'a> {

@@ -45,7 +45,7 @@ pub(crate) struct Status {
     /// Pixels of a frame.
     pub width: usize,
     pub height: usize,
-    /// Frames that are finished, those of the prefix among them.
+    /// Frames that are finished, with the frames of the prefix.
     pub frames_finished: usize,
     /// Iterations of the sampler that are done, and all of them; not known of an endless video.
     pub iteration: usize,

@@ -62,16 +62,18 @@ impl Worker {
             let worker = self.clone();
             let at_work = video.clone();
             let ended = spawn_local(async move { worker.sample(&at_work, options).await }).await;
-            match ended {
-                Ok(Ok(phase)) => video.end(phase, None),
-                Ok(Err(error)) => video.end(Phase::Failed, Some(error.to_string())),
+            let (phase, error) = match ended {
+                Ok(Ok(phase)) => (phase, None),
+                Ok(Err(error)) => (Phase::Failed, Some(error.to_string())),
                 // The panic was printed where it happened.
-                Err(_) => video.end(Phase::Failed, Some("the sampler has a bug".into())),
-            }
+                Err(_) => (Phase::Failed, Some("the sampler has a bug".into())),
+            };
+            // Whoever reads that it has ended may ask for its place.
+            drop(live);
+            video.end(phase, error);
         }
         self.metrics.end(video.phase());
         self.videos.prune();
-        drop(live);
     }
 
     async fn sample(

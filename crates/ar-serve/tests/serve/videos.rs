@@ -211,6 +211,8 @@ fn live_places_are_few_and_free_again() {
     let short = server.create(SHORT);
     server.wait(short, is("done"));
     server.send("DELETE", &format!("/v1/videos/{}", ids[0]), "", b"");
+    // Its place is free once the work on it has stopped.
+    server.wait(ids[0], is("cancelled"));
     server.create(live);
 }
 

@@ -89,7 +89,7 @@ mod tests {
         let forecast = Forecast {
             parameters: 2_000_000,
             state_bytes: 40_000_000,
-            steps: 7200,
+            steps: 14_400,
             keeping: measured(3 << 30),
             recomputing: measured(1 << 30),
             available_bytes: Some(2 << 30),
@@ -98,7 +98,7 @@ mod tests {
         config.run.batch_size = 8;
         let text = describe(&forecast, &config);
         assert!(
-            text.contains("0.500 s a step, 1 hour for 7200 steps"),
+            text.contains("0.500 s a step, 2 hours for 14400 steps"),
             "{text}"
         );
         assert!(
