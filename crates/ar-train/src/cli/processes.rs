@@ -7,7 +7,7 @@ use ar_train::group::Group;
 
 /// Calls `work` with the processes that `mpirun` has started together. One that fails ends them all.
 #[cfg(feature = "mpi")]
-pub fn together<T>(work: impl FnOnce(Rc<dyn Group>) -> Result<T>) -> Result<T> {
+pub(crate) fn together<T>(work: impl FnOnce(Rc<dyn Group>) -> Result<T>) -> Result<T> {
     let group = Rc::new(ar_train::group::MpiGroup::join()?);
     let outcome = work(group.clone());
     if let Err(error) = &outcome
