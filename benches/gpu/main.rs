@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Every part runs in a process of its own and says what it finds out at once, so that a part that
-//! fails or takes too long loses nothing but itself. `results.jsonl`, `results.json` and
-//! `results.md` are written after every part.
+//! fails or takes too long loses nothing but itself. `results.json` and `results.md` are written anew
+//! with everything that a part says.
 #![allow(clippy::print_stdout)]
 
 mod memory;
@@ -53,7 +53,7 @@ struct Options {
     #[arg(long, value_delimiter = ',')]
     parts: Vec<Part>,
     /// Time for everything; parts that would start later are left out.
-    #[arg(long, default_value_t = 480)]
+    #[arg(long, default_value_t = 480, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
     /// The script that computes the same in PyTorch, benches/pytorch/gpu.py; without it there is no
     /// comparison.
@@ -111,7 +111,7 @@ impl Part {
         Self::LargerF32,
     ];
 
-    /// Those of a device that is not the first.
+    /// The parts for a device that is not the first.
     const OTHERS: [Self; 3] = [Self::Device, Self::Parity, Self::SmallF32];
 
     fn name(self) -> String {
@@ -228,7 +228,8 @@ fn run(
     let end = Instant::now() + limit;
     let (send, receive) = mpsc::channel();
     let stdout = child.stdout.take().expect("a pipe");
-    let reader = thread::spawn(move || {
+    // It ends with the pipe, which processes that a stopped one has left may hold.
+    thread::spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
             if send.send(line).is_err() {
                 return;
@@ -251,8 +252,6 @@ fn run(
         }
     }
     let status = child.wait()?;
-    // It ends with the pipe.
-    let _ = reader.join();
     // What was stopped has been told.
     if !status.success() && Instant::now() < end {
         report.add(failure(name, format!("ended with {status}")))?;

@@ -167,7 +167,7 @@ impl Case<'_> {
 }
 
 /// A clip with timesteps that rise over the frames.
-pub(crate) fn input(transformer: &Transformer, device: &Device) -> (Tensor<4>, Tensor<2, Int>) {
+fn input(transformer: &Transformer, device: &Device) -> (Tensor<4>, Tensor<2, Int>) {
     let dit = transformer.dit().config();
     let frames = dit.num_frames;
     let x = noise([1, frames, dit.tokens_per_frame, dit.in_channels], device);

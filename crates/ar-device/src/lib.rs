@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn the_processor_has_a_name_and_memory() -> Result<(), DeviceError> {
+    fn a_device_that_works_has_details() -> Result<(), DeviceError> {
         let cpu = find("cpu")?;
         cpu.details()?;
         Ok(())

@@ -58,7 +58,7 @@ fn published_file(path: &Path) -> Result<Option<PathBuf>, BoxError> {
     }
 }
 
-/// What is told of a stage that has taken weights of `path`, in words those of `taken`.
+/// What is told of a stage that starts from `path`; `taken` says which weights it has taken.
 pub(crate) fn started(path: &Path, taken: &str) -> String {
     let which = if is_checkpoint(path) {
         "the averaged weights of "

@@ -380,7 +380,7 @@ fn evaluation_as_published() {
         folder.fails(&format!("{command} {arguments}"), what);
     }
 
-    // Of videos, those of the list of the split.
+    // Only videos that the list of the split names.
     std::fs::create_dir(folder.path("videos")).expect("a folder");
     for name in ["a", "b", "c"] {
         let clip = Clip::new(vec![Frame::new(16, 16, vec![90; 16 * 16 * 3]); 6]);
