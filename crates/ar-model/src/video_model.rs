@@ -1,8 +1,11 @@
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::thread;
 
 use ar_diffusion::Diffusion;
 use ar_vae::Vae;
-use ar_weights::{WeightsSource, load_weights, save_weights};
+use ar_weights::{KeyMap, WeightsSource, load_weights, save_weights};
+use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use crate::directory::{verify, write_directory};
@@ -85,20 +88,11 @@ impl VideoModel {
         device: &Device,
     ) -> Result<Self, ModelError> {
         let mut model = Self::init(config, device)?;
-        let parts = [
-            (model.transformer.is_some(), transformer),
-            (model.vae.is_some(), vae),
-        ];
-        for (_, source) in parts.into_iter().filter(|(is_read, _)| *is_read) {
-            if let WeightsSource::File(path) = source {
-                verify(path)?;
-            }
-        }
         if let Some(network) = &mut model.transformer {
-            load_weights(network, transformer, TRANSFORMER_KEYS)?;
+            load_verified(network, transformer, TRANSFORMER_KEYS)?;
         }
         if let Some(network) = &mut model.vae {
-            load_weights(network, vae, VAE_KEYS)?;
+            load_verified(network, vae, VAE_KEYS)?;
         }
         Ok(model)
     }
@@ -196,4 +190,28 @@ impl VideoModel {
         };
         Ok(self.vae()?.decode(latents).clamp(0.0, 1.0))
     }
+}
+
+/// Reads weights, and checks their file against its checksum at the same time: both wait for the disk,
+/// which has to be read only once. What is wrong with the file is told rather than what follows from it.
+fn load_verified<M: Module>(
+    network: &mut M,
+    source: WeightsSource<'_>,
+    keys: KeyMap,
+) -> Result<(), ModelError> {
+    let WeightsSource::File(path) = source else {
+        return Ok(load_weights(network, source, keys)?);
+    };
+    let (verified, loaded) = thread::scope(|scope| {
+        let thread = thread::Builder::new().spawn_scoped(scope, || verify(path));
+        let loaded = load_weights(network, source, keys);
+        let verified = match thread {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            // The system has no thread to spare.
+            Err(_) => verify(path),
+        };
+        (verified, loaded)
+    });
+    verified?;
+    Ok(loaded?)
 }

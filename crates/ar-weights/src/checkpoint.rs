@@ -54,7 +54,10 @@ impl Checkpoint {
             let key = keys.file_key(&tensor.name);
             let parameter = parameters.get(&key)?;
             let is_transposed = parameter.is_transposed;
-            let read = move || Ok(Floats::F32.narrow(&values(&tensor, is_transposed)?));
+            let read = move |bytes: &mut Vec<u8>| {
+                *bytes = Floats::F32.narrow(&values(&tensor, is_transposed)?);
+                Ok(())
+            };
             let stored = Stored {
                 shape: parameter.file_shape(),
                 floats: Some(Floats::F32),
@@ -113,7 +116,10 @@ impl Checkpoint {
         let tensor = Stored {
             shape,
             floats: Some(Floats::F32),
-            read: Arc::new(move || Ok(bytes.clone())),
+            read: Arc::new(move |buffer| {
+                buffer.clone_from(&bytes);
+                Ok(())
+            }),
         };
         self.tensors.insert(key.into(), tensor);
     }
@@ -141,7 +147,7 @@ impl Checkpoint {
         let tensors = self.tensors.iter().map(|(key, tensor)| {
             let bytes = move || -> io::Result<Vec<u8>> {
                 if tensor.floats == Some(precision.floats()) {
-                    return (tensor.read)();
+                    return tensor.bytes();
                 }
                 Ok(precision.floats().narrow(&tensor.values()?))
             };
@@ -218,11 +224,12 @@ fn stored(tensor: burn_pack::Tensor) -> Stored {
     Stored {
         shape: tensor.shape.to_vec(),
         floats: Floats::of(tensor.dtype),
-        read: Arc::new(move || {
+        read: Arc::new(move |buffer| {
             let bytes = tensor.to_bytes();
-            bytes
-                .map(|bytes| bytes.to_vec())
-                .map_err(|error| io::Error::other(error.to_string()))
+            let bytes = bytes.map_err(|error| io::Error::other(error.to_string()))?;
+            buffer.clear();
+            buffer.extend_from_slice(&bytes);
+            Ok(())
         }),
     }
 }
@@ -234,7 +241,7 @@ fn values(tensor: &burn_pack::Tensor, is_transposed: bool) -> io::Result<Vec<f32
         floats.ok_or_else(|| io::Error::other(format!("{} holds no floats", tensor.name)))?;
     let bytes = tensor.to_bytes();
     let bytes = bytes.map_err(|error| io::Error::other(error.to_string()))?;
-    let values = floats.widen(&bytes);
+    let values = floats.widen(&bytes).values;
     Ok(match tensor.shape.to_vec()[..] {
         [rows, columns] if is_transposed => transpose(&values, [rows, columns]),
         _ => values,

@@ -1,5 +1,7 @@
 //! Floats of any width to 32 bits and back, and transposition, over many values.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use burn::tensor::DType;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
@@ -14,11 +16,19 @@ pub(crate) enum Floats {
     F64,
 }
 
+/// Floats of a file as 32 bits.
+pub(crate) struct Widened {
+    pub values: Vec<f32>,
+    /// Whether no value is NaN or infinity: known in passing, where a pass of its own would take the
+    /// time of another reading.
+    pub is_finite: bool,
+}
+
 /// Values that a thread converts at a time.
 const CHUNK: usize = 1 << 14;
 
 /// Side of the squares that are transposed at a time: their rows are in the cache together.
-const TILE: usize = 32;
+const TILE: usize = 64;
 
 impl Floats {
     /// The format of a tensor's elements; None if they are no floats.
@@ -42,25 +52,78 @@ impl Floats {
     }
 
     /// Values from little-endian bytes.
-    pub(crate) fn widen(self, bytes: &[u8]) -> Vec<f32> {
+    pub(crate) fn widen(self, bytes: &[u8]) -> Widened {
         let mut values = vec![0.0; bytes.len() / self.size()];
+        let is_finite = AtomicBool::new(true);
         let chunks = values.par_chunks_mut(CHUNK);
         let chunks = chunks.zip(bytes.par_chunks(CHUNK * self.size()));
-        chunks.for_each(|(values, bytes)| match self {
-            Self::F16 => elements(bytes, f16::from_le_bytes).convert_to_f32_slice(values),
-            Self::Bf16 => elements(bytes, bf16::from_le_bytes).convert_to_f32_slice(values),
-            Self::F32 => {
-                for (value, bytes) in values.iter_mut().zip(bytes.as_chunks().0) {
-                    *value = f32::from_le_bytes(*bytes);
-                }
-            }
-            Self::F64 => {
-                for (value, bytes) in values.iter_mut().zip(bytes.as_chunks().0) {
-                    *value = f64::from_le_bytes(*bytes) as f32;
-                }
+        chunks.for_each(|(values, bytes)| {
+            self.widen_to(values, bytes);
+            if !all_finite(values) {
+                is_finite.store(false, Ordering::Relaxed);
             }
         });
-        values
+        Widened {
+            values,
+            is_finite: is_finite.into_inner(),
+        }
+    }
+
+    /// Values from the little-endian bytes of `[rows, columns]`, as `[columns, rows]`.
+    pub(crate) fn widen_transposed(self, bytes: &[u8], [rows, columns]: [usize; 2]) -> Widened {
+        let mut values = vec![0.0; rows * columns];
+        let is_finite = AtomicBool::new(true);
+        if !values.is_empty() {
+            let strips = values.par_chunks_mut(TILE * rows).enumerate();
+            strips.for_each(|(strip, output)| {
+                let width = output.len() / rows;
+                let mut tile = [[0.0; TILE]; TILE];
+                for first in (0..rows).step_by(TILE) {
+                    let height = TILE.min(rows - first);
+                    for (row, line) in tile[..height].iter_mut().enumerate() {
+                        let start = ((first + row) * columns + strip * TILE) * self.size();
+                        self.widen_to(&mut line[..width], &bytes[start..][..width * self.size()]);
+                        if !all_finite(&line[..width]) {
+                            is_finite.store(false, Ordering::Relaxed);
+                        }
+                    }
+                    for (column, output) in output.chunks_exact_mut(rows).enumerate() {
+                        for (line, value) in tile.iter().zip(&mut output[first..first + height]) {
+                            *value = line[column];
+                        }
+                    }
+                }
+            });
+        }
+        Widened {
+            values,
+            is_finite: is_finite.into_inner(),
+        }
+    }
+
+    /// As many values as there are bytes for.
+    fn widen_to(self, values: &mut [f32], bytes: &[u8]) {
+        /// Values that are aligned at a time.
+        const BLOCK: usize = 64;
+        let blocks = values
+            .chunks_mut(BLOCK)
+            .zip(bytes.chunks(BLOCK * self.size()));
+        blocks.for_each(|(values, bytes)| match self {
+            Self::F16 => {
+                let mut half = [f16::ZERO; BLOCK];
+                let half = &mut half[..values.len()];
+                put_elements(half, bytes, f16::from_le_bytes);
+                half.convert_to_f32_slice(values);
+            }
+            Self::Bf16 => {
+                let mut half = [bf16::ZERO; BLOCK];
+                let half = &mut half[..values.len()];
+                put_elements(half, bytes, bf16::from_le_bytes);
+                half.convert_to_f32_slice(values);
+            }
+            Self::F32 => put_elements(values, bytes, f32::from_le_bytes),
+            Self::F64 => put_elements(values, bytes, |bytes| f64::from_le_bytes(bytes) as f32),
+        });
     }
 
     /// Little-endian bytes of values.
@@ -87,9 +150,23 @@ impl Floats {
     }
 }
 
-fn elements<T, const N: usize>(bytes: &[u8], element: impl Fn([u8; N]) -> T) -> Vec<T> {
-    let (chunks, _) = bytes.as_chunks();
-    chunks.iter().map(|bytes| element(*bytes)).collect()
+fn put_elements<T, const N: usize>(
+    elements: &mut [T],
+    bytes: &[u8],
+    element: impl Fn([u8; N]) -> T,
+) {
+    for (place, bytes) in elements.iter_mut().zip(bytes.as_chunks().0) {
+        *place = element(*bytes);
+    }
+}
+
+/// In a form that compilers make vector instructions of.
+fn all_finite(values: &[f32]) -> bool {
+    const EXPONENT: u32 = 0x7f80_0000;
+    let is_special = |value: &f32| value.to_bits() & EXPONENT == EXPONENT;
+    !values
+        .iter()
+        .fold(false, |found, value| found | is_special(value))
 }
 
 fn put<T: Copy, const N: usize>(bytes: &mut [u8], values: &[T], bytes_of: impl Fn(T) -> [u8; N]) {
@@ -129,12 +206,12 @@ mod tests {
         for floats in [Floats::F16, Floats::Bf16, Floats::F32, Floats::F64] {
             let bytes = floats.narrow(&values);
             assert_eq!(bytes.len(), floats.size() * values.len());
-            assert!(floats.widen(&bytes) == values, "{floats:?}");
+            assert!(floats.widen(&bytes).values == values, "{floats:?}");
         }
         let special = [f32::INFINITY, f32::NEG_INFINITY, 6e-8, -0.0];
         let bytes = Floats::F16.narrow(&special);
         assert_eq!(bytes[..4], [0x00, 0x7c, 0x00, 0xfc]);
-        assert_eq!(Floats::F16.widen(&bytes)[2], 2f32.powi(-24));
+        assert_eq!(Floats::F16.widen(&bytes).values[2], 2f32.powi(-24));
     }
 
     #[test]
@@ -150,6 +227,31 @@ mod tests {
                     );
                 }
             }
+            for floats in [Floats::F16, Floats::Bf16, Floats::F32, Floats::F64] {
+                let bytes = floats.narrow(&values);
+                let rounded = floats.widen(&bytes).values;
+                let widened = floats.widen_transposed(&bytes, [rows, columns]);
+                assert!(widened.is_finite);
+                assert!(widened.values == transpose(&rounded, [rows, columns]));
+            }
         }
+    }
+
+    #[test]
+    fn values_that_are_not_finite_are_noticed_wherever_they_are() {
+        let [rows, columns] = [70, 65];
+        for floats in [Floats::F16, Floats::Bf16, Floats::F32, Floats::F64] {
+            for place in [0, 63, 64, 4479, rows * columns - 1] {
+                for special in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                    let mut values = vec![1.0; rows * columns];
+                    values[place] = special;
+                    let bytes = floats.narrow(&values);
+                    assert!(!floats.widen(&bytes).is_finite);
+                    assert!(!floats.widen_transposed(&bytes, [rows, columns]).is_finite);
+                }
+            }
+        }
+        let too_large = Floats::F64.widen(&1e300f64.to_le_bytes());
+        assert!(!too_large.is_finite);
     }
 }

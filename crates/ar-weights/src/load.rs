@@ -1,13 +1,14 @@
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::module::Module;
 use burn::store::{ModuleSnapshot, burn_pack};
 use burn::tensor::{Bytes, DType};
 
-use crate::floats::{Floats, transpose};
+use crate::floats::Floats;
 use crate::parameters::{Parameter, parameters};
 use crate::stored::Stored;
-use crate::{Checkpoint, KeyMap, WeightsError, WeightsSource, not_finite};
+use crate::{Checkpoint, KeyMap, WeightsError, WeightsSource};
 
 /// Reads every parameter of `module`, one at a time. Floats of any width are read as 32 bits.
 ///
@@ -35,9 +36,11 @@ pub fn load_checkpoint<M: Module>(
 ) -> Result<(), WeightsError> {
     let parameters = parameters(module, keys);
     check_shapes(&parameters, checkpoint, keys, fresh)?;
+    // Memory that has been touched before is much faster than new memory.
+    let reading = Arc::new(Mutex::new(Reading::default()));
     let tensors = parameters.into_iter().filter_map(|(key, parameter)| {
         let tensor = checkpoint.get(&key)?.clone();
-        Some(deferred(parameter, tensor))
+        Some(deferred(key, parameter, tensor, reading.clone()))
     });
     let result = module.apply(tensors.collect(), None, None, true);
     if let Some(error) = result.errors.first() {
@@ -46,13 +49,22 @@ pub fn load_checkpoint<M: Module>(
             mismatch: error.to_string(),
         });
     }
-    match not_finite(module) {
+    let mut reading = reading.lock().unwrap_or_else(PoisonError::into_inner);
+    match reading.not_finite.take() {
         None => Ok(()),
-        Some(path) => Err(WeightsError::NotFinite {
+        Some(key) => Err(WeightsError::NotFinite {
             file: checkpoint.name().to_owned(),
-            key: keys.file_key(&path),
+            key,
         }),
     }
+}
+
+/// What the tensors of a file share while they are read one by one.
+#[derive(Default)]
+struct Reading {
+    buffer: Vec<u8>,
+    /// The first tensor that holds NaN or infinity.
+    not_finite: Option<String>,
 }
 
 /// Checks that `checkpoint` has every parameter of `module` and no others, without reading values.
@@ -112,22 +124,26 @@ fn check_shapes(
 }
 
 /// The tensor for a parameter, in Burn's layout and name; it is read when it is applied.
-fn deferred(parameter: Parameter, tensor: Stored) -> burn_pack::Tensor {
+fn deferred(
+    key: String,
+    parameter: Parameter,
+    tensor: Stored,
+    reading: Arc<Mutex<Reading>>,
+) -> burn_pack::Tensor {
     let Parameter {
         path,
         shape,
         is_transposed,
     } = parameter;
     let length = shape.iter().product::<usize>() * Floats::F32.size();
-    let file_shape = tensor.shape.clone();
     let read = move || {
-        let values = tensor.values();
-        let values = values.map_err(|error| burn_pack::Error::IoError(error.to_string()))?;
-        let values = match file_shape[..] {
-            [rows, columns] if is_transposed => transpose(&values, [rows, columns]),
-            _ => values,
-        };
-        Ok(Bytes::from_elems(values))
+        let mut reading = reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let widened = tensor.parameter(is_transposed, &mut reading.buffer);
+        let widened = widened.map_err(|error| burn_pack::Error::IoError(error.to_string()))?;
+        if !widened.is_finite && reading.not_finite.is_none() {
+            reading.not_finite = Some(key.clone());
+        }
+        Ok(Bytes::from_elems(widened.values))
     };
     burn_pack::Tensor::deferred(path, DType::F32, shape, None, length, read)
 }

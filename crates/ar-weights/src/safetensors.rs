@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::mem;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -28,25 +29,27 @@ enum Content {
 }
 
 impl Content {
-    fn read(&self, start: u64, length: usize) -> io::Result<Vec<u8>> {
+    /// Replaces what `bytes` holds.
+    fn read(&self, start: u64, length: usize, bytes: &mut Vec<u8>) -> io::Result<()> {
+        bytes.clear();
         match self {
             Self::File(file) => {
                 let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
                 file.seek(SeekFrom::Start(start))?;
-                let mut bytes = Vec::with_capacity(length);
-                (&mut *file).take(length as u64).read_to_end(&mut bytes)?;
+                bytes.reserve_exact(length);
+                (&mut *file).take(length as u64).read_to_end(bytes)?;
                 if bytes.len() < length {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
-                Ok(bytes)
             }
-            Self::Memory(bytes) => {
+            Self::Memory(content) => {
                 let start = start as usize;
                 let end = start.checked_add(length);
-                let bytes = end.and_then(|end| bytes.get(start..end));
-                Ok(bytes.ok_or(io::ErrorKind::UnexpectedEof)?.to_vec())
+                let content = end.and_then(|end| content.get(start..end));
+                bytes.extend_from_slice(content.ok_or(io::ErrorKind::UnexpectedEof)?);
             }
         }
+        Ok(())
     }
 }
 
@@ -77,14 +80,18 @@ fn open(content: Content, length: u64) -> Result<BTreeMap<String, Stored>, Strin
     if length < LENGTH as u64 {
         return Err(format!("it has {length} bytes"));
     }
-    let start = content.read(0, LENGTH).map_err(|error| error.to_string())?;
-    let header = u64::from_le_bytes(start.try_into().expect("eight bytes"));
+    let mut bytes = Vec::new();
+    let mut read = |start, length| {
+        let read = content.read(start, length, &mut bytes);
+        read.map(|()| mem::take(&mut bytes))
+            .map_err(|error| error.to_string())
+    };
+    let header = read(0, LENGTH)?.try_into().expect("eight bytes");
+    let header = u64::from_le_bytes(header);
     if header > LONGEST_HEADER || header > length - LENGTH as u64 {
         return Err("it does not begin with a header, or is cut short in it".into());
     }
-    let bytes = content
-        .read(LENGTH as u64, header as usize)
-        .map_err(|error| error.to_string())?;
+    let bytes = read(LENGTH as u64, header as usize)?;
     let metadata: Metadata = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
     let data = LENGTH as u64 + header;
     let whole = data + metadata.data_len() as u64;
@@ -108,7 +115,7 @@ fn open(content: Content, length: u64) -> Result<BTreeMap<String, Stored>, Strin
                 Dtype::F64 => Some(Floats::F64),
                 _ => None,
             },
-            read: Arc::new(move || content.read(data + start as u64, end - start)),
+            read: Arc::new(move |bytes| content.read(data + start as u64, end - start, bytes)),
         };
         (key, tensor)
     };

@@ -2,7 +2,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use crate::floats::Floats;
+use crate::floats::{Floats, Widened};
 
 /// A tensor that may still be in its file.
 #[derive(Clone)]
@@ -10,8 +10,8 @@ pub(crate) struct Stored {
     pub shape: Vec<usize>,
     /// None for integers and the like, which no network here has.
     pub floats: Option<Floats>,
-    /// The bytes of all elements, little-endian.
-    pub read: Arc<dyn Fn() -> io::Result<Vec<u8>> + Send + Sync>,
+    /// Puts the bytes of all elements, little-endian, in place of what a buffer holds.
+    pub read: Arc<dyn Fn(&mut Vec<u8>) -> io::Result<()> + Send + Sync>,
 }
 
 impl fmt::Debug for Stored {
@@ -21,11 +21,35 @@ impl fmt::Debug for Stored {
 }
 
 impl Stored {
+    /// The bytes of all elements, little-endian.
+    pub(crate) fn bytes(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        (self.read)(&mut bytes)?;
+        Ok(bytes)
+    }
+
     /// The elements as 32-bit floats.
     pub(crate) fn values(&self) -> io::Result<Vec<f32>> {
-        let floats = self
-            .floats
-            .ok_or_else(|| io::Error::other("these are no floats"))?;
-        Ok(floats.widen(&(self.read)()?))
+        Ok(self.floats()?.widen(&self.bytes()?).values)
+    }
+
+    /// The elements as 32-bit floats, those of a matrix transposed if asked; read through `buffer`,
+    /// which many tensors can share.
+    pub(crate) fn parameter(
+        &self,
+        is_transposed: bool,
+        buffer: &mut Vec<u8>,
+    ) -> io::Result<Widened> {
+        let floats = self.floats()?;
+        (self.read)(buffer)?;
+        Ok(match self.shape[..] {
+            [rows, columns] if is_transposed => floats.widen_transposed(buffer, [rows, columns]),
+            _ => floats.widen(buffer),
+        })
+    }
+
+    fn floats(&self) -> io::Result<Floats> {
+        let no_floats = || io::Error::other("these are no floats");
+        self.floats.ok_or_else(no_floats)
     }
 }
