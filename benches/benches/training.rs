@@ -88,6 +88,10 @@ fn vae(criterion: &mut Criterion) {
     let mut trainer = Trainer::new(network, &run.optimizer, STEPS);
     let pixels = pixels([batch, 1], run.vae.image_size(), &device);
 
+    let objective = vae::VaeObjective {
+        config: &run.loss,
+        perceptual: None,
+    };
     let noise = vae::PosteriorNoise {
         seed: 0,
         step: 0,
@@ -97,7 +101,7 @@ fn vae(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(batch as u64));
     group.bench_function(format!("vae_small_batch_{batch}_of_1_frame"), |bencher| {
         bencher.iter(|| {
-            let loss = vae::loss(trainer.model(), pixels.clone(), &run.loss, noise, None);
+            let loss = objective.loss(trainer.model(), pixels.clone(), noise);
             trainer.accumulate(loss, 1.0);
             let report = trainer.update();
             wait(&device);

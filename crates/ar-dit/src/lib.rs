@@ -50,7 +50,7 @@ pub use block::{Block, Tokens};
 pub use causal::CausalDit;
 pub use config::{DitConfig, DitConfigError, MergeMode, PositionEmbedding};
 pub use kv_cache::KvCache;
-pub use mask::CausalMask;
+pub use mask::{CausalMask, SequenceLengths};
 pub use mlp::Mlp;
 pub use model::{CHECKPOINT_KEYS, Dit};
 pub use timestep::TimestepEmbedder;

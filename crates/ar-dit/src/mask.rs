@@ -18,18 +18,22 @@ pub enum CausalMask {
     VideoTemporalCausal,
 }
 
+/// How long a sequence `[context, frame 0, frame 1, ..]` and its parts are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SequenceLengths {
+    /// Tokens of the context.
+    pub context_tokens: usize,
+    /// Frames after it.
+    pub frames: usize,
+    /// Tokens of each frame.
+    pub tokens_per_frame: usize,
+}
+
 impl CausalMask {
-    /// The mask over `context_tokens + frames * tokens_per_frame` positions; `None` where
-    /// everything is visible. Under the causal masks a frame sees itself and the `window - 1`
-    /// frames before it.
-    pub fn hidden(
-        self,
-        context_tokens: usize,
-        frames: usize,
-        tokens_per_frame: usize,
-        window: usize,
-        device: &Device,
-    ) -> Option<Mask> {
+    /// The mask over all positions of a sequence, `context_tokens + frames * tokens_per_frame` of
+    /// them; `None` where everything is visible. Under the causal masks a frame sees itself and the
+    /// `window - 1` frames before it.
+    pub fn hidden(self, lengths: SequenceLengths, window: usize, device: &Device) -> Option<Mask> {
         let context_sees_video = match self {
             Self::None => return None,
             Self::TemporalCausal => false,
@@ -41,8 +45,8 @@ impl CausalMask {
             (None, Some(_)) => context_sees_video,
             (Some(query), Some(key)) => self.sees(query, key, window),
         };
-        let mut groups = vec![tokens_per_frame; 1 + frames];
-        groups[0] = context_tokens;
+        let mut groups = vec![lengths.tokens_per_frame; 1 + lengths.frames];
+        groups[0] = lengths.context_tokens;
         Some(Mask::new(&groups, &groups, visible, device))
     }
 

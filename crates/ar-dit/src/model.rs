@@ -9,6 +9,7 @@ use burn::module::Module;
 use burn::nn::{Initializer, Linear};
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor, activation::silu, assert_shape};
 
+use crate::mask::SequenceLengths;
 use crate::on_device::OnDevice;
 use crate::position_embedding::{PositionTables, add_rows};
 use crate::{Block, DitConfig, DitConfigError, PositionEmbedding, TimestepEmbedder, Tokens};
@@ -148,11 +149,15 @@ impl Dit {
             self.sequence.get(&device, [first, frames], || {
                 let numbers = first..first + frames;
                 let (positions, mask) = (&self.positions, config.causal_mask);
-                let context = config.context_tokens;
+                let lengths = SequenceLengths {
+                    context_tokens: config.context_tokens,
+                    frames,
+                    tokens_per_frame: tokens,
+                };
                 SequenceTables {
                     rows: positions.rows(config, numbers.clone(), &device),
                     rotary: positions.rotary_of_sequence(config, numbers, &device),
-                    mask: mask.hidden(context, frames, tokens, config.num_frames, &device),
+                    mask: mask.hidden(lengths, config.num_frames, &device),
                 }
             });
         let video = apply(&self.x_embedder, x); // [batch, frames, tokens, width]

@@ -3,7 +3,7 @@
 mod accumulate;
 mod adversary;
 mod discriminator;
-mod loss;
+mod objective;
 mod perceptual;
 mod start;
 #[cfg(test)]
@@ -19,12 +19,12 @@ use ar_vae::Vae;
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use accumulate::{accumulate, accumulate_against, accumulate_discriminator};
+use accumulate::StepClips;
 pub use adversary::{Adversary, Balance, SkippedSteps, Turn};
 pub use discriminator::PatchGan;
-pub use loss::{PosteriorNoise, Reconstruction, loss, loss_checkpointed, pixel_loss};
+pub use objective::{PosteriorNoise, Reconstruction, VaeObjective};
 pub use perceptual::Perceptual;
-pub use validation::{reconstruction_psnr, validation_loss};
+pub use validation::reconstruction_psnr;
 
 use crate::checkpoint::Checkpointed;
 use crate::config::{CheckSizes, VaeRun};
@@ -82,7 +82,7 @@ pub fn train(config: &VaeRun, workers: &Workers, options: &StageOptions) -> Resu
     let device = workers.main_device();
     device.seed(config.run.seed);
     let mut vae = start::network(config, device)?;
-    let perceptual = Perceptual::load(&config.loss, device)?;
+    let objective = VaeObjective::load(&config.loss, device)?;
 
     if let Some(dir) = &config.start_from {
         Run::check_model_dir(&config.run, "start_from", dir)?;
@@ -100,7 +100,7 @@ pub fn train(config: &VaeRun, workers: &Workers, options: &StageOptions) -> Resu
         data.training().len(),
         vae.num_params() as f64 / 1e6
     ));
-    let mut training = Training::new(config, vae, perceptual, &workers);
+    let mut training = Training::new(config, vae, objective, &workers);
     run.restore(&mut training)?;
     let mut batches = data.batches(&config.run, run.positions())?;
     let validation = data.items(run.measured(data.validation()).iter().copied())?;
@@ -161,17 +161,12 @@ pub fn train(config: &VaeRun, workers: &Workers, options: &StageOptions) -> Resu
 struct Training<'a> {
     config: &'a VaeRun,
     trainer: Trainer<Vae>,
-    perceptual: Option<Perceptual>,
+    objective: VaeObjective<'a>,
     adversary: Option<Adversary>,
 }
 
 impl<'a> Training<'a> {
-    fn new(
-        config: &'a VaeRun,
-        vae: Vae,
-        perceptual: Option<Perceptual>,
-        workers: &Workers,
-    ) -> Self {
+    fn new(config: &'a VaeRun, vae: Vae, objective: VaeObjective<'a>, workers: &Workers) -> Self {
         let steps = config.run.steps;
         let discriminator = config.discriminator.as_ref();
         Self {
@@ -179,7 +174,7 @@ impl<'a> Training<'a> {
             trainer: Trainer::new(vae, &config.optimizer, steps)
                 .with_precision(config.precision)
                 .with_workers(workers),
-            perceptual,
+            objective,
             adversary: discriminator.map(|config| Adversary::new(config, steps, workers)),
         }
     }
@@ -187,28 +182,30 @@ impl<'a> Training<'a> {
     /// One step on the clips `items`, of which the first has the place `first_clip` in the step.
     fn step(&mut self, items: &[VideoItem], first_clip: usize) -> Result<(Losses, StepReport)> {
         let step = self.trainer.step();
-        let noise = PosteriorNoise {
-            seed: self.config.run.seed,
-            step: step as u64,
-            first_clip,
+        let clips = StepClips {
+            config: self.config,
+            objective: &self.objective,
+            items,
+            noise: PosteriorNoise {
+                seed: self.config.run.seed,
+                step: step as u64,
+                first_clip,
+            },
         };
-        let perceptual = self.perceptual.as_ref();
-        let (config, trainer) = (self.config, &mut self.trainer);
+        let trainer = &mut self.trainer;
         let turn = self
             .adversary
             .as_ref()
             .map(|adversary| adversary.turn(step));
         Ok(match (turn, self.adversary.as_mut()) {
             (Some(Turn::Discriminator), Some(adversary)) => {
-                let vae = trainer.model();
-                let losses = accumulate_discriminator(config, adversary, vae, items, noise);
+                let losses = clips.accumulate_discriminator(adversary, trainer.model());
                 adversary.update(step);
                 (losses, trainer.rest())
             }
             (Some(turn @ (Turn::Vae | Turn::Both)), Some(adversary)) => {
                 let both = turn == Turn::Both;
-                let losses =
-                    accumulate_against(config, adversary, trainer, perceptual, items, noise, both);
+                let losses = clips.accumulate_against(adversary, trainer, both);
                 let report = trainer.update();
                 if both {
                     adversary.update(step);
@@ -216,7 +213,7 @@ impl<'a> Training<'a> {
                 (losses, report)
             }
             _ => {
-                let losses = accumulate(config, trainer, perceptual, items, noise)?;
+                let losses = clips.accumulate(trainer)?;
                 (losses, trainer.update())
             }
         })
@@ -224,9 +221,9 @@ impl<'a> Training<'a> {
 
     /// The mean loss of the averaged VAE over the clips `items`, but for the adversarial part.
     fn validation_loss(&self, items: &[VideoItem]) -> f64 {
-        let perceptual = self.perceptual.as_ref().map(Perceptual::valid);
-        let (config, seed) = (&self.config.loss, self.config.run.seed);
-        validation_loss(&self.trainer.ema, items, config, seed, perceptual.as_ref())
+        let seed = self.config.run.seed;
+        let objective = self.objective.valid();
+        objective.validation_loss(&self.trainer.ema, items, seed)
     }
 
     /// What the discriminator has skipped and may skip in a row, if its last step was skipped.
@@ -352,7 +349,11 @@ mod tests {
         };
         let workers = Workers::alone(Device::flex()).autodiff();
         let vae = config.vae.init(workers.main_device()).expect("a network");
-        let mut training = Training::new(&config, vae, None, &workers);
+        let objective = VaeObjective {
+            config: &config.loss,
+            perceptual: None,
+        };
+        let mut training = Training::new(&config, vae, objective, &workers);
         for step in 0..6 {
             let adversary = |training: &Training<'_>| {
                 let adversary = training.adversary.as_ref();

@@ -240,10 +240,9 @@ impl<'a> Objective<'a> {
         transformer: &Transformer,
         items: &[LatentItem],
         draws: Draws,
-        device: &Device,
     ) -> Result<Tensor<1>> {
         let mut checkpointing = ActivationCheckpointing::new(false);
-        self.loss_checkpointed(&mut checkpointing, transformer, items, draws, device)
+        self.loss_checkpointed(&mut checkpointing, transformer, items, draws)
     }
 
     /// [`Objective::loss`] for a backward pass by [`ActivationCheckpointing::backward`].
@@ -253,21 +252,18 @@ impl<'a> Objective<'a> {
         transformer: &Transformer,
         items: &[LatentItem],
         draws: Draws,
-        device: &Device,
     ) -> Result<Tensor<1>> {
         let Some(active) = &draws.active else {
             if self.config.loss.vlb > 0.0 {
-                let error =
-                    self.error_by_frame(checkpointing, transformer, items, &draws, device)?;
+                let error = self.error_by_frame(checkpointing, transformer, items, &draws)?;
                 return Ok(error.mean());
             }
-            let (prediction, task) =
-                self.predict(checkpointing, transformer, items, &draws, device)?;
+            let (prediction, task) = self.predict(checkpointing, transformer, items, &draws)?;
             return Ok(self.config.loss.loss(prediction, task.target));
         };
-        let error = self.error_by_frame(checkpointing, transformer, items, &draws, device)?;
+        let error = self.error_by_frame(checkpointing, transformer, items, &draws)?;
         let [pieces, seen] = error.dims();
-        let weights = draws.weights(active, seen, device);
+        let weights = draws.weights(active, seen, &error.device());
         Ok((error * weights).sum() / (pieces * draws.timesteps[0].len()) as f64)
     }
 
@@ -278,9 +274,8 @@ impl<'a> Objective<'a> {
         transformer: &Transformer,
         items: &[LatentItem],
         draws: &Draws,
-        device: &Device,
     ) -> Result<Tensor<2>> {
-        let (prediction, task) = self.predict(checkpointing, transformer, items, draws, device)?;
+        let (prediction, task) = self.predict(checkpointing, transformer, items, draws)?;
         let frames = draws.timesteps[0].len();
         let error = self.config.loss.by_frame(prediction, task.target, frames);
         Ok(self.with_bound(error, draws))
@@ -307,9 +302,8 @@ impl<'a> Objective<'a> {
         transformer: &Transformer,
         items: &[LatentItem],
         draws: &Draws,
-        device: &Device,
     ) -> Result<(Tensor<4>, Task)> {
-        let task = self.task(transformer, items, draws, device)?;
+        let task = self.task(transformer, items, draws)?;
         let prediction = transformer.dit().forward_checkpointed(
             checkpointing,
             task.noisy.clone(),
@@ -331,14 +325,13 @@ impl<'a> Objective<'a> {
         draws: &Draws,
     ) -> Result<f64> {
         let backward = |part: MicroBatch<'_, Transformer>, collect: &mut dyn FnMut(Gradients)| {
-            let (share, device) = (part.share, part.device);
+            let share = part.share;
             let draws = draws.part(part.clips.start, part.clips.len());
             let items = &items[part.clips];
             let mut checkpointing =
                 ActivationCheckpointing::new(self.config.activation_checkpointing);
             let loss =
-                self.loss_checkpointed(&mut checkpointing, part.network, items, draws, device)?
-                    * share;
+                self.loss_checkpointed(&mut checkpointing, part.network, items, draws)? * share;
             checkpointing.backward(&loss, collect);
             Ok(loss)
         };
@@ -348,14 +341,9 @@ impl<'a> Objective<'a> {
     }
 
     /// What the network is given, and what it should answer.
-    fn task(
-        &self,
-        transformer: &Transformer,
-        items: &[LatentItem],
-        draws: &Draws,
-        device: &Device,
-    ) -> Result<Task> {
+    fn task(&self, transformer: &Transformer, items: &[LatentItem], draws: &Draws) -> Result<Task> {
         let config = self.config;
+        let device = &transformer.devices()[0];
         let batch = LatentBatch::new(items, device);
         let x0 = match &self.statistics {
             Some(statistics) => statistics.standardize(batch.latents),
@@ -402,7 +390,6 @@ impl<'a> Objective<'a> {
         transformer: &Transformer,
         items: &[LatentItem],
     ) -> Result<ValidationLoss> {
-        let device = &transformer.devices()[0];
         let frames = items[0].shape[0];
         let mut loss = ValidationLoss::new(frames, self.diffusion.schedule().timesteps());
         // Plans of a training step share their step difference; few clips are to see them all.
@@ -417,7 +404,6 @@ impl<'a> Objective<'a> {
                 transformer,
                 items,
                 &draws,
-                device,
             )?;
             let [_, seen] = error.dims();
             let error: Vec<f32> = error.into_data().iter().collect();

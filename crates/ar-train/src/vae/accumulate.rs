@@ -6,127 +6,120 @@ use ar_vae::Vae;
 use burn::module::Module;
 use burn::tensor::{Gradients, Tensor};
 
-use super::{Adversary, Perceptual, PosteriorNoise, Reconstruction, loss_checkpointed, pixel_loss};
+use super::{Adversary, PosteriorNoise, Reconstruction, VaeObjective};
 use crate::config::VaeRun;
 use crate::error::Result;
 use crate::learner::MicroBatch;
 use crate::losses::Losses;
 use crate::trainer::Trainer;
 
-/// Adds the gradient of the loss over the clips `items` to the next step, batch by batch.
-///
-/// # Errors
-/// If the system has no thread for a device.
-pub(super) fn accumulate(
-    config: &VaeRun,
-    trainer: &mut Trainer<Vae>,
-    perceptual: Option<&Perceptual>,
-    items: &[VideoItem],
-    noise: PosteriorNoise,
-) -> Result<Losses> {
-    let backward = |part: MicroBatch<'_, Vae>, collect: &mut dyn FnMut(Gradients)| {
-        let noise = noise.from_clip(part.clips.start);
-        let pixels = VideoBatch::new(&items[part.clips], part.device).pixels;
-        let perceptual = perceptual.map(|perceptual| perceptual.on(part.device));
-        let mut checkpointing = ActivationCheckpointing::new(config.activation_checkpointing);
-        let loss = loss_checkpointed(
-            &mut checkpointing,
-            part.network,
-            pixels,
-            &config.loss,
-            noise,
-            perceptual.as_ref(),
-        );
-        let loss = loss * part.share;
-        checkpointing.backward(&loss, collect);
-        Ok(loss)
-    };
-    let learner = &mut trainer.learner;
-    let loss = learner.accumulate_parts(items.len(), config.run.batch_size, backward)?;
-    let mut losses = Losses::default();
-    losses.add("loss", loss, 1.0);
-    Ok(losses)
+/// The clips of a step, and what is minimised over them.
+#[derive(Clone, Copy)]
+pub(super) struct StepClips<'a> {
+    pub(super) config: &'a VaeRun,
+    pub(super) objective: &'a VaeObjective<'a>,
+    pub(super) items: &'a [VideoItem],
+    /// The noise from the first clip on.
+    pub(super) noise: PosteriorNoise,
 }
 
-/// The same against a discriminator, which learns from the same clips if `both` train.
-pub(super) fn accumulate_against(
-    config: &VaeRun,
-    adversary: &mut Adversary,
-    trainer: &mut Trainer<Vae>,
-    perceptual: Option<&Perceptual>,
-    items: &[VideoItem],
-    noise: PosteriorNoise,
-    both: bool,
-) -> Losses {
-    let mut losses = Losses::default();
-    let batch_size = config.run.batch_size;
-    for (part, batch) in items.chunks(batch_size).enumerate() {
-        let share = batch.len() as f64 / items.len() as f64;
-        let pixels = VideoBatch::new(batch, &trainer.model().devices()[0]).pixels;
-        let noise = noise.from_clip(part * batch_size);
-        trainer.learner.accumulate_pieces(|vae, collect| {
+impl StepClips<'_> {
+    /// Adds the gradient of the loss to the VAE's next step, batch by batch.
+    ///
+    /// # Errors
+    /// If the system has no thread for a device.
+    pub(super) fn accumulate(self, trainer: &mut Trainer<Vae>) -> Result<Losses> {
+        let Self { config, items, .. } = self;
+        let backward = |part: MicroBatch<'_, Vae>, collect: &mut dyn FnMut(Gradients)| {
+            let noise = self.noise.from_clip(part.clips.start);
+            let pixels = VideoBatch::new(&items[part.clips], part.device).pixels;
+            let objective = self.objective.on(part.device);
             let mut checkpointing = ActivationCheckpointing::new(config.activation_checkpointing);
-            let reconstruction =
-                Reconstruction::new(&mut checkpointing, vae, pixels.clone(), &config.loss, noise);
-            let divergence = reconstruction.divergence(&config.loss);
-            let Reconstruction {
-                features, output, ..
-            } = reconstruction;
-            let balance = adversary.balance(vae, features, output.clone(), |output| {
-                pixel_loss(output, pixels.clone(), &config.loss, perceptual)
-            });
-            let mut loss = balance.reconstruction;
-            let mut surrogate = balance.surrogate;
-            if let Some(divergence) = divergence {
-                loss += f64::from(divergence.clone().into_scalar::<f32>());
-                surrogate = surrogate + divergence;
-            }
-            for (name, value) in [
-                ("loss", loss),
-                ("adversarial_loss", balance.adversarial),
-                ("adversarial_weight", balance.weight),
-            ] {
-                losses.add(name, value, share);
-            }
-            if both {
-                let loss = adversary.accumulate(pixels, output, share);
-                losses.add("discriminator_loss", loss, share);
-            }
-            let surrogate = surrogate * share;
-            checkpointing.backward(&surrogate, collect);
-            surrogate
-        });
+            let loss = objective.loss_checkpointed(&mut checkpointing, part.network, pixels, noise);
+            let loss = loss * part.share;
+            checkpointing.backward(&loss, collect);
+            Ok(loss)
+        };
+        let learner = &mut trainer.learner;
+        let loss = learner.accumulate_parts(items.len(), config.run.batch_size, backward)?;
+        let mut losses = Losses::default();
+        losses.add("loss", loss, 1.0);
+        Ok(losses)
     }
-    losses
-}
 
-/// Adds the gradient of the discriminator's loss over the clips `items` to its next step, batch by
-/// batch.
-pub(super) fn accumulate_discriminator(
-    config: &VaeRun,
-    adversary: &mut Adversary,
-    vae: &Vae,
-    items: &[VideoItem],
-    noise: PosteriorNoise,
-) -> Losses {
-    let mut losses = Losses::default();
-    let batch_size = config.run.batch_size;
-    let (device, vae) = (&vae.devices()[0], vae.valid());
-    for (part, batch) in items.chunks(batch_size).enumerate() {
-        let share = batch.len() as f64 / items.len() as f64;
-        let pixels = VideoBatch::new(batch, device).pixels;
-        let output = Reconstruction::new(
-            &mut ActivationCheckpointing::new(false),
-            &vae,
-            pixels.clone().inner(),
-            &config.loss,
-            noise.from_clip(part * batch_size),
-        )
-        .output;
-        let loss = adversary.accumulate(pixels, Tensor::from_inner(output), share);
-        losses.add("discriminator_loss", loss, share);
+    /// The same against a discriminator, which learns from the same clips if `both` train.
+    pub(super) fn accumulate_against(
+        self,
+        adversary: &mut Adversary,
+        trainer: &mut Trainer<Vae>,
+        both: bool,
+    ) -> Losses {
+        let Self {
+            config, objective, ..
+        } = self;
+        let mut losses = Losses::default();
+        let batch_size = config.run.batch_size;
+        for (part, batch) in self.items.chunks(batch_size).enumerate() {
+            let share = batch.len() as f64 / self.items.len() as f64;
+            let pixels = VideoBatch::new(batch, &trainer.model().devices()[0]).pixels;
+            let noise = self.noise.from_clip(part * batch_size);
+            trainer.learner.accumulate_pieces(|vae, collect| {
+                let mut checkpointing =
+                    ActivationCheckpointing::new(config.activation_checkpointing);
+                let Reconstruction {
+                    posterior,
+                    features,
+                    output,
+                } = objective.reconstruct(&mut checkpointing, vae, pixels.clone(), noise);
+                let divergence = objective.divergence(&posterior);
+                let balance = adversary.balance(vae, features, output.clone(), |output| {
+                    objective.pixel_loss(output, pixels.clone())
+                });
+                let mut loss = balance.reconstruction;
+                let mut surrogate = balance.surrogate;
+                if let Some(divergence) = divergence {
+                    loss += f64::from(divergence.clone().into_scalar::<f32>());
+                    surrogate = surrogate + divergence;
+                }
+                for (name, value) in [
+                    ("loss", loss),
+                    ("adversarial_loss", balance.adversarial),
+                    ("adversarial_weight", balance.weight),
+                ] {
+                    losses.add(name, value, share);
+                }
+                if both {
+                    let loss = adversary.accumulate(pixels, output, share);
+                    losses.add("discriminator_loss", loss, share);
+                }
+                let surrogate = surrogate * share;
+                checkpointing.backward(&surrogate, collect);
+                surrogate
+            });
+        }
+        losses
     }
-    losses
+
+    /// Adds the gradient of the discriminator's loss to its next step, batch by batch.
+    pub(super) fn accumulate_discriminator(self, adversary: &mut Adversary, vae: &Vae) -> Losses {
+        let mut losses = Losses::default();
+        let batch_size = self.config.run.batch_size;
+        let (device, vae) = (&vae.devices()[0], vae.valid());
+        for (part, batch) in self.items.chunks(batch_size).enumerate() {
+            let share = batch.len() as f64 / self.items.len() as f64;
+            let pixels = VideoBatch::new(batch, device).pixels;
+            let reconstruction = self.objective.reconstruct(
+                &mut ActivationCheckpointing::new(false),
+                &vae,
+                pixels.clone().inner(),
+                self.noise.from_clip(part * batch_size),
+            );
+            let output = Tensor::from_inner(reconstruction.output);
+            let loss = adversary.accumulate(pixels, output, share);
+            losses.add("discriminator_loss", loss, share);
+        }
+        losses
+    }
 }
 
 #[cfg(test)]
@@ -175,14 +168,11 @@ mod tests {
         }
         let config = config(vae.config());
         let mut checkpointing = ActivationCheckpointing::new(recompute);
-        let loss = loss_checkpointed(
-            &mut checkpointing,
-            vae,
-            pixels.clone(),
-            &config.loss,
-            DRAW,
-            None,
-        );
+        let objective = VaeObjective {
+            config: &config.loss,
+            perceptual: None,
+        };
+        let loss = objective.loss_checkpointed(&mut checkpointing, vae, pixels.clone(), DRAW);
         let mut sum = GradientsAccumulator::new();
         checkpointing.backward(&loss, |gradients| {
             sum.accumulate(vae, GradientsParams::from_grads(gradients, vae));
@@ -234,24 +224,25 @@ mod tests {
     fn step(network: &Vae, config: &VaeRun, against: Option<&PatchGan>) -> Vec<f64> {
         let mut trainer =
             Trainer::new(network.clone(), &config.optimizer, 10).with_precision(config.precision);
-        let items = items(3);
+        let objective = VaeObjective {
+            config: &config.loss,
+            perceptual: None,
+        };
+        let step = StepClips {
+            config,
+            objective: &objective,
+            items: &items(3),
+            noise: DRAW,
+        };
         let losses = match against {
             Some(discriminator) => {
                 let workers = Workers::alone(Device::flex().autodiff());
                 let discriminator = discriminator.clone();
                 let mut adversary =
                     Adversary::of(discriminator, &small_discriminator(), 10, &workers);
-                accumulate_against(
-                    config,
-                    &mut adversary,
-                    &mut trainer,
-                    None,
-                    &items,
-                    DRAW,
-                    true,
-                )
+                step.accumulate_against(&mut adversary, &mut trainer, true)
             }
-            None => accumulate(config, &mut trainer, None, &items, DRAW).expect("threads"),
+            None => step.accumulate(&mut trainer).expect("threads"),
         };
         let norm = trainer.update().gradient_norm;
         assert_eq!(network.last_layer().weight.val().dtype(), DType::F32);

@@ -83,7 +83,7 @@ mod tests {
     use crate::config::{LpipsWeights, OptimizerConfig, WeightsLocation};
     use crate::trainer::Trainer;
     use crate::vae::testing::{pixels, small_conv};
-    use crate::vae::{PosteriorNoise, loss, pixel_loss};
+    use crate::vae::{PosteriorNoise, VaeObjective};
     use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 
     /// Convolutions of VGG16: place among `torchvision`'s layers, channels in and out.
@@ -155,8 +155,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let config = config(folder.path());
         let device = Device::flex().autodiff();
-        let perceptual = Perceptual::load(&config, &device).expect("fitting weights");
-        let perceptual = perceptual.expect("weights are named");
+        let mut objective = VaeObjective::load(&config, &device).expect("fitting weights");
+        let perceptual = objective.perceptual.as_ref().expect("weights are named");
         let [a, b] = [(); 2].map(|()| pixels([2, 1], 16, &device));
         let distances = || {
             let images = |pixels: &Tensor<5>| pixels.clone().flatten::<4>(0, 1) * 2.0 - 1.0;
@@ -164,8 +164,12 @@ mod tests {
             distances.into_data().iter::<f32>().collect::<Vec<_>>()
         };
         let before = distances();
-        let with = scalar(pixel_loss(a.clone(), b.clone(), &config, Some(&perceptual)));
-        let without = scalar(pixel_loss(a.clone(), b.clone(), &config, None));
+        let plain = VaeObjective {
+            config: &config,
+            perceptual: None,
+        };
+        let [with, without] = [&objective, &plain]
+            .map(|objective| scalar(objective.pixel_loss(a.clone(), b.clone())));
         let expected = without + 0.7 * (before[0] + before[1]) / 2.0;
         assert!(before[0] > 0.01 && before[1] > 0.01, "{before:?}");
         assert!(
@@ -199,7 +203,11 @@ mod tests {
         assert!((found - whole).abs() > 1e-3 * whole, "{found} {whole}");
 
         // Only LPIPS moves the VAE, and nothing moves LPIPS.
-        let config = VaeLossConfig { l1: 0.0, ..config };
+        let only_lpips = VaeLossConfig {
+            l1: 0.0,
+            ..config.clone()
+        };
+        objective.config = &only_lpips;
         let vae = small_conv().init(&device).expect("a network");
         let mut trainer = Trainer::new(vae, &OptimizerConfig::default(), 10);
         let noise = PosteriorNoise {
@@ -208,13 +216,7 @@ mod tests {
             first_clip: 0,
         };
         for _ in 0..2 {
-            let loss = loss(
-                trainer.model(),
-                a.clone(),
-                &config,
-                noise,
-                Some(&perceptual),
-            );
+            let loss = objective.loss(trainer.model(), a.clone(), noise);
             trainer.accumulate(loss, 1.0);
             let norm = trainer.update().gradient_norm;
             assert!(norm.is_finite() && norm > 1e-4, "{norm}");

@@ -4,32 +4,27 @@ use ar_data::{VideoBatch, VideoItem};
 use ar_vae::Vae;
 use burn::module::Module;
 
-use super::{Perceptual, PosteriorNoise, loss};
-use crate::config::VaeLossConfig;
+use super::{PosteriorNoise, VaeObjective};
 use crate::trainer::VALIDATION_STEP;
 
-/// The mean [`loss`](fn@loss) over the clips `items`, with the same draws from their posteriors
-/// every time. Clip by clip, since `loss.foreground` looks at a batch as a whole. Without autodiff,
-/// as are `vae` and `perceptual`.
-pub fn validation_loss(
-    vae: &Vae,
-    items: &[VideoItem],
-    config: &VaeLossConfig,
-    seed: u64,
-    perceptual: Option<&Perceptual>,
-) -> f64 {
-    let device = &vae.devices()[0];
-    let noise = PosteriorNoise {
-        seed,
-        step: VALIDATION_STEP,
-        first_clip: 0,
-    };
-    let losses = items.iter().enumerate().map(|(place, item)| {
-        let pixels = VideoBatch::new(std::slice::from_ref(item), device).pixels;
-        let loss = loss(vae, pixels, config, noise.from_clip(place), perceptual);
-        f64::from(loss.into_scalar::<f32>())
-    });
-    losses.sum::<f64>() / items.len() as f64
+impl VaeObjective<'_> {
+    /// The mean [`VaeObjective::loss`] over the clips `items`, with the same draws from their
+    /// posteriors every time. Clip by clip, since `loss.foreground` looks at a batch as a whole.
+    /// Without autodiff, as are `vae` and the objective's networks.
+    pub fn validation_loss(&self, vae: &Vae, items: &[VideoItem], seed: u64) -> f64 {
+        let device = &vae.devices()[0];
+        let noise = PosteriorNoise {
+            seed,
+            step: VALIDATION_STEP,
+            first_clip: 0,
+        };
+        let losses = items.iter().enumerate().map(|(place, item)| {
+            let pixels = VideoBatch::new(std::slice::from_ref(item), device).pixels;
+            let loss = self.loss(vae, pixels, noise.from_clip(place));
+            f64::from(loss.into_scalar::<f32>())
+        });
+        losses.sum::<f64>() / items.len() as f64
+    }
 }
 
 /// Mean squared error of the reconstruction of `items` as PSNR in dB, `batch_size` of them at a time.
@@ -51,9 +46,16 @@ mod tests {
     use super::*;
     use burn::tensor::Device;
 
-    use crate::config::OptimizerConfig;
+    use crate::config::{OptimizerConfig, VaeLossConfig};
     use crate::trainer::Trainer;
     use crate::vae::testing::{items, small_conv};
+
+    fn objective(config: &VaeLossConfig) -> VaeObjective<'_> {
+        VaeObjective {
+            config,
+            perceptual: None,
+        }
+    }
 
     #[test]
     fn it_is_the_mean_error_over_the_clips() {
@@ -71,7 +73,7 @@ mod tests {
         let difference: Vec<f32> = difference.into_data().iter::<f32>().collect();
         let error = |e: &f32| 0.5 * f64::from(e.abs()) + 2.0 * f64::from(e * e);
         let expected = difference.iter().map(error).sum::<f64>() / difference.len() as f64;
-        let loss = validation_loss(&vae, &items, &config, 0, None);
+        let loss = objective(&config).validation_loss(&vae, &items, 0);
         // Sums of 3840 numbers in another order.
         assert!((loss / expected - 1.0).abs() < 1e-5, "{loss} {expected}");
     }
@@ -86,7 +88,7 @@ mod tests {
             foreground: 3.0,
             ..VaeLossConfig::default()
         };
-        let measure = |items: &[VideoItem]| validation_loss(&vae, items, &config, 0, None);
+        let measure = |items: &[VideoItem]| objective(&config).validation_loss(&vae, items, 0);
         let single: f64 = items.chunks(1).map(measure).sum();
         let error = (measure(&items) / (single / 3.0) - 1.0).abs();
         assert!(error < 1e-9, "{error}");
@@ -96,7 +98,7 @@ mod tests {
             ..config
         };
         let [once, again, other] =
-            [0, 0, 1].map(|seed| validation_loss(&vae, &items, &config, seed, None));
+            [0, 0, 1].map(|seed| objective(&config).validation_loss(&vae, &items, seed));
         assert_eq!(once, again);
         assert!(once != other, "{once}");
     }
@@ -114,8 +116,9 @@ mod tests {
         let mut trainer = Trainer::new(vae, &optimizer, 100);
         let items = items(6);
         let (training, validation) = items.split_at(4);
+        let objective = objective(&config);
         let measure =
-            |trainer: &Trainer<Vae>| validation_loss(&trainer.ema, validation, &config, 0, None);
+            |trainer: &Trainer<Vae>| objective.validation_loss(&trainer.ema, validation, 0);
         let before = measure(&trainer);
         for step in 0..60 {
             let pixels = VideoBatch::new(training, &device).pixels;
@@ -124,7 +127,7 @@ mod tests {
                 step,
                 first_clip: 0,
             };
-            let loss = loss(trainer.model(), pixels, &config, noise, None);
+            let loss = objective.loss(trainer.model(), pixels, noise);
             trainer.accumulate(loss, 1.0);
             trainer.update();
         }

@@ -138,12 +138,12 @@ fn batches_of_a_step_have_the_loss_and_the_gradient_of_the_whole() {
     let draws = objective.draws(5, [6, 3]);
     let mut whole = Trainer::new(network(&config, &device), &config.optimizer, 10);
     let mut parts = Trainer::new(whole.model().clone(), &config.optimizer, 10);
-    let loss = objective.loss(whole.model(), &items, draws.clone(), &device);
+    let loss = objective.loss(whole.model(), &items, draws.clone());
     let whole_loss = whole.accumulate(loss.expect("a loss"), 1.0);
     let mut part_loss = 0.0;
     for (part, items) in items.chunks(2).enumerate() {
         let draws = draws.part(2 * part, 2);
-        let loss = objective.loss(parts.model(), items, draws, &device);
+        let loss = objective.loss(parts.model(), items, draws);
         part_loss += parts.accumulate(loss.expect("a loss"), 1.0 / 3.0) / 3.0;
     }
     assert!((whole_loss - part_loss).abs() < 1e-5);
@@ -176,7 +176,7 @@ fn the_loss_of_a_plan_is_the_mean_over_active_frames() {
         let draws = objective.draws(step, [1, 3]);
         let active = draws.active.clone().expect("plans");
         waited |= draws.end_of_active().expect("plans") < 3;
-        let loss = objective.loss(&transformer, &items, draws.clone(), &device);
+        let loss = objective.loss(&transformer, &items, draws.clone());
         let loss = f64::from(loss.expect("a loss").into_scalar::<f32>());
 
         // All frames, those that wait too: nothing is cut off.
@@ -184,7 +184,7 @@ fn the_loss_of_a_plan_is_the_mean_over_active_frames() {
             active: None,
             ..draws
         };
-        let task = objective.task(&transformer, &items, &whole, &device);
+        let task = objective.task(&transformer, &items, &whole);
         let task = task.expect("a task");
         let prediction = transformer
             .dit()
@@ -208,7 +208,7 @@ fn batches_of_a_planned_step_have_the_loss_of_the_whole() {
     let transformer = network(&config, &device);
     let items = items(6);
     let loss = |draws: Draws, items: &[LatentItem]| {
-        let loss = objective.loss(&transformer, items, draws, &device);
+        let loss = objective.loss(&transformer, items, draws);
         f64::from(loss.expect("a loss").into_scalar::<f32>())
     };
     for step in 0..8 {
@@ -316,12 +316,12 @@ fn the_context_vectors_train_or_stay() {
         // The last layer starts at zero: nothing reaches the context in the first step.
         for step in 0..3 {
             let draws = objective.draws(step, [2, 3]);
-            let loss = objective.loss(trainer.model(), &items(2), draws, &device);
+            let loss = objective.loss(trainer.model(), &items(2), draws);
             trainer.accumulate(loss.expect("a loss"), 1.0);
             trainer.update();
         }
         let draws = objective.draws(3, [2, 3]);
-        let loss = objective.loss(trainer.model(), &items(2), draws, &device);
+        let loss = objective.loss(trainer.model(), &items(2), draws);
         let gradients = loss.expect("a loss").backward();
         let gradients = GradientsParams::from_grads(gradients, trainer.model());
         let mut of_context = OfContext(&gradients, None);
@@ -349,7 +349,7 @@ fn the_bound_is_added_with_its_weight() {
         let draws = objective.draws(3, [4, 3]);
         // A fresh network predicts zeros.
         let network = network(&config, &device);
-        let loss = objective.loss(&network, &items(4), draws, &device);
+        let loss = objective.loss(&network, &items(4), draws);
         f64::from(loss.expect("a loss").into_scalar::<f32>())
     };
     let [without, one, two] = [0.0, 1.0, 2.0].map(loss);

@@ -1,12 +1,13 @@
-//! The reconstruction loss of the VAE.
+//! What a VAE stage minimises.
 
 use ar_activation_checkpointing::ActivationCheckpointing;
 use ar_noise::{FrameNoise, NoiseStream};
 use ar_vae::{Posterior, Vae};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::perceptual::Perceptual;
 use crate::config::VaeLossConfig;
+use crate::error::ConfigError;
 
 /// Addresses the random numbers of a part of a step: every clip of the step has its own.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +21,7 @@ pub struct PosteriorNoise {
 }
 
 impl PosteriorNoise {
-    /// That of the part that begins `clips` clips later.
+    /// The address of the part that begins `clips` clips later.
     pub fn from_clip(self, clips: usize) -> Self {
         Self {
             first_clip: self.first_clip + clips,
@@ -60,104 +61,134 @@ pub struct Reconstruction {
     pub output: Tensor<5>,
 }
 
-impl Reconstruction {
-    /// For a backward pass by [`ActivationCheckpointing::backward`].
+/// The loss of a VAE stage without its adversarial part: reconstruction and divergence.
+#[derive(Debug)]
+pub struct VaeObjective<'a> {
+    /// What counts, and how much.
+    pub config: &'a VaeLossConfig,
+    /// LPIPS, where it counts.
+    pub perceptual: Option<Perceptual>,
+}
+
+impl<'a> VaeObjective<'a> {
+    /// The objective of `config`, with the networks that it names on `device`.
+    ///
+    /// # Errors
+    /// If weights of a network cannot be read, or belong to another network.
+    pub fn load(config: &'a VaeLossConfig, device: &Device) -> Result<Self, ConfigError> {
+        Ok(Self {
+            config,
+            perceptual: Perceptual::load(config, device)?,
+        })
+    }
+
+    /// The same with its networks on another device.
+    pub fn on(&self, device: &Device) -> Self {
+        self.with(|perceptual| perceptual.on(device))
+    }
+
+    /// The same without autodiff.
+    pub fn valid(&self) -> Self {
+        self.with(Perceptual::valid)
+    }
+
+    fn with(&self, change: impl FnOnce(&Perceptual) -> Perceptual) -> Self {
+        Self {
+            config: self.config,
+            perceptual: self.perceptual.as_ref().map(change),
+        }
+    }
+
+    /// Encodes `pixels`, samples their posterior with `noise` if the configuration says so, and
+    /// decodes, for a backward pass by [`ActivationCheckpointing::backward`].
     ///
     /// # Shapes
     /// - `pixels`: `[batch, frames, 3, height, width]`
-    pub fn new(
+    pub fn reconstruct(
+        &self,
         checkpointing: &mut ActivationCheckpointing,
         vae: &Vae,
         pixels: Tensor<5>,
-        config: &VaeLossConfig,
         noise: PosteriorNoise,
-    ) -> Self {
+    ) -> Reconstruction {
         let [batch, frames, ..] = pixels.dims();
         let posterior = vae.encode_checkpointed(checkpointing, pixels);
-        let latents = if config.sample_posterior {
+        let latents = if self.config.sample_posterior {
             noise.sample(&posterior)
         } else {
             posterior.mean()
         };
         let features = vae.decode_features(checkpointing, latents);
-        Self {
+        Reconstruction {
             posterior,
             features: features.clone(),
             output: vae.to_pixels(features, [batch, frames]),
         }
     }
 
-    /// The weighted divergence of the posterior, if it has any weight.
+    /// The weighted divergence of a posterior, if it has any weight.
     ///
     /// # Shapes
     /// - output: `[1]`
-    pub fn divergence(&self, config: &VaeLossConfig) -> Option<Tensor<1>> {
-        (config.kl > 0.0).then(|| self.posterior.kl().mean() * config.kl)
+    pub fn divergence(&self, posterior: &Posterior) -> Option<Tensor<1>> {
+        let weight = self.config.kl;
+        (weight > 0.0).then(|| posterior.kl().mean() * weight)
     }
-}
 
-/// The reconstruction loss: weighted absolute and squared error, and LPIPS where it is given.
-///
-/// # Shapes
-/// - `output`, `pixels`: `[batch, frames, 3, height, width]`
-/// - output: `[1]`
-pub fn pixel_loss(
-    output: Tensor<5>,
-    pixels: Tensor<5>,
-    config: &VaeLossConfig,
-    perceptual: Option<&Perceptual>,
-) -> Tensor<1> {
-    let distance = perceptual.map(|lpips| lpips.loss(output.clone(), pixels.clone()));
-    let difference = output - pixels.clone();
-    let weights = (config.foreground > 0.0).then(|| foreground_weights(pixels, config.foreground));
-    let weighted = |error: Tensor<5>| match &weights {
-        Some(weights) => (error * weights.clone()).mean(),
-        None => error.mean(),
-    };
-    let mut loss = weighted(difference.clone().abs()) * config.l1;
-    if config.l2 > 0.0 {
-        loss = loss + weighted(difference.square()) * config.l2;
+    /// The reconstruction loss: weighted absolute and squared error, and LPIPS where it counts.
+    ///
+    /// # Shapes
+    /// - `output`, `pixels`: `[batch, frames, 3, height, width]`
+    /// - output: `[1]`
+    pub fn pixel_loss(&self, output: Tensor<5>, pixels: Tensor<5>) -> Tensor<1> {
+        let config = self.config;
+        let perceptual = self.perceptual.as_ref();
+        let distance = perceptual.map(|lpips| lpips.loss(output.clone(), pixels.clone()));
+        let difference = output - pixels.clone();
+        let weights =
+            (config.foreground > 0.0).then(|| foreground_weights(pixels, config.foreground));
+        let weighted = |error: Tensor<5>| match &weights {
+            Some(weights) => (error * weights.clone()).mean(),
+            None => error.mean(),
+        };
+        let mut loss = weighted(difference.clone().abs()) * config.l1;
+        if config.l2 > 0.0 {
+            loss = loss + weighted(difference.square()) * config.l2;
+        }
+        match distance {
+            Some(distance) => loss + distance,
+            None => loss,
+        }
     }
-    match distance {
-        Some(distance) => loss + distance,
-        None => loss,
+
+    /// Reconstruction loss plus divergence.
+    ///
+    /// # Shapes
+    /// - `pixels`: `[batch, frames, 3, height, width]`
+    /// - output: `[1]`
+    pub fn loss(&self, vae: &Vae, pixels: Tensor<5>, noise: PosteriorNoise) -> Tensor<1> {
+        let mut checkpointing = ActivationCheckpointing::new(false);
+        self.loss_checkpointed(&mut checkpointing, vae, pixels, noise)
     }
-}
 
-/// The loss of a VAE stage without an adversary: reconstruction and divergence.
-///
-/// # Shapes
-/// - `pixels`: `[batch, frames, 3, height, width]`
-/// - output: `[1]`
-pub fn loss(
-    vae: &Vae,
-    pixels: Tensor<5>,
-    config: &VaeLossConfig,
-    noise: PosteriorNoise,
-    perceptual: Option<&Perceptual>,
-) -> Tensor<1> {
-    let mut checkpointing = ActivationCheckpointing::new(false);
-    loss_checkpointed(&mut checkpointing, vae, pixels, config, noise, perceptual)
-}
-
-/// [`loss`] for a backward pass by [`ActivationCheckpointing::backward`].
-///
-/// # Shapes
-/// Those of [`loss`].
-pub fn loss_checkpointed(
-    checkpointing: &mut ActivationCheckpointing,
-    vae: &Vae,
-    pixels: Tensor<5>,
-    config: &VaeLossConfig,
-    noise: PosteriorNoise,
-    perceptual: Option<&Perceptual>,
-) -> Tensor<1> {
-    let reconstruction = Reconstruction::new(checkpointing, vae, pixels.clone(), config, noise);
-    let divergence = reconstruction.divergence(config);
-    let loss = pixel_loss(reconstruction.output, pixels, config, perceptual);
-    match divergence {
-        Some(divergence) => loss + divergence,
-        None => loss,
+    /// [`VaeObjective::loss`] for a backward pass by [`ActivationCheckpointing::backward`].
+    ///
+    /// # Shapes
+    /// As [`VaeObjective::loss`].
+    pub fn loss_checkpointed(
+        &self,
+        checkpointing: &mut ActivationCheckpointing,
+        vae: &Vae,
+        pixels: Tensor<5>,
+        noise: PosteriorNoise,
+    ) -> Tensor<1> {
+        let reconstruction = self.reconstruct(checkpointing, vae, pixels.clone(), noise);
+        let divergence = self.divergence(&reconstruction.posterior);
+        let loss = self.pixel_loss(reconstruction.output, pixels);
+        match divergence {
+            Some(divergence) => loss + divergence,
+            None => loss,
+        }
     }
 }
 
@@ -183,8 +214,6 @@ fn foreground_weights(pixels: Tensor<5>, foreground: f64) -> Tensor<5> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::Device;
-
     use crate::vae::testing::{pixels, small_conv};
 
     #[test]
