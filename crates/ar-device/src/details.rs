@@ -20,7 +20,7 @@ pub struct Details {
 )))]
 impl Details {
     /// Nothing that the processor's name would add.
-    pub(crate) fn of(_: &Device) -> Self {
+    pub fn of(_: &Device) -> Self {
         Self::default()
     }
 }
@@ -33,7 +33,7 @@ impl Details {
 ))]
 impl Details {
     /// The details of a device that works.
-    pub(crate) fn of(device: &Device) -> Self {
+    pub fn of(device: &Device) -> Self {
         let Some(identity) = device.identity() else {
             return Self::default();
         };

@@ -25,6 +25,7 @@ use crate::backend::BACKENDS;
 pub use crate::details::Details;
 pub use crate::error::DeviceError;
 pub use crate::found::Found;
+pub use crate::panics::caught;
 
 /// Every device of this build and machine, the preferred first. None of them is opened.
 pub fn available() -> Vec<Found> {

@@ -1,13 +1,25 @@
 use std::any::Any;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What `run` returns, or the message of its panic: drivers that are not installed or refuse a
-/// device make some backends panic. The message of the first panic counts, also where another thread
-/// panics that `run` waits for.
-pub(crate) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+thread_local! {
+    /// Whether this thread runs in [`caught`].
+    static IS_CAUGHT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What `run` returns, or the first line of the message of its panic. Backends and their drivers panic
+/// where they are not installed, refuse a device, or run out of its memory. The message of the first
+/// panic counts, also where another thread panics that `run` waits for; none of them is printed.
+///
+/// # Errors
+/// The message.
+pub fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     // The hook is the whole program's.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    if IS_CAUGHT.get() {
+        return catch_unwind(AssertUnwindSafe(run)).map_err(|payload| message(&*payload));
+    }
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let first = Arc::new(Mutex::new(None));
     let hook = take_hook();
@@ -16,7 +28,9 @@ pub(crate) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
         let mut first = messages.lock().unwrap_or_else(PoisonError::into_inner);
         first.get_or_insert_with(|| message(panic.payload()));
     }));
+    IS_CAUGHT.set(true);
     let result = catch_unwind(AssertUnwindSafe(run));
+    IS_CAUGHT.set(false);
     set_hook(hook);
     result.map_err(|payload| {
         let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
@@ -51,5 +65,15 @@ mod tests {
             thread.join().expect("a thread that answers");
         });
         assert_eq!(thread, Err("lost the device".into()));
+    }
+
+    #[test]
+    fn a_panic_within_is_caught_within() {
+        let outer = caught(|| {
+            let inner = caught(|| -> () { panic!("no driver") });
+            assert_eq!(inner, Err("no driver".into()));
+            5
+        });
+        assert_eq!(outer, Ok(5));
     }
 }

@@ -15,6 +15,7 @@ use ar_files::{MOST_TEXT, lies_in, read_text, write_atomically};
 use ar_model::{ImportOptions, ModelConfig, Precision, VideoModel, check_directory};
 use ar_train::config::{DiffusionRun, LatentsRun, VaeRun, WeightsLocation, read_config};
 use ar_train::group::{Alone, Group};
+use ar_train::guard::guarded;
 use ar_train::presets::{PRESETS, preset};
 use ar_train::run::{Ending, StageOptions};
 use ar_train::workers::Workers;
@@ -240,7 +241,10 @@ pub(crate) fn run() -> Result<ExitCode> {
             let (config, source): (VaeRun, _) = training.stage.read()?;
             together(|group| {
                 let workers = training.stage.workers(group)?;
-                let ending = vae::train(&config, &workers, &training.options()?);
+                let options = training.options()?;
+                let ending = guarded(&config, &workers, || {
+                    vae::train(&config, &workers, &options)
+                });
                 let ending = source.locate(ending)?;
                 Ok(farewell(ending, &config.run.out, &workers))
             })
@@ -265,13 +269,16 @@ pub(crate) fn run() -> Result<ExitCode> {
             let (config, source): (DiffusionRun, _) = training.stage.read()?;
             if dry_run {
                 let workers = training.stage.workers(Rc::new(Alone))?;
-                let forecast = source.locate(diffusion::Forecast::new(&config, &workers))?;
+                let forecast = || diffusion::Forecast::new(&config, &workers);
+                let forecast = source.locate(guarded(&config, &workers, forecast))?;
                 say(forecast::describe(&forecast, &config));
                 return Ok(ExitCode::SUCCESS);
             }
             together(|group| {
                 let workers = training.stage.workers(group)?;
-                let ending = diffusion::train(&config, &workers, &training.options()?);
+                let options = training.options()?;
+                let train = || diffusion::train(&config, &workers, &options);
+                let ending = guarded(&config, &workers, train);
                 let ending = source.locate(ending)?;
                 Ok(farewell(ending, &config.run.out, &workers))
             })

@@ -60,6 +60,14 @@ pub enum Error {
     /// The device does not work.
     #[error("the device does not work: {0}")]
     Device(String),
+    /// The device has no memory left for a step.
+    #[error("the device is out of memory ({message}): {advice}")]
+    OutOfMemory {
+        /// What the device says.
+        message: String,
+        /// What takes less memory.
+        advice: String,
+    },
     /// The loss or the gradient was not finite for too many steps in a row.
     #[error("{0}")]
     Diverged(String),

@@ -33,6 +33,7 @@ mod ema;
 pub mod error;
 mod gradients;
 pub mod group;
+pub mod guard;
 pub mod latents;
 pub mod learner;
 pub mod log;

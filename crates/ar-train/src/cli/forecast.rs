@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use ar_train::config::{ComputePrecision, DiffusionRun};
+use ar_train::config::DiffusionRun;
 use ar_train::diffusion::{Forecast, Measured};
+use ar_train::guard::less_memory;
 use indicatif::{HumanBytes, HumanDuration};
 
 /// A forecast in words, with what to change if the run does not fit.
@@ -34,7 +35,7 @@ pub(crate) fn describe(forecast: &Forecast, config: &DiffusionRun) -> String {
         lines.push(format!(
             "that is more than the {} that are free: {}",
             HumanBytes(available),
-            advice(config)
+            less_memory(config)
         ));
     }
     lines.join("\n")
@@ -52,28 +53,6 @@ fn of_steps(measured: Measured, steps: usize) -> String {
         HumanDuration(all),
         memory.unwrap_or_default()
     )
-}
-
-/// What takes less memory, that is not done yet.
-fn advice(config: &DiffusionRun) -> String {
-    let mut advice = Vec::new();
-    if !config.activation_checkpointing {
-        advice.push("activation_checkpointing = true".to_owned());
-    }
-    if config.run.batch_size > 1 {
-        advice.push(format!(
-            "run.batch_size = {} with run.accumulate = {}",
-            config.run.batch_size / 2,
-            2 * config.run.accumulate
-        ));
-    }
-    if config.precision == ComputePrecision::F32 {
-        advice.push("precision = \"bf16\"".to_owned());
-    }
-    match &advice[..] {
-        [] => "a smaller transformer has to do".to_owned(),
-        advice => format!("set {}", advice.join(", or ")),
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use ar_data::{DataConfig, DataSource, MovingMnistConfig, VideoFolderConfig};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{DiffusionRun, DiscriminatorConfig, RunConfig, VaeRun};
+use super::{ComputePrecision, DiffusionRun, DiscriminatorConfig, RunConfig, VaeRun};
 
 /// The configuration of a stage that runs in steps and can be resumed.
 pub trait StageConfig: Clone + PartialEq + Serialize + DeserializeOwned {
@@ -12,6 +12,12 @@ pub trait StageConfig: Clone + PartialEq + Serialize + DeserializeOwned {
 
     /// Steps in a row that may be skipped.
     fn max_skipped(&self) -> usize;
+
+    /// Whether blocks are computed again for the backward pass.
+    fn activation_checkpointing(&self) -> bool;
+
+    /// The floats that networks compute in.
+    fn precision(&self) -> ComputePrecision;
 
     /// `resumed`, with what a run keeps to its end as it is here: the networks, the objective's
     /// shape, and what the order of the data follows from. All else, such as the number of steps,
@@ -26,6 +32,14 @@ impl StageConfig for VaeRun {
 
     fn max_skipped(&self) -> usize {
         self.optimizer.max_skipped
+    }
+
+    fn activation_checkpointing(&self) -> bool {
+        self.activation_checkpointing
+    }
+
+    fn precision(&self) -> ComputePrecision {
+        self.precision
     }
 
     fn kept_in(self, resumed: &Self) -> Self {
@@ -63,6 +77,14 @@ impl StageConfig for DiffusionRun {
 
     fn max_skipped(&self) -> usize {
         self.optimizer.max_skipped
+    }
+
+    fn activation_checkpointing(&self) -> bool {
+        self.activation_checkpointing
+    }
+
+    fn precision(&self) -> ComputePrecision {
+        self.precision
     }
 
     fn kept_in(self, resumed: &Self) -> Self {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Instant;
 
+use ar_device::Details;
 use ar_model::Transformer;
 use burn::module::Module;
 use burn::tensor::Device;
@@ -30,7 +31,7 @@ pub struct Forecast {
     pub keeping: Measured,
     /// Computing blocks again (`activation_checkpointing`).
     pub recomputing: Measured,
-    /// Memory that is there, in bytes, where the system tells.
+    /// Memory that is there, in bytes, where the system or the device tells.
     pub available_bytes: Option<u64>,
 }
 
@@ -52,7 +53,7 @@ impl Forecast {
         config.check_sizes()?;
         validate(config)?;
         workers.check(config.precision)?;
-        let available_bytes = available_memory();
+        let available_bytes = available_memory(workers.main_device());
         let latents = config.data.open_latents()?;
         check_latents(&latents, config)?;
         let statistics = statistics(&latents, config.latent_scale)?;
@@ -132,9 +133,12 @@ fn peak_memory(device: &Device) -> Option<u64> {
     }
 }
 
-/// The memory of the machine that is free, on Linux.
-fn available_memory() -> Option<u64> {
-    kibibytes("/proc/meminfo", "MemAvailable:")
+/// The memory of the device, or else the memory of the machine that is free, on Linux.
+fn available_memory(device: &Device) -> Option<u64> {
+    match device.memory_pool_usage() {
+        Some(_) => Details::of(device).memory_bytes,
+        None => kibibytes("/proc/meminfo", "MemAvailable:"),
+    }
 }
 
 /// Has Linux count the peak of this process's memory anew. Where that fails, the peak is what the
@@ -164,7 +168,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn linux_says_how_much_memory_there_is() {
-        let available = available_memory().expect("/proc/meminfo");
+        let available = available_memory(&Device::flex()).expect("/proc/meminfo");
         let peak = kibibytes("/proc/self/status", "VmHWM:").expect("/proc/self/status");
         assert!(peak > 1 << 20 && available > 1 << 20);
         assert_eq!(kibibytes("/proc/meminfo", "NoSuchLine:"), None);
