@@ -4,10 +4,12 @@
 
 BENCH is `transformer`, `training` or `sampling`; each has left its models, what went in and what
 came out in a folder of its name in FOLDER. `cargo xtask bench --pytorch` runs both. Prints JSON:
-medians in seconds by the names of the benches, and the largest relative differences by what was
-compared. Exit code 1 if one is too large.
+medians in seconds by the names of the benches and the way of running the network ("eager",
+"compiled", and "bf16" where the processor has instructions for it), and the largest relative
+differences, all of f32 and eager, by what was compared. Exit code 1 if one is too large.
 """
 
+import contextlib
 import json
 import os
 import statistics
@@ -40,8 +42,37 @@ def measure(run, least=3, most=5, budget=20.0):
     return statistics.median(times), result
 
 
-def log(name, seconds, remark=""):
-    print(f"{name}: PyTorch {seconds:.4f} s{remark}", file=sys.stderr)
+def log(name, way, seconds, remark=""):
+    print(f"{name}: PyTorch, {way}: {seconds:.4f} s{remark}", file=sys.stderr)
+
+
+def has_bf16():
+    """Whether the processor multiplies bf16; without that it is slower than f32."""
+    with contextlib.suppress(OSError):
+        flags = Path("/proc/cpuinfo").read_text()
+        return "amx_bf16" in flags or "avx512_bf16" in flags
+    return False
+
+
+def compiled(network):
+    """The network through PyTorch's compiler; none where that finds no C++ compiler."""
+    # The shapes of a bench never change.
+    torch._dynamo.reset()
+    return torch.compile(network, dynamic=False)
+
+
+def other_ways(name, network, seconds, run, **budget):
+    """Times `run(network)` in the other ways that users of PyTorch have."""
+    with contextlib.suppress(torch._dynamo.exc.BackendCompilerFailed):
+        fast = compiled(network)
+        run(fast)
+        seconds[name]["compiled"], _ = measure(lambda: run(fast), **budget)
+        log(name, "compiled", seconds[name]["compiled"])
+    if has_bf16():
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            run(network)
+            seconds[name]["bf16"], _ = measure(lambda: run(network), **budget)
+        log(name, "bf16", seconds[name]["bf16"])
 
 
 def difference(ours, theirs):
@@ -66,16 +97,20 @@ def compare_sampling(folder, seconds):
         network, context, parameterization = load(model)
         noise = load_file(model / "noise.safetensors")["noise"]
         theirs = load_file(model / "latents.safetensors")
-        run = lambda ar_step: sample(network, parameterization, noise, context, STEPS, ar_step)
-        run(0)
+        run = lambda way, ar_step: sample(way, parameterization, noise, context, STEPS, ar_step)
+        run(network, 0)
         for key in [key for key in theirs if key.startswith("full_window/")]:
             case = key.removeprefix("full_window/")
             ar_step = int(case.removeprefix("ar_step_"))
             name = f"sampling/{model.name}/{case}"
-            seconds[name], latents = measure(lambda: run(ar_step))
+            eager, latents = measure(lambda: run(network, ar_step))
+            seconds[name] = {"eager": eager}
             for method in ["full_window", "active_frames"]:
                 differences.append(difference(latents, theirs[f"{method}/{case}"]))
-                log(name, seconds[name], f", {method} differs by {differences[-1]:.1e}")
+                log(name, "eager", eager, f", {method} differs by {differences[-1]:.1e}")
+            other_ways(
+                name, network, seconds, lambda way: run(way, ar_step), least=1, most=3, budget=3.0
+            )
     return {"latents": differences}
 
 
@@ -100,11 +135,14 @@ def compare_forward(folder, seconds):
 
 @torch.inference_mode()
 def time_forward(name, network, x, timesteps, context, seconds):
-    run = lambda: network(x, timesteps, context)
-    run()
+    run = lambda way: way(x, timesteps, context)
+    run(network)
     name = f"transformer_forward/{name}"
-    seconds[name], output = measure(run, least=10, most=100, budget=2.0)
-    log(name, seconds[name])
+    budget = {"least": 5, "most": 100, "budget": 2.0}
+    eager, output = measure(lambda: run(network), **budget)
+    seconds[name] = {"eager": eager}
+    log(name, "eager", eager)
+    other_ways(name, network, seconds, run, **budget)
     return output
 
 
@@ -127,14 +165,14 @@ def compare_training(folder, seconds):
     alpha = alphas_cumprod()[timesteps.long()].float()[:, :, None, None]
     steps = 0
 
-    def step():
+    def step(way):
         nonlocal steps
         steps += 1
         noisy = alpha.sqrt() * x0 + (1 - alpha).sqrt() * eps
         target = alpha.sqrt() * eps - (1 - alpha).sqrt() * x0
-        prediction = network(noisy, timesteps, context.expand(batch, -1, -1))
+        prediction = way(noisy, timesteps, context.expand(batch, -1, -1))
         optimizer.zero_grad()
-        loss = torch.nn.functional.mse_loss(prediction, target)
+        loss = torch.nn.functional.mse_loss(prediction.float(), target)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         warm = min(1, steps / settings["warmup_steps"])
@@ -145,12 +183,15 @@ def compare_training(folder, seconds):
             torch._foreach_lerp_(average, parameters, 1 - decay)
         return loss.item(), norm.item()
 
-    ours = torch.tensor([step() for _ in data["steps"]])
+    ours = torch.tensor([step(network) for _ in data["steps"]])
     # Each loss and each norm by itself.
     differences = (ours / data["steps"] - 1).abs().flatten().tolist()
     name = f"training_step/transformer_small_batch_{batch}_of_{frames}_frames"
-    seconds[name], _ = measure(step, least=10, most=100, budget=5.0)
-    log(name, seconds[name], f", losses and norms differ by {max(differences):.1e}")
+    budget = {"least": 5, "most": 100, "budget": 5.0}
+    eager, _ = measure(lambda: step(network), **budget)
+    seconds[name] = {"eager": eager}
+    log(name, "eager", eager, f", losses and norms differ by {max(differences):.1e}")
+    other_ways(name, network, seconds, step, **budget)
     return {"losses and gradient norms": differences}
 
 
@@ -175,6 +216,7 @@ def main(folder, benches):
     report = {
         "torch": torch.__version__,
         "threads": threads,
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "differences": {what: max(values) for what, values in differences.items()},
         "seconds": seconds,
     }

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: runs the benches and prints what they measured, in Markdown.
 
 mod criterion;
+mod history;
 mod pytorch;
 mod streams;
 mod training;
@@ -18,6 +19,7 @@ use serde_json::Value;
 use crate::json;
 use crate::machine;
 use crate::workspace::{Workspace, cargo};
+use history::History;
 use pytorch::Measured;
 use streams::Sampling;
 
@@ -34,15 +36,21 @@ pub(crate) struct Options {
     features: Option<String>,
     /// Runs the same networks in PyTorch on the CPU, where it is installed, and checks that they
     /// compute the same
+    ///
+    /// Adds how much faster they were here to benches/history.jsonl.
     #[arg(long)]
     pytorch: bool,
+    /// As --pytorch, but adds nothing: fails if a bench has become slower by a tenth, compared with
+    /// PyTorch in the same run, than it last was on this kind of machine
+    #[arg(long)]
+    check: bool,
 }
 
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
     let mut compared = pytorch::BENCHES.to_vec();
     compared.retain(|bench| options.names.is_empty() || options.names.iter().any(|n| n == bench));
     ensure!(
-        !compared.is_empty() || !options.pytorch,
+        !compared.is_empty() || !(options.pytorch || options.check),
         "--pytorch compares what {} have computed: name one of them, or name none",
         pytorch::BENCHES.join(", ")
     );
@@ -88,11 +96,31 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
         sections.push(streams::long_stream(&results)?);
     }
     print!("{}", sections.join("\n"));
-    if options.pytorch {
-        let section = pytorch::section(&workspace.root, &results, &compared, &measured)?;
-        print!("\n{section}");
+    if !(options.pytorch || options.check) {
+        return Ok(ExitCode::SUCCESS);
     }
-    Ok(ExitCode::SUCCESS)
+    let comparison = pytorch::comparison(&workspace.root, &results, &compared, &measured)?;
+    let Some(comparison) = comparison else {
+        print!("\n{}", pytorch::MISSING);
+        return Ok(if options.check {
+            ExitCode::FAILURE
+        } else {
+            ExitCode::SUCCESS
+        });
+    };
+    print!("\n{}", comparison.text);
+    let history = History::new(&workspace.root);
+    if !options.check {
+        history.add(&machine::utc(start), &commit, cores, &comparison)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(match history.regressions(cores, &comparison)? {
+        None => ExitCode::SUCCESS,
+        Some(worse) => {
+            print!("\n## Slower than before\n\n{worse}");
+            ExitCode::FAILURE
+        }
+    })
 }
 
 fn run_benches(workspace: &Workspace, options: &Options) -> Result<()> {

@@ -14,6 +14,34 @@ pub(crate) fn processor() -> String {
         .unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }
 
+/// The vector instructions that our kernels use: what `AR_SIMD` says, or else the best of the processor.
+pub(crate) fn instructions() -> String {
+    match std::env::var("AR_SIMD") {
+        Ok(chosen) if !chosen.is_empty() => chosen,
+        _ => best_instructions().to_owned(),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn best_instructions() -> &'static str {
+    if is_x86_feature_detected!("avx512f") {
+        "avx512"
+    } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        "avx2"
+    } else {
+        "portable"
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn best_instructions() -> &'static str {
+    if cfg!(target_arch = "aarch64") {
+        "neon"
+    } else {
+        "portable"
+    }
+}
+
 /// A moment in UTC, to the minute.
 pub(crate) fn utc(time: SystemTime) -> String {
     let seconds = time

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::machine;
 use crate::table::{duration, ratio, table};
 
 /// What the script needs.
@@ -14,6 +15,19 @@ const MODULES: &str = "import tomllib, torch, safetensors.torch";
 
 /// The benches whose networks the script runs, in its order.
 pub(super) const BENCHES: [&str; 3] = ["transformer", "training", "sampling"];
+
+/// The ways in which the script runs a network in f32.
+const F32: [&str; 2] = ["eager", "compiled"];
+
+/// The comparison, and what of it a history keeps.
+pub(super) struct Comparison {
+    /// A section.
+    pub text: String,
+    /// The version of PyTorch.
+    pub version: String,
+    /// The time of the faster of [`F32`] by the time here, by bench.
+    pub ratios: BTreeMap<String, f64>,
+}
 
 /// Something that was measured here.
 pub(super) struct Measured {
@@ -23,23 +37,23 @@ pub(super) struct Measured {
     pub seconds: f64,
 }
 
-/// Runs the script on what `benches` of [`BENCHES`] have left in `folder`, and compares. A section in
-/// either case: without PyTorch it says so.
+/// What is printed without PyTorch.
+pub(super) const MISSING: &str = "PyTorch was not measured: that takes `python3` (3.11 or newer) with \
+                                  `torch` and `safetensors`.\n";
+
+/// Runs the script on what `benches` of [`BENCHES`] have left in `folder`, and compares; none without
+/// PyTorch.
 ///
 /// # Errors
 /// If the script fails, which it does where the two implementations differ.
-pub(super) fn section(
+pub(super) fn comparison(
     root: &Path,
     folder: &Path,
     benches: &[&str],
     here: &[Measured],
-) -> Result<String> {
+) -> Result<Option<Comparison>> {
     if !is_there() {
-        return Ok(
-            "PyTorch was not measured: that takes `python3` (3.11 or newer) with `torch` and \
-             `safetensors`.\n"
-                .into(),
-        );
+        return Ok(None);
     }
     let output = python()
         .arg(root.join("benches/pytorch/compare.py"))
@@ -53,7 +67,7 @@ pub(super) fn section(
         "the comparison with PyTorch failed"
     );
     let report = serde_json::from_slice(&output.stdout).context("the report of compare.py")?;
-    compare(&report, here)
+    compare(&report, here).map(Some)
 }
 
 fn is_there() -> bool {
@@ -72,38 +86,61 @@ fn python() -> Command {
     python
 }
 
-fn compare(report: &Value, here: &[Measured]) -> Result<String> {
+fn compare(report: &Value, here: &[Measured]) -> Result<Comparison> {
     let missing = |key: &str| format!("compare.py: {key} is missing");
+    let text = |key: &str| report[key].as_str().with_context(|| missing(key));
     let seconds = report["seconds"].as_object();
-    let seconds: BTreeMap<&str, f64> = seconds
-        .with_context(|| missing("seconds"))?
-        .iter()
-        .filter_map(|(name, value)| Some((name.as_str(), value.as_f64()?)))
-        .collect();
-    let rows = here.iter().filter_map(|measured| {
-        let theirs = *seconds.get(measured.counterpart.as_str())?;
-        Some([
+    let seconds = seconds.with_context(|| missing("seconds"))?;
+    let mut rows = Vec::new();
+    let mut ratios = BTreeMap::new();
+    for measured in here {
+        let Some(theirs) = seconds.get(&measured.counterpart) else {
+            continue;
+        };
+        let by_way = |way: &str| theirs[way].as_f64();
+        let cell = |way: &str| by_way(way).map_or_else(String::new, duration);
+        let fastest = F32.iter().filter_map(|way| by_way(way)).reduce(f64::min);
+        let fastest = fastest.with_context(|| missing(&measured.counterpart))?;
+        rows.push([
             measured.name.clone(),
-            duration(theirs),
+            cell("eager"),
+            cell("compiled"),
+            cell("bf16"),
             duration(measured.seconds),
-            ratio(theirs, measured.seconds),
-        ])
-    });
-    let rows: Vec<_> = rows.collect();
+            ratio(fastest, measured.seconds),
+        ]);
+        ratios.insert(measured.name.clone(), fastest / measured.seconds);
+    }
     let differences = report["differences"].as_object();
     let differences: Vec<String> = differences
         .with_context(|| missing("differences"))?
         .iter()
         .filter_map(|(what, value)| Some(format!("{what} {:.1e}", value.as_f64()?)))
         .collect();
-    Ok(format!(
+    let head = [
+        "bench",
+        "eager",
+        "compiled",
+        "bf16",
+        "here",
+        "best f32 / here",
+    ];
+    let version = text("torch")?.to_owned();
+    let text = format!(
         "## Against PyTorch\n\n\
-         PyTorch {}, f32, {} threads. Largest relative differences: {}.\n\n{}",
-        report["torch"].as_str().with_context(|| missing("torch"))?,
+         PyTorch {version}, {} threads, f32 but where it says bf16 (by autocast). Vector instructions: \
+         {} there, {} here. Largest relative differences: {}.\n\n{}",
         report["threads"],
+        text("instructions")?,
+        machine::instructions(),
         differences.join(", "),
-        table(["bench", "PyTorch", "here", "PyTorch / here"], &rows)
-    ))
+        table(head, &rows)
+    );
+    Ok(Comparison {
+        text,
+        version,
+        ratios,
+    })
 }
 
 #[cfg(test)]
@@ -117,7 +154,11 @@ mod tests {
             "torch": "2.15.0",
             "threads": 2,
             "differences": {"latents": 1.23e-6, "outputs of the network": 4e-7},
-            "seconds": {"transformer_forward/small": 0.009, "sampling/small/ar_step_5": 1.5},
+            "instructions": "AVX2",
+            "seconds": {
+                "transformer_forward/small": {"eager": 0.009},
+                "sampling/small/ar_step_5": {"eager": 1.5, "compiled": 1.25, "bf16": 0.5},
+            },
         });
         let measured = |name: &str, counterpart: &str, seconds| Measured {
             name: name.into(),
@@ -129,17 +170,20 @@ mod tests {
             measured("sampling/full", "sampling/small/ar_step_5", 1.0),
             measured("sampling/active", "sampling/small/ar_step_5", 0.25),
         ];
-        let text = compare(&report, &here)?;
+        let Comparison { text, ratios, .. } = compare(&report, &here)?;
         let differences = "latents 1.2e-6, outputs of the network 4.0e-7.";
         assert!(text.contains(differences), "{text}");
+        assert!(text.contains("AVX2 there"), "{text}");
         let rows: Vec<&str> = text.lines().skip(6).collect();
         assert_eq!(
             rows,
             [
-                "| sampling/full   |  1.50 s | 1.00 s |          1.50x |",
-                "| sampling/active |  1.50 s | 250 ms |          6.00x |",
+                "| sampling/full   | 1.50 s |   1.25 s | 500 ms | 1.00 s |           1.25x |",
+                "| sampling/active | 1.50 s |   1.25 s | 500 ms | 250 ms |           5.00x |",
             ]
         );
+        assert_eq!(ratios["sampling/active"], 5.0);
+        assert_eq!(ratios.len(), 2);
         Ok(())
     }
 }
