@@ -40,6 +40,7 @@ const BANS: &[Ban] = &[
         why: "it runs where there are no files, threads and clocks",
         only: &[
             "ar-activation-checkpointing",
+            "ar-autodiff",
             "ar-diffusion",
             "ar-dit",
             "ar-kernels",

@@ -21,7 +21,13 @@ pub(crate) struct Options {
 
 /// The layers, the lowest first. A crate depends on crates of lower layers only, tests included.
 const LAYERS: &[&[&str]] = &[
-    &["ar-files", "ar-noise", "ar-schedulers"],
+    &[
+        "ar-files",
+        "ar-noise",
+        "ar-schedulers",
+        "ar-autodiff",
+        "ar-golden",
+    ],
     &[
         "ar-video",
         "ar-weights",

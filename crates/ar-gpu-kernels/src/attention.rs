@@ -12,6 +12,7 @@
 //!
 //! The products are Burn's, on tensor cores where there are any.
 
+use ar_autodiff::{parents, record, register};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops};
@@ -23,7 +24,7 @@ use burn::backend::{
 };
 use burn::tensor::{Bool, Tensor};
 
-use crate::autodiff::{GpuTensor, parents, record, register};
+use crate::GpuTensor;
 use crate::heads::{HeadKernels, MAX_HEAD_DIM, Rope};
 use crate::softmax::SoftmaxKernels;
 
@@ -191,7 +192,7 @@ impl<C: CheckpointStrategy> AttentionOps for Autodiff<Cube, C> {
         mask: Mask<Self>,
     ) -> FloatTensor<Self> {
         let mask = mask.without_autodiff();
-        record::<C, _, 3>(
+        record::<Cube, C, _, 3>(
             AttentionBackward,
             [q, k, v],
             |qkv| (qkv.clone(), mask.clone()),
@@ -206,7 +207,7 @@ impl<C: CheckpointStrategy> AttentionOps for Autodiff<Cube, C> {
         heads: usize,
     ) -> FloatTensor<Self> {
         let (rope, mask) = (rope.without_autodiff(), mask.without_autodiff());
-        record::<C, _, 1>(
+        record::<Cube, C, _, 1>(
             PackedBackward {
                 heads,
                 epsilon: 0.0,
@@ -226,7 +227,7 @@ impl<C: CheckpointStrategy> AttentionOps for Autodiff<Cube, C> {
         epsilon: f64,
     ) -> FloatTensor<Self> {
         let (rope, mask) = (rope.without_autodiff(), mask.without_autodiff());
-        record::<C, _, 2>(
+        record::<Cube, C, _, 2>(
             PackedBackward { heads, epsilon },
             [qkv, norms],
             |inputs| (inputs.clone(), rope.clone(), mask.clone()),
@@ -307,7 +308,7 @@ impl Backward<Cube, 3> for AttentionBackward {
         let parents = parents(&ops);
         let d_output = gradients.consume::<Cube>(&ops.node);
         let (qkv, mask) = ops.state;
-        register(gradients, parents, backward(qkv, mask, d_output));
+        register::<Cube, _>(gradients, parents, backward(qkv, mask, d_output));
     }
 }
 
@@ -336,7 +337,7 @@ impl Backward<Cube, 1> for PackedBackward {
         let (q, k, v) = Cube::split_heads(qkv.clone(), rope.clone(), self.heads);
         let [d_q, d_k, d_v] = backward([q, k, v], mask, d_output);
         let d_qkv = Cube::split_heads_backward(qkv, rope, d_q, d_k, d_v);
-        register(gradients, parents, [d_qkv]);
+        register::<Cube, _>(gradients, parents, [d_qkv]);
     }
 }
 
@@ -356,7 +357,7 @@ impl Backward<Cube, 2> for PackedBackward {
         let (d_qkv, d_norms) =
             Cube::split_normed_heads_backward(qkv, norms, rope, d_q, d_k, d_v, self.epsilon);
         let d_norms = Cube::float_reshape(Cube::float_sum_dim(d_norms, 0), [four, head_dim].into());
-        register(
+        register::<Cube, _>(
             gradients,
             parents,
             [d_qkv, Cube::float_cast(d_norms, dtype)],

@@ -12,6 +12,7 @@
 
 use std::f64::consts::PI;
 
+use ar_autodiff::{parents, record, register};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops};
@@ -20,7 +21,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Cube, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 
-use crate::autodiff::{GpuTensor, parents, record, register};
+use crate::GpuTensor;
 
 /// The coefficient of the cube.
 const CUBE: f64 = 0.044715;
@@ -43,7 +44,7 @@ impl GeluOps for Cube {
 
 impl<C: CheckpointStrategy> GeluOps for Autodiff<Cube, C> {
     fn gelu_tanh(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        record::<C, _, 1>(GeluBackward, [x], |[x]| x.clone(), |[x]| Cube::gelu_tanh(x))
+        record::<Cube, C, _, 1>(GeluBackward, [x], |[x]| x.clone(), |[x]| Cube::gelu_tanh(x))
     }
 }
 
@@ -76,6 +77,6 @@ impl Backward<Cube, 1> for GeluBackward {
         let bend = Cube::float_mul(Cube::float_mul(x.clone(), rest), slope(x, 3.0));
         // s + x s (1 - s) slope = s (1 + x (1 - s) slope)
         let derivative = Cube::float_mul(s, Cube::float_add_scalar(bend, 1.0.into()));
-        register(gradients, parents, [Cube::float_mul(d_output, derivative)]);
+        register::<Cube, _>(gradients, parents, [Cube::float_mul(d_output, derivative)]);
     }
 }

@@ -22,17 +22,20 @@
 
 use std::sync::LazyLock;
 
-use burn::backend::DispatchDevice;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Cube, DispatchDevice};
 use burn::tensor::{DType, Tensor};
 use burn_cubecl::cubecl;
 
 pub mod attention;
-mod autodiff;
 pub mod gelu;
 mod heads;
 pub mod norm;
 mod rows;
 mod softmax;
+
+/// A tensor of the GPU backend without autodiff.
+type GpuTensor = FloatTensor<Cube>;
 
 /// Whether the kernels are not left out, as `AR_GPU_KERNELS=off` in the environment demands.
 static ON: LazyLock<bool> =

@@ -12,6 +12,7 @@
 //! dscale = Σ dy x̂        dshift = Σ dy        over the tokens of a frame
 //! ```
 
+use ar_autodiff::{parents, record, register};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops};
@@ -28,7 +29,7 @@ use cubecl::calculate_cube_count_elemwise;
 use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
-use crate::autodiff::{GpuTensor, parents, record, register};
+use crate::GpuTensor;
 use crate::cubecl;
 use crate::rows::{
     Reduction, Units, address_type, count, elem_type, empty_like, reduce_row, row_start, with_rows,
@@ -84,7 +85,7 @@ impl NormOps for Cube {
 
 impl<C: CheckpointStrategy> NormOps for Autodiff<Cube, C> {
     fn normalize(x: FloatTensor<Self>, epsilon: f64) -> FloatTensor<Self> {
-        record::<C, _, 1>(
+        record::<Cube, C, _, 1>(
             NormBackward,
             [x],
             |[x]| (x.clone(), epsilon),
@@ -98,7 +99,7 @@ impl<C: CheckpointStrategy> NormOps for Autodiff<Cube, C> {
         scale: FloatTensor<Self>,
         epsilon: f64,
     ) -> FloatTensor<Self> {
-        record::<C, _, 3>(
+        record::<Cube, C, _, 3>(
             ModulatedNormBackward,
             [x, shift, scale],
             |[x, shift, scale]| (x.clone(), shift.shape(), scale.clone(), epsilon),
@@ -117,7 +118,7 @@ impl Backward<Cube, 1> for NormBackward {
         let parents = parents(&ops);
         let d_output = gradients.consume::<Cube>(&ops.node);
         let (x, epsilon) = ops.state;
-        register(
+        register::<Cube, _>(
             gradients,
             parents,
             [Cube::norm_backward(x, d_output, epsilon)],
@@ -143,7 +144,7 @@ impl Backward<Cube, 3> for ModulatedNormBackward {
             sum_to(d_shift, &shift_shape),
             sum_to(d_scale, &scale_shape),
         ];
-        register(gradients, parents, values);
+        register::<Cube, _>(gradients, parents, values);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Broadcast of per-frame vectors over tokens: the gated residual.
 
+use ar_autodiff::{parents, record, register};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops};
@@ -8,7 +9,6 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 use rayon::prelude::*;
 
-use crate::autodiff::{parents, record, register};
 use crate::buffer::{contiguous, dims, tensor, unit_stride, values};
 use crate::rows::{fill_chunks, vectorized};
 
@@ -53,7 +53,7 @@ impl<C: CheckpointStrategy> GateOps for Autodiff<Flex, C> {
         gate: FloatTensor<Self>,
         x: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        record::<C, _, 3>(
+        record::<Flex, C, _, 3>(
             GateBackward,
             [residual, gate, x],
             |[_, gate, x]| [gate.clone(), x.clone()],
@@ -92,7 +92,7 @@ impl Backward<Flex, 3> for GateBackward {
             });
         let d_gate = gate.gradient(d_gate);
         let d_x = tensor(d_x, frames.shape);
-        register(gradients, parents, [d_output, d_gate, d_x]);
+        register::<Flex, _>(gradients, parents, [d_output, d_gate, d_x]);
     }
 }
 

@@ -1,5 +1,6 @@
 //! GELU in its tanh approximation.
 
+use ar_autodiff::{parents, record, register};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops};
@@ -7,7 +8,6 @@ use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 
-use crate::autodiff::{parents, record, register};
 use crate::buffer::{contiguous, tensor, values};
 use crate::exp::sigmoid;
 use crate::rows::{fill, vectorized};
@@ -42,7 +42,7 @@ impl GeluOps for Flex {
 
 impl<C: CheckpointStrategy> GeluOps for Autodiff<Flex, C> {
     fn gelu_tanh(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        record::<C, _, 1>(GeluBackward, [x], |[x]| x.clone(), |[x]| Flex::gelu_tanh(x))
+        record::<Flex, C, _, 1>(GeluBackward, [x], |[x]| x.clone(), |[x]| Flex::gelu_tanh(x))
     }
 }
 
@@ -67,7 +67,7 @@ impl Backward<Flex, 1> for GeluBackward {
             );
         });
         let d_x = tensor(d_input, x.layout().shape().clone());
-        register(gradients, parents, [d_x]);
+        register::<Flex, _>(gradients, parents, [d_x]);
     }
 }
 

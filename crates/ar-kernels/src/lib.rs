@@ -28,7 +28,6 @@ use burn::tensor::{DType, Tensor};
 
 pub mod adaptive_norm;
 pub mod attention;
-mod autodiff;
 mod buffer;
 mod busy_wait;
 mod exp;

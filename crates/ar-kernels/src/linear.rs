@@ -3,6 +3,7 @@
 //! Burn leaves the product of a batch with a weight batched, repeats the weight's gradient for
 //! every sample and adds those up; its CPU backend clears and copies the memory of every product.
 
+use ar_autodiff::{parents, record};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops};
@@ -11,7 +12,6 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 use rayon::prelude::*;
 
-use crate::autodiff::{parents, record};
 use crate::buffer::{contiguous, dims, tensor, values};
 use crate::gemm::{Matrix, add_product, product};
 use crate::rows::vectorized;
@@ -52,7 +52,7 @@ impl<C: CheckpointStrategy> LinearOps for Autodiff<Flex, C> {
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        record::<C, _, 3>(
+        record::<Flex, C, _, 3>(
             LinearBackward,
             [x, weight, bias],
             |[x, weight, _]| [x.clone(), weight.clone()],

@@ -1,5 +1,6 @@
 //! Layer norm without parameters, by itself and with adaptive modulation.
 
+use ar_autodiff::{parents, record, register};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops};
@@ -8,7 +9,6 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 use rayon::prelude::*;
 
-use crate::autodiff::{parents, record, register};
 use crate::buffer::{contiguous, tensor, unit_stride, values};
 use crate::gated_residual::{Frames, Vectors};
 use crate::rows::{fill, fill_chunks, sum, sum_pairs, vectorized};
@@ -95,7 +95,7 @@ fn modulated(
 
 impl<C: CheckpointStrategy> NormOps for Autodiff<Flex, C> {
     fn layer_norm_plain(x: FloatTensor<Self>, epsilon: f64) -> FloatTensor<Self> {
-        record::<C, _, 1>(
+        record::<Flex, C, _, 1>(
             NormBackward,
             [x],
             |[x]| (x.clone(), epsilon),
@@ -108,7 +108,7 @@ impl<C: CheckpointStrategy> NormOps for Autodiff<Flex, C> {
         shift: FloatTensor<Self>,
         scale: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        record::<C, _, 3>(
+        record::<Flex, C, _, 3>(
             ModulateBackward,
             [x, shift, scale],
             |[x, _, scale]| (x.clone(), scale.clone(), None),
@@ -122,7 +122,7 @@ impl<C: CheckpointStrategy> NormOps for Autodiff<Flex, C> {
         scale: FloatTensor<Self>,
         epsilon: f64,
     ) -> FloatTensor<Self> {
-        record::<C, _, 3>(
+        record::<Flex, C, _, 3>(
             ModulateBackward,
             [x, shift, scale],
             |[x, _, scale]| (x.clone(), scale.clone(), Some(epsilon)),
@@ -154,7 +154,7 @@ impl Backward<Flex, 1> for NormBackward {
                 || normalize_backward(input, d_out, width, epsilon, d_x),
             );
         });
-        register(gradients, parents, [tensor(d_x, shape)]);
+        register::<Flex, _>(gradients, parents, [tensor(d_x, shape)]);
     }
 }
 
@@ -190,7 +190,7 @@ impl Backward<Flex, 3> for ModulateBackward {
             });
         let [d_shift, d_scale] = [d_shift, d_scale].map(|d| scale.gradient(d));
         let d_x = tensor(d_x, frames.shape);
-        register(gradients, parents, [d_x, d_shift, d_scale]);
+        register::<Flex, _>(gradients, parents, [d_x, d_shift, d_scale]);
     }
 }
 

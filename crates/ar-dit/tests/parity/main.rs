@@ -3,24 +3,17 @@
 //!
 //! Tolerances are for f32: a relative error `|a - b| / |b|` of 1e-5 for one forward pass, of 1e-4 for
 //! gradients and for a whole sampling run.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "tests say how close they come"
-)]
-
-mod golden;
 
 use ar_diffusion::{
     Context, Diffusion, DiffusionConfig, GivenNoise, HostNoise, LossConfig, Parameterization,
     SamplerConfig,
 };
 use ar_dit::{CHECKPOINT_KEYS, CausalMask, Dit, DitConfig, MergeMode, PositionEmbedding};
+use ar_golden::{Golden, assert_close};
 use ar_schedulers::NoiseScheduleConfig;
 use ar_weights::{KeyMap, Precision, WeightsSource, load_weights, save_weights};
 use burn::module::{Initializer, Module, ModuleMapper, Param};
 use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
-use golden::{Golden, assert_close};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
@@ -246,7 +239,7 @@ macro_rules! parity {
     ($($name:ident)*) => {$(
         #[test]
         fn $name() {
-            let golden = Golden::open(stringify!($name));
+            let golden = Golden::open(concat!("tests/golden/", stringify!($name)));
             check_forward_and_gradients(&golden);
             check_sampling(&golden);
         }

@@ -10,6 +10,7 @@ mod heads;
 mod options;
 mod tiles;
 
+use ar_autodiff::{parents, record, register};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops};
@@ -19,7 +20,6 @@ use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 
 use self::heads::{Heads, merge};
 use self::tiles::{Sizes, TiledAttention};
-use crate::autodiff::{parents, record, register};
 use crate::buffer::{contiguous, dims, tensor, unit_stride};
 
 pub use self::gated_attention::GatedAttention;
@@ -97,7 +97,7 @@ impl<C: CheckpointStrategy> AttentionOps for Autodiff<Flex, C> {
         v: FloatTensor<Self>,
         options: KernelOptions,
     ) -> FloatTensor<Self> {
-        record::<C, _, 3>(
+        record::<Flex, C, _, 3>(
             AttendBackward,
             [q, k, v],
             |qkv| (qkv.clone(), options.clone()),
@@ -106,7 +106,7 @@ impl<C: CheckpointStrategy> AttentionOps for Autodiff<Flex, C> {
     }
 
     fn attend_packed(qkv: FloatTensor<Self>, options: KernelOptions) -> FloatTensor<Self> {
-        record::<C, _, 1>(
+        record::<Flex, C, _, 1>(
             PackedBackward,
             [qkv],
             |inputs| (inputs.clone(), options.clone()),
@@ -122,7 +122,7 @@ impl<C: CheckpointStrategy> AttentionOps for Autodiff<Flex, C> {
         k_beta: FloatTensor<Self>,
         options: KernelOptions,
     ) -> FloatTensor<Self> {
-        record::<C, _, 5>(
+        record::<Flex, C, _, 5>(
             PackedBackward,
             [qkv, q_gamma, q_beta, k_gamma, k_beta],
             |inputs| (inputs.clone(), options.clone()),
@@ -185,7 +185,7 @@ impl Backward<Flex, 3> for AttendBackward {
         let [d_q, d_k, d_v] = d_qkv;
         let [q, k, v] = shapes;
         let values = [tensor(d_q, q), tensor(d_k, k), tensor(d_v, v)];
-        register(gradients, parents, values);
+        register::<Flex, _>(gradients, parents, values);
     }
 }
 
@@ -224,7 +224,7 @@ impl Backward<Flex, 1> for PackedBackward {
         let d_output = gradients.consume::<Flex>(&ops.node);
         let ([qkv], options) = ops.state;
         let (d_qkv, _) = Self::gradients(qkv, None, &options, d_output);
-        register(gradients, parents, [d_qkv]);
+        register::<Flex, _>(gradients, parents, [d_qkv]);
     }
 }
 
@@ -238,6 +238,6 @@ impl Backward<Flex, 5> for PackedBackward {
         let (d_qkv, d_norms) = Self::gradients(qkv, Some(norms), &options, d_output);
         let [q_gamma, q_beta, k_gamma, k_beta] = d_norms;
         let values = [d_qkv, q_gamma, q_beta, k_gamma, k_beta];
-        register(gradients, parents, values);
+        register::<Flex, _>(gradients, parents, values);
     }
 }

@@ -3,13 +3,7 @@
 //!
 //! Tolerances are for f32: a relative error `|a - b| / |b|` of 1e-5 for one forward pass, of
 //! 1e-4 for gradients and for a whole sampling run.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "tests say what they skip"
-)]
 
-mod golden;
 mod published;
 mod transformer;
 

@@ -1,6 +1,7 @@
 //! Import without a configuration: `tests/published` has the tensors of the published files, a line
 //! each, `{0..24}` for the numbers from 0 to 23.
 
+use ar_golden::{Golden, assert_close};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +16,6 @@ use ar_weights::{Checkpoint, WeightsSource, file_shapes};
 use burn::tensor::{Device, Tensor};
 
 use crate::SAMPLING;
-use crate::golden::{Golden, assert_close};
 
 type Shapes = BTreeMap<String, Vec<usize>>;
 
@@ -103,7 +103,9 @@ fn small_vae(temporal: bool) -> ArVaeConfig {
 }
 
 fn golden_class() -> PathBuf {
-    Golden::open("dit_class").folder.join("model.safetensors")
+    Golden::open("tests/golden/dit_class")
+        .folder
+        .join("model.safetensors")
 }
 
 /// Writes a VAE of ours and returns its file.
@@ -225,7 +227,7 @@ fn sizes_are_read_off_the_tensors() {
 
 #[test]
 fn class_models_sample_as_the_reference_does() {
-    let golden = Golden::open("dit_class");
+    let golden = Golden::open("tests/golden/dit_class");
     let device = Device::flex();
     let folder = tempfile::tempdir().expect("a folder");
     // Without a VAE the published tokens of a frame stand; five need their VAE.

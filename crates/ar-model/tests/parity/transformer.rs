@@ -1,3 +1,4 @@
+use ar_golden::{Golden, assert_close};
 use std::path::Path;
 
 use ar_diffusion::{
@@ -11,10 +12,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde_json::Value;
 
-use crate::{
-    FORWARD, GRADIENT, SAMPLING,
-    golden::{Golden, assert_close},
-};
+use crate::{FORWARD, GRADIENT, SAMPLING};
 
 fn config(golden: &Golden) -> ModelConfig {
     let text = |key: &str| golden.config[key].as_str();
@@ -221,7 +219,7 @@ macro_rules! parity {
     ($($name:ident)*) => {$(
         #[test]
         fn $name() {
-            let golden = Golden::open(stringify!($name));
+            let golden = Golden::open(concat!("tests/golden/", stringify!($name)));
             check_forward_and_gradients(&golden);
             check_sampling(&golden);
         }
@@ -235,7 +233,7 @@ parity! {
 
 #[test]
 fn a_checkpoint_survives_save_and_load() {
-    let golden = Golden::open("dit_rope_qknorm_eps");
+    let golden = Golden::open("tests/golden/dit_rope_qknorm_eps");
     let device = Device::flex();
     let folder = tempfile::tempdir().expect("a folder");
     load(&golden, &device)
@@ -281,7 +279,7 @@ fn refused(weights: &Path, config: ModelConfig) -> String {
 
 #[test]
 fn misfits_are_named() {
-    let golden = Golden::open("dit_temporal_causal_x0");
+    let golden = Golden::open("tests/golden/dit_temporal_causal_x0");
     let weights = golden.folder.join("model.safetensors");
     let refused = |config| refused(&weights, config);
     let message = |change: &dyn Fn(&mut DitConfig)| {
@@ -321,7 +319,7 @@ fn misfits_are_named() {
 
 #[test]
 fn damaged_files_are_errors() {
-    let golden = Golden::open("dit_temporal_causal_x0");
+    let golden = Golden::open("tests/golden/dit_temporal_causal_x0");
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("model.safetensors");
     let whole = std::fs::read(golden.folder.join("model.safetensors")).expect("a file");

@@ -1,18 +1,11 @@
 //! The AR-VAE against numbers of the method's reference implementation.
 //!
 //! The tolerance is for f32: a relative error `|a - b| / |b|` of 1e-5.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "tests say how close they come"
-)]
 
-mod golden;
-
+use ar_golden::{Golden, assert_close};
 use ar_vae::{ArVae, ArVaeConfig, CHECKPOINT_KEYS, PixelDecoderConfig};
 use ar_weights::{KeyMap, WeightsSource, load_weights};
 use burn::tensor::{Device, Tensor};
-use golden::{Golden, assert_close};
 
 const FORWARD: f64 = 1e-5;
 
@@ -59,7 +52,7 @@ fn latents(golden: &Golden, name: &str, device: &Device) -> Tensor<4> {
 }
 
 fn check(name: &str) {
-    let golden = Golden::open(name);
+    let golden = Golden::open(format!("tests/golden/{name}"));
     let device = Device::flex();
     let vae = load(&golden, &device);
     let pixels = golden.tensor::<5>("pixels", &device);
