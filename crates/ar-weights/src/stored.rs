@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use crate::floats::{Floats, Widened};
 
+/// Puts the bytes of all elements, little-endian, in place of what a buffer holds.
+type ReadBytes = dyn Fn(&mut Vec<u8>) -> io::Result<()> + Send + Sync;
+
 /// A tensor that may still be in its file.
 #[derive(Clone)]
 pub(crate) struct Stored {
     pub shape: Vec<usize>,
     /// None for integers and the like, which no network here has.
     pub floats: Option<Floats>,
-    /// Puts the bytes of all elements, little-endian, in place of what a buffer holds.
-    pub read: Arc<dyn Fn(&mut Vec<u8>) -> io::Result<()> + Send + Sync>,
+    pub read: Arc<ReadBytes>,
 }
 
 impl fmt::Debug for Stored {
