@@ -4,7 +4,8 @@
 
 use std::time::Instant;
 
-use ar_benches::{Results, process_memory, seconds, small_diffusion};
+use ar_benches::{Results, seconds, small_diffusion};
+use ar_cli::memory;
 use ar_diffusion::{HostNoise, SamplerConfig};
 use ar_model::{ModelConfig, Transformer};
 use serde::Serialize;
@@ -55,7 +56,7 @@ fn bench() {
         let row = Row {
             frames,
             frames_per_second: PART as f64 / seconds(start, &device),
-            memory_bytes: process_memory("VmRSS"),
+            memory_bytes: memory::resident(),
         };
         println!(
             "long_stream: {frames} frames, {:.1} frames/s",

@@ -9,7 +9,8 @@ use std::env;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use ar_benches::{Results, noise, process_memory, seconds, small_diffusion};
+use ar_benches::{Results, noise, seconds, small_diffusion};
+use ar_cli::memory;
 use ar_data::LatentItem;
 use ar_dit::DitConfig;
 use ar_model::{LatentScale, Transformer};
@@ -224,5 +225,5 @@ fn checkpoint(trainer: &Trainer<Transformer>) -> (f64, f64) {
 
 /// The most memory of this process that was resident at once, which Linux tells.
 fn peak_memory() -> Option<f64> {
-    process_memory("VmHWM").map(|bytes| bytes as f64)
+    memory::peak().map(|bytes| bytes as f64)
 }

@@ -95,16 +95,6 @@ pub fn run(benches: fn()) {
     });
 }
 
-/// A figure of `/proc/self/status` in bytes, where the system is Linux: `VmRSS`, the resident memory
-/// of this process, or `VmHWM`, the most that it was.
-pub fn process_memory(figure: &str) -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let mut lines = status.lines().filter_map(|line| line.split_once(':'));
-    let (_, value) = lines.find(|(name, _)| *name == figure)?;
-    let kibibytes: u64 = value.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kibibytes * 1024)
-}
-
 #[cfg(feature = "criterion")]
 /// Few samples in a short time: all benches together take minutes on two cores.
 pub fn criterion() -> Criterion {

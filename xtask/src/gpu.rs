@@ -226,7 +226,7 @@ const DIFFUSION: &str = r#"
 vae = "FOLDER/vae/model"
 [data]
 latents = "FOLDER/latents"
-held_out = 2
+validation = 2
 [run]
 out = "FOLDER/diffusion"
 steps = 10

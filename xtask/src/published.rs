@@ -9,6 +9,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use ar_cli::memory;
 use clap::Args;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -210,7 +211,6 @@ fn watch(command: &mut Command) -> Result<Run> {
         .stdout(Stdio::null())
         .spawn()
         .with_context(|| name.clone())?;
-    let status = PathBuf::from(format!("/proc/{}/status", child.id()));
     let mut peak = None;
     loop {
         if let Some(status) = child.try_wait()? {
@@ -218,17 +218,9 @@ fn watch(command: &mut Command) -> Result<Run> {
             let time = start.elapsed();
             return Ok(Run { time, peak });
         }
-        peak = peak.max(peak_memory(&status));
+        peak = peak.max(memory::peak_of(child.id()));
         sleep(Duration::from_millis(5));
     }
-}
-
-/// Bytes of resident memory at the peak until now, of Linux.
-fn peak_memory(status: &Path) -> Option<u64> {
-    let text = fs::read_to_string(status).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(1024 * kibibytes)
 }
 
 /// Reads a list: `NAME AxB` a line, `{0..N}` in the name for the numbers below N.

@@ -1,4 +1,4 @@
-//! What the AR-Diffusion programs share: how they run, are interrupted, print and fail.
+//! What the AR-Diffusion programs share: how they run, are interrupted, print, fail and see their memory.
 //!
 //! ```no_run
 //! use std::process::ExitCode;
@@ -20,6 +20,7 @@
 mod arguments;
 mod exit;
 mod interrupt;
+pub mod memory;
 mod message;
 mod print;
 mod run;

@@ -2,7 +2,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
-use ar_data::SkippedFile;
+use ar_data::{SkippedFile, to_pixels};
 use ar_files::FolderLock;
 use ar_metrics::physics::Truth;
 use ar_pipeline::{ModelSource, Pipeline};
@@ -12,7 +12,7 @@ use burn::tensor::Device;
 use crate::clips::ClipMaker;
 use crate::inputs::check_inputs;
 use crate::kept::Kept;
-use crate::metric::{Load, MeasuredClip, pixels};
+use crate::metric::{Load, MeasuredClip};
 use crate::records::{Features, Measures, Recorder, Records};
 use crate::reference::Reference;
 use crate::settings::Settings;
@@ -280,7 +280,7 @@ impl Meters {
         if self.of_sets.is_empty() {
             return Ok(Vec::new());
         }
-        let pixels = pixels(frames, device);
+        let pixels = to_pixels(&[frames], device);
         let extract = |(features, extract): &(Features, FeatureExtractor)| {
             let metric = features.metric;
             let pixels = pixels.clone();

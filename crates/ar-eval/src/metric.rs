@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use ar_data::{VideoBatch, VideoItem};
+use ar_data::to_pixels;
 use ar_metrics::networks;
 use ar_metrics::physics::{Curve, Truth, World};
 use ar_model::VideoModel;
-use ar_video::{Clip, Frame};
+use ar_video::Frame;
 use burn::tensor::{Device, Tensor};
 use serde::Deserialize;
 use serde_json::Value;
@@ -166,18 +166,8 @@ impl MeasuredClip<'_> {
 
     /// Frames as pixels `[1, frames, 3, height, width]` in `[0, 1]`.
     pub fn pixels(&self, frames: &[Frame]) -> Tensor<5> {
-        pixels(frames, self.device)
+        to_pixels(&[frames], self.device)
     }
-}
-
-/// `[1, frames, 3, height, width]` in `[0, 1]`
-pub(crate) fn pixels(frames: &[Frame], device: &Device) -> Tensor<5> {
-    let item = VideoItem {
-        clip: Clip::new(frames.to_vec()),
-        label: None,
-        source: 0,
-    };
-    VideoBatch::new(&[item], device).pixels
 }
 
 /// A column of the table.

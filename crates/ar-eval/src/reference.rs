@@ -142,7 +142,7 @@ impl Reference {
             let path = path.display();
             let reason = match options.split {
                 ReferenceSplit::Validation => format!(
-                    "is {samples}, and {path} holds out {found} clips{of_class}: ask for fewer, or \
+                    "is {samples}, and {path} has {found} validation clips{of_class}: ask for fewer, or \
                      raise data.validation, if the model was not trained on them"
                 ),
                 ReferenceSplit::Training => format!(

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use ar_cli::{INTERRUPTED, Interrupt};
+use ar_cli::{INTERRUPTED, Interrupt, memory};
 use ar_metrics::{PsnrSum, SSIM_WINDOW, ssim};
 use ar_model::SamplingConfig;
 use ar_pipeline::{Pipeline, timed};
@@ -16,7 +16,7 @@ use crate::cli::ReconstructArgs;
 use crate::devices::open_device;
 use crate::output::{enlarged, finish, shown, video_target};
 use crate::progress::Progress;
-use crate::report::{ModelReport, json_line, peak_memory};
+use crate::report::{ModelReport, json_line};
 
 /// Passes a video through a VAE, a few frames at a time, and says what was lost. An interrupt keeps the
 /// frames that are done.
@@ -98,7 +98,7 @@ pub(crate) fn run(args: &ReconstructArgs) -> anyhow::Result<ExitCode> {
             encode: seconds.encode.as_secs_f64(),
             total,
         },
-        peak_memory_bytes: peak_memory(),
+        peak_memory_bytes: memory::peak(),
         device: device_name,
         model: ModelReport::new(&source, &config),
     };

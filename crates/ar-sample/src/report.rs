@@ -27,13 +27,3 @@ pub(crate) fn json_line(report: &impl Serialize) -> String {
     let json = serde_json::to_string(report).expect("a report is plain values");
     json + "\n"
 }
-
-/// The most memory that this process held, in bytes.
-pub(crate) fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes * 1024)
-}

@@ -7,12 +7,12 @@
 //!
 //! ```
 //! use ar_pipeline::Pipeline;
-//! use ar_serve::{Server, Settings};
+//! use ar_serve::{Server, ServerOptions};
 //! # use burn::tensor::Device;
 //! # let device = Device::flex();
 //!
 //! let pipeline = Pipeline::built_in(&device)?;
-//! let server = Server::bind(&pipeline, &Settings::default())?;
+//! let server = Server::bind(&pipeline, &ServerOptions::default())?;
 //! println!("{}", server.url()); // http://127.0.0.1:PORT/?token=TOKEN
 //! let stopper = server.stopper();
 //! # stopper.stop();
@@ -39,7 +39,7 @@ mod videos;
 mod worker;
 
 pub use error::ServeError;
-pub use server::{Server, Settings, Stopper};
+pub use server::{Server, ServerOptions, Stopper};
 pub use token::Token;
 
 /// The examples of the README are tests too.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use ar_pipeline::{ModelSource, Pipeline};
-use ar_serve::{Server, Settings, Token};
+use ar_serve::{Server, ServerOptions, Token};
 use clap::Parser;
 use mimalloc::MiMalloc;
 
@@ -64,7 +64,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     }
     let server = Server::bind(
         &pipeline,
-        &Settings {
+        &ServerOptions {
             host: cli.host,
             port: cli.port,
             token,

@@ -4,6 +4,8 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
+use ar_cli::memory;
+
 use crate::video::Phase;
 use crate::videos::Videos;
 
@@ -109,7 +111,7 @@ impl Metrics {
         for (class, counter) in self.requests.iter().enumerate().skip(2) {
             text.value(&format!("{{status=\"{class}xx\"}}"), get(counter));
         }
-        if let Some(bytes) = resident_bytes() {
+        if let Some(bytes) = memory::resident() {
             text.metric("resident_bytes", "gauge", "Memory of the process.");
             text.value("", bytes as f64);
         }
@@ -133,14 +135,4 @@ impl Text {
     fn value(&mut self, labels: &str, value: f64) {
         let _ = writeln!(self.text, "{}{labels} {value}", self.name);
     }
-}
-
-/// Memory that the process holds, where the system says so.
-fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes << 10)
 }

@@ -22,7 +22,7 @@ const BLOCKING_THREADS: usize = 16;
 
 /// Where a server listens, and to whom.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct ServerOptions {
     /// The address; by default 127.0.0.1, which only programs on the same machine reach.
     pub host: IpAddr,
     /// The port; 0 is any that is free.
@@ -31,7 +31,7 @@ pub struct Settings {
     pub token: Option<Token>,
 }
 
-impl Default for Settings {
+impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             host: IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -71,14 +71,14 @@ impl Server {
     /// # Errors
     /// If the model has no transformer or no VAE, or the address is taken or is not one of this
     /// machine.
-    pub fn bind(pipeline: &Pipeline, settings: &Settings) -> Result<Self, ServeError> {
+    pub fn bind(pipeline: &Pipeline, options: &ServerOptions) -> Result<Self, ServeError> {
         let model = pipeline.model().config();
         if model.transformer.is_none() {
             return Err(PipelineError::NoTransformer.into());
         }
         let vae = model.vae.as_ref().ok_or(PipelineError::NoVae)?;
         let runtime = runtime(&mut Builder::new_current_thread())?;
-        let address = SocketAddr::new(settings.host, settings.port);
+        let address = SocketAddr::new(options.host, options.port);
         let listener = runtime.block_on(async { listen(address) });
         let failed = |source| ServeError::Listen { address, source };
         let listener = listener.map_err(failed)?;
@@ -88,7 +88,7 @@ impl Server {
             address: listener.local_addr().map_err(failed)?,
             runtime,
             listener,
-            token: match &settings.token {
+            token: match &options.token {
                 Some(token) => token.clone(),
                 None => Token::random()?,
             },

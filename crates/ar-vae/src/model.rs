@@ -143,7 +143,7 @@ impl ArVae {
         pixels.reshape([batch, frames, channels, height, width])
     }
 
-    /// The decoder's last layer, which paints the pixels.
+    /// The decoder's last layer, whose output is the pixels.
     pub(crate) fn last_layer(&self) -> &Conv2d {
         self.pixel_decoder.last_layer()
     }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use ar_cli::memory;
 use ar_model::{ModelConfig, SamplingMethod};
 use ar_pipeline::{ModelSource, Outcome, Outputs, ResolvedOptions};
 use serde::Serialize;
 
 use crate::cli::GenerateArgs;
 use crate::output::{STDOUT, shown};
-use crate::report::{ModelReport, peak_memory};
+use crate::report::ModelReport;
 
 /// The JSON line of `generate`.
 #[derive(Debug, Serialize)]
@@ -167,7 +168,7 @@ impl GenerateReport {
             frames_per_second: FramesPerSecond::new(outcome),
             network_evaluations: outcome.network_evaluations,
             frame_evaluations: outcome.frame_evaluations,
-            peak_memory_bytes: peak_memory(),
+            peak_memory_bytes: memory::peak(),
             device: run.device_name,
             model: ModelReport::new(run.source, run.config),
             sampler: SamplerReport {

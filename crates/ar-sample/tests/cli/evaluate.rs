@@ -356,7 +356,7 @@ fn evaluation_as_published() {
         folder.ok(&format!("{command} --data data.toml {arguments}"));
         serde_json::from_slice(&folder.read("evaluation/report.json")).expect("JSON")
     };
-    // 16 of the 20 clips are for training, more than are held out.
+    // 16 of the 20 clips are for training, more than are for validation.
     let published = report("--samples 12");
     assert_eq!(published["protocol"]["split"], "training");
     assert_eq!(published["protocol"]["fid_frames"], "one");
@@ -433,7 +433,7 @@ fn evaluation_of_a_folder_of_videos() {
 
     for (arguments, what) in [
         (format!("{command} --samples 3 --out new"), "there are 2 clips of 6 frames, and --samples is 3"),
-        (format!("{command} --samples 5 --out new"), "holds out 4 clips"),
+        (format!("{command} --samples 5 --out new"), "has 4 validation clips"),
         ("evaluate --model tiny --out new".into(), "min_radius"),
         ("evaluate --model nowhere --out new".into(), "nowhere"),
         (

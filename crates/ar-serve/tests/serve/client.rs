@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use ar_pipeline::Pipeline;
-use ar_serve::{ServeError, Server, Settings, Stopper};
+use ar_serve::{ServeError, Server, ServerOptions, Stopper};
 use burn::tensor::Device;
 use serde_json::Value;
 
@@ -38,7 +38,7 @@ pub(crate) struct Event {
 impl TestServer {
     pub(crate) fn start() -> Self {
         let pipeline = Pipeline::built_in(&Device::flex()).expect("the model in the box");
-        let server = Server::bind(&pipeline, &Settings::default()).expect("a free port");
+        let server = Server::bind(&pipeline, &ServerOptions::default()).expect("a free port");
         Self {
             address: server.address(),
             token: server.token().as_str().to_owned(),

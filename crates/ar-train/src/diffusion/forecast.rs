@@ -1,8 +1,8 @@
 //! What a run will take of a machine, before it starts.
 
-use std::fs;
 use std::time::Instant;
 
+use ar_cli::memory;
 use ar_device::Details;
 use ar_model::Transformer;
 use burn::module::Module;
@@ -71,7 +71,7 @@ impl Forecast {
                 ..config.clone()
             };
             device.memory_cleanup();
-            forget_peak();
+            memory::reset_peak();
             let transformer = Transformer::new(&config.transformer, &config.conditioning, device)
                 .map_err(ConfigError::from)?;
             parameters = transformer.num_params();
@@ -129,7 +129,7 @@ fn wait(device: &Device) -> Result<()> {
 fn peak_memory(device: &Device) -> Option<u64> {
     match device.memory_pool_usage() {
         Some(usage) => Some(usage.bytes_reserved),
-        None => kibibytes("/proc/self/status", "VmHWM:"),
+        None => memory::peak(),
     }
 }
 
@@ -137,22 +137,8 @@ fn peak_memory(device: &Device) -> Option<u64> {
 fn available_memory(device: &Device) -> Option<u64> {
     match device.memory_pool_usage() {
         Some(_) => Details::of(device).memory_bytes,
-        None => kibibytes("/proc/meminfo", "MemAvailable:"),
+        None => memory::available(),
     }
-}
-
-/// Has Linux count the peak of this process's memory anew. Where that fails, the peak is what the
-/// process has had before, too.
-fn forget_peak() {
-    let _ = fs::write("/proc/self/clear_refs", "5");
-}
-
-/// A line `name value kB` of a file of the system, in bytes.
-fn kibibytes(file: &str, name: &str) -> Option<u64> {
-    let text = fs::read_to_string(file).ok()?;
-    let value = text.lines().find_map(|line| line.strip_prefix(name))?;
-    let kibibytes: u64 = value.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kibibytes * 1024)
 }
 
 #[cfg(test)]
@@ -167,10 +153,8 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn linux_says_how_much_memory_there_is() {
-        let available = available_memory(&Device::flex()).expect("/proc/meminfo");
-        let peak = kibibytes("/proc/self/status", "VmHWM:").expect("/proc/self/status");
-        assert!(peak > 1 << 20 && available > 1 << 20);
-        assert_eq!(kibibytes("/proc/meminfo", "NoSuchLine:"), None);
+    fn on_the_cpu_the_memory_is_the_machines() {
+        let available = available_memory(&Device::flex()).expect("a figure");
+        assert!(available > 1 << 20, "{available}");
     }
 }

@@ -111,7 +111,7 @@ impl Adversary {
     ///
     /// # Shapes
     /// - `features`: what `vae`'s last layer reads
-    /// - `output`: what it paints, `[batch, frames, 3, height, width]`
+    /// - `output`: the pixels that it makes of them, `[batch, frames, 3, height, width]`
     /// - `reconstruction`: from pixels like `output` to a loss, `[1]`
     pub fn balance(
         &self,

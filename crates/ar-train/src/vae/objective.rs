@@ -53,11 +53,11 @@ impl PosteriorNoise {
 /// Frames that went through a VAE.
 #[derive(Clone, Debug)]
 pub struct Reconstruction {
-    /// What the encoder said.
+    /// What the encoder made of the frames.
     pub posterior: Posterior,
     /// What the decoder's last layer read.
     pub features: Tensor<4>,
-    /// What it painted, `[batch, frames, 3, height, width]`.
+    /// The pixels that it made of them, `[batch, frames, 3, height, width]`.
     pub output: Tensor<5>,
 }
 
