@@ -3,8 +3,8 @@
 //! "Training Deep Nets with Sublinear Memory Cost").
 //!
 //! A network runs its blocks through [`ActivationCheckpointing::checkpoint`], which recomputes them
-//! or not as [`ActivationCheckpointing::new`] was told; [`ActivationCheckpointing::backward`] ends
-//! the pass. Gradients are the same either way, up to rounding.
+//! if [`ActivationCheckpointing::new`] enabled it; [`ActivationCheckpointing::backward`] ends the
+//! pass. Gradients are the same either way, up to rounding.
 #![warn(missing_docs)]
 
 use burn::module::{Module, ModuleVisitor, Param};

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use ar_files::expand_home;
 
-/// The arguments of this process, with the home folder for a `~` that a shell has left: in `--out=~/x`,
-/// `--set key=~/x` or quotes. A folder that is called `~` is `./~`.
+/// The arguments of this process, with the home folder in place of a `~` that the shell did not
+/// expand: in `--out=~/x`, `--set key=~/x` or quotes. A folder that is called `~` is `./~`.
 pub fn arguments() -> impl Iterator<Item = OsString> {
     env::args_os().map(with_home)
 }

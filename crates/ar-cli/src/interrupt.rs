@@ -12,11 +12,11 @@ pub const INTERRUPTED: u8 = 130;
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// Listens to Ctrl-C and to requests to terminate: the first sets the flag and tells `message`,
+    /// Listens for Ctrl-C and termination signals: the first sets the flag and prints `message`,
     /// the second ends the process with status [`INTERRUPTED`].
     ///
     /// # Errors
-    /// If the program listens already, or the system does not let it.
+    /// If the program is listening already, or the system refuses.
     pub fn listen(message: &'static str) -> io::Result<Self> {
         let interrupt = Self::default();
         let flag = interrupt.clone();
@@ -24,22 +24,22 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    /// Whether there was one.
+    /// Whether there was an interrupt.
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// As an interrupt does.
+    /// Sets the flag, as an interrupt does.
     pub fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
-/// Calls `stop` at the first Ctrl-C or request to terminate, and then tells `message`; the second
-/// ends the process with status [`INTERRUPTED`].
+/// Calls `stop` at the first Ctrl-C or termination signal, then prints `message`; the second ends
+/// the process with status [`INTERRUPTED`].
 ///
 /// # Errors
-/// If the program listens already, or the system does not let it.
+/// If the program is listening already, or the system refuses.
 #[expect(clippy::exit, reason = "the second interrupt ends the process")]
 pub fn on_interrupt(
     message: &'static str,

@@ -1,11 +1,11 @@
 use std::error::Error;
 
-/// An error and its causes in one line; what an error repeats of its cause is said once.
+/// An error and its causes in one line, without what an error repeats from its cause.
 pub fn one_line(error: &(dyn Error + 'static)) -> String {
     one_line_as(error, |cause| cause.to_string())
 }
 
-/// [`one_line`] in which `say` words the error and each of its causes.
+/// [`one_line`], where `say` words the error and each of its causes.
 pub fn one_line_as(
     error: &(dyn Error + 'static),
     say: impl Fn(&(dyn Error + 'static)) -> String,
@@ -13,14 +13,14 @@ pub fn one_line_as(
     joined(error, |cause| without_excerpts(&say(cause)))
 }
 
-/// An error and its causes with the lines that they have, such as the excerpt of a file; what an
-/// error repeats of its cause is said once.
+/// An error and its causes with their line breaks, such as in the excerpt of a file, without what
+/// an error repeats from its cause.
 pub fn with_causes(error: &(dyn Error + 'static)) -> String {
     joined(error, |cause| cause.to_string())
 }
 
-/// Text that a terminal shows and does not obey: control characters, which names of files may have, are
-/// written out.
+/// Text that is safe to print on a terminal: control characters, which file names can contain, are
+/// escaped.
 pub fn without_controls(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,4 +1,4 @@
-//! How a program should run for the CPU to compute fast.
+//! How a program should run so that the CPU computes fast.
 
 #[cfg(feature = "flex")]
 use std::error::Error;

@@ -2,7 +2,7 @@ use std::io::{IsTerminal, stderr};
 
 use console::Term;
 
-/// Columns and rows of the terminal that messages go to, where they go to one.
+/// Columns and rows of the terminal that messages go to, if they go to one.
 pub fn terminal_size() -> Option<(usize, usize)> {
     if !stderr().is_terminal() {
         return None;

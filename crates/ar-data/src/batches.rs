@@ -20,7 +20,7 @@ const REPLACEMENTS: usize = 16;
 pub struct ReadAhead {
     /// Threads that read.
     pub workers: usize,
-    /// Batches that wait at most; each worker holds one more item.
+    /// The most batches that wait; each worker holds one more item.
     pub batches: usize,
 }
 
@@ -148,8 +148,8 @@ pub enum BatchError {
 /// and the workers are asked in turn. (Burn's own loader hands batches out as its workers finish
 /// them and starts at the beginning.)
 ///
-/// In place of an item that cannot be read another one is drawn, the same one every time; unless
-/// it is [not the item's fault](is_environment).
+/// An item that cannot be read is replaced by another one, the same one every time, unless it is
+/// [not the item's fault](is_environment).
 #[derive(Debug)]
 pub struct Batches<I> {
     workers: Vec<Receiver<Read<I>>>,

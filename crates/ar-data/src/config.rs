@@ -20,7 +20,7 @@ use crate::video_folder::{Selection, VideoFolder, VideoFolderConfig, VideoFolder
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Section", into = "Section")]
 pub struct DataConfig {
-    /// Clips drawn of a synthetic world.
+    /// Number of clips of a synthetic world.
     pub clips: usize,
     /// Seed of the first clip of a synthetic world.
     pub first_seed: u64,
@@ -32,15 +32,15 @@ pub struct DataConfig {
     pub prefetch: usize,
     /// Whether training clips are mirrored left to right at random.
     pub flip: bool,
-    /// Whether an epoch takes a random clip of every video in place of every clip (published, for single
-    /// frames: yes). It is for stages that train on clips.
+    /// Whether an epoch takes one random clip of every video instead of every clip (published, for
+    /// single frames: yes). Only for stages that train on clips.
     pub one_per_video: bool,
     /// Classes of a folder of videos, or of `.npy` latents.
     pub labels: Option<Labels>,
-    /// A file with a line for each video of the folder, or folder of videos, that belongs to the
-    /// dataset, such as the list of a split; all without one.
+    /// A file that lists the videos, and folders of videos, that belong to the dataset, one a line,
+    /// such as the list of a split. Without it, all belong.
     pub list: Option<PathBuf>,
-    /// Where the data come from; nothing until a configuration says so.
+    /// Where the data come from; `None` until a configuration says so.
     pub source: Option<DataSource>,
 }
 
@@ -242,11 +242,11 @@ impl DataConfig {
         config
     }
 
-    /// Opens a dataset of clips. `progress` is told after each file that is read how many are done
-    /// and how many there are, and may stop it.
+    /// Opens a dataset of clips. After each file, `progress` gets the number of files that are read
+    /// and the number of all files; it may stop the reading.
     ///
     /// # Errors
-    /// If the section names no clips, they cannot be read, or `progress` says stop.
+    /// If the section names no clips, they cannot be read, or `progress` stops the reading.
     pub fn open_clips(&self, progress: impl Progress) -> Result<ClipDataset, DataError> {
         match self.source.as_ref().ok_or(DataError::Source)? {
             DataSource::Shapes(config) => {
@@ -327,7 +327,7 @@ impl ClipDataset {
         }
     }
 
-    /// Lines about what was left out, for whoever watches: how much, and the most common reasons.
+    /// Lines for the user about what was left out: how much, and the most common reasons.
     pub fn report(&self) -> Vec<String> {
         match self {
             Self::Shapes(_) | Self::MovingMnist(_) => Vec::new(),
@@ -372,7 +372,7 @@ impl SourceIds for ClipDataset {
     }
 }
 
-/// A `[data]` section that makes no dataset.
+/// A `[data]` section that does not describe a dataset.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
@@ -403,7 +403,7 @@ pub enum DataError {
     /// The last seed is beyond 64 bits.
     #[error("data.first_seed + data.clips is beyond 64 bits; use a smaller first_seed")]
     Seeds,
-    /// `[data.shapes]` describes no world.
+    /// `[data.shapes]` does not describe a world.
     #[error(transparent)]
     Shapes(#[from] ShapesError),
     /// The moving digits cannot be drawn.
@@ -414,7 +414,7 @@ pub enum DataError {
         /// Why.
         source: MovingMnistError,
     },
-    /// The videos make no dataset.
+    /// The videos do not make a dataset.
     #[error("{source}")]
     Videos {
         /// The folder of videos.
@@ -422,7 +422,7 @@ pub enum DataError {
         /// Why.
         source: VideoFolderError,
     },
-    /// The latents make no dataset.
+    /// The latents do not make a dataset.
     #[error("{source}")]
     Latents {
         /// The folder of latents.
@@ -433,7 +433,7 @@ pub enum DataError {
 }
 
 impl DataError {
-    /// Whether whoever waited for the data said stop.
+    /// Whether `progress` stopped the reading.
     pub fn is_interrupt(&self) -> bool {
         matches!(
             self,

@@ -5,8 +5,8 @@ use crate::batches::EpochItem;
 use crate::order::addressed_rng;
 use ar_video::{Clip, mirrored};
 
-/// Mirrors every second clip left to right on average. Whether it does follows only from the seed,
-/// the epoch and the clip.
+/// Mirrors half of all clips left to right, at random. Which ones follows only from the seed, the
+/// epoch and the clip.
 pub fn random_flip(item: VideoItem, seed: u64, draw: EpochItem) -> VideoItem {
     let mut coins = addressed_rng(seed, b"mirrored", draw.epoch);
     coins.set_word_pos(draw.index as u128);

@@ -13,7 +13,7 @@ const HEADER: usize = 16;
 /// The most bytes that are read; MNIST has 47 million.
 const LIMIT: u64 = 1 << 30;
 
-/// A file that is no list of pictures.
+/// A file that is not a list of pictures.
 #[derive(Debug, thiserror::Error)]
 pub enum IdxError {
     /// It cannot be read or decompressed.
@@ -24,7 +24,7 @@ pub enum IdxError {
         /// Why.
         source: io::Error,
     },
-    /// It begins with something else.
+    /// It does not begin like one.
     #[error("{0}: not an IDX file of pictures, such as MNIST's train-images-idx3-ubyte")]
     Format(PathBuf),
     /// The header says another length.

@@ -19,9 +19,8 @@ pub enum Labels {
     /// Every file lies in or below a sub-folder that is named for its class.
     Folders,
     /// A table with the columns `path`, relative to the root of the dataset or absolute, and
-    /// `class`. Files that it does not name are left out. Of one path there are several ways to
-    /// write it: `./`, `a/../`, backslashes and Unicode in composed or decomposed form make no
-    /// difference.
+    /// `class`. Files that it does not name are left out. A path can be spelled in several ways:
+    /// `./`, `a/../`, backslashes, and composed or decomposed Unicode make no difference.
     Csv(PathBuf),
 }
 
@@ -49,7 +48,7 @@ impl From<Labels> for String {
     }
 }
 
-/// Files whose classes cannot be told.
+/// Files whose classes cannot be determined.
 #[derive(Debug, thiserror::Error)]
 pub enum LabelsError {
     /// A file without a class.
@@ -63,7 +62,7 @@ pub enum LabelsError {
         /// The first file of that kind.
         path: PathBuf,
     },
-    /// The table does not read.
+    /// The table is not valid CSV.
     #[error("{path}: {source}; a table of labels has the columns path and class")]
     Csv {
         /// The table.
@@ -71,7 +70,7 @@ pub enum LabelsError {
         /// Why.
         source: csv::Error,
     },
-    /// The table cannot be read, or is larger than a table of labels is.
+    /// The table cannot be read, or is too large for a table of labels.
     #[error("{path}: {source}")]
     Read {
         /// The table.
@@ -102,7 +101,7 @@ pub(crate) struct Selected {
 /// The classes of some files.
 #[derive(Debug, PartialEq, Eq)]
 struct Assigned {
-    /// Names in the order of the labels: sorted, upper case like lower case.
+    /// Names in the order of the labels: sorted, regardless of case.
     classes: Vec<String>,
     /// The label of each file; none for a file that is left out.
     labels: Vec<Option<usize>>,

@@ -100,7 +100,7 @@ impl LatentDataset {
         })
     }
 
-    /// With the videos that the clips come from, one number a clip; see [`SourceIds`].
+    /// Adds the videos that the clips come from, one number per clip; see [`SourceIds`].
     ///
     /// # Errors
     /// If there are not as many as clips.
@@ -150,10 +150,9 @@ impl LatentDataset {
     }
 
     /// Reads a folder of shards, one shard, or a folder of `.npy` files of the reference
-    /// implementation: in and below it one a clip, the unnormalised posterior mean
-    /// `[frames, channels, 1, tokens]`, which is put on the unit sphere token by token. `labels`
-    /// are for the latter. Files of it that are damaged are left out and listed in
-    /// [`Self::skipped`].
+    /// implementation. Each file in or below such a folder is a clip, the unnormalised posterior
+    /// mean `[frames, channels, 1, tokens]`, which is put on the unit sphere token by token.
+    /// `labels` are only for these. Damaged ones are left out and listed in [`Self::skipped`].
     ///
     /// # Errors
     /// If there is nothing of the kind, a shard is missing, damaged, or holds other tensors than

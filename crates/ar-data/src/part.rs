@@ -20,7 +20,7 @@ impl Part {
         bound(self.index)..bound(self.index + 1)
     }
 
-    /// What the names of the part's own files end in: `-0-of-4`, and nothing for all of the work.
+    /// The suffix of the names of the part's own files: `-0-of-4`, or nothing for all of the work.
     pub fn suffix(self) -> String {
         match self {
             Self::ALL => String::new(),

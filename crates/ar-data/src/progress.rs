@@ -1,5 +1,4 @@
-/// Whoever waits while videos are read: any `FnMut(usize, usize)`, or a type that can also stop
-/// it.
+/// Follows the reading of videos: any `FnMut(usize, usize)`, or a type that can also stop it.
 pub trait Progress {
     /// `done` of `all` videos are read.
     fn scanned(&mut self, done: usize, all: usize);

@@ -17,9 +17,9 @@ pub struct SkippedFile {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum SkipKind {
-    /// A video that gives no clip.
+    /// A video without a usable clip.
     Unusable,
-    /// A file that is no video, though it may be meant as one.
+    /// A file that is not a video, though it may be meant to be one.
     NoVideo,
     /// A row of the table of labels, or of the list of videos, that names no video of the dataset.
     NoFile,

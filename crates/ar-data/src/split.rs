@@ -21,8 +21,8 @@ pub struct Split {
 }
 
 impl Split {
-    /// Sets `validation` of `clips` clips aside, whole videos at a time; of the last video only as
-    /// many clips as are still wanted.
+    /// Keeps `validation` of `clips` clips for validation, whole videos at a time; of the last
+    /// video only as many clips as are still needed.
     ///
     /// Videos are taken in an order that looks random and depends only on their identifiers: every
     /// class gets its share, overlapping clips stay together, and adding data moves few clips.

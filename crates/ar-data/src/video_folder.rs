@@ -19,9 +19,9 @@ use find::{Found, find_videos};
 
 /// Clips of consecutive frames from the videos below a folder.
 ///
-/// Videos are decoded once, when the folder is opened: then it is known how many clips there are
-/// and which videos are broken. The frames that belong to a clip stay in memory as bytes while
-/// there is room for them.
+/// All videos are decoded when the folder is opened, which shows how many clips there are and which
+/// videos are broken. The frames that belong to a clip stay in memory as bytes while there is room
+/// for them.
 #[derive(Clone, Debug)]
 pub struct VideoFolder {
     config: VideoFolderConfig,
@@ -39,7 +39,8 @@ pub struct VideoFolder {
 pub struct Selection<'a> {
     /// Their classes; a table of classes leaves out what it does not name.
     pub labels: Option<&'a Labels>,
-    /// A file with a line for each video, or folder of videos, to take; all without one.
+    /// A file that lists the videos, and folders of videos, to take, one a line. Without it, all
+    /// are taken.
     pub list: Option<&'a Path>,
 }
 
@@ -156,7 +157,7 @@ impl VideoFolder {
         })
     }
 
-    /// Lines about what was left out, for whoever watches: how much, and the most common reasons.
+    /// Lines for the user about what was left out: how much, and the most common reasons.
     pub fn report(&self) -> Vec<String> {
         let count = |kind| self.skipped.iter().filter(|file| file.kind == kind).count();
         let line = |kind, text: String| {
@@ -199,12 +200,12 @@ impl VideoFolder {
         &self.classes
     }
 
-    /// What gives no clip: videos that cannot be used first.
+    /// Files without a usable clip, videos first.
     pub fn skipped(&self) -> &[SkippedFile] {
         &self.skipped
     }
 
-    /// The videos that clips come from and how many each gives.
+    /// The videos that clips come from, and how many clips each has.
     pub fn videos(&self) -> impl Iterator<Item = (&Path, usize)> {
         self.videos
             .iter()
@@ -215,7 +216,7 @@ impl VideoFolder {
     /// there.
     ///
     /// # Panics
-    /// If there are not so many clips.
+    /// If there is no such clip.
     pub fn origin(&self, index: usize) -> (&Path, usize) {
         let (video, clip) = self.locate(index);
         (&video.path, clip * self.config.skip())
@@ -224,7 +225,7 @@ impl VideoFolder {
     /// The class of a clip, without reading it; none without labels.
     ///
     /// # Panics
-    /// If there are not so many clips.
+    /// If there is no such clip.
     pub fn label(&self, index: usize) -> Option<usize> {
         self.locate(index).0.label
     }

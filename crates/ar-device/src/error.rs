@@ -10,10 +10,10 @@ pub enum DeviceError {
     Unknown {
         /// The name given.
         name: String,
-        /// The names there are.
+        /// The names that are available.
         available: String,
     },
-    /// The device is there, but does not compute.
+    /// The device exists, but does not compute.
     #[error("device '{name}' does not work: {reason}")]
     Unusable {
         /// Its name.

@@ -4,25 +4,25 @@ use crate::details::Details;
 use crate::error::DeviceError;
 use crate::panics;
 
-/// A device that is there.
+/// A device that was found.
 #[derive(Clone, Debug)]
 pub struct Found {
     /// Its name, as [`open`](crate::open) takes it.
     pub name: String,
     /// How it is reached.
     pub description: &'static str,
-    /// Whether it is a GPU's interface that the processor computes for: slow, for tests only.
+    /// Whether the processor emulates this GPU: slow, for tests only.
     pub is_software: bool,
     /// The device.
     pub device: Device,
 }
 
 impl Found {
-    /// Opens the device, computes something on it and reads that back: what a driver fails at, it
-    /// fails at here, before anything is loaded.
+    /// Opens the device, computes something on it and reads the result back, so that a broken
+    /// driver fails here, before anything is loaded.
     ///
     /// # Errors
-    /// [`DeviceError::Unusable`] if that fails or comes out wrong.
+    /// [`DeviceError::Unusable`] if that fails or the result is wrong.
     pub fn try_out(&self) -> Result<(), DeviceError> {
         let computed = panics::caught(|| {
             let sum = Tensor::<1>::ones([3], &self.device).sum();
@@ -40,7 +40,7 @@ impl Found {
         })
     }
 
-    /// What hardware it is. Opens the device.
+    /// Describes the hardware. Opens the device.
     ///
     /// # Errors
     /// [`DeviceError::Unusable`] as [`Found::try_out`].

@@ -35,8 +35,7 @@ pub fn available() -> Vec<Found> {
         .collect()
 }
 
-/// What this build could compute on if the machine had it: a backend's name, and why it has no
-/// device here.
+/// The backends of this build that have no device on this machine, each with the reason.
 pub fn missing() -> Vec<(&'static str, String)> {
     let reason = |backend: &backend::Backend| match backend.devices() {
         Ok(devices) if devices.is_empty() => Some("no such device".to_owned()),
@@ -51,8 +50,7 @@ pub fn missing() -> Vec<(&'static str, String)> {
 
 /// The device called `name`, after it has been [tried out](Found::try_out): a name of
 /// [`available`], or `auto` for the preferred one that works and is not
-/// [software](Found::is_software). The first of several is meant where a name comes without
-/// `:index`.
+/// [software](Found::is_software). A name without `:index` means the first device of several.
 ///
 /// # Errors
 /// If there is no such device (the message names those there are), or it is unusable.

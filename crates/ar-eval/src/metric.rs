@@ -99,7 +99,7 @@ pub trait SetMetric: MetricInfo {
     }
 }
 
-/// Measures a clip; none where there is nothing to say.
+/// Measures a clip; `None` if the metric does not apply.
 pub type ClipMeter = Box<dyn Fn(&MeasuredClip<'_>) -> Option<Value>>;
 
 /// Turns a clip into features, `samples * width` numbers, sample by sample.
@@ -125,7 +125,7 @@ pub struct Clips {
     pub size: usize,
     /// Tokens and channels of the model's latents.
     pub latent: [usize; 2],
-    /// What the data are called.
+    /// Name of the data.
     pub data: String,
     /// Whether they are of a world of shapes.
     pub is_world: bool,
@@ -172,7 +172,7 @@ impl MeasuredClip<'_> {
 
 /// A column of the table.
 pub struct Column {
-    /// What it is called, with its unit.
+    /// Its name, with the unit.
     pub name: &'static str,
     /// The figure of a source in words.
     pub figure: fn(&Row) -> Option<String>,
@@ -180,11 +180,11 @@ pub struct Column {
 
 /// A figure by frame, to be drawn.
 pub struct Plot {
-    /// What it is called.
+    /// Its name.
     pub title: &'static str,
     /// The curve of a source.
     pub curve: fn(&Row) -> Option<Curve>,
-    /// What values are multiplied with.
+    /// The factor that values are multiplied by.
     pub scale: f64,
     /// The unit after that.
     pub unit: &'static str,

@@ -4,7 +4,7 @@ use ar_data::Part;
 
 use crate::{FidFrames, Metric, NetworkFile, ReferenceSplit};
 
-/// Most clips of a source: a larger number is a slip of the hand.
+/// The most clips of a source; a larger number is taken for a mistake.
 pub const MOST_SAMPLES: usize = 1_000_000;
 
 /// Clips that the published evaluation measures of every source.
@@ -20,7 +20,7 @@ pub struct EvaluationOptions {
     pub split: ReferenceSplit,
     /// Clips of the data, and samples with each step difference; at most [`MOST_SAMPLES`].
     pub samples: usize,
-    /// Frames of a clip; by default the model's window, or of video files what the data say.
+    /// Frames of a clip; by default the model's window or, for video files, what the data say.
     pub frames: Option<usize>,
     /// A folder of videos to measure instead of samples.
     pub videos: Option<PathBuf>,
@@ -58,8 +58,8 @@ pub struct EvaluationOptions {
 }
 
 impl EvaluationOptions {
-    /// As published figures are measured: [`PUBLISHED_SAMPLES`] training clips in random order
-    /// against as many samples, FID on one frame of each clip.
+    /// Options to measure as published figures are measured: [`PUBLISHED_SAMPLES`] training clips
+    /// in random order against as many samples, FID on one frame of each clip.
     pub fn published() -> Self {
         Self {
             split: ReferenceSplit::Training,

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{FidFrames, ReferenceSplit};
 
-/// What measures of clips depend on: those made with another protocol do not compare.
+/// What the measures of clips depend on: measures made with different protocols cannot be compared.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Protocol {
@@ -14,7 +14,7 @@ pub struct Protocol {
     pub model: String,
     /// Content hash of the model's files.
     pub model_fingerprint: String,
-    /// What the data are called.
+    /// Name of the data.
     pub data: String,
     /// The `[data]` section, as far as clips depend on it.
     pub data_config: Value,
@@ -28,8 +28,8 @@ pub struct Protocol {
     pub videos_fingerprint: Option<String>,
     /// Frames of a clip.
     pub frames: usize,
-    /// Frames that are given where clips are continued; of the truth and its reconstruction they are
-    /// not measured either.
+    /// Frames that are given where clips are continued. They are not measured in the ground truth
+    /// and its reconstruction either.
     pub prefix_frames: usize,
     /// Names of the metrics.
     pub metrics: Vec<&'static str>,
@@ -51,16 +51,16 @@ pub struct Protocol {
     pub seed: u64,
 }
 
-/// What class-conditional models are asked for.
+/// The classes that a class-conditional model samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Classes {
     /// Nothing: clips of any class.
     None,
-    /// Only this class; clips of it are what samples are measured against, where data have labels.
+    /// Only this class. If the data have labels, samples are measured against clips of the class.
     One(usize),
-    /// For every clip a sample of its class.
+    /// For every clip, a sample of its class.
     OfClips,
 }
 

@@ -14,7 +14,7 @@ use crate::{
     ClipMetric, Column, EvaluationError, FeatureSet, METRICS, Metric, Protocol, Row, SetMetric,
 };
 
-/// What `report.json` says.
+/// The contents of `report.json`.
 #[derive(Debug, Serialize)]
 #[non_exhaustive]
 pub struct Report {
@@ -82,7 +82,7 @@ impl Report {
         )
     }
 
-    /// The figures for a terminal, a line for each with the sources side by side.
+    /// The figures as a table for a terminal: one a line, the sources side by side.
     pub fn table(&self) -> String {
         let (names, rows) = self.cells();
         let sources: Vec<&str> = self.sources.iter().map(|row| row.source.as_str()).collect();

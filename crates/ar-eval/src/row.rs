@@ -6,7 +6,7 @@ use serde_json::Value;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Row {
-    /// What it is called.
+    /// Its name.
     pub source: String,
     /// By the keys of all metrics; null where there is none.
     pub figures: Vec<(&'static str, Value)>,

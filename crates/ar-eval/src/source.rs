@@ -5,13 +5,13 @@ use std::fmt;
 /// A kind of clips; each has one for every clip of the data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// The data themselves: the floor of what is measured.
+    /// The data themselves: the best that can be measured.
     Truth,
-    /// The data through the VAE: the floor of what the model can reach.
+    /// The data, encoded and decoded by the VAE: the best that the model can reach.
     Reconstruction,
     /// Videos of a folder.
     Videos,
-    /// Samples of the model, which go on from the first frames of the data or from nothing.
+    /// Samples of the model, which continue the first frames of the data or start from nothing.
     Samples { ar_step: usize, prefix: usize },
 }
 

@@ -9,7 +9,7 @@ impl Report {
     /// Writes report.json and report.html into a folder.
     ///
     /// # Errors
-    /// If that fails.
+    /// If they cannot be written.
     pub fn write(&self, folder: impl AsRef<Path>) -> Result<(), EvaluationError> {
         let json = serde_json::to_string_pretty(self).expect("a report is plain values") + "\n";
         let page = page::html(self).map_err(|error| EvaluationError::Plot(error.to_string()))?;

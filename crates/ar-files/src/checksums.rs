@@ -14,19 +14,19 @@ use crc32c::{crc32c, crc32c_append};
 
 use crate::write_atomically;
 
-/// The list of a folder.
+/// File name of the list of a folder.
 pub const CHECKSUMS: &str = "checksums.txt";
 
 /// The longest list that is read.
 const MOST_BYTES: u64 = 16 << 20;
 
-/// What is known of files that are read back.
+/// Whether files that are read back are intact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Integrity {
     /// They are as they were written.
     Verified,
-    /// There are no checksums: an older version has written them, or another program.
+    /// There are no checksums: an older version or another program has written the files.
     Unknown,
 }
 
@@ -55,7 +55,7 @@ pub fn checksum(path: impl AsRef<Path>) -> io::Result<(u32, u64)> {
     }
 }
 
-/// Lists the files in and below `folder`, in the folder.
+/// Writes a list of the files in and below `folder` into it.
 ///
 /// # Errors
 /// If one cannot be read, or the list cannot be written.

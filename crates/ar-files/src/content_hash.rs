@@ -2,7 +2,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-/// A hash of contents, which tells files from others: 64-bit FNV-1a over every byte that it is told,
+/// A hash of contents, by which files are told apart: 64-bit FNV-1a over all bytes that are added,
 /// in order. It displays as 16 hexadecimal digits.
 ///
 /// ```
@@ -18,7 +18,7 @@ impl ContentHash {
     /// The hash of nothing.
     pub const EMPTY: Self = Self(0xcbf2_9ce4_8422_2325);
 
-    /// With more bytes.
+    /// The hash with more bytes added.
     #[must_use]
     pub fn and(self, bytes: &[u8]) -> Self {
         Self(bytes.iter().fold(self.0, |hash, byte| {
@@ -26,7 +26,7 @@ impl ContentHash {
         }))
     }
 
-    /// With the contents of a file.
+    /// The hash with the contents of a file added.
     ///
     /// # Errors
     /// If it cannot be read.

@@ -7,11 +7,12 @@ use crate::output::{finished, sync_folder};
 use crate::place::{check_replaceable, folder_of, follow};
 use crate::temporary::{TemporaryFolder, file_in};
 
-/// A folder in the making: it appears at its path in [`persist`](Self::persist), complete, and replaces
-/// the one that is there as a whole; dropped before, it leaves nothing. A link is followed.
+/// A folder that is being written. [`persist`](Self::persist) puts it at its path, complete, in
+/// place of the folder that is there. If it is dropped before, it leaves nothing. Links are
+/// followed.
 ///
-/// It replaces a folder only if that holds nothing but files whose names are `ours`: nobody's other
-/// files go with it.
+/// It replaces a folder only if the names of all files there are `ours`, so that no other files are
+/// lost.
 #[derive(Debug)]
 pub struct OutputFolder {
     target: PathBuf,
@@ -20,7 +21,7 @@ pub struct OutputFolder {
 }
 
 impl OutputFolder {
-    /// Begins the folder. Missing folders above `path` are made.
+    /// Begins the folder. Missing parent folders are made.
     ///
     /// # Errors
     /// As [`check`](Self::check).
@@ -34,12 +35,12 @@ impl OutputFolder {
         })
     }
 
-    /// Fails where the folder could not be written, as far as that is known before. Missing folders
-    /// above are made.
+    /// Fails if the folder could not be written, as far as that is known in advance. Missing parent
+    /// folders are made.
     ///
     /// # Errors
-    /// What the system says; that a file is in the way, or that the folder there holds other files; or
-    /// that it is the one that the process runs in.
+    /// Errors of the system; if a file is in the way, or the folder there holds other files or is
+    /// the working directory of the process.
     pub fn check(path: impl AsRef<Path>, ours: fn(&OsStr) -> bool) -> io::Result<()> {
         let target = target(path.as_ref(), ours)?;
         fs::create_dir_all(folder_of(&target))?;
@@ -59,8 +60,8 @@ impl OutputFolder {
     /// Puts the folder at its path, once its files are on the disk.
     ///
     /// # Errors
-    /// What the system says, or that other files came to be in the folder there. Where the complete
-    /// folder could not be put at its path, it is kept, and the message names it.
+    /// Errors of the system, or if other files have appeared in the folder there. If the complete
+    /// folder cannot be put at its path, it is kept, and the message names it.
     pub fn persist(self) -> io::Result<()> {
         sync_below(self.path())?;
         let moved = check_ours(&self.target, self.ours).and_then(|()| self.exchange());
@@ -101,10 +102,10 @@ impl OutputFolder {
     }
 }
 
-/// Removes a folder under another name, since half of it would be taken for a complete one.
+/// Renames a folder and then removes it, since half of it would be taken for a complete one.
 ///
 /// # Errors
-/// What the system says.
+/// Errors of the system.
 pub fn remove_folder(path: impl AsRef<Path>) -> io::Result<()> {
     let path = path.as_ref();
     let aside = TemporaryFolder::new_in(folder_of(path))?;

@@ -1,4 +1,4 @@
-//! Whether two paths are one file.
+//! Whether two paths lead to the same file.
 
 use std::ffi::OsString;
 use std::fs;
@@ -51,8 +51,8 @@ fn existing(path: &Path, _: &fs::Metadata) -> Option<Identity> {
     path.canonicalize().ok().map(Identity::Existing)
 }
 
-/// Whether two paths lead to one file or folder, or would once there is one: by links, other spellings
-/// or whatever else.
+/// Whether two paths lead to the same file or folder, or would if it existed, whatever their links
+/// and spellings.
 pub fn is_same_file(a: impl AsRef<Path>, b: impl AsRef<Path>) -> bool {
     identity(a.as_ref()).is_some_and(|a| Some(a) == identity(b.as_ref()))
 }

@@ -1,10 +1,12 @@
 //! Files that appear complete or not at all, and are read back as they were written.
 //!
-//! - [`OutputFile`] and [`OutputFolder`] are outputs in the making; [`check_writable`] says before the
-//!   work whether one can be written, [`is_same_file`] and [`lies_in`] whether it would replace another.
-//! - [`seal_folder`], [`write_sealed`] and their opposites keep checksums, so that damage is seen.
+//! - [`OutputFile`] and [`OutputFolder`] are outputs that are being written; [`check_writable`]
+//!   says in advance whether one can be written, [`is_same_file`] and [`lies_in`] whether it would
+//!   replace another.
+//! - [`seal_folder`], [`write_sealed`] and their opposites keep checksums, so that damage is
+//!   noticed.
 //! - [`FolderLock`] keeps two processes from working in one folder.
-//! - [`read`] reads no more than is sane.
+//! - [`read`] limits how much is read.
 //!
 //! ```
 //! let folder = tempfile::tempdir()?;

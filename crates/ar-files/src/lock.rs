@@ -11,12 +11,13 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// A holder on another machine that has not shown itself for so long is gone.
 const GONE: Duration = Duration::from_secs(120);
 
-/// A folder that one process works in: whoever wants it meanwhile is told who has it. The lock ends with
-/// the process, however that ends.
+/// The lock of a folder that one process works in; another one that wants it gets an error that
+/// names the first. The lock ends with the process, however that ends.
 ///
-/// It is the system's lock on the file `.lock`, which says process and machine. File systems that
-/// several machines share do not all pass such locks on; so the holder also writes to the file again
-/// and again, and a file of another machine that has not been written for two minutes is stale.
+/// It is the system's lock on the file `.lock`, which names the process and its machine. File
+/// systems that several machines share do not all pass such locks on; so the holder also writes to
+/// the file again and again, and a file of another machine that has not been written for two
+/// minutes is stale.
 #[derive(Debug)]
 pub struct FolderLock {
     file: File,
@@ -26,7 +27,7 @@ pub struct FolderLock {
 }
 
 impl FolderLock {
-    /// Takes the lock `name` of a folder, which has to be there.
+    /// Takes the lock `name` of a folder, which has to exist.
     ///
     /// # Errors
     /// Of the kind [`ResourceBusy`](io::ErrorKind::ResourceBusy) if another process has it, which the

@@ -10,14 +10,14 @@ use crate::temporary::{TEMPORARY_PREFIX, file_in};
 /// How names of files begin that are finished and could not be put at their paths.
 const FINISHED_PREFIX: &str = ".finished-";
 
-/// A file in the making: it appears at its path in [`persist`](Self::persist), complete; dropped
-/// before, it leaves nothing.
+/// A file that is being written. [`persist`](Self::persist) puts it at its path, complete. If it is
+/// dropped before, it leaves nothing.
 ///
-/// - What is there is replaced by renaming; its permissions stay, and its owner where possible.
-/// - A link is followed: what it leads to is replaced.
+/// - An existing file is replaced by renaming; its permissions are kept, and its owner if possible.
+/// - Links are followed: the target is replaced.
 /// - A pipe or a device is written into, at the end.
 ///
-/// It can be read and sought in until then.
+/// Until then, it can be read and sought in.
 #[derive(Debug)]
 pub struct OutputFile {
     file: BufWriter<File>,
@@ -35,10 +35,10 @@ enum Destination {
 }
 
 impl OutputFile {
-    /// Begins the file. Missing folders above `path` are made.
+    /// Begins the file. Missing parent folders are made.
     ///
     /// # Errors
-    /// What the system says, or that `path` is a folder or a socket.
+    /// Errors of the system, or if `path` is a folder or a socket.
     pub fn create(path: impl AsRef<Path>) -> io::Result<Self> {
         Ok(match Place::of_file(path.as_ref())? {
             Place::Beside { target, before } => {
@@ -66,7 +66,7 @@ impl OutputFile {
     /// Puts the file at its path, once it is on the disk.
     ///
     /// # Errors
-    /// What the system says. Where the complete file could not be put at its path, it is kept, and the
+    /// Errors of the system. If the complete file cannot be put at its path, it is kept, and the
     /// message names it.
     pub fn persist(self) -> io::Result<()> {
         let Self { file, destination } = self;
@@ -167,19 +167,19 @@ impl Seek for OutputFile {
 /// Writes `bytes` as an [`OutputFile`].
 ///
 /// # Errors
-/// What the system says; an older file at `path` is then untouched.
+/// Errors of the system; an older file at `path` is then untouched.
 pub fn write_atomically(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
     let mut file = OutputFile::create(path)?;
     file.write_all(bytes)?;
     file.persist()
 }
 
-/// Fails where an [`OutputFile`] could not be written, as far as that is known before: `path` is a
+/// Fails if an [`OutputFile`] could not be written, as far as that is known in advance: `path` is a
 /// folder, its name is too long, its folder cannot be written, what is there cannot be replaced.
-/// Missing folders above are made.
+/// Missing parent folders are made.
 ///
 /// # Errors
-/// What the system says.
+/// Errors of the system.
 pub fn check_writable(path: impl AsRef<Path>) -> io::Result<()> {
     match Place::of_file(path.as_ref())? {
         Place::Into(target) => check_may_write(&target),

@@ -91,7 +91,7 @@ fn is_descriptor(path: &Path) -> bool {
 /// Whether a path leads to a pipe or a device, which is written into and not replaced.
 ///
 /// # Errors
-/// What the system says, or that the path is a folder.
+/// Errors of the system, or if the path is a folder.
 pub fn is_stream(path: impl AsRef<Path>) -> io::Result<bool> {
     Ok(matches!(Place::of_file(path.as_ref())?, Place::Into(_)))
 }

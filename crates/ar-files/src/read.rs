@@ -2,11 +2,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// The longest configuration, or other text that a person writes, that is read.
+/// The most bytes of a configuration, or of other text that people write, that are read.
 pub const MOST_TEXT: u64 = 16 << 20;
 
-/// Reads a file of at most `most` bytes. A pipe is read to its end; a device is refused, for it may
-/// have none.
+/// Reads a file of at most `most` bytes. A pipe is read to its end; a device is refused, since it
+/// may have no end.
 ///
 /// # Errors
 /// If the file is longer, a folder or a device, or cannot be read.

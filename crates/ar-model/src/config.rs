@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{LatentStatistics, ModelError};
 
-/// Everything that `config.toml` of a model directory says.
+/// The contents of `config.toml` in a model directory.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelConfig {
-    /// What the model is called.
+    /// Name of the model.
     pub name: String,
-    /// How to sample where the user does not say.
+    /// How to sample if the user does not say.
     pub sampling: SamplingConfig,
     /// The diffusion process.
     pub diffusion: DiffusionConfig,
@@ -35,7 +35,7 @@ pub struct SamplingConfig {
     pub steps: usize,
     /// Step difference between neighbouring frames.
     pub ar_step: usize,
-    /// Scale of fresh noise a step.
+    /// Scale of the fresh noise of a step.
     pub eta: f64,
     /// Scale of classifier-free guidance; 1 is none.
     pub guidance: f64,

@@ -34,7 +34,7 @@ impl ModelFiles {
         }
     }
 
-    /// What is to be told where there are no checksums.
+    /// A note for the user if there are no checksums.
     pub fn note(&self) -> Option<String> {
         let dir = self.config.parent()?;
         let is_old = self.config.is_file() && !dir.join(CHECKSUMS).exists();
@@ -50,7 +50,7 @@ impl ModelFiles {
     /// Reads `config.toml`.
     ///
     /// # Errors
-    /// If the directory is no model directory, or the file cannot be read.
+    /// If the directory is not a model directory, or the file cannot be read.
     pub fn read_config(&self) -> Result<ModelConfig, ModelError> {
         match check_regular(&self.config) {
             Err(error)
@@ -79,11 +79,12 @@ impl ModelFiles {
     }
 }
 
-/// Writes a model directory; `write` puts its files where it is told. The directory appears at `dir`
-/// when they are complete, with their checksums, and replaces the one that is there as a whole.
+/// Writes a model directory; `write` gets the paths of its files. The directory appears at `dir`
+/// once they are complete, with their checksums, and replaces the one that is there as a whole.
 ///
 /// # Errors
-/// Those of `write`; if the directory there holds other files than a model's, or cannot be replaced.
+/// The errors of `write`; if the directory there holds other files than a model's, or cannot be
+/// replaced.
 pub fn write_directory(
     dir: impl AsRef<Path>,
     write: impl FnOnce(&ModelFiles) -> Result<(), ModelError>,
@@ -97,7 +98,7 @@ pub fn write_directory(
         .map_err(ModelError::io(dir))
 }
 
-/// Fails where a model directory could not be written, as far as that is known before.
+/// Fails if a model directory could not be written, as far as that is known in advance.
 ///
 /// # Errors
 /// If the directory there holds other files than a model's, or cannot be replaced.

@@ -29,7 +29,7 @@ pub enum ModelError {
         /// What is wrong.
         source: std::io::Error,
     },
-    /// The path is no model directory.
+    /// The path is not a model directory.
     #[error(
         "{}: not a model directory; it must contain config.toml and transformer.safetensors, \
          vae.safetensors or both",

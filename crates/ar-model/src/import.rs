@@ -24,11 +24,11 @@ pub struct ImportOptions {
     pub transformer: Option<PathBuf>,
     /// The checkpoint of an AR-VAE.
     pub vae: Option<PathBuf>,
-    /// What describes the checkpoints, where their tensors shall not be asked.
+    /// The configuration of the checkpoints, if it is not to be inferred from their tensors.
     pub config: Option<ModelConfig>,
-    /// Attention heads of the transformer, where the width does not say: heads of 72 channels, or 64.
+    /// Attention heads of the transformer; by default, heads of 72 channels or else of 64.
     pub heads: Option<usize>,
-    /// Attention heads of the VAE, where the width does not say: heads of 64 channels.
+    /// Attention heads of the VAE; by default, heads of 64 channels.
     pub vae_heads: Option<usize>,
     /// Floats of the files that are written.
     pub precision: Precision,
@@ -42,12 +42,12 @@ pub struct Imported {
     pub config: ModelConfig,
     /// Whether the VAE was in the file of the diffusion model.
     pub vae_inside: bool,
-    /// Whether the configuration was read off the tensors.
+    /// Whether the configuration was inferred from the tensors.
     pub inferred: bool,
 }
 
-/// Makes a model directory of published checkpoints. Sizes are read off the tensors, and what they do
-/// not say is as published. Tensors pass one at a time: memory is needed for the largest.
+/// Makes a model directory of published checkpoints. Sizes are inferred from the tensors, and what
+/// they do not say is as published. Tensors pass one at a time: memory is needed for the largest.
 ///
 /// # Errors
 /// If a file cannot be read, is cut short, or holds another network; the message names the tensor.

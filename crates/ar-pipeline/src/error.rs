@@ -14,7 +14,7 @@ pub enum PipelineError {
     /// The model cannot be read, or does not do what is asked for.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// A model's configuration is damaged or describes no model.
+    /// A model's configuration is damaged or does not describe a model.
     #[error("{name}: {source}")]
     Config {
         /// The file, or what stands for it.
@@ -22,7 +22,7 @@ pub enum PipelineError {
         /// What is wrong.
         source: ModelError,
     },
-    /// A model on the hub cannot be had.
+    /// A model cannot be downloaded from the hub.
     #[error(
         "{0}; of a checkpoint that is no model directory, `ar-train import` makes one: --transformer \
          hf://OWNER/NAME/FILE"
@@ -59,10 +59,10 @@ pub enum PipelineError {
     /// The model makes latents only.
     #[error("this model has no VAE to make videos with")]
     NoVae,
-    /// Frames to continue, and nothing that encodes them.
+    /// There are frames to continue, but nothing to encode them.
     #[error("`prefix` is given, and this model has no VAE to encode it with")]
     PrefixWithoutVae,
-    /// An option has a value that fits nothing.
+    /// An option has an impossible value.
     #[error("`{option}` is {found}, but has to be {expected}")]
     Option {
         /// The option.
@@ -104,7 +104,7 @@ pub enum PipelineError {
         /// Frames that a frame sees.
         window: usize,
     },
-    /// Guidance is no number.
+    /// Guidance is not a number.
     #[error("guidance is {0}, but must be a finite number (1 is none)")]
     Guidance(f64),
     /// No format goes with the path.
@@ -155,7 +155,7 @@ pub enum PipelineError {
         /// The path of the input.
         path: PathBuf,
     },
-    /// A latent is no number, which decodes to anything.
+    /// A latent is not a number; it would decode to anything.
     #[error(
         "frame {frame} came out of sampling as NaN or infinity; a lower `guidance` or `eta` may \
          help, or the model is broken"

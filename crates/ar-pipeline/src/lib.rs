@@ -1,7 +1,7 @@
 //! From an AR-Diffusion model to videos.
 //!
-//! [`Pipeline`] holds a model on a device. [`Pipeline::generate`] checks what is asked for and gives
-//! a [`Generation`], whose [`frames`](Generation::frames) come out one by one as they are finished,
+//! [`Pipeline`] holds a model on a device. [`Pipeline::generate`] checks the options and returns a
+//! [`Generation`], whose [`frames`](Generation::frames) come out one by one as they are finished,
 //! and which [`write`](Generation::write)s a file while it goes on sampling.
 //!
 //! ```no_run

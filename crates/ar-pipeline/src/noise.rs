@@ -24,7 +24,7 @@ pub enum NoiseError {
         /// What the system says.
         source: io::Error,
     },
-    /// The file is of another kind, or damaged.
+    /// The file is damaged, or not a safetensors file.
     #[error("{}: not a readable safetensors file: {source}", path.display())]
     Damaged {
         /// The file.
@@ -32,7 +32,7 @@ pub enum NoiseError {
         /// What is wrong.
         source: SafeTensorError,
     },
-    /// The tensor `x_T` is not there, or is no noise.
+    /// The tensor `x_T` is missing, or is not noise.
     #[error("{}: {reason}", path.display())]
     NotNoise {
         /// The file.

@@ -4,7 +4,7 @@ use ar_model::{ModelConfig, ModelError};
 
 use crate::{Prefix, StartNoise};
 
-/// What to generate. What is not given is the model's own choice.
+/// What to generate. What is not given is taken from the model's defaults.
 #[derive(Clone, Debug, Default)]
 pub struct GenerateOptions {
     /// Frames of a video, with the frames of the prefix; by default a window of the model after the
@@ -13,7 +13,7 @@ pub struct GenerateOptions {
     /// Videos; by default one.
     pub count: Option<usize>,
     /// The videos to make, of `0..count`; by default all. A video is the same whichever others are
-    /// made with it, for its noise depends only on the seed and its number.
+    /// made with it, since its noise depends only on the seed and its number.
     pub videos: Option<Range<usize>>,
     /// Videos to sample together; by default up to 4.
     pub batch: Option<usize>,
@@ -48,7 +48,7 @@ pub enum Classes {
     None,
     /// This class for all.
     All(usize),
-    /// The class of this name, or else of this number in words, for all.
+    /// The class with this name, or else with this number, for all.
     Named(String),
     /// A class for each of the videos that are made.
     Each(Vec<usize>),

@@ -13,15 +13,15 @@ use crate::{GeneratedFrame, PipelineError, ResolvedOptions};
 /// What a run writes.
 #[derive(Clone, Debug, Default)]
 pub struct Outputs {
-    /// The videos; none of a model without a VAE.
+    /// The videos; `None` for a model without a VAE.
     pub video: Option<VideoTarget>,
     /// A safetensors file with the tensor `latents` `[videos, frames, tokens, channels]`,
     /// undecoded, the latents of the prefix first. It is written when all videos are complete.
     pub latents: Option<PathBuf>,
-    /// How the video is denoised, as a video: after each iteration a picture of all frames side by
-    /// side, as noisy as they are then.
+    /// A video of the denoising: after each iteration, a picture of all frames side by side, as
+    /// noisy as they are then.
     pub denoising: Option<VideoTarget>,
-    /// Where finished frames go besides, such as to a preview. A frame that there is no room for is
+    /// Another receiver of finished frames, such as a preview. A frame that it has no room for is
     /// left out: nothing waits for it.
     pub frames: Option<SyncSender<GeneratedFrame>>,
 }
@@ -127,7 +127,7 @@ impl VideoTarget {
             .collect()
     }
 
-    /// Fails if the only video could not be written, as far as that is known before.
+    /// Fails if the only video could not be written, as far as that is known in advance.
     ///
     /// # Errors
     /// If the destination cannot be written, or does not take the format or frame rate.
@@ -208,7 +208,7 @@ impl VideoTarget {
 
 impl Outputs {
     /// Fails if an output could not be written, or would replace another one or what the videos are
-    /// made from. Missing folders above the outputs are made.
+    /// made from. Missing parent folders of the outputs are made.
     ///
     /// # Errors
     /// Of the first such output, and if there are several videos where there is room for one, or
@@ -234,7 +234,7 @@ impl Outputs {
 }
 
 impl Outputs {
-    /// Fails if two outputs are one file.
+    /// Fails if two outputs are the same file.
     ///
     /// # Errors
     /// In that case.

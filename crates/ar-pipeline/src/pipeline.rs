@@ -19,12 +19,13 @@ impl Pipeline {
     /// Reads a model directory.
     ///
     /// # Errors
-    /// If it is none, or a file is missing, damaged, or does not fit its configuration.
+    /// If it is not a model directory, or a file is missing, damaged, or does not fit its
+    /// configuration.
     pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self, PipelineError> {
         Ok(Self::new(VideoModel::load(path.as_ref(), device)?, device))
     }
 
-    /// The model in the box, of the world of bouncing shapes.
+    /// The built-in model of the world of bouncing shapes.
     ///
     /// # Errors
     /// None in practice.
@@ -82,7 +83,7 @@ impl Pipeline {
         self.model.config().decoded_together().unwrap_or(CHUNK)
     }
 
-    /// Consecutive frames as the VAE gives them back.
+    /// Consecutive frames, encoded and decoded by the VAE.
     ///
     /// # Errors
     /// If the model has no VAE.

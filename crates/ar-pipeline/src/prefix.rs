@@ -13,7 +13,7 @@ pub enum Prefix {
     File(PathBuf),
     /// These frames for every video, in the size of the VAE.
     All(Vec<Frame>),
-    /// Frames for each of the videos that are made, of one number and in the size of the VAE.
+    /// Frames for each of the videos that are made, equally many and in the size of the VAE.
     Each(Vec<Vec<Frame>>),
 }
 

@@ -14,7 +14,7 @@ const DEFAULT_BATCH: usize = 4;
 /// Videos of one run.
 const MOST_VIDEOS: usize = 1_000_000;
 
-/// [`GenerateOptions`] in which nothing is left open, and which fit a model.
+/// [`GenerateOptions`] with all defaults filled in, which fit a model.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ResolvedOptions {
@@ -55,7 +55,7 @@ pub struct ResolvedOptions {
 }
 
 impl GenerateOptions {
-    /// Fills in the model's choices.
+    /// Fills in the model's defaults.
     ///
     /// # Errors
     /// If the options do not fit the model or each other, or the prefix cannot be read.
@@ -224,8 +224,8 @@ pub fn check_frames(
     Ok(())
 }
 
-/// What is to be told about `guidance` away from a null context that `model` never trained on: zeros,
-/// where there are no classes.
+/// A note for the user about `guidance` away from a null context that `model` never trained on:
+/// zeros, if there are no classes.
 pub fn guidance_note(guidance: f64, model: &ModelConfig) -> Option<String> {
     (guidance != 1.0 && model.conditioning.classes == 0).then(|| {
         format!(
@@ -235,7 +235,7 @@ pub fn guidance_note(guidance: f64, model: &ModelConfig) -> Option<String> {
     })
 }
 
-/// Fails if guidance is no number.
+/// Fails if guidance is not a number.
 ///
 /// # Errors
 /// In that case.

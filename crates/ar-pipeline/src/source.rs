@@ -9,11 +9,11 @@ use burn::tensor::Device;
 use crate::PipelineError;
 use crate::built_in::{CONFIG, TRANSFORMER, VAE};
 
-/// Where a model comes from. It displays as what to call it in reports.
+/// Where a model comes from. It displays as its name in reports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ModelSource {
-    /// The model in the box, of the world of bouncing shapes.
+    /// The built-in model of the world of bouncing shapes.
     #[default]
     BuiltIn,
     /// A model directory.
@@ -120,7 +120,7 @@ impl ModelSource {
         })
     }
 
-    /// What is to be told about the files of a model that nothing says are as they were written.
+    /// A note for the user if nothing shows that the files of a model are intact.
     pub fn note(&self) -> Option<String> {
         match self {
             Self::BuiltIn | Self::Hub(_) => None,
@@ -145,7 +145,7 @@ impl ModelSource {
         }
     }
 
-    /// A hash of the contents of the model's files, for different models may have one name.
+    /// A hash of the contents of the model's files, since different models may have the same name.
     ///
     /// # Errors
     /// If a file cannot be read.

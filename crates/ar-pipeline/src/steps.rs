@@ -21,8 +21,8 @@ impl Generation {
         Frames::new(self.steps())
     }
 
-    /// The iterations of the sampler, with the frames that each of them finished. Between two of
-    /// them the frames at work can be [looked at](Steps::previews).
+    /// The iterations of the sampler, with the frames that each of them finished. Between two
+    /// iterations the frames in progress can be [looked at](Steps::previews).
     pub fn steps(&self) -> Steps<'_> {
         Steps::new(self, 1)
     }
@@ -30,7 +30,7 @@ impl Generation {
     /// All videos, in memory.
     ///
     /// # Errors
-    /// If the model has no VAE, or a latent is no number.
+    /// If the model has no VAE, or a latent is not a number.
     pub fn videos(&self) -> Result<Vec<Vec<Frame>>, PipelineError> {
         let mut videos = vec![Vec::new(); self.options.videos.len()];
         for frame in Frames::new(Steps::new(self, CHUNK)) {
@@ -109,7 +109,7 @@ impl<'a> Steps<'a> {
         }
     }
 
-    /// The frames at work as they are now, first frames first.
+    /// The frames in progress as they are now, in order.
     ///
     /// # Errors
     /// If the model has no VAE.

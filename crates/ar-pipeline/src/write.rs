@@ -47,11 +47,11 @@ pub struct Outcome {
     pub frame_evaluations: usize,
     /// Frames sampled of each video that was begun.
     pub sampled: Vec<usize>,
-    /// Where the videos went of which a frame was sampled; others are not there.
+    /// Where the videos are of which a frame was sampled; there are no others.
     pub outputs: Vec<Destination>,
     /// The file of latents, if it is written.
     pub latents: Option<PathBuf>,
-    /// Whether it is written how frames are denoised.
+    /// Whether the video of the denoising is written.
     pub denoising: bool,
     /// Whether frames are missing.
     pub interrupted: bool,
@@ -65,12 +65,12 @@ impl Outcome {
 }
 
 impl Generation {
-    /// Writes the videos in the format of the path's extension, at the model's frame rate; of
-    /// several each gets a number. Frames are decoded and encoded on a thread of their own while
-    /// later ones are sampled.
+    /// Writes the videos in the format of the path's extension, at the model's frame rate; if there
+    /// are several, each gets a number. Frames are decoded and encoded on a thread of their own
+    /// while later ones are sampled.
     ///
     /// # Errors
-    /// If no format has the extension, the path cannot be written, or a latent is no number.
+    /// If no format has the extension, the path cannot be written, or a latent is not a number.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<Outcome, PipelineError> {
         let outputs = Outputs {
             video: Some(VideoTarget::by_extension(path, self.options.fps)?),
@@ -83,8 +83,8 @@ impl Generation {
     /// Samples all videos and writes every frame as soon as it is finished, decoded and encoded on a
     /// thread of its own while later ones are sampled.
     ///
-    /// `progress` is told before every iteration and after the last, and may end the run: what is
-    /// finished then is kept, as videos that play. Latents are saved of complete runs only.
+    /// `progress` is called before every iteration and after the last, and may end the run; what is
+    /// finished then is kept, as videos that play. Latents are only saved by complete runs.
     ///
     /// # Errors
     /// If an output cannot be written (see [`Outputs::check`] for what can be known before), or a

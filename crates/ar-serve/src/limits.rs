@@ -1,4 +1,4 @@
-//! What one client can take from the others, in numbers. The page `docs/serve.md` repeats them.
+//! How much one client can take from the others. The page `docs/serve.md` repeats them.
 
 use std::time::Duration;
 

@@ -20,7 +20,7 @@ const BACKLOG: u32 = 1024;
 /// Threads that encode and decode pictures, at most.
 const BLOCKING_THREADS: usize = 16;
 
-/// Where a server listens, and to whom.
+/// Where a server listens, and who may use it.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
     /// The address; by default 127.0.0.1, which only programs on the same machine reach.
@@ -41,7 +41,7 @@ impl Default for ServerOptions {
     }
 }
 
-/// A server that listens. It answers once it [runs](Server::run).
+/// A server that is listening. It answers once it [runs](Server::run).
 pub struct Server {
     pipeline: Pipeline,
     /// Pixels of a frame.
@@ -58,7 +58,7 @@ pub struct Server {
 pub struct Stopper(watch::Sender<bool>);
 
 impl Stopper {
-    /// Asks the server to stop: it takes no more requests, ends the videos that it is at, and gives
+    /// Asks the server to stop: it takes no more requests, ends the videos in progress, and gives
     /// open connections 3 seconds to end.
     pub fn stop(&self) {
         self.0.send_replace(true);

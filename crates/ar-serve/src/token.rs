@@ -27,10 +27,11 @@ impl Token {
         ))
     }
 
-    /// A token of one's own.
+    /// A token of your own.
     ///
     /// # Errors
-    /// If it is shorter than 16 characters, or has others than letters, digits, `-` and `_`.
+    /// If it is shorter than 16 characters, or has characters other than letters, digits, `-` and
+    /// `_`.
     pub fn new(text: &str) -> Result<Self, ServeError> {
         let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if text.len() < LEAST || !text.chars().all(fits) {
@@ -42,7 +43,7 @@ impl Token {
         Ok(Self(text.to_owned()))
     }
 
-    /// The token in words.
+    /// The token as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! Checkpoints: folders that hold everything that resuming needs, complete or not there at all.
+//! Checkpoints: folders that hold everything that resuming needs, complete or absent.
 //!
 //! ```text
 //! checkpoints/step-00000500/state.toml      step, clips seen, skipped steps, seed
@@ -62,7 +62,7 @@ pub struct CheckpointState {
     /// Where training stands.
     #[serde(flatten)]
     pub position: Position,
-    /// Clips that training has seen: where the data goes on. Runs of older versions lack it.
+    /// Clips that training has seen: where the data continue. Runs of older versions lack it.
     pub clips: Option<u64>,
     /// Seed of the run.
     pub seed: Option<u64>,
@@ -127,7 +127,7 @@ impl<M: Module> Learner<M> {
         Ok(self.optimizer.save(folder.join("optimizer.bpk"))?)
     }
 
-    /// Takes what [`Learner::save`] has written.
+    /// Loads what [`Learner::save`] has written.
     ///
     /// # Errors
     /// If it cannot be read, or does not fit the network.
@@ -301,8 +301,8 @@ impl Checkpoints {
         Ok(self.list()?.pop().map(|(_, folder)| folder))
     }
 
-    /// The newest checkpoint that is as it was written; what is to be told about it and about newer ones
-    /// that are damaged is added to `notes`.
+    /// The newest checkpoint that is not damaged. Notes for the user, about it and about newer ones
+    /// that are damaged, are added to `notes`.
     ///
     /// # Errors
     /// If the folder cannot be read, or all checkpoints are damaged.

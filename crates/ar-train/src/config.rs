@@ -32,7 +32,7 @@ pub use stage::StageConfig;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct VaeRun {
-    /// What the trained model is called.
+    /// Name of the trained model.
     pub name: String,
     /// Which parameters train.
     pub stage: VaeStage,
@@ -40,14 +40,14 @@ pub struct VaeRun {
     /// average), or the file of a published VAE or image tokenizer; fresh ones if it is not given. The
     /// temporal stage starts from the model or a checkpoint of an image stage.
     pub start_from: Option<PathBuf>,
-    /// Whether the backward pass computes blocks again in place of keeping what they computed: layers
-    /// of the transformers, residual blocks and doublings of resolution.
+    /// Whether the backward pass recomputes blocks instead of keeping their activations: layers of
+    /// the transformers, residual blocks and upsampling blocks.
     #[serde(alias = "recompute_blocks")]
     pub activation_checkpointing: bool,
     /// Floats that the network computes in. Weights, their average and the optimizer's state are
     /// 32-bit floats always, and so are LPIPS, the discriminator, the losses and the sum of gradients.
     pub precision: ComputePrecision,
-    /// How long, and where to.
+    /// Length and folder of the run.
     pub run: RunConfig,
     /// What to train on.
     pub data: DataConfig,
@@ -76,7 +76,7 @@ pub enum VaeStage {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DiffusionRun {
-    /// What the trained model is called.
+    /// Name of the trained model.
     pub name: String,
     /// Model directory of the VAE, or `built-in`; it becomes part of the trained model.
     pub vae: PathBuf,
@@ -84,7 +84,7 @@ pub struct DiffusionRun {
     /// `built-in`, a checkpoint of a run (its average), or the file of a published model. Training
     /// starts from random weights if it is not given.
     pub start_from: Option<PathBuf>,
-    /// How long, and where to.
+    /// Length and folder of the run.
     pub run: RunConfig,
     /// What to train on.
     pub data: DataConfig,
@@ -101,15 +101,15 @@ pub struct DiffusionRun {
     /// `standardize_latents`, where true is `channel`.
     #[serde(alias = "standardize_latents", deserialize_with = "latent_scale")]
     pub latent_scale: LatentScale,
-    /// Probability of a step on clips cut into shorter ones, down to single frames; the published
-    /// models do not. FoPP seldom gives the first frames of a clip much noise, so that a short
-    /// training leaves beginnings weak: a shorter clip has more of them.
+    /// Probability that a step cuts its clips into shorter ones, down to single frames (published:
+    /// 0). FoPP seldom gives the first frames of a clip much noise, so a short training leaves them
+    /// weak; shorter clips have more first frames.
     pub short_clips: f64,
-    /// Probability of training a clip on the null class in place of its own; 0 for a model without
+    /// Probability of training a clip on the null class instead of its own; 0 for a model without
     /// classes.
     pub context_dropout: f64,
-    /// Whether the backward pass computes blocks again in place of keeping what they computed: the
-    /// memory of one block, for one more forward pass.
+    /// Whether the backward pass recomputes blocks instead of keeping their activations: the memory
+    /// of one block, at the cost of one more forward pass.
     #[serde(alias = "recompute_blocks")]
     pub activation_checkpointing: bool,
     /// Floats that the network computes in. Weights, their average and the optimizer's state are
@@ -252,13 +252,13 @@ pub struct VaeLossConfig {
     pub l2: f64,
     /// Weight of LPIPS (published: as `l1`), which needs `lpips_weights`; 0 is without.
     pub lpips: f64,
-    /// The range that frames have where LPIPS looks at them (published: `0..1`).
+    /// The range of the frames that LPIPS gets (published: `0..1`).
     pub lpips_range: LpipsRange,
-    /// What LPIPS reads its weights from.
+    /// The files with the weights of LPIPS.
     pub lpips_weights: Option<LpipsWeights>,
     /// Weight of the Kullback-Leibler divergence (published: 0).
     pub kl: f64,
-    /// Whether to decode a draw from the posterior in place of its mean (published: yes). With a
+    /// Whether to decode a draw from the posterior instead of its mean (published: yes). With a
     /// small `kl` it makes the latent space smooth, so that small errors of diffusion stay small.
     pub sample_posterior: bool,
     /// Extra weight of pixels that differ from the median colour of their frame: a pixel's
@@ -310,7 +310,7 @@ impl VaeLossConfig {
     }
 }
 
-/// The range that frames have where LPIPS looks at them.
+/// The range of the frames that LPIPS gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LpipsRange {
     /// -1 to 1, as LPIPS was made for.

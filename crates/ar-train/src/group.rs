@@ -48,7 +48,7 @@ pub trait Group {
     }
 }
 
-/// One process, for itself.
+/// A single process.
 #[derive(Clone, Copy, Debug)]
 pub struct Alone;
 

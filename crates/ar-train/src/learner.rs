@@ -123,7 +123,7 @@ impl<M: Module> Learner<M> {
     /// - loss: `[1]`
     ///
     /// # Errors
-    /// Those of `backward`, and if the system has no thread for a device.
+    /// The errors of `backward`, and if the system has no thread for a device.
     pub fn accumulate_parts(
         &mut self,
         clips: usize,

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
 
-/// That of `ar-sample`: runs sample, too.
+/// The allocator of `ar-sample`: runs sample, too.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

@@ -66,9 +66,9 @@ pub struct Run {
 pub enum Ending {
     /// All steps are done.
     Finished,
-    /// It was asked to stop; `--resume` goes on.
+    /// It was asked to stop; `--resume` continues it.
     Interrupted,
-    /// It was asked to stop while it read the data: there is nothing to go on from.
+    /// It was asked to stop while it read the data: there is nothing to resume.
     NotStarted,
 }
 
@@ -107,7 +107,7 @@ impl Run {
         self.newest.is_some()
     }
 
-    /// Puts `training` where the checkpoint stands that the run was opened at, if there is one.
+    /// Loads the checkpoint that the run was opened at into `training`, if there is one.
     ///
     /// # Errors
     /// If the checkpoint does not fit the configured network.
@@ -120,7 +120,7 @@ impl Run {
         Ok(())
     }
 
-    /// Notes that the dataset has `clips` clips; says so where a resumed run had another number.
+    /// Records that the dataset has `clips` clips, and says so if a resumed run had another number.
     ///
     /// # Errors
     /// If the folder of the run cannot be read or written.
@@ -143,7 +143,7 @@ impl Run {
         self.clips
     }
 
-    /// Where the data of this process goes on.
+    /// Where the data of this process continue.
     pub fn positions(&self) -> DataCursor {
         DataCursor {
             first: self.clips,
@@ -167,12 +167,12 @@ impl Run {
         self.group.is_leader()
     }
 
-    /// What of the `validation` clips this process reads: all of them if it measures, else none.
+    /// The `validation` clips that this process reads: all of them if it measures, else none.
     pub fn measured<'a>(&self, validation: &'a [usize]) -> &'a [usize] {
         if self.is_leader() { validation } else { &[] }
     }
 
-    /// Notes a step with its losses, the one that is optimised first, and a line of metrics every
+    /// Records a step with its losses, of which the first is optimised, and a line of metrics every
     /// `log_every` steps. Losses are averaged over the processes.
     ///
     /// # Errors
@@ -206,7 +206,7 @@ impl Run {
         }
     }
 
-    /// Ends the run where the optimizer that section `optimizer` configures has skipped more than
+    /// Ends the run if the optimizer that section `optimizer` configures has skipped more than
     /// `most` steps in a row.
     ///
     /// # Errors
@@ -226,8 +226,8 @@ impl Run {
         Err(Error::Diverged(message))
     }
 
-    /// Takes note of how the step went, in which `is_skipping` says whether an optimizer skips that
-    /// [`Self::step`] is not told about. After a step that nothing skipped the newest checkpoint is a
+    /// Records how the step went; `is_skipping` says whether an optimizer skips steps that
+    /// [`Self::step`] does not know. After a step that nothing skipped the newest checkpoint is a
     /// good one, and old ones are removed.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! What a stage may start from: a model directory, the built-in model, a checkpoint of a run, or a
+//! What a stage can start from: a model directory, the built-in model, a checkpoint of a run, or a
 //! published file.
 
 use std::path::{Path, PathBuf};

@@ -9,8 +9,8 @@ use crate::config::ComputePrecision;
 use crate::error::{ConfigError, ensure_config};
 use crate::group::{Alone, Group};
 
-/// The devices of this process and the group that it is in. Each process computes as many clips of a
-/// step, and its devices share those.
+/// The devices of this process and the group that it belongs to. Every process computes the same
+/// number of clips of a step, and its devices share these.
 #[derive(Clone)]
 pub struct Workers {
     /// The devices, the one that holds the weights and the optimizer first.

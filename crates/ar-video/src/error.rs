@@ -7,7 +7,7 @@ use std::process::ExitStatus;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VideoError {
-    /// There is nothing under this path.
+    /// There is nothing at this path.
     #[error("{}: no such file or folder", path.display())]
     NotFound {
         /// What was asked for.
@@ -221,7 +221,7 @@ pub enum VideoError {
         /// The name.
         name: String,
     },
-    /// The format has something at its start that is known only at the end.
+    /// The format begins with something that is known only at the end.
     #[error("{format} does not stream, it needs a file; mp4 and raw do")]
     NoStream {
         /// The format.
@@ -265,9 +265,9 @@ pub enum VideoError {
 }
 
 impl VideoError {
-    /// Whether the surroundings are to blame, and not the video: ffmpeg is missing, was ended or
-    /// does not answer, the system is out of processes or open files, the disk fails. The same
-    /// video may be read at another time.
+    /// Whether the cause is not the video but its environment: ffmpeg is missing, was ended or does
+    /// not answer, the system is out of processes or open files, or the disk fails. The same video
+    /// may be readable at another time.
     pub fn is_environment(&self) -> bool {
         match self {
             Self::FfmpegMissing { .. }

@@ -2,7 +2,7 @@ use std::iter::repeat_n;
 
 use crate::{Clip, Frame};
 
-/// How pictures of one size are put together to one, row by row.
+/// How pictures of the same size are combined into one, row by row.
 ///
 /// ```
 /// use ar_video::{Frame, Tiles};
@@ -18,9 +18,9 @@ pub struct Tiles {
     pub columns: usize,
     /// Pixels between two pictures.
     pub gap: usize,
-    /// Colour between the pictures, and of what is left of the last row.
+    /// Colour between the pictures, and of the rest of the last row.
     pub background: [u8; 3],
-    /// Width and height of what a pixel becomes.
+    /// Side of the square that each pixel becomes.
     pub scale: usize,
 }
 
@@ -51,7 +51,7 @@ impl Tiles {
         Self { scale, ..self }
     }
 
-    /// One picture of several.
+    /// Combines several pictures into one.
     ///
     /// # Panics
     /// If there is no frame, frames differ in size, or columns or scale are 0.

@@ -103,7 +103,7 @@ impl Checkpoint {
         values.map_err(|error| self.unreadable(key, &error))
     }
 
-    /// Puts a tensor in, in place of one of the same name.
+    /// Adds a tensor, or replaces the one of the same name.
     ///
     /// # Panics
     /// If `values` are not as many as the shape has elements.
@@ -124,7 +124,7 @@ impl Checkpoint {
         self.tensors.insert(key.into(), tensor);
     }
 
-    /// Leaves away the tensors whose name is not `kept`.
+    /// Drops the tensors whose name is not `kept`.
     pub fn retain(&mut self, mut kept: impl FnMut(&str) -> bool) {
         self.tensors.retain(|key, _| kept(key));
     }

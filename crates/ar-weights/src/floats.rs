@@ -19,8 +19,8 @@ pub(crate) enum Floats {
 /// Floats of a file as 32 bits.
 pub(crate) struct Widened {
     pub values: Vec<f32>,
-    /// Whether no value is NaN or infinity: known in passing, where a pass of its own would take the
-    /// time of another reading.
+    /// Whether no value is NaN or infinity. It is found in passing, since a separate pass would
+    /// take as long as another reading.
     pub is_finite: bool,
 }
 

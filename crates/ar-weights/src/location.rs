@@ -1,4 +1,4 @@
-//! Files of this machine or of the Hugging Face hub.
+//! Files on this machine or on the Hugging Face hub.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ const HUB: &str = "hf://";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum WeightsLocation {
-    /// A file of this machine.
+    /// A file on this machine.
     Local(PathBuf),
     /// A file on the hub.
     Hub {
@@ -24,8 +24,8 @@ pub enum WeightsLocation {
     },
 }
 
-/// Whether a name ends like the name of a file of weights: by that such a file is told from a folder
-/// where it is not at hand.
+/// Whether a name has the extension of a file of weights. This distinguishes such a file from a
+/// folder where it cannot be looked at.
 pub fn names_weights(path: impl AsRef<Path>) -> bool {
     const ENDINGS: [&str; 5] = ["safetensors", "bin", "ckpt", "pt", "pth"];
     let extension = path.as_ref().extension();
@@ -39,7 +39,7 @@ pub enum LocationError {
     /// The name of a file on the hub is incomplete.
     #[error("{0} is no file of the hub: hf://OWNER/NAME/FILE")]
     Name(String),
-    /// A file of the hub cannot be had.
+    /// A file cannot be downloaded from the hub.
     #[error("cannot download {location}: {reason}")]
     Download {
         /// The file.
@@ -53,8 +53,8 @@ impl WeightsLocation {
     /// Where the file lies; one on the hub is downloaded unless it is in the hub's cache.
     ///
     /// # Errors
-    /// If the download fails, or this build has no feature `hub`. That a local file is there is not
-    /// checked.
+    /// If the download fails, or this build has no feature `hub`. Whether a local file exists is
+    /// not checked.
     pub fn path(&self) -> Result<PathBuf, LocationError> {
         match self {
             Self::Local(path) => Ok(path.clone()),

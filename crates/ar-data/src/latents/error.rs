@@ -8,8 +8,7 @@ use safetensors::tensor::{Dtype, SafeTensorError};
 use crate::labels::LabelsError;
 use crate::skipped::{SkippedFile, list};
 
-/// Latents that make no dataset, or a file of them that does not read or
-/// write.
+/// Latents that do not make a dataset, or a file of latents that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum LatentError {
     /// The file could not be read.
@@ -28,7 +27,7 @@ pub enum LatentError {
         /// Why.
         source: SafeTensorError,
     },
-    /// The file is something else or damaged.
+    /// The file is damaged, or not a file of latents.
     #[error("{path} is not a safetensors file, or is damaged: {source}")]
     Format {
         /// The file.
@@ -83,7 +82,7 @@ pub enum LatentError {
         /// The shape that it has to have.
         expected: String,
     },
-    /// The index of a folder says nonsense.
+    /// The index of a folder is inconsistent.
     #[error("{path}: {message}")]
     Index {
         /// The index.
@@ -106,7 +105,7 @@ pub enum LatentError {
         /// Name of the first one that is missing.
         first: String,
     },
-    /// A file does not go with those before it.
+    /// A file does not match the files before it.
     #[error("{path} {what} and the files before it {others}; all files of a dataset are alike")]
     Unlike {
         /// The file.
@@ -122,7 +121,7 @@ pub enum LatentError {
          .npy files, as the reference implementation does"
     )]
     Nothing(PathBuf),
-    /// No `.npy` file of a folder reads.
+    /// No `.npy` file of a folder can be read.
     #[error("no .npy file in {root} has latents:{}", list(skipped))]
     NothingUsable {
         /// Where files were looked for.
@@ -130,7 +129,7 @@ pub enum LatentError {
         /// All of them.
         skipped: Vec<SkippedFile>,
     },
-    /// The classes of `.npy` files cannot be told.
+    /// The classes of `.npy` files cannot be determined.
     #[error(transparent)]
     Labels(#[from] LabelsError),
     /// Labels are given for latents that bring their own.
@@ -163,8 +162,8 @@ pub enum LatentError {
 }
 
 impl LatentError {
-    /// Whether the surroundings are to blame, and not the file: the system is out of open files or
-    /// memory, the disk fails.
+    /// Whether the cause is not the file but its environment: the system is out of open files or
+    /// memory, or the disk fails.
     pub fn is_environment(&self) -> bool {
         matches!(self, Self::Read { source, .. } if ar_files::is_environment(source))
     }

@@ -16,8 +16,8 @@ use super::LatentError;
 /// FOLDER/shard-00001-of-00008.safetensors      the next ones
 /// ```
 ///
-/// All of it is known before the first clip is encoded. A shard appears when it is complete, so
-/// the shards that are there are those that need not be encoded again.
+/// All of it is known before the first clip is encoded. A shard appears once it is complete, so
+/// shards that exist need not be encoded again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LatentIndex {
@@ -70,7 +70,7 @@ impl LatentIndex {
     /// Reads the index of a folder, if it has one.
     ///
     /// # Errors
-    /// If it does not read, or says nonsense.
+    /// If it cannot be read, or is inconsistent.
     pub fn load(folder: impl AsRef<Path>) -> Result<Option<Self>, LatentError> {
         let path = Self::path(folder);
         if !path.exists() {

@@ -13,22 +13,22 @@ const MAGIC: &[u8] = b"\x93NUMPY";
 /// The largest file that is read; a clip of the published size has 8 KiB.
 const LIMIT: u64 = 1 << 28;
 
-/// A file that holds no latents of a clip.
+/// A file that does not hold the latents of a clip.
 #[derive(Debug, thiserror::Error)]
 pub enum NpyError {
     /// It cannot be read.
     #[error("{0}")]
     Read(#[from] io::Error),
-    /// It is something else or damaged.
+    /// It is damaged, or not an `.npy` file.
     #[error("not an NPY file, or damaged")]
     Format,
     /// It is larger than any clip.
     #[error("the file has more than {} MiB; one holds the latents of one clip", LIMIT >> 20)]
     TooLarge,
-    /// The numbers are of another kind.
+    /// The numbers have another type.
     #[error("the numbers are of the type {0}, but have to be little-endian floats in C order")]
     Type(String),
-    /// The array is no clip.
+    /// The array does not have the shape of a clip.
     #[error("the shape is {0:?}, but has to be [frames, channels, 1, tokens] without a zero")]
     Shape(Vec<usize>),
     /// NaN or infinity.

@@ -112,7 +112,7 @@ impl Default for ShapesConfig {
     }
 }
 
-/// A [`ShapesConfig`] that describes no world.
+/// A [`ShapesConfig`] that does not describe a world.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ShapesError {
     /// A number is outside its range.
@@ -150,7 +150,7 @@ pub enum ShapesError {
         /// The side in pixels.
         size: usize,
     },
-    /// So many shapes of that radius need not fit side by side.
+    /// So many shapes of that radius may not fit side by side.
     #[error(
         "shapes: {max_shapes} shapes of radius {max_radius} may not fit side by side; \
          max_shapes can be at most {fit} at this max_radius"
@@ -160,7 +160,7 @@ pub enum ShapesError {
         max_shapes: usize,
         /// The largest radius as a string, in fractions of the side.
         max_radius: String,
-        /// The number that surely fits.
+        /// The number that always fits.
         fit: usize,
     },
     /// There is no kind of shape to draw.

@@ -20,11 +20,11 @@ pub struct VideoFolderConfig {
     /// same video; as many as a clip has if not given, so that clips follow
     /// each other without overlap.
     pub skip: Option<usize>,
-    /// Most memory that frames are kept in, in MiB. Clips of videos that do not fit are decoded
-    /// each time they are asked for.
+    /// The most memory to keep frames in, in MiB. Clips of videos that do not fit are decoded each
+    /// time they are asked for.
     pub max_memory_mib: usize,
     /// The largest share of videos that may be unusable, from 0 to 1: broken, or shorter than a
-    /// clip. Where it is more, nothing is opened. It changes no clip.
+    /// clip. If there are more, opening fails. It does not change any clip.
     #[serde(skip_serializing_if = "is_default_share")]
     pub max_unusable: f64,
 }
@@ -73,7 +73,7 @@ impl VideoFolderConfig {
     }
 }
 
-/// A folder of videos, or a wish for one, that makes no dataset.
+/// A folder of videos, or its configuration, that does not make a dataset.
 #[derive(Debug, thiserror::Error)]
 pub enum VideoFolderError {
     /// A number in the configuration is too low.
@@ -86,10 +86,10 @@ pub enum VideoFolderError {
         /// The lowest value that it may have.
         least: usize,
     },
-    /// A share is no share.
+    /// A share is not between 0 and 1.
     #[error("videos: max_unusable is {0}, but has to be from 0 to 1")]
     Share(f64),
-    /// The root or a folder below it does not list.
+    /// The root or a folder below it cannot be listed.
     #[error("cannot list {path}: {source}")]
     List {
         /// The folder.
@@ -102,16 +102,16 @@ pub enum VideoFolderError {
     NoVideos {
         /// Where they were looked for.
         root: PathBuf,
-        /// What may be meant as one, and why it is none.
+        /// Files that may be meant to be videos, and why they are not.
         passed_over: Vec<SkippedFile>,
     },
     /// The list of videos cannot be used.
     #[error(transparent)]
     Selection(#[from] ListError),
-    /// The classes of the videos cannot be told.
+    /// The classes of the videos cannot be determined.
     #[error(transparent)]
     Labels(#[from] LabelsError),
-    /// No video gives a clip.
+    /// No video has a usable clip.
     #[error("no video in {root} gives a clip:{}", list(skipped))]
     NothingUsable {
         /// Where videos were looked for.
@@ -119,7 +119,7 @@ pub enum VideoFolderError {
         /// All of them.
         skipped: Vec<SkippedFile>,
     },
-    /// More videos than allowed give no clip.
+    /// More videos than allowed have no usable clip.
     #[error(
         "{unusable} of {videos} videos give no clip, more than data.videos.max_unusable = {most} \
          allows ({}); set max_unusable higher to go on without them:{}",
@@ -127,7 +127,7 @@ pub enum VideoFolderError {
         list(skipped)
     )]
     TooManyUnusable {
-        /// Videos that give no clip.
+        /// Videos without a usable clip.
         unusable: usize,
         /// Videos in all.
         videos: usize,
@@ -136,7 +136,7 @@ pub enum VideoFolderError {
         /// All that is left out.
         skipped: Vec<SkippedFile>,
     },
-    /// A video cannot be read, and not because of the video: see
+    /// A video cannot be read for a reason that is not the video's: see
     /// [`VideoError::is_environment`].
     #[error("the videos cannot be read here: {0}")]
     Environment(VideoError),
@@ -145,7 +145,7 @@ pub enum VideoFolderError {
         "cannot start a thread that reads videos ({0}): raise the limit on processes (`ulimit -u`)"
     )]
     NoThread(io::Error),
-    /// Whoever waited said stop.
+    /// `progress` stopped the reading.
     #[error("interrupted while videos were read")]
     Interrupted,
 }

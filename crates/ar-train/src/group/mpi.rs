@@ -10,7 +10,8 @@ use mpi::traits::{Communicator, CommunicatorCollectives};
 use super::Group;
 use crate::error::{Error, Result};
 
-/// The processes that `mpirun` has started together; a process that was started otherwise is the only one.
+/// The processes that `mpirun` has started together; a process that was started in another way is
+/// the only one.
 pub struct MpiGroup {
     world: SimpleCommunicator,
     /// Dropped last: it ends MPI.

@@ -1,9 +1,9 @@
-//! What a run tells: one log with several sinks.
+//! The log of a run, with several sinks.
 //!
 //! - `metrics.jsonl`, the record that the others can be made from: a line every `log_every` steps;
 //! - event files for TensorBoard, in the same folder: `tensorboard --logdir RUN`;
-//! - an [`Observer`], which shows it to whoever waits;
-//! - `curves.svg`, drawn of `metrics.jsonl` when the run ends.
+//! - an [`Observer`], which shows it;
+//! - `curves.svg`, drawn from `metrics.jsonl` when the run ends.
 
 mod curves;
 mod metrics;
@@ -83,7 +83,7 @@ impl Window {
 
 impl Log {
     /// Opens the log of a run that stands at `step` and computes a step from `clips_per_step`: what
-    /// an earlier process has logged beyond it is forgotten, since those steps are done again.
+    /// an earlier process has logged beyond it is dropped, since those steps are done again.
     ///
     /// # Errors
     /// If the folder cannot be written.
@@ -105,7 +105,7 @@ impl Log {
         })
     }
 
-    /// Notes a step with its losses, the one that is optimised first.
+    /// Records a step with its losses; the first is the one that is optimised.
     pub fn step(&mut self, losses: &[(&'static str, f64)], report: &StepReport) {
         let position = report.position;
         self.window.add(losses, report.skipped);
@@ -153,7 +153,7 @@ impl Log {
         Ok(())
     }
 
-    /// Notes a measurement; its parts go to the files only.
+    /// Records a measurement; its parts only go to the files.
     ///
     /// # Errors
     /// If a file cannot be written.

@@ -1,6 +1,6 @@
 use super::scalars::Scalars;
 
-/// Whoever follows a stage: a program that shows how it is getting on. Nothing is shown by default.
+/// Follows a stage, such as a program that shows its progress. By default, nothing is shown.
 pub trait Observer {
     /// The run stands at `step` and goes on to `steps`.
     fn started(&self, step: usize, steps: usize) {

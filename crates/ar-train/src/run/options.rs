@@ -8,12 +8,11 @@ use crate::log::{Observer, Silent};
 /// How a stage runs, whatever it is configured to do.
 #[derive(Clone)]
 pub struct StageOptions {
-    /// Whether to go on where the run in the folder stopped; otherwise a folder that holds a run is
-    /// refused.
+    /// Whether to continue the run in the folder; otherwise a folder that holds a run is refused.
     pub resume: bool,
-    /// Asks the stage to stop after the step, or the batch, at hand.
+    /// Asks the stage to stop after the current step or batch.
     pub interrupter: Interrupter,
-    /// Whoever follows the stage.
+    /// What follows the progress of the stage.
     pub observer: Rc<dyn Observer>,
 }
 

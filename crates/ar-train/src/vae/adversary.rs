@@ -59,7 +59,7 @@ pub struct Balance {
     pub surrogate: Tensor<1>,
     /// The reconstruction loss.
     pub reconstruction: f64,
-    /// Minus what the discriminator thinks of the reconstruction.
+    /// Minus the discriminator's mean output on the reconstruction.
     pub adversarial: f64,
     /// The adaptive weight times the configured one.
     pub weight: f64,
@@ -199,7 +199,7 @@ impl Adversary {
         not_finite(&self.learner.model).map(|path| format!("{FOLDER}.{path}"))
     }
 
-    /// Takes what [`Adversary::save`] has written.
+    /// Loads what [`Adversary::save`] has written.
     ///
     /// # Errors
     /// If it cannot be read, or does not fit the network.

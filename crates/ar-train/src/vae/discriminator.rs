@@ -62,7 +62,7 @@ impl PatchGan {
         }
     }
 
-    /// How real each patch is; more is more.
+    /// How real each patch looks; more is more real.
     ///
     /// # Shapes
     /// - `pixels`: `[images, 3, height, width]`

@@ -1,4 +1,4 @@
-//! Transparency: what is not opaque shows black.
+//! Transparency: pixels are blended over black.
 
 /// `rgba` without its alpha: each pixel blended over black.
 pub(super) fn over_black(rgba: &[u8]) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! Reading: what a path holds is found from its first bytes, not from its name.
+//! Reading: the format is found from a file's first bytes, not from its name.
 
 mod apng;
 mod blend;
@@ -167,8 +167,8 @@ pub fn read_clip(path: impl AsRef<Path>) -> Result<Clip, VideoError> {
         .map(Clip::new)
 }
 
-/// What a file is to a dataset listing, by its name; of PNG and WebP files, which may be
-/// animations, the start is read.
+/// What a file is to a dataset, by its name. PNG and WebP files may be animations, so their start
+/// is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FileKind {
@@ -176,9 +176,9 @@ pub enum FileKind {
     Video,
     /// A still picture, which may be a frame of a video.
     Picture,
-    /// A picture of a kind that is not read.
+    /// A picture in a format that is not read.
     OtherPicture,
-    /// What lies beside videos: text, sound, arrays. Hidden files, too.
+    /// What often lies beside videos: text, sound, arrays. Hidden files, too.
     Beside,
     /// Its name says nothing.
     Unknown,

@@ -55,8 +55,8 @@ pub struct VideoWriter {
 }
 
 impl VideoWriter {
-    /// Fails where a video could not be written, as far as that is known before. Missing folders above
-    /// `path` are made.
+    /// Fails if a video could not be written, as far as that is known in advance. Missing parent
+    /// folders are made.
     ///
     /// # Errors
     /// If the frame rate is out of range or the path cannot be written.
@@ -69,10 +69,10 @@ impl VideoWriter {
         }
     }
 
-    /// Starts a video of `fps` frames a second (0.01 to 1000). Missing folders above `path` are
-    /// made. What is at `path` is replaced and keeps its permissions; a link is followed. A pipe or a
-    /// device is written into: frame by frame in a format that [streams](VideoFormat::streams), else
-    /// at the end.
+    /// Starts a video of `fps` frames a second (0.01 to 1000). Missing parent folders are made. An
+    /// existing file is replaced, with its permissions kept; links are followed. A pipe or a device
+    /// is written into: frame by frame in a format that [streams](VideoFormat::streams), else at
+    /// the end.
     ///
     /// # Errors
     /// If the frame rate is out of range or the path cannot be written.
