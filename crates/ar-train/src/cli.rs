@@ -52,7 +52,7 @@ enum Command {
     ///
     /// Processes that mpirun has started together train together, on run.batch_size clips each, if
     /// ar-train was built with the feature `mpi`.
-    Diffusion(Diffusion),
+    Diffusion(Training),
     /// Lists the configurations that `init` can write.
     Presets,
     /// Writes a configuration to start from, with comments.
@@ -99,12 +99,6 @@ struct Training {
     /// Draws losses and progress in the terminal while training; `q` stops as Ctrl-C does otherwise.
     #[arg(long)]
     dashboard: bool,
-}
-
-#[derive(Args)]
-struct Diffusion {
-    #[command(flatten)]
-    training: Training,
     /// Takes three steps with activation checkpointing and three without, writes nothing, and says what
     /// the run will take: memory and time, and what to change if it does not fit.
     #[arg(long)]
@@ -239,6 +233,18 @@ pub(crate) fn run() -> Result<ExitCode> {
     match Cli::parse_from(ar_cli::arguments()).command {
         Command::Vae(training) => {
             let (config, source): (VaeRun, _) = training.stage.read()?;
+            if training.dry_run {
+                let workers = training.stage.workers(Rc::new(Alone))?;
+                let options = training.options()?;
+                let forecast = || vae::forecast(&config, &workers, &options);
+                return Ok(match source.locate(guarded(&config, &workers, forecast))? {
+                    Some(forecast) => {
+                        say(forecast::describe(&forecast, &config));
+                        ExitCode::SUCCESS
+                    }
+                    None => ExitCode::from(ar_cli::INTERRUPTED),
+                });
+            }
             together(|group| {
                 let workers = training.stage.workers(group)?;
                 let options = training.options()?;
@@ -265,11 +271,11 @@ pub(crate) fn run() -> Result<ExitCode> {
             });
             Ok(exit_code(ending))
         }
-        Command::Diffusion(Diffusion { training, dry_run }) => {
+        Command::Diffusion(training) => {
             let (config, source): (DiffusionRun, _) = training.stage.read()?;
-            if dry_run {
+            if training.dry_run {
                 let workers = training.stage.workers(Rc::new(Alone))?;
-                let forecast = || diffusion::Forecast::new(&config, &workers);
+                let forecast = || diffusion::forecast(&config, &workers);
                 let forecast = source.locate(guarded(&config, &workers, forecast))?;
                 say(forecast::describe(&forecast, &config));
                 return Ok(ExitCode::SUCCESS);

@@ -1,6 +1,5 @@
 //! The diffusion stage: latents in, a transformer out.
 
-mod forecast;
 mod objective;
 mod settings;
 mod start;
@@ -20,7 +19,6 @@ use ar_vae::Vae;
 use burn::module::Module;
 use burn_dataset::Dataset;
 
-pub use forecast::{Forecast, Measured};
 pub use objective::{Draws, Objective};
 use settings::{STATISTICS, model_config, read_statistics};
 pub use validation::ValidationLoss;
@@ -29,6 +27,7 @@ use crate::checkpoint::Checkpointed;
 use crate::config::{CheckSizes, DiffusionRun, not_negative};
 use crate::data::TrainingData;
 use crate::error::{BoxError, ConfigError, Error, Result, ensure_config};
+use crate::forecast::{Begun, Forecast};
 use crate::latents::{check_vae, load_vae};
 use crate::run::{Ending, Run, StageOptions};
 use crate::samples;
@@ -184,6 +183,49 @@ pub fn train(config: &DiffusionRun, workers: &Workers, options: &StageOptions) -
         run.restart_clock();
     }
     run.finish()
+}
+
+/// What [`train`] will take, from a few steps with the first latents; nothing is written.
+///
+/// # Errors
+/// If the configuration is impossible, or the latents cannot be read.
+pub fn forecast(config: &DiffusionRun, workers: &Workers) -> Result<Forecast> {
+    config.check_sizes()?;
+    validate(config)?;
+    workers.check(config.precision)?;
+    let latents = config.data.open_latents()?;
+    check_latents(&latents, config)?;
+    let statistics = statistics(&latents, config.latent_scale)?;
+    let clips = config.run.clips_per_step();
+    let items: Vec<_> = (0..clips)
+        .map(|clip| latents.get(clip % latents.len()))
+        .collect::<Result<_, _>>()
+        .map_err(|error| Error::Data(error.into()))?;
+    let clip_frames = items[0].shape[0];
+    let workers = workers.autodiff();
+    let device = workers.main_device();
+    let configs = [false, true].map(|activation_checkpointing| DiffusionRun {
+        activation_checkpointing,
+        ..config.clone()
+    });
+    Forecast::measure(config, device, |activation_checkpointing| {
+        let config = &configs[usize::from(activation_checkpointing)];
+        let transformer = Transformer::new(&config.transformer, &config.conditioning, device)
+            .map_err(ConfigError::from)?;
+        let parameters = transformer.num_params();
+        let mut trainer = Trainer::new(transformer, &config.optimizer, config.run.steps)
+            .with_precision(config.precision)
+            .with_workers(&workers);
+        let objective = Objective::new(config, statistics.clone())?;
+        let items = &items;
+        let step = move |number| {
+            let draws = objective.draws(number, [clips, clip_frames]);
+            objective.accumulate(&mut trainer, items, &draws)?;
+            trainer.update();
+            Ok(())
+        };
+        Ok(Begun { parameters, step })
+    })
 }
 
 /// All that a diffusion stage keeps between its steps.

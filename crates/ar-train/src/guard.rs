@@ -56,7 +56,7 @@ fn given_up(config: &impl StageConfig, message: String) -> Error {
 /// What takes less memory than `config`, in words.
 pub fn less_memory(config: &impl StageConfig) -> String {
     let mut advice = Vec::new();
-    if !config.activation_checkpointing() {
+    if config.activation_checkpointing() == Some(false) {
         advice.push("activation_checkpointing = true".to_owned());
     }
     let run = config.run();

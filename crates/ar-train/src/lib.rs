@@ -31,6 +31,7 @@ pub mod data;
 pub mod diffusion;
 mod ema;
 pub mod error;
+pub mod forecast;
 mod gradients;
 pub mod group;
 pub mod guard;

@@ -30,6 +30,7 @@ use crate::checkpoint::Checkpointed;
 use crate::config::{CheckSizes, VaeRun};
 use crate::data::{Clips, open_clips};
 use crate::error::{BoxError, Result, ensure_config};
+use crate::forecast::{Begun, Forecast};
 use crate::losses::Losses;
 use crate::run::{Ending, Run, StageOptions};
 use crate::samples;
@@ -46,38 +47,14 @@ const SHOWN: usize = 8;
 /// If the configuration is impossible, the data cannot be read, or the run's folder cannot be
 /// written.
 pub fn train(config: &VaeRun, workers: &Workers, options: &StageOptions) -> Result<Ending> {
-    config.check_sizes()?;
-    start::validate(config)?;
-    workers.check(config.precision)?;
-    // Burn moves running statistics of a batch norm that is copied to another device away from the
-    // original.
-    ensure_config!(
-        config.discriminator.is_none() || workers.devices.len() == 1,
-        ["discriminator"],
-        "the discriminator trains on one device a process and {} are given: share the work between \
-         processes with mpirun, or train without [discriminator]",
-        workers.devices.len()
-    );
-    let opened = open_clips(&config.data, options)?;
-    // All processes leave together.
-    let is_interrupted = workers.group.any(opened.is_none());
-    let (Some(clips), false) = (opened, is_interrupted) else {
-        return Ok(Ending::NotStarted);
-    };
-    let Clips {
+    let Some(Clips {
         split: data,
         report,
         ..
-    } = clips;
-    let size = config.vae.image_size();
-    let first = data.first()?.clip;
-    ensure_config!(
-        (first.width(), first.height()) == (size, size),
-        ["vae.image_size"],
-        "the clips are {}x{} and vae.image_size = {size}; they must be equal",
-        first.width(),
-        first.height()
-    );
+    }) = open(config, workers, options)?
+    else {
+        return Ok(Ending::NotStarted);
+    };
     let workers = workers.autodiff();
     let device = workers.main_device();
     device.seed(config.run.seed);
@@ -155,6 +132,73 @@ pub fn train(config: &VaeRun, workers: &Workers, options: &StageOptions) -> Resu
         run.restart_clock();
     }
     run.finish()
+}
+
+/// Checks the configuration, and opens its clips; nothing if that is interrupted.
+fn open(config: &VaeRun, workers: &Workers, options: &StageOptions) -> Result<Option<Clips>> {
+    config.check_sizes()?;
+    start::validate(config)?;
+    workers.check(config.precision)?;
+    // Burn moves running statistics of a batch norm that is copied to another device away from the
+    // original.
+    ensure_config!(
+        config.discriminator.is_none() || workers.devices.len() == 1,
+        ["discriminator"],
+        "the discriminator trains on one device a process and {} are given: share the work between \
+         processes with mpirun, or train without [discriminator]",
+        workers.devices.len()
+    );
+    let opened = open_clips(&config.data, options)?;
+    // All processes leave together.
+    let is_interrupted = workers.group.any(opened.is_none());
+    let (Some(clips), false) = (opened, is_interrupted) else {
+        return Ok(None);
+    };
+    let size = config.vae.image_size();
+    let first = clips.split.first()?.clip;
+    ensure_config!(
+        (first.width(), first.height()) == (size, size),
+        ["vae.image_size"],
+        "the clips are {}x{} and vae.image_size = {size}; they must be equal",
+        first.width(),
+        first.height()
+    );
+    Ok(Some(clips))
+}
+
+/// What [`train`] will take, from a few steps with the first clips; nothing is written. Nothing is found
+/// out if reading them is interrupted.
+///
+/// # Errors
+/// If the configuration is impossible, or the data cannot be read.
+pub fn forecast(
+    config: &VaeRun,
+    workers: &Workers,
+    options: &StageOptions,
+) -> Result<Option<Forecast>> {
+    let Some(clips) = open(config, workers, options)? else {
+        return Ok(None);
+    };
+    let training = clips.split.training().iter().cycle();
+    let places = training.take(config.run.clips_per_step()).copied();
+    let items = clips.split.items(places)?;
+    let workers = workers.autodiff();
+    let device = workers.main_device();
+    let configs = [false, true].map(|activation_checkpointing| VaeRun {
+        activation_checkpointing,
+        ..config.clone()
+    });
+    let forecast = Forecast::measure(config, device, |activation_checkpointing| {
+        let config = &configs[usize::from(activation_checkpointing)];
+        let vae = start::network(config, device)?;
+        let parameters = vae.num_params();
+        let objective = VaeObjective::load(&config.loss, device)?;
+        let mut training = Training::new(config, vae, objective, &workers);
+        let items = &items;
+        let step = move |_| training.step(items, 0).map(|_| ());
+        Ok(Begun { parameters, step })
+    });
+    forecast.map(Some)
 }
 
 /// All that trains in a VAE stage.

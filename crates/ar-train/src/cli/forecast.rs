@@ -1,14 +1,14 @@
-//! What `ar-train diffusion --dry-run` says.
+//! What `--dry-run` says.
 
 use std::time::Duration;
 
-use ar_train::config::DiffusionRun;
-use ar_train::diffusion::{Forecast, Measured};
+use ar_train::config::StageConfig;
+use ar_train::forecast::{Forecast, Measured};
 use ar_train::guard::less_memory;
 use indicatif::{HumanBytes, HumanDuration};
 
 /// A forecast in words, with what to change if the run does not fit.
-pub(crate) fn describe(forecast: &Forecast, config: &DiffusionRun) -> String {
+pub(crate) fn describe(forecast: &Forecast, config: &impl StageConfig) -> String {
     let mut lines = vec![
         format!("{:.2} M parameters", forecast.parameters as f64 / 1e6),
         format!(
@@ -16,18 +16,18 @@ pub(crate) fn describe(forecast: &Forecast, config: &DiffusionRun) -> String {
             HumanBytes(forecast.state_bytes)
         ),
     ];
-    for (activation_checkpointing, measured) in
-        [(false, forecast.keeping), (true, forecast.recomputing)]
-    {
-        lines.push(format!(
-            "activation_checkpointing = {activation_checkpointing}: {}",
-            of_steps(measured, forecast.steps)
-        ));
+    let mut ways = vec![(false, forecast.keeping)];
+    ways.extend(forecast.recomputing.map(|measured| (true, measured)));
+    for (activation_checkpointing, measured) in &ways {
+        let of_steps = of_steps(*measured, forecast.steps);
+        lines.push(match ways.len() {
+            1 => of_steps,
+            _ => format!("activation_checkpointing = {activation_checkpointing}: {of_steps}"),
+        });
     }
-    let chosen = if config.activation_checkpointing {
-        forecast.recomputing
-    } else {
-        forecast.keeping
+    let chosen = match (config.activation_checkpointing(), forecast.recomputing) {
+        (Some(true), Some(recomputing)) => recomputing,
+        _ => forecast.keeping,
     };
     if let (Some(peak), Some(available)) = (chosen.peak_bytes, forecast.available_bytes)
         && peak > available
@@ -58,6 +58,7 @@ fn of_steps(measured: Measured, steps: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ar_train::config::DiffusionRun;
 
     #[test]
     fn what_does_not_fit_comes_with_advice() {
@@ -70,7 +71,7 @@ mod tests {
             state_bytes: 40_000_000,
             steps: 14_400,
             keeping: measured(3 << 30),
-            recomputing: measured(1 << 30),
+            recomputing: Some(measured(1 << 30)),
             available_bytes: Some(2 << 30),
         };
         let mut config = DiffusionRun::default();
@@ -91,5 +92,11 @@ mod tests {
         config.activation_checkpointing = true;
         let text = describe(&forecast, &config);
         assert!(!text.contains("that are free"), "{text}");
+        let only = Forecast {
+            recomputing: None,
+            ..forecast
+        };
+        let text = describe(&only, &config);
+        assert!(!text.contains("activation_checkpointing ="), "{text}");
     }
 }

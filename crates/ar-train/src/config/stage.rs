@@ -1,6 +1,7 @@
 //! What the stages that run in steps have in common, and what of them a run keeps to its end.
 
 use ar_data::{DataConfig, DataSource, MovingMnistConfig, VideoFolderConfig};
+use ar_vae::VaeConfig;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{ComputePrecision, DiffusionRun, DiscriminatorConfig, RunConfig, VaeRun};
@@ -13,8 +14,8 @@ pub trait StageConfig: Clone + PartialEq + Serialize + DeserializeOwned {
     /// Steps in a row that may be skipped.
     fn max_skipped(&self) -> usize;
 
-    /// Whether blocks are computed again for the backward pass.
-    fn activation_checkpointing(&self) -> bool;
+    /// Whether blocks are computed again for the backward pass; none where the network cannot.
+    fn activation_checkpointing(&self) -> Option<bool>;
 
     /// The floats that networks compute in.
     fn precision(&self) -> ComputePrecision;
@@ -34,8 +35,11 @@ impl StageConfig for VaeRun {
         self.optimizer.max_skipped
     }
 
-    fn activation_checkpointing(&self) -> bool {
-        self.activation_checkpointing
+    fn activation_checkpointing(&self) -> Option<bool> {
+        match self.vae {
+            VaeConfig::Conv(_) => None,
+            _ => Some(self.activation_checkpointing),
+        }
     }
 
     fn precision(&self) -> ComputePrecision {
@@ -79,8 +83,8 @@ impl StageConfig for DiffusionRun {
         self.optimizer.max_skipped
     }
 
-    fn activation_checkpointing(&self) -> bool {
-        self.activation_checkpointing
+    fn activation_checkpointing(&self) -> Option<bool> {
+        Some(self.activation_checkpointing)
     }
 
     fn precision(&self) -> ComputePrecision {

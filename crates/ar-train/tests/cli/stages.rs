@@ -527,3 +527,46 @@ fn bad_input_is_an_error() {
     let left = std::fs::read_dir(folder.0.path()).expect("a list").count();
     assert_eq!(left, 0, "errors leave nothing behind");
 }
+
+#[test]
+fn a_dry_run_says_what_the_run_will_take_and_writes_nothing() {
+    let folder = Folder::new();
+    let dry = |arguments: &str, expected: &[&str]| {
+        let output = folder.run(arguments);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments}: {error}");
+        let said = String::from_utf8_lossy(&output.stdout);
+        for text in expected {
+            assert!(said.contains(text), "{arguments}: {said}");
+        }
+    };
+    let recomputing = [
+        "M parameters",
+        "activation_checkpointing = false: ",
+        "activation_checkpointing = true: ",
+        " for 700 steps",
+    ];
+    let conv = format!("vae {} {SMALL_VAE} --dry-run", config("vae"));
+    dry(
+        &format!("{conv} --set run.steps=700"),
+        &["M parameters", " s a step, "],
+    );
+    assert!(!folder.path("vae").exists());
+    folder.fails(
+        &format!("{conv} --set data.shapes.size=16"),
+        "the clips are 16x16 and vae.image_size = 32",
+    );
+    folder.ok(&format!(
+        "vae {} {SMALL_VAE} --set run.steps=2",
+        config("vae")
+    ));
+    folder.ok(&format!("latents {} {SMALL_LATENTS}", config("latents")));
+    dry(
+        &format!(
+            "diffusion {} {SMALL_DIFFUSION} --set run.steps=700 --set run.out=whole --dry-run",
+            config("diffusion")
+        ),
+        &recomputing,
+    );
+    assert!(!folder.path("whole").exists());
+}

@@ -4,24 +4,19 @@ use std::time::Instant;
 
 use ar_cli::memory;
 use ar_device::Details;
-use ar_model::Transformer;
-use burn::module::Module;
 use burn::tensor::Device;
-use burn_dataset::Dataset;
 
-use super::{Objective, check_latents, statistics, validate};
-use crate::config::{CheckSizes, ComputePrecision, DiffusionRun};
-use crate::error::{ConfigError, Error, Result};
-use crate::trainer::Trainer;
-use crate::workers::Workers;
+use crate::config::{ComputePrecision, StageConfig};
+use crate::error::{Error, Result};
 
 /// Steps that are taken. The second one holds the optimizer's moments from its start.
 const STEPS: u64 = 3;
 
-/// What a run of the diffusion stage will take.
+/// What a run of a stage will take: [`diffusion::forecast`](crate::diffusion::forecast),
+/// [`vae::forecast`](crate::vae::forecast).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Forecast {
-    /// Parameters of the transformer.
+    /// Parameters of the network.
     pub parameters: usize,
     /// Memory of the weights, their gradients, the optimizer's moments and the average, in bytes.
     pub state_bytes: u64,
@@ -29,8 +24,8 @@ pub struct Forecast {
     pub steps: usize,
     /// Keeping what blocks have computed for the backward pass.
     pub keeping: Measured,
-    /// Computing blocks again (`activation_checkpointing`).
-    pub recomputing: Measured,
+    /// Computing blocks again (`activation_checkpointing`), if the network can.
+    pub recomputing: Option<Measured>,
     /// Memory that is there, in bytes, where the system or the device tells.
     pub available_bytes: Option<u64>,
 }
@@ -44,66 +39,60 @@ pub struct Measured {
     pub peak_bytes: Option<u64>,
 }
 
+/// A run of which a few steps are measured.
+pub(crate) struct Begun<S> {
+    /// Parameters of the network.
+    pub parameters: usize,
+    /// Takes a step, of this number.
+    pub step: S,
+}
+
 impl Forecast {
-    /// Takes a few steps of the run, twice, and writes nothing.
+    /// Takes a few steps of runs that `begin` with activation checkpointing or without.
     ///
     /// # Errors
-    /// If the configuration is impossible or the latents cannot be read.
-    pub fn new(config: &DiffusionRun, workers: &Workers) -> Result<Self> {
-        config.check_sizes()?;
-        validate(config)?;
-        workers.check(config.precision)?;
-        let available_bytes = available_memory(workers.main_device());
-        let latents = config.data.open_latents()?;
-        check_latents(&latents, config)?;
-        let statistics = statistics(&latents, config.latent_scale)?;
-        let clips = config.run.clips_per_step();
-        let items: Vec<_> = (0..clips)
-            .map(|clip| latents.get(clip % latents.len()))
-            .collect::<Result<_, _>>()
-            .map_err(|error| Error::Data(error.into()))?;
-        let workers = workers.autodiff();
-        let device = workers.main_device();
-        let mut parameters = 0;
-        let mut measure = |activation_checkpointing: bool| -> Result<Measured> {
-            let config = DiffusionRun {
-                activation_checkpointing,
-                ..config.clone()
-            };
+    /// Those of the runs; if the device does not work.
+    pub(crate) fn measure<S: FnMut(u64) -> Result<()>>(
+        config: &impl StageConfig,
+        device: &Device,
+        mut begin: impl FnMut(bool) -> Result<Begun<S>>,
+    ) -> Result<Self> {
+        let available_bytes = available_memory(device);
+        let mut measure = |activation_checkpointing: bool| -> Result<(usize, Measured)> {
             device.memory_cleanup();
-            memory::reset_peak();
-            let transformer = Transformer::new(&config.transformer, &config.conditioning, device)
-                .map_err(ConfigError::from)?;
-            parameters = transformer.num_params();
-            let mut trainer = Trainer::new(transformer, &config.optimizer, config.run.steps)
-                .with_precision(config.precision)
-                .with_workers(&workers);
-            let objective = Objective::new(&config, statistics.clone())?;
+            let Begun {
+                parameters,
+                mut step,
+            } = begin(activation_checkpointing)?;
             let mut step_seconds = f64::INFINITY;
-            for step in 0..STEPS {
+            for number in 0..STEPS {
+                // From the second step on: what was read before the first one is gone by then.
+                if number == 1 {
+                    memory::reset_peak();
+                }
                 let start = Instant::now();
-                let draws = objective.draws(step, [clips, items[0].shape[0]]);
-                objective.accumulate(&mut trainer, &items, &draws)?;
-                trainer.update();
+                step(number)?;
                 wait(device)?;
-                if step > 0 {
+                if number > 0 {
                     step_seconds = step_seconds.min(start.elapsed().as_secs_f64());
                 }
             }
-            Ok(Measured {
+            let measured = Measured {
                 step_seconds,
                 peak_bytes: peak_memory(device),
-            })
+            };
+            Ok((parameters, measured))
         };
         // What keeps less comes first: devices hold on to memory.
-        let recomputing = measure(true)?;
-        let keeping = measure(false)?;
+        let recomputing = config.activation_checkpointing().map(|_| measure(true));
+        let recomputing = recomputing.transpose()?;
+        let (parameters, keeping) = measure(false)?;
         Ok(Self {
             parameters,
-            state_bytes: state_bytes(parameters, config.precision),
-            steps: config.run.steps,
+            state_bytes: state_bytes(parameters, config.precision()),
+            steps: config.run().steps,
             keeping,
-            recomputing,
+            recomputing: recomputing.map(|(_, measured)| measured),
             available_bytes,
         })
     }
