@@ -3,6 +3,9 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// What stands before each cause in the messages of CubeCL.
+const CAUSE: &str = "Caused by:";
+
 thread_local! {
     /// Whether this thread runs in [`caught`].
     static IS_CAUGHT: Cell<bool> = const { Cell::new(false) };
@@ -47,8 +50,12 @@ fn message(payload: &(dyn Any + Send)) -> String {
         (None, Some(text)) => text.as_str(),
         (None, None) => "it stopped without a message",
     };
-    // Some messages go on with a trace of calls.
-    text.lines().next().unwrap_or_default().trim().to_owned()
+    // Some messages go on with a trace of calls; what all began with is the last of their causes.
+    let lines = || text.lines().map(str::trim);
+    let causes = lines().zip(lines().skip(1));
+    let cause = causes.filter(|(heading, _)| *heading == CAUSE).last();
+    let line = cause.map(|(_, cause)| cause).or_else(|| lines().next());
+    line.unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
@@ -60,6 +67,13 @@ mod tests {
         assert_eq!(caught(|| 3), Ok(3));
         let refused = caught(|| -> () { panic!("no driver\nbacktrace") });
         assert_eq!(refused, Err("no driver".into()));
+        let chain = "Error while reading\nCaused by:\n  Several failures at once\nCaused by:\n  \
+                     can't allocate buffer of size: 7864320000\nNo backtrace available";
+        let last = caught(|| -> () { panic!("{chain}") });
+        assert_eq!(
+            last,
+            Err("can't allocate buffer of size: 7864320000".into())
+        );
         let thread = caught(|| {
             let thread = std::thread::spawn(|| panic!("lost the device"));
             thread.join().expect("a thread that answers");
