@@ -233,8 +233,8 @@ struct Training {
     trainer: Trainer<Transformer>,
     /// Tokens and channels of a frame.
     latent: [usize; 2],
-    /// Those of the latents that the run began with, or of the model that it started from: the network
-    /// knows no other scale, so they stay when it goes on with other latents.
+    /// Statistics of the latents that the run began with, or of the model that it started from. The
+    /// network knows no other scale, so they stay when it continues with other latents.
     statistics: Option<LatentStatistics>,
 }
 

@@ -1,4 +1,4 @@
-//! What a run will take of a machine, before it starts.
+//! How much time and memory a run will take, before it starts.
 
 use std::time::Instant;
 
@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 /// Steps that are taken. The second one holds the optimizer's moments from its start.
 const STEPS: u64 = 3;
 
-/// What a run of a stage will take: [`diffusion::forecast`](crate::diffusion::forecast),
-/// [`vae::forecast`](crate::vae::forecast).
+/// How much time and memory a run of a stage will take:
+/// [`diffusion::forecast`](crate::diffusion::forecast), [`vae::forecast`](crate::vae::forecast).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Forecast {
     /// Parameters of the network.
@@ -22,11 +22,11 @@ pub struct Forecast {
     pub state_bytes: u64,
     /// Steps of the run.
     pub steps: usize,
-    /// Keeping what blocks have computed for the backward pass.
+    /// Keeping all activations for the backward pass.
     pub keeping: Measured,
-    /// Computing blocks again (`activation_checkpointing`), if the network can.
+    /// Recomputing blocks (`activation_checkpointing`), if the network can.
     pub recomputing: Option<Measured>,
-    /// Memory that is there, in bytes, where the system or the device tells.
+    /// Available memory in bytes, if the system or the device tells.
     pub available_bytes: Option<u64>,
 }
 
@@ -35,7 +35,7 @@ pub struct Forecast {
 pub struct Measured {
     /// The fastest one after the first.
     pub step_seconds: f64,
-    /// The most memory, in bytes, where the system or the device tells.
+    /// The most memory in bytes, if the system or the device tells.
     pub peak_bytes: Option<u64>,
 }
 
@@ -43,15 +43,15 @@ pub struct Measured {
 pub(crate) struct Begun<S> {
     /// Parameters of the network.
     pub parameters: usize,
-    /// Takes a step, of this number.
+    /// Takes the step of this number.
     pub step: S,
 }
 
 impl Forecast {
-    /// Takes a few steps of runs that `begin` with activation checkpointing or without.
+    /// Takes a few steps of runs that `begin` starts, with activation checkpointing and without.
     ///
     /// # Errors
-    /// Those of the runs; if the device does not work.
+    /// The errors of the runs; if the device does not work.
     pub(crate) fn measure<S: FnMut(u64) -> Result<()>>(
         config: &impl StageConfig,
         device: &Device,

@@ -19,7 +19,7 @@ const NO_MEMORY: [&str; 5] = [
 /// the system's matter.
 ///
 /// # Errors
-/// Those of `stage`, [`Error::OutOfMemory`], and [`Error::Device`].
+/// The errors of `stage`, [`Error::OutOfMemory`], and [`Error::Device`].
 pub fn guarded<C: StageConfig, T>(
     config: &C,
     workers: &Workers,

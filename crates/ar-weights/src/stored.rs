@@ -35,7 +35,7 @@ impl Stored {
         Ok(self.floats()?.widen(&self.bytes()?).values)
     }
 
-    /// The elements as 32-bit floats, those of a matrix transposed if asked; read through `buffer`,
+    /// The elements as 32-bit floats, with a matrix transposed if asked; read through `buffer`,
     /// which many tensors can share.
     pub(crate) fn parameter(
         &self,

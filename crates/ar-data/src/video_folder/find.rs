@@ -76,7 +76,7 @@ impl Found {
                 _ => {}
             }
         }
-        // In order, so that of two links to a folder always the same is taken.
+        // In order, so that the same one of two links to a folder is always taken.
         folders.sort();
         let mut has_below = false;
         for path in &folders {

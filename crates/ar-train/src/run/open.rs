@@ -179,7 +179,7 @@ fn agree(
 ) -> Result<Option<PathBuf>> {
     let own = crc32c(resolved.as_bytes()).into();
     if group.of_leader(own) != own {
-        let message = "the configuration of this process differs from that of the first: all of \
+        let message = "the configuration of this process differs from the first process's: all of \
                        them need the same file and the same options";
         return Err(Error::Group(message.into()));
     }
