@@ -78,9 +78,10 @@ fn printable(text: &str) -> String {
 }
 
 impl WeightsError {
-    /// The error of a file of the folder `from`, which is called `to` now.
+    /// The same error after the folder `from`, which the file is in, has been renamed to `to`.
     #[must_use]
-    pub fn moved(self, from: &Path, to: &Path) -> Self {
+    pub fn moved(self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> Self {
+        let (from, to) = (from.as_ref(), to.as_ref());
         let moved = |file: String| {
             let rest = Path::new(&file)
                 .strip_prefix(from)
