@@ -553,8 +553,8 @@ fn a_dry_run_says_what_the_run_will_take_and_writes_nothing() {
     );
     assert!(!folder.path("vae").exists());
     folder.fails(
-        &format!("{conv} --set data.shapes.size=16"),
-        "the clips are 16x16 and vae.image_size = 32",
+        &format!("{conv} --set data.shapes.size=24"),
+        "the clips are 24x24 and vae.image_size = 32",
     );
     folder.ok(&format!(
         "vae {} {SMALL_VAE} --set run.steps=2",
