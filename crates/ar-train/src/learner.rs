@@ -136,7 +136,7 @@ impl<M: Module> Learner<M> {
         let compute = |network: M, device: &Device, own: Range<usize>| {
             let network = precision.of(network);
             let mut sum = GradientsAccumulator::new();
-            let mut loss = 0.0;
+            let mut losses = Vec::new();
             for start in own.clone().step_by(batch_size) {
                 let batch = start..own.end.min(start + batch_size);
                 let part = MicroBatch {
@@ -150,9 +150,9 @@ impl<M: Module> Learner<M> {
                     widen(&network, &mut gradients);
                     sum.accumulate(&network, gradients);
                 })?;
-                loss += f64::from(part_loss.into_scalar::<f32>());
+                losses.push(part_loss.detach());
             }
-            Ok((sum.grads(), loss))
+            Ok((sum.grads(), sum_of(losses)))
         };
         let outcomes: Vec<Result<_>> = match &devices[..] {
             [device] => vec![compute(self.model.clone(), device, 0..clips)],
@@ -208,6 +208,15 @@ impl<M: Module> Learner<M> {
             skipped,
         }
     }
+}
+
+/// The sum of scalars, read at once: a GPU that is asked for each is idle until the next is queued.
+fn sum_of(losses: Vec<Tensor<1>>) -> f64 {
+    if losses.is_empty() {
+        return 0.0;
+    }
+    let losses = Tensor::cat(losses, 0).into_data();
+    losses.iter::<f32>().map(f64::from).sum()
 }
 
 #[cfg(test)]
