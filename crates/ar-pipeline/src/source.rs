@@ -23,7 +23,7 @@ pub enum ModelSource {
     Hub(String),
 }
 
-/// What the model in the box is called where a path is expected.
+/// Name of the built-in model where a path is expected.
 const BUILT_IN: &str = "built-in";
 
 /// What the name of a model on the hub begins with.
@@ -60,7 +60,7 @@ impl ModelSource {
     }
 
     /// The folder of the model, in which the files of these names are if the model has them; None for
-    /// the model in the box.
+    /// the built-in model.
     fn folder(&self, names: &[&str]) -> Result<Option<PathBuf>, PipelineError> {
         let model = match self {
             Self::BuiltIn => return Ok(None),
@@ -175,7 +175,7 @@ impl ModelSource {
     }
 }
 
-/// A model directory, one on the hub (`hf://OWNER/NAME`), or the model in the box (`built-in`).
+/// A model directory, one on the hub (`hf://OWNER/NAME`), or the built-in model (`built-in`).
 impl<P: AsRef<Path> + ?Sized> From<&P> for ModelSource {
     fn from(path: &P) -> Self {
         let path = path.as_ref();

@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn previews_are_of_the_frames_between_noise_and_video() {
-        let pipeline = Pipeline::built_in(&Device::flex()).expect("the model in the box");
+        let pipeline = Pipeline::built_in(&Device::flex()).expect("the built-in model");
         let options = GenerateOptions {
             frames: Some(4),
             steps: Some(6),

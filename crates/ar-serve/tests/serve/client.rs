@@ -1,4 +1,4 @@
-//! A server of the model in the box, and a client as small as can be.
+//! A server of the built-in model, and a client as small as can be.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -37,7 +37,7 @@ pub(crate) struct Event {
 
 impl TestServer {
     pub(crate) fn start() -> Self {
-        let pipeline = Pipeline::built_in(&Device::flex()).expect("the model in the box");
+        let pipeline = Pipeline::built_in(&Device::flex()).expect("the built-in model");
         let server = Server::bind(&pipeline, &ServerOptions::default()).expect("a free port");
         Self {
             address: server.address(),

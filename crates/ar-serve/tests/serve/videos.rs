@@ -54,7 +54,7 @@ fn a_video_is_made_watched_and_downloaded() {
         seed: 7,
         ..GenerateOptions::default()
     };
-    let pipeline = Pipeline::built_in(&Device::flex()).expect("the model in the box");
+    let pipeline = Pipeline::built_in(&Device::flex()).expect("the built-in model");
     let generation = pipeline.generate(&options).expect("fits");
     let frames = others.iter().filter(|event| event.name == "frame");
     let mut count = 0;

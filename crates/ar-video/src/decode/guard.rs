@@ -109,10 +109,12 @@ mod tests {
         let index = std::hint::black_box(3);
         let error = guarded(path, || Ok(nothing[index]))
             .unwrap_err()
-            .to_string();
+            .to_string()
+            .replace('\\', "/");
+        // In a package, the folder's name ends in the version.
         assert!(
-            error.starts_with("a.webp: cannot decode: the decoder failed on it (")
-                && error.contains("(ar-video/src/decode/guard.rs, line "),
+            error.starts_with("a.webp: cannot decode: the decoder failed on it (ar-video")
+                && error.contains("/src/decode/guard.rs, line "),
             "{error}"
         );
         assert_eq!(guarded(path, || Ok(7)).unwrap(), 7);
