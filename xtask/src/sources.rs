@@ -30,27 +30,31 @@ const BANS: &[Ban] = &[
         except: &["ar-cli"],
     },
     Ban {
-        paths: &[
-            "std::fs",
-            "std::net",
-            "std::thread",
-            "std::time",
-            "std::env",
-        ],
+        paths: &["std::fs", "std::net", "std::thread", "std::time"],
         why: "it runs where there are no files, threads and clocks",
-        only: &[
-            "ar-activation-checkpointing",
-            "ar-autodiff",
-            "ar-diffusion",
-            "ar-dit",
-            "ar-kernels",
-            "ar-noise",
-            "ar-ops",
-            "ar-schedulers",
-            "ar-vae",
-        ],
+        only: PORTABLE,
         except: &[],
     },
+    Ban {
+        paths: &["std::env"],
+        why: "it knows nothing of its surroundings",
+        only: PORTABLE,
+        // An environment variable says which vector instructions kernels use.
+        except: &["ar-kernels"],
+    },
+];
+
+/// Libraries that run anywhere, in browsers too.
+const PORTABLE: &[&str] = &[
+    "ar-activation-checkpointing",
+    "ar-autodiff",
+    "ar-diffusion",
+    "ar-dit",
+    "ar-kernels",
+    "ar-noise",
+    "ar-ops",
+    "ar-schedulers",
+    "ar-vae",
 ];
 
 impl Ban {

@@ -5,6 +5,7 @@
 //! over the data, on all cores and in vectors. They extend the backend through
 //! `#[backend_extension]`: each `..Ops` trait is implemented for Flex, for automatic
 //! differentiation over it, and for Burn's `Dispatch`, which stands for the backend of a tensor.
+//! Kernels without a backward pass take and return tensors of Flex.
 //!
 //! Operations on any backend are in `ar-ops`: they use these kernels where [`covers`] allows it and
 //! Burn's own operations elsewhere.
@@ -30,16 +31,21 @@ pub mod adaptive_norm;
 pub mod attention;
 mod buffer;
 mod busy_wait;
+pub mod conv;
 mod exp;
 pub mod gated_mlp;
 pub mod gated_residual;
 pub mod gelu;
 mod gemm;
+mod level;
 pub mod linear;
 pub mod norm;
+mod packed;
 pub mod rotary;
 mod rows;
 mod scratch;
+
+pub use level::simd_level;
 
 /// Whether the kernels compute on this tensor: f32 on the CPU backend, with autodiff or without.
 pub fn covers<const D: usize>(x: &Tensor<D>) -> bool {

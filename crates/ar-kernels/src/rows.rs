@@ -2,25 +2,10 @@
 
 use rayon::prelude::*;
 
+pub(crate) use crate::level::vectorized;
+
 /// Elements that one task works on: long enough to pay for handing it to a thread.
 const TASK: usize = 1 << 12;
-
-/// Runs `kernel` compiled for the widest vectors of this processor.
-///
-/// What `kernel` calls must be inlined into it (`#[inline(always)]`), itself included.
-#[inline(always)]
-pub(crate) fn vectorized<R>(kernel: impl FnOnce() -> R) -> R {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if let Some(simd) = pulp::x86::V4::try_new() {
-            return simd.vectorize(kernel);
-        }
-        if let Some(simd) = pulp::x86::V3::try_new() {
-            return simd.vectorize(kernel);
-        }
-    }
-    kernel()
-}
 
 /// How many rows of `width` a task takes.
 fn task_rows(width: usize) -> usize {

@@ -2,7 +2,10 @@
 
 #[cfg(feature = "flex")]
 use burn::backend::Dispatch;
-use burn::tensor::{Tensor, activation::sigmoid};
+use burn::tensor::{
+    Tensor,
+    activation::{self, sigmoid},
+};
 
 #[cfg(feature = "flex")]
 use ar_kernels::gelu::GeluOps;
@@ -21,6 +24,16 @@ pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
         return ar_gpu_kernels::gelu::gelu_tanh(x);
     }
     gelu_tanh_plain(x)
+}
+
+/// GELU, `x Φ(x)` with the distribution function of the normal distribution; Burn's, faster on the
+/// CPU.
+pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    #[cfg(feature = "flex")]
+    if ar_kernels::covers(&x) {
+        return Tensor::from_dispatch(Dispatch::gelu_erf(x.into_dispatch()));
+    }
+    activation::gelu(x)
 }
 
 fn gelu_tanh_plain<const D: usize>(x: Tensor<D>) -> Tensor<D> {
@@ -70,6 +83,17 @@ mod tests {
             [1003],
             |x| gelu_tanh(wide(x)[0].clone()),
             |x| gelu_tanh_plain(wide(x)[0].clone()),
+        );
+    }
+
+    #[cfg(feature = "flex")]
+    #[test]
+    fn the_kernel_of_the_exact_gelu_agrees_with_plain_operations() {
+        let wide = |[x]: [Tensor<1>; 1]| [x.mul_scalar(2.0)];
+        crate::testing::agree(
+            [1003],
+            |x| gelu(wide(x)[0].clone()),
+            |x| activation::gelu(wide(x)[0].clone()),
         );
     }
 }

@@ -1,6 +1,6 @@
 use ar_ops::{
     attention::{Mask, attention, merge_heads, split_heads},
-    linear::linear,
+    linear::{self, linear},
 };
 use burn::module::Module;
 use burn::nn::{Initializer, Linear};
@@ -49,9 +49,7 @@ impl MultiheadAttention {
     /// # Shapes
     /// - `x` and output: `[batch, sequence, width]`
     pub fn forward(&self, x: Tensor<3>, mask: Option<&Mask>) -> Tensor<3> {
-        let [q, k, v] = self
-            .in_proj
-            .forward(x)
+        let [q, k, v] = linear::apply(&self.in_proj, x)
             .chunk(3, 2)
             .try_into()
             .expect("three projections");
@@ -85,6 +83,6 @@ impl MultiheadAttention {
 
     fn attend(&self, qkv: [Tensor<3>; 3], mask: Option<&Mask>) -> Tensor<3> {
         let [q, k, v] = qkv.map(|x| split_heads(x, self.heads));
-        self.out_proj.forward(merge_heads(attention(q, k, v, mask)))
+        linear::apply(&self.out_proj, merge_heads(attention(q, k, v, mask)))
     }
 }

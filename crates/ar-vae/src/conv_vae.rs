@@ -1,11 +1,12 @@
 use ar_activation_checkpointing::ActivationCheckpointing;
-use ar_ops::conv::{depth_to_space, same_conv2d};
+use ar_ops::conv::{self, Activation, FusedConv2d, depth_to_space, same_conv2d};
 use burn::module::{Initializer, Module};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::tensor::{Device, Tensor, activation::relu, assert_shape};
+use burn::tensor::{Device, Tensor, assert_shape};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{VaeConfigError, check_sizes};
+use crate::parts::in_parts;
 use crate::posterior::{LatentSpace, Posterior};
 
 /// Hyper-parameters of [`ConvVae`]. The default encodes 64 x 64 frames in 16 tokens.
@@ -145,8 +146,11 @@ impl ResBlock {
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let hidden = self.conv1.forward(relu(x.clone()));
-        x + self.conv2.forward(relu(hidden))
+        let [conv1, conv2] = [&self.conv1, &self.conv2].map(|conv| FusedConv2d {
+            activation: Activation::Relu,
+            ..FusedConv2d::new(conv)
+        });
+        conv2.forward(conv1.forward(x.clone(), None), Some(x))
     }
 }
 
@@ -215,13 +219,12 @@ impl ConvVae {
         let size = self.config.image_size;
         assert_shape!(pixels, [_, _, 3, size, size]);
         let [batch, frames, ..] = pixels.dims();
-        let mut x = self.patch_embed.forward(pixels.flatten(0, 1));
+        let mut x = conv::apply(&self.patch_embed, pixels.flatten(0, 1));
         for level in &self.encoder {
-            x = level.down.forward(forward(checkpointing, &level.res, x));
+            x = conv::apply(&level.down, forward(checkpointing, &level.res, x));
         }
-        let moments = self
-            .moments
-            .forward(forward(checkpointing, &self.encoder_out, x));
+        let x = forward(checkpointing, &self.encoder_out, x);
+        let moments = conv::apply(&self.moments, x);
         let [_, channels, rows, columns] = moments.dims();
         let moments = moments
             .reshape([batch, frames, channels, rows * columns])
@@ -236,8 +239,23 @@ impl ConvVae {
     /// - output: `[batch, frames, 3, height, width]`, not clamped
     pub fn decode(&self, latents: Tensor<4>) -> Tensor<5> {
         let [batch, frames, ..] = latents.dims();
-        let features = self.decode_features(&mut ActivationCheckpointing::new(false), latents);
-        self.to_pixels(features, [batch, frames])
+        let decode = |latents: Tensor<4>| {
+            let shape = [latents.dims()[0], latents.dims()[1]];
+            let features = self.decode_features(&mut ActivationCheckpointing::new(false), latents);
+            self.to_pixels(features, shape)
+        };
+        if latents.device().is_autodiff() {
+            return decode(latents);
+        }
+        // Frames do not read each other: a batch of single ones is the same.
+        let images = latents.flatten::<3>(0, 1).unsqueeze_dim(1);
+        let size = self.config.image_size;
+        let side = size / self.config.patch_size;
+        let most = self.config.channels[0].max(3 * self.config.patch_size.pow(2));
+        let pixels = in_parts(images, most * side * side, |part| {
+            decode(part).flatten::<4>(0, 1)
+        });
+        pixels.reshape([batch, frames, 3, size, size])
     }
 
     /// The input of the decoder's last layer.
@@ -258,13 +276,13 @@ impl ConvVae {
         let mut x = forward(
             checkpointing,
             &self.decoder_in,
-            self.latent_embed.forward(latents),
+            conv::apply(&self.latent_embed, latents),
         );
         for level in &self.decoder {
             x = forward(
                 checkpointing,
                 &level.res,
-                depth_to_space(level.up.forward(x), 2),
+                depth_to_space(conv::apply(&level.up, x), 2),
             );
         }
         x
@@ -275,7 +293,7 @@ impl ConvVae {
     /// - output: `[batch, frames, 3, height, width]`, not clamped
     pub(crate) fn to_pixels(&self, features: Tensor<4>, [batch, frames]: [usize; 2]) -> Tensor<5> {
         let size = self.config.image_size;
-        depth_to_space(self.pixels.forward(features), self.config.patch_size)
+        depth_to_space(conv::apply(&self.pixels, features), self.config.patch_size)
             .reshape([batch, frames, 3, size, size])
     }
 

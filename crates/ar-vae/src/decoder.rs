@@ -1,5 +1,5 @@
 use ar_activation_checkpointing::ActivationCheckpointing;
-use ar_ops::{activation::tanh, linear::linear, norm::l2_normalize};
+use ar_ops::{activation::tanh, conv, linear::linear, norm::l2_normalize};
 use burn::module::{Module, Param};
 use burn::nn::{
     Initializer, LayerNorm, LayerNormConfig, Linear,
@@ -127,11 +127,11 @@ impl Decoder {
             }
             x = checkpointing.checkpoint(block, x, ResidualAttentionBlock::forward);
         }
-        let image = self
-            .ln_post
-            .forward(x.narrow(1, 1, patches))
-            .swap_dims(1, 2)
-            .reshape([images, width, self.grid, self.grid]);
-        softmax(self.ffn_out.forward(tanh(self.ffn_in.forward(image))), 1)
+        let image = self.ln_post.forward(x.narrow(1, 1, patches));
+        let image = image
+            .reshape([images, self.grid, self.grid, width])
+            .permute([0, 3, 1, 2]);
+        let hidden = tanh(conv::apply(&self.ffn_in, image));
+        softmax(conv::apply(&self.ffn_out, hidden), 1)
     }
 }

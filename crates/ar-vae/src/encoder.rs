@@ -1,4 +1,5 @@
 use ar_activation_checkpointing::ActivationCheckpointing;
+use ar_ops::conv;
 use burn::module::{Module, Param};
 use burn::nn::{
     Initializer, LayerNorm, LayerNormConfig,
@@ -62,7 +63,7 @@ impl Encoder {
         pixels: Tensor<4>,
         latent_tokens: Tensor<2>,
     ) -> Tensor<3> {
-        let patches = self.patch_embed.forward(pixels); // [images, width, grid, grid]
+        let patches = conv::apply(&self.patch_embed, pixels); // [images, width, grid, grid]
         let [images, width, grid, _] = patches.dims();
         let patches = patches
             .reshape([images, width, grid * grid])
@@ -86,9 +87,8 @@ impl Encoder {
         let latents = self.ln_post.forward(x.narrow(1, 1 + grid * grid, tokens));
         // The published networks reinterpret [tokens, width] as [width, tokens] without a
         // transpose; the convolution has learned to read it that way.
-        let moments = self
-            .conv_out
-            .forward(latents.reshape([images, width, tokens, 1]));
+        let latents = latents.reshape([images, width, tokens, 1]);
+        let moments = conv::apply(&self.conv_out, latents);
         moments.squeeze_dim(3)
     }
 }

@@ -40,6 +40,7 @@ mod conv_vae;
 mod decoder;
 mod encoder;
 mod model;
+mod parts;
 mod pixel_decoder;
 mod posterior;
 mod temporal;

@@ -1,4 +1,5 @@
 use ar_activation_checkpointing::ActivationCheckpointing;
+use ar_ops::conv;
 use burn::module::{Module, Param};
 use burn::nn::{
     Initializer,
@@ -6,6 +7,7 @@ use burn::nn::{
 };
 use burn::tensor::{Device, Tensor, assert_shape};
 
+use crate::parts::in_parts;
 use crate::posterior::{LatentSpace, Posterior};
 use crate::{ArVaeConfig, Decoder, Encoder, PixelDecoder, VaeConfigError, encoder::embedding_init};
 
@@ -114,8 +116,28 @@ impl ArVae {
     /// - output: `[batch, frames, 3, height, width]`, not clamped
     pub fn decode(&self, latents: Tensor<4>) -> Tensor<5> {
         let [batch, frames, ..] = latents.dims();
-        let features = self.decode_features(&mut ActivationCheckpointing::new(false), latents);
-        self.to_pixels(features, [batch, frames])
+        let mut checkpointing = ActivationCheckpointing::new(false);
+        if latents.device().is_autodiff() {
+            let features = self.decode_features(&mut checkpointing, latents);
+            return self.to_pixels(features, [batch, frames]);
+        }
+        let codes = self.codes(&mut checkpointing, latents);
+        let channels = self.last_layer().weight.dims()[1];
+        let pixels = in_parts(codes, channels * self.config.image_size.pow(2), |codes| {
+            self.pixel_decoder.forward(codes)
+        });
+        let [_, channels, height, width] = pixels.dims();
+        pixels.reshape([batch, frames, channels, height, width])
+    }
+
+    /// The input of the pixel decoder.
+    ///
+    /// # Shapes
+    /// - `latents`: `[batch, frames, tokens, channels]`
+    /// - output: `[batch * frames, z_channels, grid, grid]`
+    fn codes(&self, checkpointing: &mut ActivationCheckpointing, latents: Tensor<4>) -> Tensor<4> {
+        let probabilities = self.decoder.forward(checkpointing, latents);
+        conv::apply(&self.pixel_quantize_conv, probabilities)
     }
 
     /// The input of the decoder's last layer.
@@ -128,9 +150,7 @@ impl ArVae {
         checkpointing: &mut ActivationCheckpointing,
         latents: Tensor<4>,
     ) -> Tensor<4> {
-        let codes = self
-            .pixel_quantize_conv
-            .forward(self.decoder.forward(checkpointing, latents));
+        let codes = self.codes(checkpointing, latents);
         self.pixel_decoder.features(checkpointing, codes)
     }
 

@@ -1,5 +1,5 @@
 use ar_activation_checkpointing::ActivationCheckpointing;
-use ar_ops::conv::same_conv2d;
+use ar_ops::conv::{self, Activation, FusedConv2d, same_conv2d};
 use burn::module::Module;
 use burn::nn::{GroupNorm, GroupNormConfig, conv::Conv2d};
 use burn::tensor::{Device, Tensor, activation::silu};
@@ -30,16 +30,34 @@ impl ResBlock {
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let hidden = self.conv1.forward(silu(self.norm1.forward(x.clone())));
-        let hidden = self.conv2.forward(silu(self.norm2.forward(hidden)));
-        let residual = match &self.nin_shortcut {
+        let hidden = norm_silu_conv(&self.norm1, &self.conv1).forward(x.clone(), None);
+        let layer = norm_silu_conv(&self.norm2, &self.conv2);
+        match &self.nin_shortcut {
             // Where channels change, the published networks feed the shortcut the block's own
             // output; the input is dropped.
-            Some(shortcut) => shortcut.forward(hidden.clone()),
-            None => x,
-        };
-        hidden + residual
+            Some(shortcut) => {
+                let hidden = layer.forward(hidden, None);
+                FusedConv2d::new(shortcut).forward(hidden.clone(), Some(hidden))
+            }
+            None => layer.forward(hidden, Some(x)),
+        }
     }
+}
+
+fn norm_silu_conv<'a>(norm: &'a GroupNorm, conv: &'a Conv2d) -> FusedConv2d<'a> {
+    FusedConv2d {
+        norm: Some(norm),
+        activation: Activation::Silu,
+        ..FusedConv2d::new(conv)
+    }
+}
+
+fn upsample_conv(conv: &Conv2d, x: Tensor<4>) -> Tensor<4> {
+    let layer = FusedConv2d {
+        upsample: true,
+        ..FusedConv2d::new(conv)
+    };
+    layer.forward(x, None)
 }
 
 /// Residual blocks of one resolution, and the doubling after them.
@@ -65,13 +83,6 @@ fn group_norm(groups: usize, channels: usize, device: &Device) -> GroupNorm {
     GroupNormConfig::new(groups, channels)
         .with_epsilon(1e-6)
         .init(device)
-}
-
-fn upsample_nearest_2x(x: Tensor<4>) -> Tensor<4> {
-    let [batch, channels, height, width] = x.dims();
-    x.reshape([batch, channels, height, 1, width, 1])
-        .expand([batch, channels, height, 2, width, 2])
-        .reshape([batch, channels, 2 * height, 2 * width])
 }
 
 impl PixelDecoder {
@@ -112,6 +123,16 @@ impl PixelDecoder {
         }
     }
 
+    /// Pixels from codes, without autodiff.
+    ///
+    /// # Shapes
+    /// - `codes`: `[images, z_channels, grid, grid]`
+    /// - output: `[images, 3, height, width]`, not clamped
+    pub(crate) fn forward(&self, codes: Tensor<4>) -> Tensor<4> {
+        let x = self.blocks(&mut ActivationCheckpointing::new(false), codes);
+        norm_silu_conv(&self.norm_out, &self.conv_out).forward(x, None)
+    }
+
     /// The input of the last layer.
     ///
     /// # Shapes
@@ -122,7 +143,11 @@ impl PixelDecoder {
         checkpointing: &mut ActivationCheckpointing,
         codes: Tensor<4>,
     ) -> Tensor<4> {
-        let mut x = self.conv_in.forward(codes);
+        silu(self.norm_out.forward(self.blocks(checkpointing, codes)))
+    }
+
+    fn blocks(&self, checkpointing: &mut ActivationCheckpointing, codes: Tensor<4>) -> Tensor<4> {
+        let mut x = conv::apply(&self.conv_in, codes);
         for block in &self.mid {
             x = checkpointing.checkpoint(block, x, ResBlock::forward);
         }
@@ -131,11 +156,10 @@ impl PixelDecoder {
                 x = checkpointing.checkpoint(block, x, ResBlock::forward);
             }
             if let Some(conv) = &level.upsample_conv {
-                x = checkpointing
-                    .checkpoint(conv, x, |conv, x| conv.forward(upsample_nearest_2x(x)));
+                x = checkpointing.checkpoint(conv, x, upsample_conv);
             }
         }
-        silu(self.norm_out.forward(x))
+        x
     }
 
     /// The convolution to RGB.

@@ -1,7 +1,10 @@
-use ar_ops::linear::linear;
+use ar_ops::{
+    activation::gelu,
+    linear::{self, linear},
+};
 use burn::module::Module;
 use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear};
-use burn::tensor::{Device, Tensor, activation::gelu};
+use burn::tensor::{Device, Tensor};
 
 use crate::{ArVaeConfig, MultiheadAttention};
 
@@ -46,7 +49,7 @@ impl ResidualAttentionBlock {
     /// - `x` and output: `[batch, sequence, width]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let x = x.clone() + self.attn.forward(self.ln_1.forward(x), None);
-        let hidden = gelu(self.mlp.c_fc.forward(self.ln_2.forward(x.clone())));
-        x + self.mlp.c_proj.forward(hidden)
+        let hidden = gelu(linear::apply(&self.mlp.c_fc, self.ln_2.forward(x.clone())));
+        x + linear::apply(&self.mlp.c_proj, hidden)
     }
 }

@@ -118,15 +118,19 @@ impl Vae {
         posterior.widened().shared(checkpointing)
     }
 
-    /// Pixels from latents.
+    /// Pixels from latents. Without autodiff, convolutions decode a few frames at a time, in no more
+    /// memory the more frames there are.
     ///
     /// # Shapes
     /// - `latents`: `[batch, frames, tokens, channels]`
     /// - output: `[batch, frames, 3, height, width]`, not clamped
     pub fn decode(&self, latents: Tensor<4>) -> Tensor<5> {
-        let [batch, frames, ..] = latents.dims();
-        let features = self.decode_features(&mut ActivationCheckpointing::new(false), latents);
-        self.to_pixels(features, [batch, frames])
+        let latents = latents.cast(self.dtype());
+        let pixels = match self {
+            Self::Transformer(vae) => vae.decode(latents),
+            Self::Conv(vae) => vae.decode(latents),
+        };
+        pixels.cast(FloatDType::F32)
     }
 
     /// [`Vae::decode`] up to the input of its [last layer](Vae::last_layer), for a backward pass by
