@@ -2,8 +2,8 @@
 
     python3 benches/pytorch/compare.py FOLDER BENCH...
 
-BENCH is `transformer`, `training` or `sampling`; each has left its models, what went in and what
-came out in a folder of its name in FOLDER. `cargo xtask bench --pytorch` runs both. Prints JSON:
+BENCH is `transformer`, `training`, `sampling` or `tokenizer`; each has left its models, what went in
+and what came out in a folder of its name in FOLDER. `cargo xtask bench --pytorch` runs both. Prints JSON:
 medians in seconds by the names of the benches and the way of running the network ("eager",
 "compiled", and "bf16" where the processor has instructions for it), and the largest relative
 differences, all of f32 and eager, by what was compared. Exit code 1 if one is too large.
@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 
 from diffusion import alphas_cumprod, sample
 from network import Config, Transformer
+from tokenizer import ArVae, ConvVae
 
 STEPS = 50
 # Rounding of up to 800 forward passes or ten training steps, each of which reads what the one
@@ -195,10 +196,53 @@ def compare_training(folder, seconds):
     return {"losses and gradient norms": differences}
 
 
+@torch.inference_mode()
+def compare_tokenizer(folder, seconds):
+    """Encodes and decodes the frames of the bench."""
+    differences = []
+    for model in sorted(path.parent for path in folder.glob("*/config.toml")):
+        config = tomllib.loads((model / "config.toml").read_text())["vae"]
+        theirs = load_file(model / "frames.safetensors")
+        kind = {"transformer": ArVae, "conv": ConvVae}[config["kind"]]
+        vae = kind(config).to(memory_format=torch.channels_last)
+        vae.load_state_dict(load_file(model / "vae.safetensors"))
+        mean, decoded = time_tokenizer(model.name, config, vae, theirs, seconds)
+        differences.append(difference(mean, theirs["mean"]))
+        differences.append(difference(decoded, theirs["decoded"]))
+        if kind is ArVae:
+            # The bench does not write all layers, which are large.
+            config["layers"] = 24
+            vae = ArVae(config).to(memory_format=torch.channels_last)
+            name = model.name.removesuffix("_one_layer")
+            time_tokenizer(name, config, vae, theirs, seconds)
+    return {"frames of the tokenizers": differences}
+
+
+def time_tokenizer(name, config, vae, theirs, seconds):
+    """Means and frames, and the times that they took."""
+    pixels, latents = theirs["pixels"], theirs["latents"]
+    frames = f"{pixels.shape[1]}_frames"
+    ways = {f"decode_{frames}": (vae.decode, latents)}
+    # Temporal blocks are the decoder's.
+    if not config.get("temporal"):
+        ways[f"encode_{frames}"] = (vae.encode, pixels)
+    budget = {"least": 5, "most": 100, "budget": 2.0}
+    for way, (network, x) in ways.items():
+        run = lambda network: network(x)
+        run(network)
+        bench = f"tokenizer/{name}/{way}"
+        eager, _ = measure(lambda: run(network), **budget)
+        seconds[bench] = {"eager": eager}
+        log(bench, "eager", eager)
+        other_ways(bench, network, seconds, run, **budget)
+    return vae.encode(pixels), vae.decode(latents)
+
+
 BENCHES = {
     "transformer": compare_forward,
     "training": compare_training,
     "sampling": compare_sampling,
+    "tokenizer": compare_tokenizer,
 }
 
 

@@ -9,7 +9,7 @@
 //!
 //! Criterion measures what takes a moment. `sampling`, `long_stream` and `training_cost`, which
 //! take seconds to minutes a run, measure themselves and leave `results.json` in a folder of their name.
-//! `sampling`, `transformer` and `training` leave networks there too, with what went in and came out:
+//! `sampling`, `tokenizer`, `transformer` and `training` leave networks there too, with what went in and came out:
 //! `benches/pytorch` checks that it computes the same.
 #![warn(missing_docs)]
 
@@ -27,7 +27,7 @@ use criterion::Criterion;
 use mimalloc::MiMalloc;
 
 pub use fopp_tables::FoppTables;
-pub use models::{perturbed_model, small_model};
+pub use models::{perturbed_model, perturbed_vae, small_model};
 pub use results::{Results, seconds, write_tensors};
 
 /// The allocator of the programs.

@@ -1,4 +1,5 @@
 use ar_model::{ModelConfig, VideoModel};
+use ar_vae::VaeConfig;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor};
 
@@ -24,6 +25,22 @@ pub fn perturbed_model(config: ModelConfig, device: &Device) -> VideoModel {
     let mut model = VideoModel::init(config, device).expect("a model");
     let transformer = model.transformer().expect("a transformer").clone();
     model.set_transformer(transformer.map(&mut Perturb));
+    model
+}
+
+/// A model of a VAE alone, whose outputs say something: fresh temporal blocks and residuals are the
+/// identity.
+///
+/// # Panics
+/// If the configuration describes no VAE.
+pub fn perturbed_vae(vae: VaeConfig, device: &Device) -> VideoModel {
+    let config = ModelConfig {
+        vae: Some(vae),
+        ..ModelConfig::default()
+    };
+    let mut model = VideoModel::init(config, device).expect("a model");
+    let vae = model.vae().expect("a VAE").clone();
+    model.set_vae(vae.map(&mut Perturb));
     model
 }
 

@@ -1,4 +1,5 @@
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -14,13 +15,19 @@ pub struct Results {
 }
 
 impl Results {
-    /// The folder `name` below `tmp`, the `CARGO_TARGET_TMPDIR` of benches. `cargo xtask bench`
-    /// looks for it there.
+    /// The folder `name` below `tmp`, the `CARGO_TARGET_TMPDIR` of benches, without what an earlier run
+    /// has left. `cargo xtask bench` looks for it there.
     ///
     /// # Panics
     /// If it cannot be made, as all methods do where they cannot write.
     pub fn new(tmp: &str, name: &str) -> Self {
         let folder = Path::new(tmp).join(name);
+        match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                panic!("{}: {error}", folder.display())
+            }
+            _ => {}
+        }
         fs::create_dir_all(&folder).expect("the target folder can be written");
         Self { folder }
     }

@@ -14,7 +14,7 @@ use crate::table::{duration, ratio, table};
 const MODULES: &str = "import tomllib, torch, safetensors.torch";
 
 /// The benches whose networks the script runs, in its order.
-pub(super) const BENCHES: [&str; 3] = ["transformer", "training", "sampling"];
+pub(super) const BENCHES: [&str; 4] = ["transformer", "training", "sampling", "tokenizer"];
 
 /// The ways in which the script runs a network in f32.
 const F32: [&str; 2] = ["eager", "compiled"];
