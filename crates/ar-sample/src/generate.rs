@@ -177,7 +177,8 @@ fn inputs(source: &ModelSource) -> Vec<(&'static str, PathBuf)> {
         transformer,
         vae,
     } = ModelFiles::new(path);
-    [config, transformer, vae]
+    let checksums = path.join(ar_files::CHECKSUMS);
+    [config, transformer, vae, checksums]
         .map(|file| ("model", file))
         .into()
 }

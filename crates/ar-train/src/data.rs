@@ -137,7 +137,7 @@ impl<I: Send + Sync + 'static> TrainingData<I> {
             Ok(item) => Some(Ok(item)),
             Err(error) if is_environment(&error) => Some(Err(Error::Data(error.into()))),
             Err(error) => {
-                self.skipped.add(clip_line(index, &error.to_string()));
+                self.skipped.add(&clip_line(index, &error.to_string()));
                 None
             }
         };
@@ -219,7 +219,7 @@ impl<I: Send + Sync + 'static> TrainingData<I> {
     pub fn leave_out(&self, files: &[ar_data::SkippedFile]) {
         for file in files {
             let line = format!("{}: {}", file.path.display(), file.reason);
-            self.skipped.add(line);
+            self.skipped.add(&line);
         }
     }
 
@@ -253,7 +253,7 @@ impl<I: Send + 'static> TrainingBatches<I> {
                     Some(order) => order.videos()[item.index][0],
                     None => self.split.training[item.index],
                 };
-                self.skipped.add(clip_line(index, &item.reason));
+                self.skipped.add(&clip_line(index, &item.reason));
             }
             self.skipped.write(&self.skipped_file)?;
         }
@@ -275,8 +275,17 @@ impl SkippedItems {
         self.0.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    fn add(&self, line: String) {
-        self.lines().insert(line);
+    /// File names may hold line breaks and control characters.
+    fn add(&self, line: &str) {
+        let mut shown = String::with_capacity(line.len());
+        for c in line.chars() {
+            if c.is_control() {
+                shown.extend(c.escape_default());
+            } else {
+                shown.push(c);
+            }
+        }
+        self.lines().insert(shown);
     }
 
     /// Adds the lines of a file that an earlier process has written, if there is one.

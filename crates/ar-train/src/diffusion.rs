@@ -78,7 +78,7 @@ pub fn train(config: &DiffusionRun, workers: &Workers, options: &StageOptions) -
     let mut known_statistics = None;
     // A checkpoint holds all weights: what the run started from may be gone by now.
     if let Some(path) = config.start_from.as_ref().filter(|_| !run.is_resumed()) {
-        let start = start::start(path, transformer, config)?;
+        let start = start::start(path, transformer, config, &model_config.conditioning)?;
         run.line(started(path, &start.taken));
         transformer = start.transformer;
         known_statistics = start.statistics;

@@ -36,6 +36,7 @@ pub const PRESETS: &[Preset] = presets![
     "shapes-latents", "latents", "shapes/latents.toml", "bouncing shapes at 64 x 64: 16-frame clips";
     "shapes-diffusion", "diffusion", "shapes/diffusion.toml", "bouncing shapes at 64 x 64: the transformer";
     "shapes-fine-tune", "diffusion", "shapes/fine-tune.toml", "bouncing shapes at 64 x 64: the built-in model, trained on";
+    "shapes-planned", "diffusion", "shapes/planned.toml", "bouncing shapes at 64 x 64: the built-in model, trained on by the plans of sampling";
     "videos-vae", "vae", "videos/vae.toml", "your videos at 64 x 64: the tokenizer";
     "videos-latents", "latents", "videos/latents.toml", "your videos at 64 x 64: 16-frame clips";
     "videos-diffusion", "diffusion", "videos/diffusion.toml", "your videos at 64 x 64: the transformer";

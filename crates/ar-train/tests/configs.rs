@@ -261,10 +261,12 @@ fn the_published_networks_are_those_of_the_published_datasets() {
 
 #[test]
 fn the_model_in_the_box_can_be_fine_tuned() {
-    let run: DiffusionRun = read(&root().join("shapes/fine-tune.toml"));
     let model = ModelSource::BuiltIn.config().expect("a configuration");
-    assert_eq!(run.start_from.as_deref(), Some(Path::new("built-in")));
-    assert_eq!(run.vae, Path::new("built-in"));
-    assert_eq!(Some(run.transformer), model.transformer);
-    assert_eq!(run.diffusion, model.diffusion);
+    for file in ["fine-tune", "planned"] {
+        let run: DiffusionRun = read(&root().join(format!("shapes/{file}.toml")));
+        assert_eq!(run.start_from.as_deref(), Some(Path::new("built-in")));
+        assert_eq!(run.vae, Path::new("built-in"));
+        assert_eq!(Some(run.transformer), model.transformer, "{file}");
+        assert_eq!(run.diffusion, model.diffusion, "{file}");
+    }
 }

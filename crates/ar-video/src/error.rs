@@ -181,10 +181,10 @@ pub enum VideoError {
         /// How it ended.
         status: ExitStatus,
     },
-    /// The system has no process, thread or open file left for ffmpeg.
+    /// The system has no process, thread, open file or memory left for ffmpeg.
     #[error(
         "{}: the system refuses what ffmpeg needs to read this file ({message}): raise the limits \
-         on processes and open files (`ulimit -u`, `ulimit -n`), or use fewer data.workers",
+         on processes, open files and memory (`ulimit -u`, `-n`, `-v`), or use fewer data.workers",
         path.display()
     )]
     FfmpegRefused {

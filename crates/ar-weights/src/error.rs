@@ -56,7 +56,11 @@ pub enum WeightsError {
         key: String,
     },
     /// The tensors of a file do not fit the network.
-    #[error("{file} does not fit the configuration: {}", printable(mismatch))]
+    #[error(
+        "{file} does not fit the network: {}; give the weights of this network, or describe the one \
+         in the file",
+        printable(mismatch)
+    )]
     Misfit {
         /// The file.
         file: String,

@@ -59,14 +59,18 @@ impl Observer for Console {
     }
 
     fn metrics(&self, scalars: &Scalars) {
-        let value = |name| scalars.get(name).unwrap_or(f64::NAN);
-        let text = format!(
-            "loss {:.4}  lr {:.1e}  norm {:.2}  {:.1} clips/s",
-            value("loss"),
-            value("learning_rate"),
-            value("gradient_norm"),
-            value("clips_per_second")
-        );
+        let shown = |name, text: fn(f64) -> String| scalars.get(name).map(text);
+        // Where only a discriminator trains, a step has neither loss nor norm.
+        let text: Vec<String> = [
+            shown("loss", |loss| format!("loss {loss:.4}")),
+            shown("learning_rate", |rate| format!("lr {rate:.1e}")),
+            shown("gradient_norm", |norm| format!("norm {norm:.2}")),
+            shown("clips_per_second", |clips| format!("{clips:.1} clips/s")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let text = text.join("  ");
         if let Some(bar) = &*self.bar.borrow() {
             bar.set_message(text);
             return;

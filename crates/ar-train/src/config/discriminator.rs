@@ -9,8 +9,8 @@ use crate::error::{ConfigError, ensure_config};
 pub struct DiscriminatorConfig {
     /// Step from which the discriminator trains and its loss counts.
     pub start_step: usize,
-    /// Whether the two networks train in turns from `start_step` on (published: yes): in odd steps the
-    /// discriminator, in even steps the VAE. Otherwise each step trains both.
+    /// Whether the two networks train in turns from `start_step` on, a step each (published: yes).
+    /// Otherwise each step trains both.
     pub turns: bool,
     /// Weight of the adversarial loss, on top of the adaptive one.
     pub weight: f64,

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use ar_dit::{DitConfig, PositionEmbedding};
-use ar_model::{ClassRows, LatentStatistics, ModelConfig, TRANSFORMER_KEYS, Transformer};
+use ar_model::{
+    ClassRows, ConditioningConfig, LatentStatistics, ModelConfig, TRANSFORMER_KEYS, Transformer,
+};
 use ar_pipeline::ModelSource;
 use ar_weights::{Checkpoint, file_shapes, load_checkpoint};
 use burn::module::Module;
@@ -33,7 +35,8 @@ pub(super) struct Start {
     pub taken: String,
 }
 
-/// Gives `fresh` the weights of `path`, as far as they are the same network's.
+/// Gives `fresh` the weights of `path`, as far as they are the same network's; `conditioning` has the
+/// names of the classes of the data, too.
 ///
 /// # Errors
 /// If they cannot be read, or are another network's.
@@ -41,34 +44,45 @@ pub(super) fn start(
     path: &Path,
     mut fresh: Transformer,
     config: &DiffusionRun,
+    conditioning: &ConditioningConfig,
 ) -> Result<Start, ConfigError> {
     let cannot_start = cannot_start(path);
     let average = |folder: &Path| average(folder, &fresh.devices()[0]);
     let source = Source::open(path, ModelSource::transformer, average).map_err(&cannot_start)?;
     let mut weights = source.weights;
     weights.retain(|key| !key.starts_with(VAE_INSIDE));
-    let class_rows = match &source.config {
+    let (class_rows, classes) = match &source.config {
         Some(found) => {
             check(found, config).map_err(&cannot_start)?;
-            found.conditioning.class_rows
+            let found = &found.conditioning;
+            (found.class_rows, &found.class_names[..])
         }
         None => {
             check_positions(&weights, &config.transformer).map_err(&cannot_start)?;
-            ClassRows::Published
+            (ClassRows::Published, &[][..])
         }
     };
+    // A row means the class of its place: names that are not known may be the same.
+    let wanted_classes = &conditioning.class_names[..];
+    let same_classes = classes.is_empty() || wanted_classes.is_empty() || classes == wanted_classes;
 
     let shapes = file_shapes(&fresh, TRANSFORMER_KEYS);
     let (mut not_taken, mut missing) = (Vec::new(), Vec::new());
     for key in CONTEXT {
         let wanted = shapes.get(key).map(|shape| &shape[..]);
         let found = weights.shape(key);
-        let same_rows = key != "class_emb" || class_rows == config.conditioning.class_rows;
+        let same_rows =
+            key != "class_emb" || (class_rows == conditioning.class_rows && same_classes);
         if wanted == found && same_rows {
             continue;
         }
         if let Some(shape) = found {
-            not_taken.push(format!("{key} {shape:?}"));
+            let reason = match (wanted == found, same_classes) {
+                (true, false) => format!(", whose classes are {}", classes.join(", ")),
+                (true, true) => ", whose rows are in another order".to_owned(),
+                _ => String::new(),
+            };
+            not_taken.push(format!("{key} {shape:?}{reason}"));
         }
         if let Some(shape) = wanted {
             missing.push(format!("{key} {shape:?}"));

@@ -44,6 +44,8 @@ struct Window {
     steps: usize,
     /// Named losses: their sums, and the number of steps that have them and were not skipped.
     losses: Vec<(&'static str, f64, u32)>,
+    /// The norm of the last gradient. Where a discriminator trains in turns, not every step has one.
+    gradient_norm: Option<f64>,
 }
 
 impl Window {
@@ -53,15 +55,19 @@ impl Window {
             time: Duration::ZERO,
             steps: 0,
             losses: Vec::new(),
+            gradient_norm: None,
         }
     }
 
-    fn add(&mut self, losses: &[(&'static str, f64)], skipped: bool) {
+    fn add(&mut self, losses: &[(&'static str, f64)], norm: f64, skipped: bool) {
         self.time += self.start.elapsed();
         self.start = Instant::now();
         self.steps += 1;
         if skipped {
             return;
+        }
+        if norm.is_finite() {
+            self.gradient_norm = Some(norm);
         }
         for &(name, value) in losses {
             match self.losses.iter_mut().find(|(known, ..)| *known == name) {
@@ -108,7 +114,8 @@ impl Log {
     /// Records a step with its losses; the first is the one that is optimised.
     pub fn step(&mut self, losses: &[(&'static str, f64)], report: &StepReport) {
         let position = report.position;
-        self.window.add(losses, report.skipped);
+        self.window
+            .add(losses, report.gradient_norm, report.skipped);
         self.observer.step(position.step);
         if report.skipped {
             self.line(format!(
@@ -136,8 +143,8 @@ impl Log {
             .map(|(name, value)| (name.to_owned(), value))
             .collect();
         values.push(("learning_rate".into(), report.learning_rate));
-        if report.gradient_norm.is_finite() {
-            values.push(("gradient_norm".into(), report.gradient_norm));
+        if let Some(norm) = self.window.gradient_norm {
+            values.push(("gradient_norm".into(), norm));
         }
         values.push(("clips_per_second".into(), clips / seconds));
         if report.position.skipped > 0 {
@@ -213,11 +220,14 @@ mod tests {
     #[test]
     fn means_are_over_the_steps_that_have_a_loss_and_were_not_skipped() {
         let mut window = Window::new();
-        window.add(&[("loss", 1.0)], false);
-        window.add(&[("loss", f64::NAN)], true);
-        window.add(&[("loss", 3.0), ("kl", 5.0)], false);
+        window.add(&[("loss", 1.0)], 0.5, false);
+        window.add(&[("loss", f64::NAN)], f64::INFINITY, true);
+        window.add(&[("loss", 3.0), ("kl", 5.0)], 0.25, false);
+        // A step in which another network trains.
+        window.add(&[], f64::NAN, false);
         let means: Vec<_> = window.means().collect();
         assert_eq!(means, [("loss", 2.0), ("kl", 5.0)]);
+        assert_eq!(window.gradient_norm, Some(0.25));
         assert_eq!(window.steps, 3);
     }
 

@@ -49,6 +49,13 @@ pub(super) fn adapt(
     let shape = |key: &str| wanted.get(key).cloned();
     match (file.shape(FIRST), shape(FIRST)) {
         (None, _) => return Err(format!("there is no tensor {FIRST}: this is no AR-VAE").into()),
+        (Some(_), None) => {
+            return Err(
+                "it holds an AR-VAE and [vae] describes a convolutional one: set vae.kind = \
+                 \"transformer\", with the sizes of the file's network"
+                    .into(),
+            );
+        }
         (Some(found), Some(expected)) if found != expected => {
             return Err(format!(
                 "{FIRST} has shape {found:?} and should have {expected:?}: describe the file's \

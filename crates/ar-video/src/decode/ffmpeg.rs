@@ -239,7 +239,11 @@ impl Drop for FfmpegFrames {
 }
 
 /// What the system says when it is out of something that ffmpeg needs.
-const REFUSALS: [&str; 2] = ["Too many open files", "Resource temporarily unavailable"];
+const REFUSALS: [&str; 3] = [
+    "Too many open files",
+    "Resource temporarily unavailable",
+    "Cannot allocate memory",
+];
 
 /// Whether somebody ended ffmpeg: by a signal that is no crash, or by one that ffmpeg takes as a
 /// request and answers with this status.
