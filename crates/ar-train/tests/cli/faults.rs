@@ -124,7 +124,10 @@ fn the_environment_is_not_the_data() {
         assert!(!folder.path("vae").exists());
     };
     refused(Path::new("no-ffmpeg"), "install ffmpeg or set AR_FFMPEG");
-    refused(&starved, "raise the limits on processes and open files");
+    refused(
+        &starved,
+        "raise the limits on processes, open files and memory",
+    );
     refused(&stand_in(&folder, "kill -INT $$"), "ended from outside");
     // A video that ffmpeg calls broken is one.
     let broken = stand_in(&folder, "echo broken >&2; exit 1");

@@ -176,11 +176,15 @@ fn the_environment_is_not_the_video() {
         ("exit 255", "ended from outside (exit status: 255)"),
         (
             "echo '[error] file:x: Too many open files' >&2; exit 1",
-            "raise the limits on processes and open files",
+            "raise the limits on processes, open files and memory",
         ),
         (
             "echo 'Error: Resource temporarily unavailable' >&2; exit 1",
-            "raise the limits on processes and open files",
+            "raise the limits on processes, open files and memory",
+        ),
+        (
+            "echo 'Error: Cannot allocate memory' >&2; exit 1",
+            "raise the limits on processes, open files and memory",
         ),
     ] {
         for commands in [commands.to_owned(), format!("{FRAME}; {commands}")] {
