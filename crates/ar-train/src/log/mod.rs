@@ -228,7 +228,7 @@ mod tests {
         let means: Vec<_> = window.means().collect();
         assert_eq!(means, [("loss", 2.0), ("kl", 5.0)]);
         assert_eq!(window.gradient_norm, Some(0.25));
-        assert_eq!(window.steps, 3);
+        assert_eq!(window.steps, 4);
     }
 
     #[test]
