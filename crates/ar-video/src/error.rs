@@ -150,7 +150,7 @@ pub enum VideoError {
         /// Width and height of this frame.
         found: (usize, usize),
     },
-    /// ffmpeg could not be started.
+    /// ffmpeg could not be started, or what was started is no ffmpeg that works.
     #[error(
         "{}: reading this file needs ffmpeg, but {program:?} cannot be run ({source}): install \
          ffmpeg or set AR_FFMPEG to its path",

@@ -8,10 +8,10 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus};
-use std::sync::Arc;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,8 @@ pub struct Ffmpeg {
     program: OsString,
     timeout: Duration,
     interrupt: Arc<AtomicBool>,
+    /// Why the program is no ffmpeg that works, once that was asked.
+    fault: Arc<OnceLock<Option<String>>>,
 }
 
 impl Ffmpeg {
@@ -47,6 +49,7 @@ impl Ffmpeg {
             program: program.into(),
             timeout: Duration::from_secs(60),
             interrupt: Arc::default(),
+            fault: Arc::default(),
         }
     }
 
@@ -81,8 +84,8 @@ impl Ffmpeg {
             child,
             frames,
             messages,
-            timeout: self.timeout,
-            interrupt: self.interrupt.clone(),
+            ffmpeg: self.clone(),
+            has_sent: false,
         };
         let file = path.to_owned();
         let read_frames = move || {
@@ -104,6 +107,41 @@ impl Ffmpeg {
             .and_then(|_| spawn(Box::new(read_messages)))
             .map_err(|source| self.not_started(path, source))?;
         Ok(Box::new(reader))
+    }
+
+    /// Why the program is no ffmpeg that works: what it says when it is asked for its version. A program
+    /// that lacks a library, or is another one, must not count against the files.
+    fn fault(&self) -> Option<&str> {
+        let ask = || {
+            let mut child = Command::new(&self.program)
+                .arg("-version")
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .map_err(|error| error.to_string())?;
+            let start = Instant::now();
+            while matches!(child.try_wait(), Ok(None)) && start.elapsed() < self.timeout {
+                thread::sleep(Duration::from_millis(2));
+            }
+            // It is ended if it does not end by itself; what it says about itself fits into a pipe.
+            let _ = child.kill();
+            let output = child
+                .wait_with_output()
+                .map_err(|error| error.to_string())?;
+            if output.stdout.starts_with(b"ffmpeg version") {
+                return Ok(());
+            }
+            let said = String::from_utf8_lossy(&output.stderr);
+            let line = said.lines().next().unwrap_or_default();
+            let line: String = line.chars().filter(|c| !c.is_control()).collect();
+            Err(if line.is_empty() {
+                format!("asked for its version, it ended with {}", output.status)
+            } else {
+                line
+            })
+        };
+        self.fault.get_or_init(|| ask().err()).as_deref()
     }
 
     fn not_started(&self, path: &Path, source: io::Error) -> VideoError {
@@ -129,8 +167,9 @@ struct FfmpegFrames {
     child: Child,
     frames: Receiver<Result<Frame, VideoError>>,
     messages: Receiver<Messages>,
-    timeout: Duration,
-    interrupt: Arc<AtomicBool>,
+    ffmpeg: Ffmpeg,
+    /// Whether a frame has come.
+    has_sent: bool,
 }
 
 impl Iterator for FfmpegFrames {
@@ -139,7 +178,7 @@ impl Iterator for FfmpegFrames {
     fn next(&mut self) -> Option<Self::Item> {
         let start = Instant::now();
         let item = loop {
-            match self.frames.recv_timeout(LOOK.min(self.timeout)) {
+            match self.frames.recv_timeout(LOOK.min(self.ffmpeg.timeout)) {
                 Err(RecvTimeoutError::Timeout) => {
                     if let Err(error) = self.check_wait(start) {
                         return Some(Err(error));
@@ -149,6 +188,7 @@ impl Iterator for FfmpegFrames {
                 Ok(item) => break item,
             }
         };
+        self.has_sent |= item.is_ok();
         Some(match item {
             // ffmpeg's own words are better than those about its cut-off output.
             Err(VideoError::Io { source, .. }) if source.kind() == io::ErrorKind::UnexpectedEof => {
@@ -161,8 +201,24 @@ impl Iterator for FfmpegFrames {
 }
 
 impl FfmpegFrames {
-    /// What ffmpeg says about the stream that just ended.
+    /// What ffmpeg says about the stream that just ended; one that has not sent a frame is asked first
+    /// whether it is an ffmpeg at all.
     fn end(&mut self) -> Result<(), VideoError> {
+        let verdict = self.verdict();
+        if self.has_sent || !matches!(verdict, Ok(()) | Err(VideoError::Ffmpeg { .. })) {
+            return verdict;
+        }
+        match self.ffmpeg.fault() {
+            Some(fault) => Err(VideoError::FfmpegMissing {
+                path: self.path.clone(),
+                program: self.ffmpeg.program.clone(),
+                source: io::Error::other(fault),
+            }),
+            None => verdict,
+        }
+    }
+
+    fn verdict(&mut self) -> Result<(), VideoError> {
         let status = self.wait()?;
         // A process that ffmpeg left behind may hold stderr open; its words are not waited for.
         let Messages { first, damage } = self
@@ -211,11 +267,11 @@ impl FfmpegFrames {
 
     /// Whether a wait that began at `start` goes on.
     fn check_wait(&self, start: Instant) -> Result<(), VideoError> {
-        if self.interrupt.load(Ordering::Relaxed) {
+        if self.ffmpeg.interrupt.load(Ordering::Relaxed) {
             let path = self.path.clone();
             return Err(VideoError::Interrupted { path });
         }
-        if start.elapsed() > self.timeout {
+        if start.elapsed() > self.ffmpeg.timeout {
             Err(self.timed_out())
         } else {
             Ok(())
@@ -225,7 +281,7 @@ impl FfmpegFrames {
     fn timed_out(&self) -> VideoError {
         VideoError::TimedOut {
             path: self.path.clone(),
-            seconds: self.timeout.as_secs(),
+            seconds: self.ffmpeg.timeout.as_secs(),
         }
     }
 }

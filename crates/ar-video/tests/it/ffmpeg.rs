@@ -48,6 +48,15 @@ fn odd_names_are_read() {
 /// A stand-in for ffmpeg that runs `commands`.
 #[cfg(unix)]
 fn fake(folder: &Path, commands: &str) -> Ffmpeg {
+    script(
+        folder,
+        &format!("[ \"$1\" = -version ] && exec echo 'ffmpeg version 0'\n{commands}"),
+    )
+}
+
+/// A program of `commands`.
+#[cfg(unix)]
+fn script(folder: &Path, commands: &str) -> Ffmpeg {
     use std::os::unix::fs::PermissionsExt;
     let program = folder.join("ffmpeg.sh");
     fs::write(&program, format!("#!/bin/sh\n{commands}\n")).unwrap();
@@ -202,6 +211,26 @@ fn the_environment_is_not_the_video() {
     fs::write(&path, "RIFF").unwrap();
     let error = VideoReader::open_with(&path, &Ffmpeg::new("no-such-ffmpeg")).unwrap_err();
     assert!(error.is_environment(), "{error}");
+    // Programs that are no ffmpeg, or lack a library.
+    for (commands, words) in [
+        (
+            "echo 'error while loading shared libraries: libx' >&2; exit 127",
+            "cannot be run (error while loading shared libraries: libx)",
+        ),
+        (
+            "exit 1",
+            "asked for its version, it ended with exit status: 1",
+        ),
+        (
+            "true",
+            "asked for its version, it ended with exit status: 0",
+        ),
+    ] {
+        let reader = VideoReader::open_with(&path, &script(folder.path(), commands));
+        let error = reader.unwrap_err();
+        assert!(error.is_environment(), "{commands}: {error}");
+        assert!(error.to_string().contains(words), "{commands}: {error}");
+    }
 }
 
 #[cfg(unix)]
