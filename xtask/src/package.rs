@@ -62,7 +62,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
     for package in &public {
         let archive = format!("{}.crate", folder_name(package));
         let mut unpack = Command::new("tar");
-        succeed(unpack.current_dir(&folder).args(["-xzf", &archive]))?;
+        // As new files: in archives all are of one day in 2006, and cargo would take what it has built of
+        // an older package for up to date.
+        succeed(unpack.current_dir(&folder).args(["-xzmf", &archive]))?;
         println!("{archive}");
     }
     write(&folder.join("Cargo.toml"), &manifest(workspace, &public)?)?;
