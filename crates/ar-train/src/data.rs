@@ -275,17 +275,10 @@ impl SkippedItems {
         self.0.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// File names may hold line breaks and control characters.
+    /// A line stays one, whatever file names hold.
     fn add(&self, line: &str) {
-        let mut shown = String::with_capacity(line.len());
-        for c in line.chars() {
-            if c.is_control() {
-                shown.extend(c.escape_default());
-            } else {
-                shown.push(c);
-            }
-        }
-        self.lines().insert(shown);
+        let line = ar_cli::without_controls(line).replace('\n', "\\n");
+        self.lines().insert(line);
     }
 
     /// Adds the lines of a file that an earlier process has written, if there is one.
@@ -422,6 +415,13 @@ mod tests {
             batches.expect("a list that can be written");
             assert_eq!(fs::read_to_string(&list).expect("the list"), lines);
         }
+    }
+
+    #[test]
+    fn a_file_name_with_line_breaks_and_escapes_is_one_line() {
+        let skipped = SkippedItems::default();
+        skipped.add("a\n\u{1b}[31mb.mp4: broken");
+        assert_eq!(skipped.to_string(), "a\\n\\u{1b}[31mb.mp4: broken\n");
     }
 
     /// Clips that nothing is wrong with, but which cannot be read now.
