@@ -28,7 +28,7 @@ pub fn perturbed_model(config: ModelConfig, device: &Device) -> VideoModel {
     model
 }
 
-/// A model of a VAE alone, whose outputs say something: fresh temporal blocks and residuals are the
+/// A model of only a VAE, whose outputs say something: fresh temporal blocks and residuals are the
 /// identity.
 ///
 /// # Panics

@@ -1,4 +1,4 @@
-//! Convolutions, alone and with what surrounds them in residual blocks, and channels that become
+//! Convolutions, by themselves and with what surrounds them in residual blocks, and channels that become
 //! pixels.
 
 use burn::nn::{
@@ -65,7 +65,7 @@ pub enum Activation {
 }
 
 impl<'a> FusedConv2d<'a> {
-    /// The convolution alone.
+    /// Only the convolution.
     pub fn new(conv: &'a Conv2d) -> Self {
         Self {
             norm: None,

@@ -121,7 +121,8 @@ impl Ffmpeg {
                 .spawn()
                 .map_err(|error| error.to_string())?;
             let start = Instant::now();
-            while matches!(child.try_wait(), Ok(None)) && start.elapsed() < self.timeout {
+            let goes_on = || start.elapsed() < self.timeout && !self.is_interrupted();
+            while matches!(child.try_wait(), Ok(None)) && goes_on() {
                 thread::sleep(Duration::from_millis(2));
             }
             // It is ended if it does not end by itself; what it says about itself fits into a pipe.
@@ -142,6 +143,10 @@ impl Ffmpeg {
             })
         };
         self.fault.get_or_init(|| ask().err()).as_deref()
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.interrupt.load(Ordering::Relaxed)
     }
 
     fn not_started(&self, path: &Path, source: io::Error) -> VideoError {
@@ -209,6 +214,8 @@ impl FfmpegFrames {
             return verdict;
         }
         match self.ffmpeg.fault() {
+            // Perhaps ended before it could answer.
+            Some(_) if self.ffmpeg.is_interrupted() => Err(self.interrupted()),
             Some(fault) => Err(VideoError::FfmpegMissing {
                 path: self.path.clone(),
                 program: self.ffmpeg.program.clone(),
@@ -267,14 +274,19 @@ impl FfmpegFrames {
 
     /// Whether a wait that began at `start` goes on.
     fn check_wait(&self, start: Instant) -> Result<(), VideoError> {
-        if self.ffmpeg.interrupt.load(Ordering::Relaxed) {
-            let path = self.path.clone();
-            return Err(VideoError::Interrupted { path });
+        if self.ffmpeg.is_interrupted() {
+            return Err(self.interrupted());
         }
         if start.elapsed() > self.ffmpeg.timeout {
             Err(self.timed_out())
         } else {
             Ok(())
+        }
+    }
+
+    fn interrupted(&self) -> VideoError {
+        VideoError::Interrupted {
+            path: self.path.clone(),
         }
     }
 

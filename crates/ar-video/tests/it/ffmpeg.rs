@@ -278,3 +278,23 @@ fn an_interrupt_ends_a_wait() {
     let error = VideoReader::open_with(&path, &ffmpeg).unwrap_err();
     assert!(matches!(error, VideoError::Interrupted { .. }), "{error}");
 }
+
+/// An ffmpeg that is asked for its version, and interrupted before it answers, is no missing one.
+#[cfg(unix)]
+#[test]
+fn an_interrupt_while_ffmpeg_is_asked_is_no_verdict() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("clip.avi");
+    fs::write(&path, "RIFF").unwrap();
+    let commands = "[ \"$1\" = -version ] || exit 1\n: > \"${0%/*}/asked\"\nexec sleep 9";
+    let interrupt = Arc::new(AtomicBool::new(false));
+    let ffmpeg = script(folder.path(), commands).with_interrupt(interrupt.clone());
+    let asked = folder.path().join("asked");
+    let reader = std::thread::spawn(move || VideoReader::open_with(&path, &ffmpeg).err());
+    while !asked.exists() && !reader.is_finished() {
+        std::thread::yield_now();
+    }
+    interrupt.store(true, std::sync::atomic::Ordering::Relaxed);
+    let error = reader.join().unwrap().unwrap();
+    assert!(matches!(error, VideoError::Interrupted { .. }), "{error}");
+}
