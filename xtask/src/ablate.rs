@@ -34,13 +34,13 @@ pub(crate) struct Options {
     /// Seeds to train with; figures are means over them
     #[arg(long, value_name = "N", default_value_t = 3)]
     seeds: u64,
-    /// Folder for all that is trained and measured; what it has already is not done again
+    /// Folder for everything that is trained and measured; what it already has is not done again
     #[arg(long, value_name = "DIR", default_value = "runs/ablations")]
     out: PathBuf,
-    /// Overrides a key of every training, such as run.steps=20000; may be repeated
+    /// Overrides a key of every training run, such as run.steps=20000; can be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Device to compute on, a name of `ar-sample devices`
+    /// Device to compute on: a name that `ar-sample devices` lists
     #[arg(long, value_name = "NAME", default_value = "auto")]
     device: String,
     /// Backends to build in besides the CPU's, such as cuda or vulkan

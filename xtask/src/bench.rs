@@ -28,20 +28,19 @@ pub(crate) struct Options {
     /// Benches to run, such as schedulers or sampling [default: all]
     #[arg(value_name = "NAME")]
     names: Vec<String>,
-    /// Device to measure on, a name of `ar-sample devices`
+    /// Device to measure on: a name that `ar-sample devices` lists
     #[arg(long, value_name = "NAME", default_value = "auto")]
     device: String,
     /// Backends to build in besides the CPU's, such as cuda or vulkan
     #[arg(long, value_name = "FEATURES")]
     features: Option<String>,
-    /// Runs the same networks in PyTorch on the CPU, where it is installed, and checks that they
-    /// compute the same
+    /// Runs the same networks in PyTorch on the CPU, if it is installed, and checks that results agree
     ///
-    /// Adds how much faster they were here to benches/history.jsonl.
+    /// Records how much faster they were here in benches/history.jsonl.
     #[arg(long)]
     pytorch: bool,
-    /// As --pytorch, but adds nothing: fails if a bench has become slower by a tenth, compared with
-    /// PyTorch in the same run, than it last was on this kind of machine
+    /// Like --pytorch, but records nothing: fails if a bench, compared with PyTorch in the same run, is a tenth slower
+    /// than it last was on this kind of machine
     #[arg(long)]
     check: bool,
 }

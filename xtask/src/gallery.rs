@@ -25,10 +25,10 @@ const GAP: usize = 4;
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Model directory [default: the model in the box]
+    /// Model directory [default: the built-in model]
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
-    /// Device to compute on, a name of `ar-sample devices`
+    /// Device to compute on: a name that `ar-sample devices` lists
     #[arg(long, value_name = "NAME", default_value = "auto")]
     device: String,
 }

@@ -19,7 +19,7 @@ const SOFTWARE_TOLERANCE: &str = "1e-4";
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Devices, as `ar-sample devices` lists them; the first one is measured whole
+    /// Devices, as `ar-sample devices` lists them; only the first one gets all measurements
     #[arg(
         long,
         value_name = "NAME[,NAME..]",
@@ -27,20 +27,20 @@ pub(crate) struct Options {
         default_value = "cuda"
     )]
     device: Vec<String>,
-    /// Looks at a software Vulkan adapter (such as Mesa's lavapipe) through the feature `wgpu`
-    /// instead: parity with the CPU, and both commands from end to end
+    /// Checks a software Vulkan adapter (such as Mesa's lavapipe) through the feature `wgpu` instead: parity with the
+    /// CPU, and both programs end to end
     #[arg(long, conflicts_with = "device")]
     software: bool,
     /// Folder to write [default: gpu in cargo's target directory]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Time for everything but the build
+    /// Time limit for everything except the build
     #[arg(long, default_value_t = 480)]
     seconds: u64,
-    /// Lets kernels be tuned on their first use: minutes more, for the speed of long runs
+    /// Tunes kernels on their first use: takes minutes, but makes long runs faster
     #[arg(long)]
     autotune: bool,
-    /// Builds only, and says where the program is: to be carried to a machine without cargo
+    /// Only builds the program and says where it is, to copy it to a machine without cargo
     #[arg(long)]
     build: bool,
 }

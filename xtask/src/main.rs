@@ -39,20 +39,20 @@ enum Cli {
     Ablate(ablate::Options),
     /// Runs the benches and prints one table
     Bench(bench::Options),
-    /// Makes the pictures of the world of shapes in README.md and docs
+    /// Makes the pictures of bouncing shapes in README.md and docs
     Gallery(gallery::Options),
     /// Checks and measures on a GPU, or on a software adapter where there is none
     Gpu(gpu::Options),
-    /// Packages the crates and builds what the packages hold
+    /// Packages the crates and builds the contents of the packages
     Package(package::Options),
-    /// Imports files with the tensors of the published checkpoints and samples from them
+    /// Imports files with the same tensors as the published checkpoints, and samples from them
     Published(published::Options),
-    /// Writes the reference pages of the book from what the commands say
+    /// Writes the reference pages of the book from the help of the commands
     Reference(reference::Options),
-    /// Does to the commands what goes wrong in the world, for a given time, and prints counts
+    /// Causes real-world faults while the commands run, for a given time, and prints counts
     #[cfg(unix)]
     Soak(soak::Options),
-    /// Checks what the architecture promises and a compiler does not see
+    /// Checks the rules of the architecture that a compiler does not check
     Tidy(tidy::Options),
 }
 

@@ -18,10 +18,10 @@ use crate::workspace::{Package, Workspace, cargo, text};
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Runs the tests of the packages, not only a check
+    /// Runs the tests of the packages instead of only checking them
     #[arg(long)]
     test: bool,
-    /// Packages what is not committed, too
+    /// Also packages changes that are not committed
     #[arg(long)]
     allow_dirty: bool,
 }

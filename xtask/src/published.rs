@@ -25,7 +25,7 @@ const LISTS: &str = "crates/ar-model/tests/published";
 /// An import may take so many times the memory of its largest file.
 const MOST_MEMORY: f64 = 1.3;
 
-/// Sizes of the small files in place of the published ones.
+/// Sizes in the small files, for each published size.
 const SMALL: [(usize, usize); 9] = [
     (257, 17),
     (1024, 64),
@@ -46,13 +46,13 @@ const DRAWN: usize = (1 << 20) + 7;
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Small files of the same layout, for seconds in place of minutes
+    /// Uses small files with the same layout, which takes seconds instead of minutes
     #[arg(long)]
     small: bool,
     /// Folder of built commands [default: build them, in the release profile]
     #[arg(long, value_name = "DIR")]
     commands: Option<PathBuf>,
-    /// Folder for the files, 15 GB of which are removed again [default: in cargo's target directory]
+    /// Folder for the files; 15 GB of them are removed at the end [default: in cargo's target directory]
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
 }

@@ -29,7 +29,7 @@ const AR_STEPS: [usize; 3] = [0, 3, 12];
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Compare only: exit code 1 if a page differs from what the commands say
+    /// Only compare: exit code 1 if a page differs from what the commands say
     #[arg(long)]
     check: bool,
     /// Folder of built commands [default: build them, in the dev profile]

@@ -31,10 +31,10 @@ pub(crate) struct Options {
     /// How long, in minutes
     #[arg(long, value_name = "N", default_value_t = 10.0)]
     minutes: f64,
-    /// What to do, in turn [default: all of it]
+    /// Kinds of faults to cause, in turn [default: all]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     only: Vec<Fault>,
-    /// Seed of all that is random
+    /// Seed of everything random
     #[arg(long, value_name = "K", default_value_t = 0)]
     seed: u64,
     /// Folder of built commands [default: build them, in the release profile]
@@ -45,19 +45,19 @@ pub(crate) struct Options {
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Fault {
-    /// SIGKILL at random moments of training; the resumed run has to end with the same bits
+    /// SIGKILL at random moments of training; the resumed run must end with the same bits
     Kills,
-    /// A flipped bit, a cut or an empty file; the file has to be named, and a run resumed before it
+    /// A flipped bit, a truncated or an empty file; the error must name the file, and a run must resume before it
     Damage,
-    /// Random bytes where no checksum tells; no panic, no signal, an end
+    /// Random bytes that no checksum covers; the program must end without a panic or a signal
     Mutations,
-    /// Readers that go away, signals to the group; the work has to be kept
+    /// Readers that go away, signals to the process group; the work must be kept
     Pipes,
-    /// A disk that fills up; nothing half done, and the run goes on once there is room
+    /// A disk that fills up; nothing may be left half done, and the run must continue once there is room
     Disk,
-    /// An ffmpeg that fails; an error or a list of what is left out, and the next run is whole
+    /// An ffmpeg that fails; there must be an error or a list of what is left out, and the next run must be complete
     Decoder,
-    /// The property tests of the parsers with other files each time; they are built first
+    /// The property tests of the parsers, with different files each time; they are built first
     Parsers,
 }
 

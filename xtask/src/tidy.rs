@@ -11,10 +11,10 @@ use crate::{cycles, examples, links, packages, sources};
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Only lists the modules that use each other
+    /// Only lists modules that use each other
     #[arg(long)]
     cycles: bool,
-    /// Copies the licences into the folders of the crates
+    /// Copies the licences into the crates' folders
     #[arg(long)]
     fix: bool,
 }

@@ -1,10 +1,10 @@
-//! Activation checkpointing: between a network's forward and backward pass only the inputs of its
-//! blocks are kept, and each block is computed once more when its gradients are due (Chen et al.,
-//! "Training Deep Nets with Sublinear Memory Cost").
+//! Activation checkpointing: between a network's forward and backward pass, only the inputs of its blocks are kept, and
+//! the backward pass recomputes each block when it needs it (Chen et al., "Training Deep Nets with Sublinear Memory
+//! Cost").
 //!
-//! A network runs its blocks through [`ActivationCheckpointing::checkpoint`], which recomputes them
-//! if [`ActivationCheckpointing::new`] enabled it; [`ActivationCheckpointing::backward`] ends the
-//! pass. Gradients are the same either way, up to rounding.
+//! A network runs its blocks through [`ActivationCheckpointing::checkpoint`], which recomputes them if checkpointing
+//! was enabled in [`ActivationCheckpointing::new`]; [`ActivationCheckpointing::backward`] runs the backward pass.
+//! Gradients are the same either way, up to rounding.
 #![warn(missing_docs)]
 
 use burn::module::{Module, ModuleVisitor, Param};
@@ -25,11 +25,10 @@ impl ActivationCheckpointing {
         }
     }
 
-    /// The output of `forward` for a block and its input; a checkpoint.
+    /// The output of `forward` for a block and its input, which becomes a checkpoint.
     ///
-    /// What is computed between two blocks is kept. A tensor that is computed there must be read
-    /// once, by a block, by the loss or by what leads to one of them; if it is read more often,
-    /// [`ActivationCheckpointing::share`] it.
+    /// Activations between two blocks are kept. A tensor that is computed there must be read only once, by a block, by
+    /// the loss or on the way to them; if it is read more often, [`ActivationCheckpointing::share`] it.
     pub fn checkpoint<M, X, Y>(
         &mut self,
         block: &M,
@@ -44,7 +43,7 @@ impl ActivationCheckpointing {
         let Some(segments) = &mut self.segments else {
             return forward(block, input);
         };
-        // Without autodiff: a graph that is built is kept.
+        // Without autodiff, since otherwise a graph would be built and kept.
         let output = forward(&block.valid(), input.clone().inner());
         if !input.is_tracked() && !trains(block) {
             return output.constant();
@@ -59,7 +58,7 @@ impl ActivationCheckpointing {
         output
     }
 
-    /// `value`, which may be read more than once from here on.
+    /// `value`, which may then be read more than once.
     pub fn share<X: Activations + 'static>(&mut self, value: X) -> X {
         let Some(segments) = self.segments.as_mut().filter(|_| value.is_tracked()) else {
             return value;
@@ -73,13 +72,13 @@ impl ActivationCheckpointing {
         shared
     }
 
-    /// Hands the gradients of `loss` to `collect`, in one part or in several that add up.
+    /// Passes the gradients of `loss` to `collect`, in one part or in several that have to be added up.
     ///
     /// # Shapes
     /// - `loss`: `[1]`
     ///
     /// # Panics
-    /// If `loss` was computed from nothing that trains.
+    /// If `loss` does not depend on any trainable parameter.
     pub fn backward(self, loss: &Tensor<1>, mut collect: impl FnMut(Gradients)) {
         let mut segments = self.segments.unwrap_or_default();
         let mut part = Some(loss.backward());
@@ -96,9 +95,9 @@ impl ActivationCheckpointing {
     }
 }
 
-/// Inputs or outputs of a block: a tensor, or pairs of them.
+/// Inputs or outputs of a block: a tensor, or nested pairs of tensors.
 pub trait Activations: Clone {
-    /// Gradients over the activations that have one.
+    /// Gradients with respect to the activations.
     type Gradient: Default;
 
     /// The activations without autodiff.
@@ -107,16 +106,16 @@ pub trait Activations: Clone {
     /// Activations without autodiff as constants of a graph.
     fn constant(self) -> Self;
 
-    /// Activations without autodiff as leaves of a graph, whose gradients are wanted.
+    /// Activations without autodiff as leaves of a graph, to compute their gradients.
     fn leaf(self) -> Self;
 
-    /// Whether they were computed from anything that trains.
+    /// Whether they depend on any trainable parameter.
     fn is_tracked(&self) -> bool;
 
-    /// Adds their gradients in `from` to `sum`, and removes them there.
+    /// Moves their gradients out of `from` and adds them to `sum`.
     fn take(&self, from: &mut Gradients, sum: &mut Self::Gradient);
 
-    /// A scalar whose gradient over the activations is `gradient`; None if there is no gradient.
+    /// A scalar whose gradient with respect to the activations is `gradient`; None if there is no gradient.
     ///
     /// # Shapes
     /// - output: `[1]`
@@ -183,20 +182,19 @@ impl<A: Activations, B: Activations> Activations for (A, B) {
     }
 }
 
-/// A piece of the graph that is built when its gradients are due.
+/// A segment of the graph that is built when its gradients are needed.
 struct Checkpointed<F, Y: Activations> {
     compute: F,
     output: Y,
-    /// Over the output.
+    /// With respect to the output.
     gradient: Y::Gradient,
 }
 
 trait Segment {
-    /// Takes the gradients over the output.
+    /// Takes the gradients with respect to the output.
     fn take(&mut self, gradients: &mut Gradients);
 
-    /// The gradients over what the output was computed from; None if the loss does not depend on the
-    /// output.
+    /// The gradients with respect to what the output was computed from; None if the loss does not depend on the output.
     fn backward(self: Box<Self>) -> Option<Gradients>;
 }
 
@@ -211,7 +209,7 @@ impl<Y: Activations, F: FnOnce() -> Y> Segment for Checkpointed<F, Y> {
             output,
             gradient,
         } = *self;
-        // Computing takes memory.
+        // Computing needs memory.
         drop(output);
         let scalar = compute().product(gradient)?;
         Some(scalar.backward())
@@ -231,7 +229,7 @@ fn trains(block: &impl Module) -> bool {
     any.0
 }
 
-/// The examples of the README are tests too.
+/// Tests the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
@@ -262,9 +260,8 @@ mod tests {
             }
         }
 
-        /// Blocks with two inputs, of which all read the same second one, and with two outputs, of
-        /// which the last block's second one is not read; layers between blocks, and a loss that
-        /// reads more than the last block has made.
+        /// Blocks with two inputs, all with the same second one, and with two outputs, where the last block's second
+        /// one is not read; layers between blocks; and a loss that reads more than the last block's output.
         fn loss(&self, checkpointing: &mut ActivationCheckpointing, x: Tensor<2>) -> Tensor<1> {
             let condition = checkpointing.share(self.after.forward(x.clone()).tanh());
             let mut x = self.before.forward(x);
@@ -282,7 +279,7 @@ mod tests {
         }
     }
 
-    /// The loss, and the gradients over all parameters that have one.
+    /// The loss, and the gradients of all parameters that have one.
     fn run(network: &Network, x: &Tensor<2>, recompute: bool) -> (f32, Vec<f32>) {
         struct Collect<'a>(&'a GradientsParams, Vec<f32>);
         impl ModuleVisitor for Collect<'_> {

@@ -1,8 +1,8 @@
 //! Helpers for operations whose backward pass is written by hand, on any backend.
 //!
 //! An operation implements [`Backward`] for the backend that it computes on. Its forward pass calls
-//! [`record`]; its backward pass asks [`parents`] who waits for gradients and hands them to
-//! [`register`]. The README has a whole operation.
+//! [`record`]; its backward pass asks [`parents`] which inputs need gradients, and passes the
+//! gradients to [`register`]. The README has a complete operation.
 #![warn(missing_docs)]
 
 use burn::backend::autodiff::NodeId;
@@ -12,8 +12,8 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend};
 
-/// Runs `forward` on the inputs and, if one of them is tracked, records `backward` with what `save`
-/// keeps of them.
+/// Runs `forward` on the inputs and, if one of them is tracked, records `backward` with the state
+/// that `save` makes from them.
 pub fn record<B: Backend, C: CheckpointStrategy, Op: Backward<B, N>, const N: usize>(
     backward: Op,
     inputs: [FloatTensor<Autodiff<B, C>>; N],
@@ -31,14 +31,14 @@ pub fn record<B: Backend, C: CheckpointStrategy, Op: Backward<B, N>, const N: us
     }
 }
 
-/// The inputs of an operation that are tracked, in their order; `None` for the others.
+/// The inputs of an operation, in order; `None` for those that are not tracked.
 pub fn parents<S, const N: usize>(ops: &Ops<S, N>) -> [Option<NodeId>; N] {
     ops.parents
         .each_ref()
         .map(|parent| Some(parent.as_ref()?.id))
 }
 
-/// Adds `values` to the gradients of those inputs that are tracked.
+/// Adds `values` to the gradients of the inputs that are tracked.
 pub fn register<B: Backend, const N: usize>(
     gradients: &mut Gradients,
     parents: [Option<NodeId>; N],
@@ -51,7 +51,7 @@ pub fn register<B: Backend, const N: usize>(
     }
 }
 
-/// The examples of the README are tests too.
+/// Tests the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
@@ -118,7 +118,7 @@ mod tests {
         let device = Device::flex().autodiff();
         let a = Tensor::<1>::from_floats([2.0, 3.0], &device);
         let b = Tensor::<1>::from_floats([5.0, 7.0], &device);
-        // The first one twice: gradients are added up.
+        // The first one is used twice: gradients are added up.
         let [tracked, other] = [a.clone().require_grad(), b.clone()];
         let gradients = (product(&tracked, &other) + product(&other, &tracked))
             .sum()

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use ar_files::expand_home;
 
-/// The arguments of this process, with the home folder in place of a `~` that the shell did not
-/// expand: in `--out=~/x`, `--set key=~/x` or quotes. A folder that is called `~` is `./~`.
+/// The arguments of this process, with the home folder instead of any `~` that the shell did not
+/// expand: in `--out=~/x`, `--set key=~/x` or quotes. Write `./~` for a folder that is called `~`.
 pub fn arguments() -> impl Iterator<Item = OsString> {
     env::args_os().map(with_home)
 }
 
 fn with_home(argument: OsString) -> OsString {
-    // What is no text has no `~/` that a person has typed.
+    // An argument that is not text has no `~/` that a person typed.
     let Some(text) = argument.to_str() else {
         return argument;
     };

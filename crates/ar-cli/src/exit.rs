@@ -3,11 +3,11 @@ use std::process::ExitCode;
 
 use crate::{is_broken_pipe, tell};
 
-/// The exit status of a program that could not do what it was asked for.
+/// The exit status of a program that could not do what was requested.
 pub(crate) const FAILED: u8 = 2;
 
-/// The exit status of work that ended; an error is told in the words of `message`, such as
-/// [`one_line`](crate::one_line). If whoever reads our output has closed it, they have seen enough.
+/// The exit status for the result of `work`. An error is printed as worded by `message`, such as
+/// [`one_line`](crate::one_line). It is no error if the reader of our output has closed it.
 pub fn exit_code(
     result: anyhow::Result<ExitCode>,
     message: impl FnOnce(&(dyn Error + 'static)) -> String,

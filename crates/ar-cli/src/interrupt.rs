@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::tell;
 
-/// The exit status of a program that was interrupted, as shells report one that Ctrl-C ended.
+/// The exit status of a program that was interrupted, as shells report it after Ctrl-C.
 pub const INTERRUPTED: u8 = 130;
 
 /// A flag that an interrupt sets.
@@ -51,7 +51,7 @@ pub fn on_interrupt(
             std::process::exit(INTERRUPTED.into());
         }
         is_stopping = true;
-        // Before the message, which may have nowhere to go.
+        // Before the message, which may not be printable any more.
         stop();
         tell(message);
     };

@@ -1,4 +1,4 @@
-//! What the AR-Diffusion programs share: how they run, are interrupted, print, fail and see their memory.
+//! Shared code of the AR-Diffusion programs: how they run, handle interrupts, print, fail and measure memory.
 //!
 //! ```no_run
 //! use std::process::ExitCode;

@@ -1,5 +1,5 @@
-//! The memory of a process and of the machine, in bytes, as Linux tells it. Elsewhere there are no
-//! figures.
+//! The memory of a process and of the machine, in bytes, as Linux reports it. There are no figures
+//! on other systems.
 
 use std::fs;
 
@@ -18,7 +18,7 @@ pub fn peak_of(process: u32) -> Option<u64> {
     bytes(&format!("/proc/{process}/status"), "VmHWM")
 }
 
-/// Makes [`peak`] start again from what the process holds now. Where that is not possible, the peak
+/// Resets [`peak`] to the memory that the process holds now. If that is not possible, the peak
 /// stays as it was.
 pub fn reset_peak() {
     let _ = fs::write("/proc/self/clear_refs", "5");
@@ -29,7 +29,7 @@ pub fn available() -> Option<u64> {
     bytes("/proc/meminfo", "MemAvailable")
 }
 
-/// The figure of a line `NAME: 123 kB`.
+/// The figure in a line `NAME: 123 kB`.
 fn bytes(file: &str, name: &str) -> Option<u64> {
     let text = fs::read_to_string(file).ok()?;
     let mut lines = text.lines().filter_map(|line| line.split_once(':'));

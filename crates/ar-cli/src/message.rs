@@ -1,11 +1,11 @@
 use std::error::Error;
 
-/// An error and its causes in one line, without what an error repeats from its cause.
+/// An error and its causes in one line, without the parts that an error repeats from its cause.
 pub fn one_line(error: &(dyn Error + 'static)) -> String {
     one_line_as(error, |cause| cause.to_string())
 }
 
-/// [`one_line`], where `say` words the error and each of its causes.
+/// [`one_line`], with `say` for the text of the error and of each of its causes.
 pub fn one_line_as(
     error: &(dyn Error + 'static),
     say: impl Fn(&(dyn Error + 'static)) -> String,
@@ -13,8 +13,8 @@ pub fn one_line_as(
     joined(error, |cause| without_excerpts(&say(cause)))
 }
 
-/// An error and its causes with their line breaks, such as in the excerpt of a file, without what
-/// an error repeats from its cause.
+/// An error and its causes with their line breaks, such as in the excerpt of a file, without the
+/// parts that an error repeats from its cause.
 pub fn with_causes(error: &(dyn Error + 'static)) -> String {
     joined(error, |cause| cause.to_string())
 }
@@ -51,8 +51,8 @@ fn joined(error: &(dyn Error + 'static), say: impl Fn(&(dyn Error + 'static)) ->
     message
 }
 
-/// A message of several lines as one, without the excerpts of files (`3 | text`, `  | ^^^`) that
-/// parsers draw.
+/// A message of several lines as one line, without the excerpts of files (`3 | text`, ` | ^^^`)
+/// that parsers draw.
 fn without_excerpts(message: &str) -> String {
     let is_excerpt = |line: &str| {
         line.split_once('|')

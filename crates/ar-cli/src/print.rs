@@ -21,7 +21,7 @@ pub fn tell(line: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
-/// Whether an error says that the reader of our output has closed it.
+/// Whether an error means that the reader of our output has closed it.
 pub fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
     chain(error).any(|cause| {
         let cause = cause.downcast_ref::<io::Error>();

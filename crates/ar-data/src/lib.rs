@@ -78,7 +78,7 @@ pub use video_folder::{
     Selection, VideoFolder, VideoFolderConfig, VideoFolderError, is_environment,
 };
 
-/// The examples of the README are tests too.
+/// Tests the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,5 +1,5 @@
-//! The asynchronous sampler over a denoiser of your own: any function from noisy latents, a timestep
-//! a frame and context to a prediction of the clean latents.
+//! The asynchronous sampler with your own denoiser: any function from noisy latents, one timestep per frame and context
+//! to a prediction of the clean latents.
 //!
 //! `cargo run -p ar-diffusion --example own_denoiser`
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
@@ -10,7 +10,7 @@ use burn::tensor::{Device, Int, Tensor};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = Device::flex();
 
-    // Your network here. This one knows a single video, whose every value is 0.5.
+    // Your network goes here. This one knows a single video, in which every value is 0.5.
     let denoiser = |noisy: Tensor<4>, _timesteps: Tensor<2, Int>, _context: Tensor<3>| {
         Tensor::full(noisy.dims(), 0.5, &noisy.device())
     };

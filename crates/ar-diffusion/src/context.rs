@@ -2,8 +2,8 @@ use burn::tensor::Tensor;
 
 use crate::NoiseSource;
 
-/// What a sample is conditioned on: context vectors, with classifier-free guidance or without, and
-/// the frames that it continues.
+/// What a sample is conditioned on: context vectors, with or without classifier-free guidance, and the frames that it
+/// continues.
 #[derive(Clone, Debug)]
 pub struct Context {
     condition: Tensor<3>,
@@ -18,7 +18,7 @@ struct Guidance {
 }
 
 impl Context {
-    /// Conditioning without guidance: one network evaluation an iteration.
+    /// Conditioning without guidance: one network evaluation per iteration.
     ///
     /// # Shapes
     /// - `condition`: `[batch, context_tokens, context_dim]`
@@ -43,15 +43,15 @@ impl Context {
         }
     }
 
-    /// Continues given frames: they are finished from the start, never change and are not handed out.
-    /// Sampled frames are numbered after them.
+    /// Continues given frames. They are finished from the start, never change and are not returned; sampled frames are
+    /// numbered after them.
     ///
     /// # Shapes
     /// - `prefix`: `[batch, frames, tokens, channels]`, at least one frame; tokens and channels as
     ///   in the noise
     ///
     /// # Panics
-    /// If the prefix has no frames or another batch than the context vectors.
+    /// If the prefix has no frames, or not the batch size of the context vectors.
     pub fn with_prefix(mut self, prefix: Tensor<4>) -> Self {
         let ([batch, frames, ..], condition) = (prefix.dims(), self.condition.dims());
         assert!(
@@ -64,7 +64,7 @@ impl Context {
         self
     }
 
-    /// How many times an iteration evaluates each frame: 2 with guidance, else 1.
+    /// How many times an iteration evaluates each frame: 2 with guidance, otherwise 1.
     pub fn evaluations(&self) -> usize {
         1 + usize::from(self.guidance.is_some())
     }
@@ -96,8 +96,8 @@ impl Context {
         (frame < prefix.dims()[1]).then(|| prefix.clone().narrow(1, frame, 1))
     }
 
-    /// The context of the batch that goes through the network; with guidance twice the batch of the
-    /// samples, null first.
+    /// The context of the batch that goes through the network; with guidance, twice the batch of the samples, null
+    /// first.
     pub(crate) fn rows(&self) -> Tensor<3> {
         let condition = self.condition.clone();
         match &self.guidance {
@@ -106,7 +106,7 @@ impl Context {
         }
     }
 
-    /// The (guided) prediction of `predict`, which is given the batch of [`Context::rows`].
+    /// The (guided) prediction of `predict`, which gets the batch of [`Context::rows`].
     pub(crate) fn guide(
         &self,
         x: Tensor<4>,

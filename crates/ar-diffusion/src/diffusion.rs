@@ -69,13 +69,12 @@ impl Diffusion {
         self.parameterization.target(x0, noise, alpha)
     }
 
-    /// What the squared error of a prediction at timestep t counts in the variational bound (Ho et al.,
-    /// 2020, eq. 12): half the signal-to-noise ratio ᾱ / (1 - ᾱ) that the step from t to t - 1 gains,
-    /// for the error of the clean latents. The first step, which gains without bound, counts as the
-    /// second.
+    /// The weight of a prediction's squared error at timestep t in the variational bound (Ho et al., 2020, eq. 12). For
+    /// the error of the clean latents, it is half of what the step from t to t - 1 adds to the signal-to-noise ratio ᾱ
+    /// / (1 - ᾱ). The first step, which adds infinitely much, has the weight of the second.
     ///
     /// # Panics
-    /// If `t` is no timestep of the schedule.
+    /// If `t` is not a timestep of the schedule.
     pub fn vlb_weight(&self, t: usize) -> f64 {
         let t = t.max(1).min(self.schedule.timesteps() - 1);
         let ratio = |t: usize| {
@@ -100,7 +99,7 @@ impl Diffusion {
     }
 }
 
-/// One number a frame as `[batch, frames, 1, 1]`, which broadcasts against latents.
+/// One number per frame as `[batch, frames, 1, 1]`, which broadcasts against latents.
 pub(crate) fn per_frame(
     values: impl Iterator<Item = f64>,
     [batch, frames]: [usize; 2],
@@ -141,7 +140,7 @@ mod tests {
                 (found / expected - 1.0).abs() < 1e-9,
                 "{t}: {found} {expected}"
             );
-            // Errors of x0, eps and v at the same output: (1 - abar) / abar, 1 and 1 / abar times.
+            // Squared errors of x0, eps and v relate as (1 - abar) / abar : 1 : 1 / abar.
             let of_eps = |weight: f64, squares: f64| weight / squares;
             for (found, squares) in [
                 (x0.vlb_weight(t), (1.0 - abar(t)) / abar(t)),

@@ -13,7 +13,7 @@ pub(crate) struct FrameLatents {
 }
 
 impl FrameLatents {
-    /// Drops the frames before `frames`, and starts the frames of it that are not held yet.
+    /// Drops the frames before `frames`, and starts those in `frames` that are not held yet.
     pub(crate) fn hold(&mut self, frames: Range<usize>, start: impl Fn(usize) -> Tensor<4>) {
         while self.first < frames.start {
             self.latents.pop_front();

@@ -1,13 +1,12 @@
 //! Diffusion of videos in which every frame has its own noise level (paper sections 3.1 to 3.4):
 //! corruption and objectives for training, guidance and the asynchronous sampler for inference.
 //!
-//! A [`Sampler`] samples a video lazily: [`Sampling`] is an iterator over its iterations, and each
-//! [`Iteration`] hands out the frames that it finished, in order: they can be decoded and shown while
-//! later ones are denoised.
+//! A [`Sampler`] samples a video lazily: [`Sampling`] is an iterator over its iterations, and each [`Iteration`]
+//! returns the frames that it finished, in order. They can be decoded and shown while later ones are denoised.
 //!
-//! No network is known here: a [`Denoiser`] is anything that maps noisy latents, timesteps and
-//! context to a prediction, a closure for instance. A [`CausalDenoiser`] caches what later frames
-//! need of finished ones (keys and values, in a transformer), which saves most evaluations.
+//! This crate does not depend on any network: a [`Denoiser`] is anything that maps noisy latents, timesteps and context
+//! to a prediction, such as a closure. A [`CausalDenoiser`] caches what later frames need from finished ones (in a
+//! transformer, keys and values), which saves most evaluations.
 //!
 //! ```
 //! use ar_diffusion::{Context, DiffusionConfig, HostNoise, SamplerConfig};
@@ -15,7 +14,7 @@
 //!
 //! let device = Device::flex();
 //! let diffusion = DiffusionConfig::default().init()?;
-//! // The perfect denoiser of a world that contains one video only: it predicts that video.
+//! // The perfect denoiser of a world that contains only one video: it predicts that video.
 //! let video = Tensor::<4>::full([1, 6, 2, 4], 0.5, &device);
 //! let oracle = |x: Tensor<4>, _: Tensor<2, Int>, _: Tensor<3>| {
 //!     Tensor::full(x.dims(), 0.5, &x.device())
@@ -28,7 +27,7 @@
 //! let mut frames = Vec::new();
 //! for iteration in sampler.run(&oracle, &noise, context) {
 //!     for frame in iteration.finished {
-//!         // In order, the first after its 10 steps and every other 3 iterations later.
+//!         // In order: the first after its 10 steps, each of the others 3 iterations later.
 //!         assert_eq!(frame.index, frames.len());
 //!         assert_eq!(iteration.index + 1, 10 + 3 * frame.index);
 //!         frames.push(frame.latent);
@@ -61,7 +60,7 @@ pub use sampler::{
     FrameInProgress, Iteration, SampledFrame, Sampler, SamplerConfig, SamplerError, Sampling,
 };
 
-/// The examples of the README are tests too.
+/// Tests the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -18,10 +18,10 @@ pub enum LossKind {
 pub struct LossConfig {
     /// Distance between prediction and target.
     pub kind: LossKind,
-    /// Weight of the last frame over the weight of the first; weights between rise linearly and
-    /// average to one. 1 weighs all frames alike (published).
+    /// Weight of the last frame divided by the weight of the first; weights change linearly in between, and average to
+    /// one. 1 weights all frames equally (published).
     pub last_frame_weight: f64,
-    /// Weight of the variational bound, which is added (published: 0): see
+    /// Weight of the variational bound, which is added to the loss (published: 0): see
     /// [`Diffusion::vlb_weight`](crate::Diffusion::vlb_weight).
     pub vlb: f64,
 }
@@ -56,8 +56,8 @@ impl LossConfig {
         (error * weights).mean()
     }
 
-    /// The mean over tokens and channels, with the weights of frames: the first ones of clips of
-    /// `clip_frames` frames; without the variational bound.
+    /// The mean over tokens and channels, times the weights of the frames, without the variational bound. The frames
+    /// are the first ones of clips of `clip_frames` frames.
     ///
     /// # Shapes
     /// - `prediction`, `target`: `[batch, frames, tokens, channels]`
@@ -111,7 +111,7 @@ mod tests {
         let weights = config.frame_weights(3);
         assert_eq!(weights, [0.5, 1.0, 1.5]);
 
-        // An error in only the last frame counts 1.5 times.
+        // An error only in the last frame counts 1.5 times.
         let device = Device::flex();
         let target = Tensor::<4>::zeros([1, 3, 1, 2], &device);
         let last = Tensor::<1>::from_floats([0.0, 0.0, 2.0], &device)

@@ -26,7 +26,7 @@ pub struct HostNoise {
 }
 
 impl HostNoise {
-    /// Noise under `seed` for samples `0..batch`; `shape` is `[batch, tokens, channels]`.
+    /// Noise from `seed` for samples `0..batch`; `shape` is `[batch, tokens, channels]`.
     pub fn new(seed: u64, shape: [usize; 3], device: &Device) -> Self {
         Self {
             noise: FrameNoise::new(seed),

@@ -24,7 +24,7 @@ impl Parameterization {
         }
     }
 
-    /// The scales a, b with which `x0 = a x + b output`: the clean latent from a noisy latent and the
+    /// The scales a and b in `x0 = a x + b output`, which computes the clean latent from a noisy latent and the
     /// network's output. `alpha` is ᾱ at the timestep.
     pub fn x0_scales(self, alpha: f64) -> [f64; 2] {
         let noise_scale = (1.0 - alpha).sqrt();

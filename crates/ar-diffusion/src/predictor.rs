@@ -1,5 +1,5 @@
-//! Prediction of the active frames in an iteration of the sampler: by the whole window, or by the
-//! active frames against a cache; with classifier-free guidance.
+//! Prediction of the active frames in an iteration of the sampler, by evaluating the whole window, or only the active
+//! frames against a cache; with classifier-free guidance.
 
 use std::ops::Range;
 
@@ -16,7 +16,7 @@ pub(crate) struct PredictorInput<'a> {
     pub iteration: &'a AdIteration,
     pub context: &'a Context,
     pub frames: &'a FrameLatents,
-    /// The timesteps that frames are fed.
+    /// The timesteps that the network gets for frames.
     pub timesteps: &'a dyn Fn(Range<usize>) -> Vec<usize>,
 }
 
@@ -24,7 +24,7 @@ pub(crate) struct PredictorInput<'a> {
 pub(crate) struct Prediction {
     /// `[batch, active frames, tokens, channels]`
     pub output: Tensor<4>,
-    /// How many frames went through the network, for one sample without guidance.
+    /// How many frames went through the network, for each sample, without guidance.
     pub frames: usize,
 }
 
@@ -39,11 +39,11 @@ pub(crate) trait Predictor {
 /// Evaluates all frames of the window, finished, active and waiting, in every iteration.
 pub(crate) struct FullWindow<'a, D: ?Sized> {
     denoiser: &'a D,
-    /// None where evaluations are not recorded.
+    /// None if evaluations are not recorded.
     replayed: Option<ReplayedWindow<'a>>,
 }
 
-/// Iterations from which on a recording, which takes four evaluations, pays.
+/// Number of iterations from which a recording pays off, since it takes four evaluations.
 const RECORDED_FROM: usize = 16;
 
 impl<'a, D: Denoiser + ?Sized> FullWindow<'a, D> {
@@ -96,7 +96,7 @@ impl<D: Denoiser + ?Sized> Predictor for FullWindow<'_, D> {
     }
 }
 
-/// The timesteps of frames, the same in every sample: `[batch, frames]`.
+/// The timesteps of frames, the same in every sample, as `[batch, frames]`.
 fn of_batch(timesteps: &[usize], batch: usize, device: &Device) -> Tensor<2, Int> {
     let values: Vec<i64> = timesteps.iter().map(|&timestep| timestep as i64).collect();
     let shape = [1, values.len()];
@@ -112,7 +112,7 @@ pub(crate) struct ActiveFrames<D: CausalDenoiser> {
     cache: D::Cache,
     /// The first frame that the cache has not seen.
     next: usize,
-    /// First frame of the window that the cache was made in.
+    /// First frame of the window that the cache was made for.
     window_start: usize,
     /// Most finished frames that are evaluated together.
     most_finished: usize,
@@ -131,7 +131,7 @@ impl<D: CausalDenoiser> ActiveFrames<D> {
         }
     }
 
-    /// Evaluates the frames `next..end`, of which those before `finished` are.
+    /// Evaluates the frames `next..end`; the frames before `finished` are finished.
     fn advance(&mut self, finished: usize, end: usize, input: &PredictorInput<'_>) -> Prediction {
         let frames = self.next..end;
         let newly_finished = finished - self.next;
@@ -151,7 +151,7 @@ impl<D: CausalDenoiser> ActiveFrames<D> {
 
 impl<D: CausalDenoiser> Predictor for ActiveFrames<D> {
     fn needs(&self, AdIteration { window, active, .. }: &AdIteration) -> Range<usize> {
-        // When the window moves, positions change and the cache is filled anew.
+        // When the window moves, positions change and the cache has to be filled again.
         let start = if self.denoiser.is_unbounded() {
             self.next
         } else {
@@ -167,7 +167,7 @@ impl<D: CausalDenoiser> Predictor for ActiveFrames<D> {
             (self.next, self.window_start) = (window.start, window.start);
         }
         let mut frames = 0;
-        // A long prefix comes in pieces.
+        // A long prefix is evaluated in pieces.
         while active.start - self.next > self.most_finished {
             let end = self.next + self.most_finished;
             frames += self.advance(end, end, &input).frames;

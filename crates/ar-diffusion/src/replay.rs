@@ -1,8 +1,8 @@
 //! Evaluations that are recorded once and replayed as a whole.
 //!
-//! A GPU computes each operation of a small network sooner than the host can ask for the next one.
-//! Where it can record them (CUDA graphs, for instance), all operations of an evaluation are asked
-//! for at once. A recording reads and writes the places in memory that it was made with.
+//! A GPU finishes each operation of a small network before the host can launch the next one. If it can record
+//! operations (as CUDA graphs, for instance), all operations of an evaluation are launched at once. A recording reads
+//! and writes the memory locations that it was made with.
 
 use burn::backend::{Backend, Dispatch};
 use burn::tensor::{Device, Graph, Tensor, TensorData, capture};
@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use crate::Denoiser;
 
-/// Evaluations of a whole window, all of one shape and under one context.
+/// Evaluations of a whole window, all with the same shape and context.
 pub(crate) struct ReplayedWindow<'a> {
     x: Rc<Place>,
     timesteps: Rc<Place>,
@@ -20,8 +20,8 @@ pub(crate) struct ReplayedWindow<'a> {
     graph: Graph<Tensor<4>, Box<dyn FnMut() -> Tensor<4> + 'a>>,
 }
 
-/// Whether a device may record. Backends that keep no memory of a device's own have nothing to record
-/// into, and no way to say so before they are asked to.
+/// Whether a device may record. Backends without device memory cannot record, and cannot say so before they are asked
+/// to.
 pub(crate) fn records(device: &Device) -> bool {
     device.memory_pool_usage().is_some() && Dispatch::graph_prepare(device.as_dispatch()).is_ok()
 }
@@ -67,7 +67,7 @@ impl<'a> ReplayedWindow<'a> {
     ///
     /// # Shapes
     /// - `x` and output: as recorded
-    /// - `timesteps`: one a frame, the same in every sample
+    /// - `timesteps`: one per frame, the same in every sample
     pub(crate) fn predict(&mut self, x: Tensor<4>, timesteps: &[usize]) -> Tensor<4> {
         let device = x.device();
         self.x.write(x.flatten(0, 3));
@@ -78,17 +78,17 @@ impl<'a> ReplayedWindow<'a> {
             TensorData::new(timesteps, [len]),
             &device,
         ));
-        // SAFETY: what the recording reads and writes is alive: its inputs belong to `self`, its
-        // context and output to the recording, and the network's own tensors to the denoiser, which is
-        // borrowed and says that it keeps them (`Denoiser::is_replayable`). A sampling run stays on
-        // one thread, on which it writes the inputs, replays, and uses the output.
+        // SAFETY: everything that the recording reads and writes is alive: its inputs belong to `self`, its context and
+        // output to the recording, and the network's own tensors to the denoiser, which is borrowed and guarantees that
+        // it keeps them (`Denoiser::is_replayable`). A sampling run stays on one thread, which writes the inputs,
+        // replays, and uses the output.
         unsafe { self.graph.replay() }.clone()
     }
 }
 
-/// Values at a place on the device that stays.
+/// Values at a fixed location on the device.
 ///
-/// Its last element is nobody's: the writing of a whole tensor may be answered with another one.
+/// Its last element is unused: writing a whole tensor could return another tensor.
 struct Place(RefCell<Option<Tensor<1>>>);
 
 impl Place {
@@ -107,7 +107,7 @@ impl Place {
 
     fn write(&self, values: Tensor<1>) {
         let mut place = self.0.borrow_mut();
-        // Nobody else holds the tensor: it is written where it is.
+        // Nobody else holds the tensor, so it is written in place.
         let old = place.take().expect("put back by every `write`");
         let [len] = values.dims();
         *place = Some(old.slice_assign(0..len, values));

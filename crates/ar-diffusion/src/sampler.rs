@@ -17,10 +17,10 @@ use crate::{CausalDenoiser, Context, Denoiser, Diffusion, NoiseSource, Parameter
 pub struct SamplerConfig {
     /// DDIM steps that every frame takes, S.
     pub steps: usize,
-    /// Step difference between neighbouring frames, s: 0 denoises all frames together, `steps`
-    /// one after another.
+    /// Step difference between neighbouring frames, s: 0 denoises all frames together, `steps` denoises one after
+    /// another.
     pub ar_step: usize,
-    /// Scale of the fresh noise of a step: 0 is deterministic (DDIM), 1 ancestral (DDPM).
+    /// Scale of the fresh noise in each step: 0 is deterministic (DDIM), 1 is ancestral (DDPM).
     pub eta: f64,
 }
 
@@ -47,7 +47,7 @@ pub enum SamplerError {
 }
 
 impl SamplerError {
-    /// The fields of the configuration that are to blame.
+    /// The fields of the configuration that caused the error.
     pub fn keys(&self) -> &[&'static str] {
         match self {
             Self::Schedule(error) => error.keys(),
@@ -56,8 +56,8 @@ impl SamplerError {
     }
 }
 
-/// The asynchronous sampler (paper section 3.4): DDIM in which the steps of neighbouring frames are
-/// `ar_step` apart, as an [`AdPlan`] says.
+/// The asynchronous sampler (paper section 3.4): DDIM in which neighbouring frames are `ar_step` steps apart, as
+/// planned by an [`AdPlan`].
 #[derive(Clone, Debug)]
 pub struct Sampler {
     parameterization: Parameterization,
@@ -66,7 +66,7 @@ pub struct Sampler {
 }
 
 impl Diffusion {
-    /// A sampler of videos of `frames` frames for a network with a window of `window` frames.
+    /// A sampler for videos of `frames` frames, by a network with a window of `window` frames.
     ///
     /// # Errors
     /// If steps, step difference, frames and window do not fit each other.
@@ -81,7 +81,7 @@ impl Diffusion {
 }
 
 impl Sampler {
-    /// A sampler of videos of `frames` frames for a network with a window of `window` frames.
+    /// A sampler for videos of `frames` frames, by a network with a window of `window` frames.
     ///
     /// # Errors
     /// If steps, step difference, frames and window do not fit each other.
@@ -113,12 +113,12 @@ impl Sampler {
         &self.plan
     }
 
-    /// Samples one batch of videos lazily: the returned iterator performs one iteration of the
-    /// plan at a time and hands out every frame when it is finished, in order. It holds the frames
-    /// of one window only, and every iteration evaluates all of them.
+    /// Samples one batch of videos lazily: the iterator performs one iteration of the plan at a time, and returns every
+    /// frame as soon as it is finished, in order. It keeps only the frames of one window, and every iteration evaluates
+    /// all of them.
     ///
     /// # Panics
-    /// If the context has a prefix whose frames are not of the noise's shape.
+    /// If the context has a prefix whose frames do not have the noise's shape.
     pub fn run<'a, D: Denoiser + ?Sized, N: NoiseSource + ?Sized>(
         &'a self,
         denoiser: &'a D,
@@ -138,14 +138,13 @@ impl Sampler {
         Sampling::new(self, predictor, noise, context)
     }
 
-    /// As [`Sampler::run`], with the same result up to rounding, but an iteration evaluates only active
-    /// frames, and each finished frame once to fill the cache.
+    /// Like [`Sampler::run`], with the same result up to rounding, but an iteration evaluates only active frames, and
+    /// each finished frame is evaluated once more to fill the cache.
     ///
-    /// These are `steps + 1` evaluations a frame, and one less for the last. Where the network's
-    /// positions count from the window, finished frames are evaluated once in every window they are
-    /// in. Where it is [unbounded](CausalDenoiser::is_unbounded), the result is the same as by
-    /// [`Sampler::run`] with a window of all frames, and the plan's window decides only which step
-    /// differences are accepted.
+    /// That makes `steps + 1` evaluations per frame, and one less for the last. If the network's positions count from
+    /// the start of the window, finished frames are evaluated once in every window that they are in. If it is
+    /// [unbounded](CausalDenoiser::is_unbounded), the result is the same as from [`Sampler::run`] with a window of all
+    /// frames, and the plan's window only decides which step differences are accepted.
     ///
     /// # Panics
     /// As [`Sampler::run`].
@@ -166,8 +165,8 @@ impl Sampler {
         Sampling::new(self, predictor, noise, context)
     }
 
-    /// The DDIM update (Song et al., 2021, eq. 12) of active frames, each by its own step, from
-    /// timestep t to the next smaller one, s, with `α = ᾱ[t]` and `α' = ᾱ[s]`:
+    /// The DDIM update (Song et al., 2021, eq. 12) of active frames, each with its own step, from timestep t to the
+    /// next smaller one, s, with `α = ᾱ[t]` and `α' = ᾱ[s]`:
     ///
     /// ```text
     /// eps = (x - √α x0) / √(1 - α)
@@ -176,11 +175,11 @@ impl Sampler {
     /// ```
     ///
     /// where `x0`, the predicted clean latent, is linear in `x` and the network's output
-    /// ([`Parameterization::x0_scales`]); so `x'` is linear in both as well ([`Sampler::scales`]).
+    /// ([`Parameterization::x0_scales`]), so `x'` is linear in both as well ([`Sampler::scales`]).
     ///
     /// # Shapes
     /// - `x`, `output`, the fresh noise and the result: `[batch, frames, tokens, channels]`
-    /// - `steps`: one a frame
+    /// - `steps`: one per frame
     fn update(
         &self,
         x: Tensor<4>,
@@ -209,11 +208,11 @@ impl Sampler {
     }
 }
 
-/// Every frame of `[batch, frames, tokens, channels]` by its scale.
+/// Multiplies every frame of `[batch, frames, tokens, channels]` by its scale.
 fn scale_frames(x: Tensor<4>, scales: impl Iterator<Item = f64>) -> Tensor<4> {
     let scales: Vec<f64> = scales.collect();
     match scales[..] {
-        // Frame by frame, tensors of one number would take as long as the network's smaller layers.
+        // Frame by frame, tensors of a single number would take as long as the network's smaller layers.
         [scale] => x * scale,
         _ => {
             let shape = [1, scales.len()];
@@ -239,7 +238,7 @@ pub struct Iteration {
     pub index: usize,
     /// Frames that the network was evaluated on, over batch and guidance.
     pub frame_evaluations: usize,
-    /// The frames that it finished, in order.
+    /// The frames that the iteration finished, in order.
     pub finished: Vec<SampledFrame>,
 }
 
@@ -268,7 +267,7 @@ impl Timeline<'_> {
         let plan = &self.sampler.plan;
         let active = plan.active(iteration);
         let active = self.prefix + active.start..self.prefix + active.end;
-        // The last frames that have started, or the first while fewer have; as in the plan.
+        // The last frames that have started, or the first ones while fewer have started, as in the plan.
         let AdConfig { frames, window, .. } = plan.config();
         let length = window.min(self.prefix + frames);
         let end = active.end.max(length);
@@ -295,7 +294,7 @@ impl Timeline<'_> {
         iteration.active.clone().map(step).collect()
     }
 
-    /// The timesteps that the network is fed.
+    /// The timesteps that the network gets.
     fn timesteps(&self, iteration: usize, frames: Range<usize>) -> Vec<usize> {
         frames
             .map(|frame| self.sampler.ddim.fed_timestep(self.state(iteration, frame)))
@@ -334,13 +333,13 @@ impl<'a, N: NoiseSource + ?Sized> Sampling<'a, N> {
         }
     }
 
-    /// The latent of a frame between two iterations, `[batch, 1, tokens, channels]`; None if the frame
-    /// is not in memory yet, or no longer.
+    /// The latent of a frame between two iterations, `[batch, 1, tokens, channels]`; None if the frame is not in memory
+    /// yet or any more.
     pub fn latent(&self, frame: usize) -> Option<&Tensor<4>> {
         self.frames.get(frame)
     }
 
-    /// The frames that have begun and are not finished, in order, between two iterations.
+    /// The frames that have started but are not finished, in order, between two iterations.
     pub fn in_progress(&self) -> Vec<FrameInProgress> {
         let Some(done) = self.iteration.checked_sub(1) else {
             return Vec::new();
@@ -361,7 +360,7 @@ impl<'a, N: NoiseSource + ?Sized> Sampling<'a, N> {
             .collect()
     }
 
-    /// Lets the network predict the active frames.
+    /// Predicts the active frames with the network.
     fn predict(&mut self, iteration: &AdIteration) -> Prediction {
         let Self { timeline, .. } = *self;
         self.predictor.predict(PredictorInput {
@@ -526,10 +525,10 @@ mod tests {
             let (sampler, noise) = (sampler(ar_step, FRAMES, FRAMES), noise());
             let run = sampler.run_active_frames(&network, &noise, context());
             let evaluations: usize = run.map(|iteration| iteration.frame_evaluations).sum();
-            // Nobody reads the frames that finish last.
+            // No other frame reads the frames that finish last.
             let finish_last = if ar_step == 0 { FRAMES } else { 1 };
             assert_eq!(evaluations, FRAMES * (STEPS + 1) - finish_last);
-            // The first step is fed another timestep than waiting frames are.
+            // The network gets another timestep for the first step than for waiting frames.
             assert!(!network.waiting_evaluated.get());
         }
     }
@@ -588,7 +587,7 @@ mod tests {
         let mut frames = Vec::new();
         while let Some(iteration) = run.next() {
             frames.extend(iteration.finished.iter().map(|frame| frame.index));
-            // ceil(50 / 20) are active, one has just finished.
+            // ceil(50 / 20) are active, and one has just finished.
             let held = run.frames.len();
             assert!(iteration.index == 0 || held <= 4, "{held} frames");
         }

@@ -23,7 +23,7 @@ pub struct Attention {
 }
 
 impl Attention {
-    /// Self-attention of the configured width and heads, Xavier-uniform.
+    /// Self-attention with the configured width and heads, initialised Xavier-uniform.
     pub fn new(config: &DitConfig, device: &Device) -> Self {
         let width = config.hidden_size;
         let xavier = Initializer::XavierUniform { gain: 1.0 };
@@ -76,8 +76,8 @@ impl Attention {
         (apply(&self.proj, self_attention(qkv, options)), cache)
     }
 
-    /// The attention sub-layer, in which video tokens attend to the cache and to one another; see
-    /// [`gated_attention`]. Their own keys and values enter the cache as `pass` says.
+    /// The attention sub-layer, in which video tokens attend to the cache and to each other; see
+    /// [`gated_attention`]. `pass` says which of their own keys and values enter the cache.
     ///
     /// # Shapes
     /// - `x` and output: `[batch, frames, tokens, width]`

@@ -109,7 +109,7 @@ impl Block {
         self.gated_residual(residual, output, &mlp)
     }
 
-    /// The context part of a block in which context attends only to context and is not modulated.
+    /// The context's part of a block in which context attends only to context and is not modulated.
     ///
     /// # Shapes
     /// - `context` and output: `[batch, context, width]`
@@ -124,12 +124,11 @@ impl Block {
         (residual + self.mlp.forward(input), cache)
     }
 
-    /// The video part of a block, given the KV cache of what came before.
+    /// The video's part of a block, given the KV cache of everything before it.
     ///
     /// # Shapes
     /// - `video` and output: `[batch, frames, tokens, width]`
-    /// - `modulation`: [`Block::modulation`] of all blocks side by side, of which this block is
-    ///   number `index`
+    /// - `modulation`: [`Block::modulation`] of all blocks, concatenated; this block has number `index`
     pub(crate) fn forward_video(
         &self,
         video: Tensor<4>,
@@ -143,8 +142,8 @@ impl Block {
         self.mlp.forward_gated(video, mlp)
     }
 
-    /// How frames are modulated, which depends only on their timesteps: shift, scale and gate of the
-    /// attention sub-layer, then of the MLP sub-layer, side by side.
+    /// The modulation of frames, which depends only on their timesteps: shift, scale and gate of the attention
+    /// sub-layer, then of the MLP sub-layer, concatenated.
     ///
     /// # Shapes
     /// - `conditioning`: `[batch, frames, width]`, SiLU of the timestep embeddings
@@ -170,7 +169,7 @@ impl Block {
         [norm([0, 1, 2]), norm(mlp)]
     }
 
-    /// What context and video of a sub-layer add their outputs to.
+    /// What context and video add the outputs of a sub-layer to.
     fn residual(&self) -> Residual {
         match self.merge_mode {
             MergeMode::ShareNorm | MergeMode::ShareNormShiftFirstT => Residual::Normed,
@@ -178,7 +177,7 @@ impl Block {
         }
     }
 
-    /// The residual, and the input of a sub-layer: normalised and modulated.
+    /// The residual, and the input of a sub-layer, normalised and modulated.
     fn modulated_input(&self, tokens: Tokens, norm: &AdaptiveNorm) -> (Tokens, Tokens) {
         let (context, normed) = self.normed_context(tokens.context);
         let (video, modulated) = norm.modulated_input(tokens.video);
@@ -205,7 +204,7 @@ impl Block {
         (residual, normed)
     }
 
-    /// Adds the output of a sub-layer, gated: video by its frame, context only in a plain DiT.
+    /// Adds the gated output of a sub-layer: video tokens are gated by frame, context tokens only in a plain DiT.
     fn gated_residual(&self, residual: Tokens, output: Tokens, norm: &AdaptiveNorm) -> Tokens {
         Tokens {
             context: match self.merge_mode {

@@ -1,4 +1,4 @@
-//! Evaluation with a KV cache, of networks in which nothing flows back in time.
+//! Evaluation with a KV cache, for networks in which nothing flows back in time.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::position_embedding::add_rows;
 /// of finished frames can be cached (see [`Dit::causal`]). It computes the same as [`Dit::forward`]
 /// over all frames, up to rounding.
 ///
-/// Not for training: on an autodiff device every pass would keep its graph alive.
+/// Not for training: on an autodiff device, every pass would keep its graph alive.
 #[derive(Clone, Copy, Debug)]
 pub struct CausalDit<'a>(&'a Dit);
 
@@ -26,9 +26,9 @@ impl Dit {
 }
 
 impl CausalDit<'_> {
-    /// Whether [any number of frames](crate::DitConfig::is_unbounded) may follow one another: frames
-    /// that no later one sees are then dropped from the cache. Otherwise positions count from the
-    /// first frame in the cache, and no more than `num_frames` frames fit.
+    /// Whether the video may have [any number of frames](crate::DitConfig::is_unbounded). Frames that no later frame
+    /// sees are then dropped from the cache. Otherwise positions count from the first frame in the cache, and at most
+    /// `num_frames` frames fit.
     pub fn is_unbounded(&self) -> bool {
         self.0.config().is_unbounded()
     }
@@ -43,7 +43,7 @@ impl CausalDit<'_> {
         let modulations = self.modulations(timesteps, &context.device());
         let [batch, ..] = context.dims();
         assert_shape!(context, [batch, config.context_tokens, config.context_dim]);
-        // The context's part is the same for all frames.
+        // The context's part does not depend on the frames.
         let rotary = self
             .0
             .positions
@@ -64,7 +64,7 @@ impl CausalDit<'_> {
         }
     }
 
-    /// Forgets all frames, so that positions count from the next one.
+    /// Removes all frames, so that positions count from the next one.
     pub fn clear(&self, cache: &mut KvCache) {
         let context = self.0.config().context_tokens;
         for layer in &mut cache.layers {
@@ -78,11 +78,11 @@ impl CausalDit<'_> {
     ///
     /// # Shapes
     /// - `x` and output: `[batch, frames, tokens, channels]`
-    /// - `timesteps`: one a frame, the same in every sample
+    /// - `timesteps`: one per frame, the same in every sample
     ///
     /// # Panics
-    /// If the cache was not made for one of the timesteps, or if it and the new frames are more than
-    /// `num_frames`, unless it [is unbounded](Self::is_unbounded).
+    /// If the cache was not made for one of the timesteps, or if cached and new frames together are more than
+    /// `num_frames`, unless the network [is unbounded](Self::is_unbounded).
     pub fn forward(
         &self,
         x: Tensor<4>,
@@ -106,7 +106,7 @@ impl CausalDit<'_> {
         );
 
         let device = x.device();
-        // A later frame sees the `num_frames - 1` before it.
+        // A later frame sees the `num_frames - 1` frames before it.
         let kept = (cache.frames + finished).min(config.num_frames - 1);
         let new = finished - finished.min(kept)..finished;
         let rotary = |frames| dit.positions.rotary_of_video(config, frames, &device);
@@ -137,7 +137,7 @@ impl CausalDit<'_> {
         dit.output(video)
     }
 
-    /// Computed together: apart, each timestep would read the weights again.
+    /// Computed together, since otherwise each timestep would read the weights again.
     fn modulations(&self, timesteps: &[usize], device: &Device) -> Modulations {
         let timesteps: BTreeSet<usize> = timesteps.iter().copied().collect();
         let values: Vec<i64> = timesteps.iter().map(|&t| t as i64).collect();
@@ -149,8 +149,7 @@ impl CausalDit<'_> {
         timesteps.into_iter().zip(rows).collect()
     }
 
-    /// The mask of new frames over `[context, cached frames, new frames]`; `None` where they see
-    /// everything.
+    /// The mask of new frames over `[context, cached frames, new frames]`; `None` if they see everything.
     fn mask(&self, frames: usize, cache: &mut KvCache, device: &Device) -> Option<Mask> {
         if frames == 1 {
             return None; // The next frame sees exactly the cached ones.
@@ -182,7 +181,7 @@ mod tests {
     use crate::testing::{Inputs, frame_rotary, largest_differences, random_network};
     use crate::{DitConfig, MergeMode, PositionEmbedding};
 
-    /// The frames of [`Inputs`] in passes of the given lengths, all of them finished.
+    /// Evaluates the frames of [`Inputs`] in passes of the given lengths, all of them finished.
     fn in_passes(dit: &Dit, inputs: &Inputs, passes: &[usize]) -> (Tensor<4>, KvCache) {
         let causal = dit.causal().expect("a causal network");
         let timesteps: Vec<usize> = (0..passes.iter().sum()).map(|frame| 30 * frame).collect();

@@ -11,32 +11,30 @@ pub enum MergeMode {
     /// The layer norm *replaces* the residual: sub-layers are added to normalised tokens; video tokens are modulated per frame, context tokens are not.
     #[default]
     ShareNorm,
-    /// The usual residual around each sub-layer; otherwise as [`MergeMode::ShareNorm`].
+    /// The usual residual around each sub-layer; otherwise like [`MergeMode::ShareNorm`].
     SeparateNorm,
-    /// As [`MergeMode::ShareNorm`], with context tokens modulated as frame 0 is, and attention's
-    /// shift and scale in both sub-layers.
+    /// Like [`MergeMode::ShareNorm`], but context tokens are modulated like frame 0, and both sub-layers use the shift
+    /// and scale of attention.
     #[serde(rename = "sharenorm_shift_first_t")]
     ShareNormShiftFirstT,
     /// A plain DiT: frame 0's timestep conditions every token.
     Reproduce,
 }
 
-/// How the network is told the position of a token.
+/// How positions of tokens are encoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PositionEmbedding {
-    /// A fixed sine-cosine table over the places in the window, added to the video tokens
-    /// (published checkpoints).
+    /// A fixed sine-cosine table over the positions in the window, added to the video tokens (published checkpoints).
     #[default]
     SinCos,
-    /// Rotary embeddings over the places in the window, context included.
+    /// Rotary embeddings over the positions in the window, context included.
     Rotary,
-    /// Rotary embeddings over frame and token between video tokens, with a fixed sine-cosine table
-    /// over the tokens of a frame; a frame sees the `num_frames - 1` frames before it and itself.
+    /// Rotary embeddings over frame and token between video tokens, with a fixed sine-cosine table over the tokens of a
+    /// frame. A frame sees itself and the `num_frames - 1` frames before it.
     ///
-    /// What a frame computes depends on its distance to the frames it sees and not on its place in
-    /// the video, so videos have no end. Needs
-    /// [`CausalMask::TemporalCausal`](crate::CausalMask::TemporalCausal).
+    /// A frame's output depends on its distances to the frames it sees, and not on its position in the video, so videos
+    /// can have any length. Needs [`CausalMask::TemporalCausal`](crate::CausalMask::TemporalCausal).
     FrameRotary,
 }
 
@@ -44,8 +42,8 @@ pub enum PositionEmbedding {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DitConfig {
-    /// Frames of the trained window, F. With [`PositionEmbedding::FrameRotary`] the frames that a frame
-    /// sees, its own included; otherwise the most that the network takes.
+    /// Frames of the trained window, F. With [`PositionEmbedding::FrameRotary`], the number of frames that a frame
+    /// sees, itself included; otherwise the most frames that the network accepts.
     pub num_frames: usize,
     /// Latent tokens per frame, L.
     pub tokens_per_frame: usize,
@@ -57,13 +55,13 @@ pub struct DitConfig {
     pub depth: usize,
     /// Attention heads; must divide `hidden_size`.
     pub num_heads: usize,
-    /// Hidden width of the MLP over `hidden_size`.
+    /// Hidden width of the MLP divided by `hidden_size`.
     pub mlp_ratio: f64,
     /// How context and video share a block.
     pub merge_mode: MergeMode,
     /// Which tokens see which.
     pub causal_mask: CausalMask,
-    /// How the network is told the position of a token.
+    /// How positions of tokens are encoded.
     pub positions: PositionEmbedding,
     /// LayerNorm of queries and keys per head.
     pub qk_norm: bool,
@@ -93,12 +91,12 @@ impl Default for DitConfig {
     }
 }
 
-/// More than any network's size: beyond it products overflow, and nothing has the memory.
+/// More than any network's size: larger sizes overflow in products and exceed any memory.
 const MOST: usize = 1 << 20;
-/// Weights that no network has: hundreds of gigabytes.
+/// More weights than any network has: hundreds of gigabytes.
 const MOST_WEIGHTS: f64 = 1e11;
 
-/// A [`DitConfig`] that describes no network.
+/// An invalid [`DitConfig`].
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DitConfigError {
@@ -119,10 +117,10 @@ pub enum DitConfigError {
          most {MOST_WEIGHTS:.0e} are possible"
     )]
     TooManyWeights {
-        /// About how many.
+        /// Their approximate number.
         weights: f64,
     },
-    /// Heads do not divide the width.
+    /// The heads do not divide the width.
     #[error(
         "transformer: num_heads = {num_heads} does not divide hidden_size = {hidden_size} into \
          heads of an even size"
@@ -133,13 +131,13 @@ pub enum DitConfigError {
         /// Attention heads.
         num_heads: usize,
     },
-    /// Frame-rotary positions under a mask through which later frames reach earlier ones.
+    /// Frame-rotary positions with a mask that lets information from later frames reach earlier ones.
     #[error(
         "transformer: positions = \"frame_rotary\" needs causal_mask = \"temporal_causal\", under \
          which context sees context only"
     )]
     FrameRotaryMask,
-    /// Heads do not split into two halves of pairs.
+    /// Heads cannot be split into two halves of pairs.
     #[error(
         "transformer: positions = \"frame_rotary\" needs heads of a multiple of 4 channels, and \
          hidden_size / num_heads = {head_dim}"
@@ -148,13 +146,13 @@ pub enum DitConfigError {
         /// Channels of a head.
         head_dim: usize,
     },
-    /// The MLP has no hidden unit.
+    /// The MLP has no hidden units.
     #[error("transformer: mlp_ratio = {0} leaves no hidden unit; 4 is usual")]
     MlpRatio(f64),
 }
 
 impl DitConfigError {
-    /// The fields of [`DitConfig`] that are to blame.
+    /// The fields of [`DitConfig`] that caused the error.
     pub fn keys(&self) -> &[&'static str] {
         match self {
             Self::Zero(key) | Self::TooLarge { name: key, .. } => std::slice::from_ref(key),
@@ -181,7 +179,7 @@ impl DitConfig {
     /// Whether a frame depends only on itself and earlier frames, so that the keys and values of
     /// finished frames can be cached.
     ///
-    /// This takes [`CausalMask::TemporalCausal`] and a context that no frame's timestep modulates:
+    /// This requires [`CausalMask::TemporalCausal`], and a context that no frame's timestep modulates:
     /// [`MergeMode::ShareNorm`] or [`MergeMode::SeparateNorm`].
     pub fn is_causal(&self) -> bool {
         let context_is_constant = match self.merge_mode {
@@ -191,13 +189,13 @@ impl DitConfig {
         self.causal_mask == CausalMask::TemporalCausal && context_is_constant
     }
 
-    /// Whether every frame has a window of its own, the frames before it, so that videos may have any
-    /// length: a network that [is causal](Self::is_causal) with [`PositionEmbedding::FrameRotary`].
+    /// Whether videos may have any length, because every frame has its own window, the frames before it. This is the
+    /// case if the network [is causal](Self::is_causal) with [`PositionEmbedding::FrameRotary`].
     pub fn is_unbounded(&self) -> bool {
         self.is_causal() && self.positions == PositionEmbedding::FrameRotary
     }
 
-    /// Checks that the sizes fit each other.
+    /// Checks that the sizes fit together.
     ///
     /// # Errors
     /// Names the first key that does not fit.
@@ -231,7 +229,7 @@ impl DitConfig {
         if !self.mlp_ratio.is_finite() || self.mlp_hidden() == 0 {
             return Err(DitConfigError::MlpRatio(self.mlp_ratio));
         }
-        // Attention, modulation and the MLP of a block have so many matrices of width x width.
+        // The number of width x width matrices in attention, modulation and MLP of a block.
         let matrices = 10.0 + 2.0 * self.mlp_ratio;
         let weights = self.depth as f64 * matrices * (self.hidden_size as f64).powi(2);
         if weights > MOST_WEIGHTS {

@@ -9,21 +9,21 @@ use ar_ops::{
 };
 use burn::tensor::Tensor;
 
-/// Keys and values that later frames attend to: of the context and of finished frames, layer by
-/// layer. A cache belongs to one batch of videos under one context.
+/// Keys and values that later frames attend to, of the context and of finished frames, layer by layer. A cache belongs
+/// to one batch of videos with one context.
 ///
-/// It also holds the modulation of each block at each timestep, `6 * width` values: 39 MB in 50 steps
-/// of the published network.
+/// It also holds the modulation of each block at each timestep, `6 * width` values: 39 MB for 50 steps of the published
+/// network.
 #[derive(Clone, Debug)]
 pub struct KvCache {
     pub(crate) layers: Vec<LayerKvCache>,
-    /// Number of the frame that comes next.
+    /// Number of the next frame.
     pub(crate) next: usize,
     /// How many frames before it are cached.
     pub(crate) frames: usize,
     pub(crate) modulations: Modulations,
-    /// The mask of the last pass, and how many frames were cached and new then: mostly, the next
-    /// pass has as many.
+    /// The mask of the last pass, with the numbers of cached and new frames, which are usually the same in the next
+    /// pass.
     pub(crate) mask: Option<([usize; 2], Mask)>,
 }
 
@@ -36,16 +36,16 @@ impl KvCache {
     }
 }
 
-/// How the blocks modulate a frame, one after the other, by timestep: `[1, 1, blocks * 6 * width]`
-/// each. All frames take the same steps, and with few tokens a frame, the weights of the modulation
-/// would be a third of what a pass reads from memory.
+/// The modulation of a frame in all blocks, by timestep: `[1, 1, blocks * 6 * width]` each. All frames take the same
+/// steps, and with few tokens per frame, the weights of the modulation would be a third of what a pass reads from
+/// memory.
 pub(crate) type Modulations = HashMap<usize, Tensor<3>>;
 
 /// What the blocks share in one pass over new frames.
 pub(crate) struct Pass {
     pub mask: Option<Mask>,
     pub rotary: Option<RotaryEmbedding>,
-    /// None if the cache stays as it is.
+    /// None if the cache does not change.
     pub update: Option<CacheUpdate>,
 }
 

@@ -1,9 +1,8 @@
 //! The temporally causal diffusion transformer of AR-Diffusion (paper section 3.3).
 //!
-//! [`Dit`] maps noisy latents, one timestep a frame and context vectors to a prediction of the
-//! shape of the latents. Where every frame depends only on earlier ones, [`CausalDit`] evaluates new
-//! frames against a [`KvCache`] of finished ones. Field names follow the published checkpoints; what
-//! differs is listed at [`Dit`].
+//! [`Dit`] maps noisy latents, one timestep per frame and context vectors to a prediction with the shape of the
+//! latents. If every frame depends only on earlier ones, [`CausalDit`] evaluates new frames against a [`KvCache`] of
+//! finished ones. Field names follow the published checkpoints; [`CHECKPOINT_KEYS`] lists the differences.
 //!
 //! ```
 //! use ar_dit::DitConfig;
@@ -55,7 +54,7 @@ pub use mlp::Mlp;
 pub use model::{CHECKPOINT_KEYS, Dit};
 pub use timestep::TimestepEmbedder;
 
-/// The examples of the README are tests too.
+/// Tests the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

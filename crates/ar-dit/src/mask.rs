@@ -8,17 +8,18 @@ use serde::{Deserialize, Serialize};
 pub enum CausalMask {
     /// Everything sees everything.
     None,
-    /// Context sees context only; a frame sees context, itself and the frames of the window before
+    /// Context sees only context; a frame sees context, itself and the frames of the window before
     /// it. No information flows backwards in time, so the keys and values of finished frames can be
     /// cached.
     TemporalCausal,
-    /// As [`CausalMask::TemporalCausal`], but context sees everything (published checkpoints):
-    /// through it, later frames reach earlier ones from the second layer on.
+    /// Like [`CausalMask::TemporalCausal`], but context sees everything (published checkpoints), so
+    /// from the second layer on, information from later frames reaches earlier ones through the
+    /// context.
     #[default]
     VideoTemporalCausal,
 }
 
-/// How long a sequence `[context, frame 0, frame 1, ..]` and its parts are.
+/// The lengths of a sequence `[context, frame 0, frame 1, ..]` and of its parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SequenceLengths {
     /// Tokens of the context.
@@ -30,8 +31,8 @@ pub struct SequenceLengths {
 }
 
 impl CausalMask {
-    /// The mask over all positions of a sequence, `context_tokens + frames * tokens_per_frame` of
-    /// them; `None` where everything is visible. Under the causal masks a frame sees itself and the
+    /// The mask over all `context_tokens + frames * tokens_per_frame` positions of a sequence;
+    /// `None` if everything is visible. With the causal masks, a frame sees itself and the
     /// `window - 1` frames before it.
     pub fn hidden(self, lengths: SequenceLengths, window: usize, device: &Device) -> Option<Mask> {
         let context_sees_video = match self {

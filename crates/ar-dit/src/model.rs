@@ -14,8 +14,7 @@ use crate::on_device::OnDevice;
 use crate::position_embedding::{PositionTables, add_rows};
 use crate::{Block, DitConfig, DitConfigError, PositionEmbedding, TimestepEmbedder, Tokens};
 
-/// Where paths of [`Dit`] differ from the keys of published checkpoints: `(path, key)` of the parts
-/// that do.
+/// Where field paths of [`Dit`] differ from the keys of published checkpoints: `(path, key)` of the parts that differ.
 pub const CHECKPOINT_KEYS: [(&str, &str); 4] = [
     ("t_embedder.mlp_in.", "t_embedder.mlp.0."),
     ("t_embedder.mlp_out.", "t_embedder.mlp.2."),
@@ -23,7 +22,7 @@ pub const CHECKPOINT_KEYS: [(&str, &str); 4] = [
     ("final_layer.", "final_layer.1."),
 ];
 
-/// What depends on the places of tokens in a sequence.
+/// What depends on the positions of tokens in a sequence.
 #[derive(Clone, Debug)]
 struct SequenceTables {
     /// What is added to video tokens.
@@ -34,8 +33,8 @@ struct SequenceTables {
 
 /// The diffusion transformer over context and video tokens.
 ///
-/// Published checkpoints hold it under `diffusion_model.model.`; their keys equal the field paths
-/// except for [`CHECKPOINT_KEYS`].
+/// Published checkpoints have it under `diffusion_model.model.`; their keys equal the field paths except for
+/// [`CHECKPOINT_KEYS`].
 #[derive(Module, Debug)]
 pub struct Dit {
     pub(crate) x_embedder: Linear,
@@ -45,7 +44,7 @@ pub struct Dit {
     pub(crate) final_layer: Linear,
     #[module(skip)]
     pub(crate) positions: PositionTables,
-    /// For the first frame and the number of frames of a sequence.
+    /// By the first frame and the number of frames of a sequence.
     #[module(skip)]
     sequence: OnDevice<[usize; 2], SequenceTables>,
     #[module(skip)]
@@ -53,11 +52,11 @@ pub struct Dit {
 }
 
 impl DitConfig {
-    /// A freshly initialised transformer: Xavier-uniform linear layers; modulation and final layer
-    /// zero, so that training starts from the identity and a zero prediction.
+    /// A freshly initialised transformer. Linear layers are Xavier-uniform; modulation and final layer are zero, so
+    /// that training starts from the identity and a prediction of zero.
     ///
     /// # Errors
-    /// If the configuration describes no network.
+    /// If the configuration is invalid.
     pub fn init(&self, device: &Device) -> Result<Dit, DitConfigError> {
         self.validate()?;
         let width = self.hidden_size;
@@ -76,15 +75,15 @@ impl DitConfig {
 }
 
 impl Dit {
-    /// The configuration that the network was made from.
+    /// The configuration of the network.
     pub fn config(&self) -> &DitConfig {
         &self.config
     }
 
     /// Predicts the diffusion target of every frame.
     ///
-    /// Positions count from the first frame given: a window that slides over a longer video is
-    /// passed as it stands. The network computes in the floats of its weights; the output has 32 bits.
+    /// Positions count from the first frame of `x`, so a window that slides over a longer video can be passed as it is.
+    /// The network computes in the precision of its weights; the output is in f32.
     ///
     /// # Shapes
     /// - `x` and output: `[batch, frames, tokens, channels]`, at most `num_frames` frames; any
@@ -182,7 +181,7 @@ impl Dit {
         self.output(video)
     }
 
-    /// What the network answers, from the video tokens after the last block.
+    /// The output of the network, from the video tokens after the last block.
     ///
     /// # Shapes
     /// - `video`: `[batch, frames, tokens, width]`
@@ -191,7 +190,7 @@ impl Dit {
         apply(&self.final_layer, layer_norm(video, 1e-6)).cast(FloatDType::F32)
     }
 
-    /// The floats that the network computes in.
+    /// The precision that the network computes in.
     pub(crate) fn dtype(&self) -> DType {
         self.final_layer.weight.val().dtype()
     }
@@ -235,7 +234,7 @@ mod tests {
         let changed = inputs.x.clone().slice_assign([0..2, 2..3], other);
         let differences = largest_differences(run(changed), run(inputs.x.clone()));
         for (frame, difference) in differences.into_iter().enumerate() {
-            // Two blocks of a window of three: four frames on, at most.
+            // Two blocks with a window of three reach at most four frames ahead.
             let reached = (2..=6).contains(&frame);
             assert_eq!(difference > 1e-6, reached, "frame {frame}: {difference:e}");
         }
@@ -287,7 +286,7 @@ mod tests {
         let x = Tensor::from_inner(x);
         let timesteps = Tensor::from_data(timesteps.into_data(), &device);
         let run = |recompute| {
-            // A leaf, as a table of contexts that trains.
+            // A leaf, like a trainable table of contexts.
             let context = Tensor::from_inner(context.clone()).require_grad();
             let mut checkpointing = ActivationCheckpointing::new(recompute);
             let prediction = network.forward_checkpointed(

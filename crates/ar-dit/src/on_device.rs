@@ -2,11 +2,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::Device;
 
-/// What was brought to a device, to be used again when the same is asked for: GPUs take longer to
-/// upload a table than to use it. Clones share it.
+/// A cache of values that were uploaded to a device, since uploading a table to a GPU takes longer than using it.
+/// Clones share it.
 ///
-/// Nothing is dropped before the last clone is: recordings of an evaluation read it where it is. The
-/// keys are few, such as the numbers of frames that a network is evaluated with.
+/// Nothing is dropped before the last clone, because recordings of an evaluation read the values in place. There are
+/// few keys, such as the numbers of frames that a network is evaluated with.
 #[derive(Debug)]
 pub(crate) struct OnDevice<K, T>(Arc<Mutex<Vec<(Device, K, T)>>>);
 
@@ -23,10 +23,10 @@ impl<K, T> Default for OnDevice<K, T> {
 }
 
 impl<K: PartialEq, T: Clone> OnDevice<K, T> {
-    /// What `key` stands for on `device`, made where it is asked for the first time.
+    /// The value for `key` on `device`, which is made at the first request.
     pub(crate) fn get(&self, device: &Device, key: K, make: impl FnOnce() -> T) -> T {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Devices are equal with autodiff and without.
+        // Devices with and without autodiff compare as equal.
         let found = known.iter().find(|(of, of_key, _)| {
             of == device && of.is_autodiff() == device.is_autodiff() && *of_key == key
         });

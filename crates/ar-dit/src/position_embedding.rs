@@ -40,10 +40,10 @@ impl PositionTables {
         }
     }
 
-    /// The rows of the fixed tables that are added to the tokens of `frames` ([`add_rows`]).
+    /// The rows of the fixed table that are added to the tokens of `frames` ([`add_rows`]).
     ///
     /// # Shapes
-    /// - output: `[1, frames, tokens, width]`; a 1 in place of `frames` is for all
+    /// - output: `[1, frames, tokens, width]`; a size of 1 broadcasts over `frames`
     pub(crate) fn rows(
         &self,
         config: &DitConfig,
@@ -84,7 +84,7 @@ impl PositionTables {
     ) -> Option<RotaryEmbedding> {
         match self {
             Self::Rotary(rotary) => Some(rotary.at(0..token(config, 0), device)),
-            // A rotated query would tell its absolute frame.
+            // A rotated query would reveal its absolute frame number.
             Self::SinCos(_) | Self::FrameRotary { .. } => None,
         }
     }
@@ -107,7 +107,7 @@ impl PositionTables {
     }
 }
 
-/// The place of a frame's first token in the sequence of context and window.
+/// The position of a frame's first token in the sequence of context and window.
 fn token(config: &DitConfig, frame: usize) -> usize {
     config.context_tokens + frame * config.tokens_per_frame
 }

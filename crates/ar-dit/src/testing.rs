@@ -1,4 +1,4 @@
-//! What the tests of several files share.
+//! Shared by the tests of several files.
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Distribution, Int, Tensor};
@@ -24,7 +24,8 @@ pub(crate) fn frame_rotary() -> DitConfig {
     }
 }
 
-/// A network whose every parameter is random: fresh modulation and final layers are zero.
+/// A network in which every parameter is random, because freshly initialised modulation and final
+/// layers are zero.
 pub(crate) fn random_network(config: &DitConfig) -> Dit {
     struct Randomize;
     impl ModuleMapper for Randomize {

@@ -11,8 +11,8 @@ use crate::on_device::OnDevice;
 /// Width of the sinusoidal embedding that the MLP reads.
 const FREQUENCIES: usize = 256;
 
-/// Embeds one diffusion timestep a frame: sinusoid, linear, SiLU, linear.
-/// Checkpoint keys `t_embedder.mlp.{0,2}`.
+/// Embeds one diffusion timestep per frame: sinusoid, linear, SiLU, linear. Checkpoint keys
+/// `t_embedder.mlp.{0,2}`.
 #[derive(Module, Debug)]
 pub struct TimestepEmbedder {
     mlp_in: Linear,
@@ -22,7 +22,7 @@ pub struct TimestepEmbedder {
 }
 
 impl TimestepEmbedder {
-    /// An embedder to `width` channels, N(0, 0.02).
+    /// An embedder to `width` channels, initialised from N(0, 0.02).
     pub fn new(width: usize, device: &Device) -> Self {
         let normal = Initializer::Normal {
             mean: 0.0,
@@ -39,7 +39,7 @@ impl TimestepEmbedder {
     /// - `timesteps`: `[batch, frames]`
     /// - output: `[batch, frames, width]`
     pub fn forward(&self, timesteps: Tensor<2, Int>) -> Tensor<3> {
-        // In 32 bits whatever the network computes in: 16 would blur neighbouring timesteps.
+        // In f32, whatever the network's precision: 16 bits would blur neighbouring timesteps.
         let device = timesteps.device();
         let make = || timestep_frequencies(FREQUENCIES, &device);
         let frequencies = self.frequencies.get(&device, (), make);

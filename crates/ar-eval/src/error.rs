@@ -122,7 +122,7 @@ pub enum EvaluationError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error from the system.
         source: io::Error,
     },
     /// A file cannot be written.
@@ -130,7 +130,7 @@ pub enum EvaluationError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error from the system.
         source: io::Error,
     },
     /// A plot cannot be drawn.

@@ -65,7 +65,7 @@ pub use reference_split::ReferenceSplit;
 pub use report::Report;
 pub use row::Row;
 
-/// The examples of the README are tests too.
+/// Tests the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

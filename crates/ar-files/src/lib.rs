@@ -44,7 +44,7 @@ pub use place::is_stream;
 pub use read::{MOST_TEXT, check_regular, read, read_text};
 pub use temporary::TEMPORARY_PREFIX;
 
-/// The examples of the README are tests too.
+/// Tests the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

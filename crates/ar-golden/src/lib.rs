@@ -141,7 +141,7 @@ pub fn assert_close<const D: usize>(
     );
 }
 
-/// The examples of the README are tests too.
+/// Tests the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

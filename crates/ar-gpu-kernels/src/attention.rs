@@ -1,8 +1,8 @@
 //! Attention that keeps its inputs, and no scores.
 //!
-//! Under Burn's automatic differentiation attention falls apart into a dozen operations, half of
-//! which keep a result of `[batch, heads, queries, keys]`, the mask among them. Here the backward
-//! pass computes the probabilities anew, for one layer at a time:
+//! Under Burn's automatic differentiation, attention becomes a dozen operations, half of which keep
+//! a result of `[batch, heads, queries, keys]`, including the mask. Here, the backward pass
+//! recomputes the probabilities, for one layer at a time:
 //!
 //! ```text
 //! p  = softmax(q kᵀ / √head_dim)      o = p v
@@ -10,7 +10,7 @@
 //! dq = ds k       dk = dsᵀ q       dv = pᵀ do
 //! ```
 //!
-//! The products are Burn's, on tensor cores where there are any.
+//! The products are Burn's, on tensor cores if there are any.
 
 use ar_autodiff::{parents, record, register};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
@@ -33,7 +33,8 @@ use crate::softmax::SoftmaxKernels;
 /// # Shapes
 /// - `q`: `[batch, heads, queries, head_dim]`
 /// - `k`: `[batch, heads, keys, head_dim]`; `v`: `[batch, heads, keys, value_dim]`
-/// - `hidden`: `[1, 1, queries, keys]`, `true` where a key is hidden; every query must see a key
+/// - `hidden`: `[1, 1, queries, keys]`, `true` where a key is hidden; every query must see at least
+///   one key
 /// - output: `[batch, heads, queries, value_dim]`
 pub fn attention(
     q: Tensor<4>,
@@ -52,7 +53,7 @@ pub struct Heads {
     pub count: usize,
     /// Gamma and beta of the layer norms of queries, then of keys, `[head_dim]` each, if any.
     pub norms: Option<[Tensor<1>; 4]>,
-    /// What these add to a variance.
+    /// Added to the variance in these norms.
     pub epsilon: f64,
     /// RoPE of all queries and keys, if any: `cos | cos` and `-sin | sin` of each pair of channels,
     /// `[1, 1, sequence, head_dim]` each.
@@ -60,7 +61,7 @@ pub struct Heads {
 }
 
 impl Heads {
-    /// Whether there is a kernel for heads of so many channels.
+    /// Whether there is a kernel for heads of `head_dim` channels.
     pub fn covers(head_dim: usize) -> bool {
         head_dim.is_multiple_of(2) && head_dim <= MAX_HEAD_DIM
     }
@@ -81,7 +82,8 @@ impl Heads {
     }
 }
 
-/// Self-attention over one projection of queries, keys and values, which is all it keeps.
+/// Self-attention over one projection of queries, keys and values. Only the projection is kept for
+/// the backward pass.
 ///
 /// # Shapes
 /// - `qkv`: `[batch, sequence, 3 * heads * head_dim]`
@@ -319,7 +321,7 @@ struct PackedBackward {
 }
 
 impl PackedBackward {
-    /// The gradient of merged heads, taken apart.
+    /// The gradient of merged heads, split into heads.
     fn split(&self, d_output: GpuTensor) -> GpuTensor {
         let [batch, sequence, width] = d_output.shape().dims();
         let shape = [batch, sequence, self.heads, width / self.heads];

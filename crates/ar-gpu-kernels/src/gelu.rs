@@ -1,4 +1,4 @@
-//! GELU in its tanh approximation, which keeps its input only.
+//! GELU in its tanh approximation, which keeps only its input.
 //!
 //! With `s = σ(2 √(2/π) (x + 0.044715 x³))`:
 //!
@@ -7,8 +7,9 @@
 //! dx = dy (s + x s (1 - s) 2 √(2/π) (1 + 3 · 0.044715 x²))
 //! ```
 //!
-//! The operations are Burn's, whose fusion makes one kernel of them. By themselves they would keep
-//! three results as large as the input, the widest tensor of a transformer block.
+//! The operations are Burn's, whose fusion makes one kernel from them. With Burn's own backward
+//! pass, they would keep three results as large as the input, the widest tensor of a transformer
+//! block.
 
 use std::f64::consts::PI;
 

@@ -4,8 +4,8 @@
 //! q, k = rotate(x̂ gamma + beta),   x̂ = (x - mean(x)) / √(variance(x) + ε)   over a head's channels
 //! ```
 //!
-//! Pairs of channels are rotated as in RoPE (Su et al., 2021): `(a, b)` to `(a cos - b sin, a sin +
-//! b cos)`. A unit has one pair of a row, so that a row is read once.
+//! Pairs of channels are rotated as in RoPE (Su et al., 2021): `(a, b)` to `(a cos - b sin, a sin + b cos)`. Each unit
+//! has one pair of a row, so that a row is read only once.
 #![expect(
     clippy::collapsible_if,
     reason = "the outer conditions are decided before a kernel is compiled, the inner ones when it runs"
@@ -27,7 +27,7 @@ use crate::rows::{
     Reduction, Units, address_type, elem_type, empty_like, reduce_row, row_start, with_rows,
 };
 
-/// Channels of a head at most: two for each unit of a cube.
+/// Most channels of a head: two for each unit of a cube.
 pub(crate) const MAX_HEAD_DIM: usize = 256;
 /// Rows over which a unit adds up the gradients of gamma and beta.
 const CHUNK: usize = 16;
@@ -44,13 +44,13 @@ pub(crate) enum Rope<B: Backend> {
     },
 }
 
-/// The kernels, in the order of Burn's fusion among other operations.
+/// The kernels, in order with the other operations in Burn's fusion.
 ///
 /// # Shapes
 /// - `qkv` and its gradient: `[batch, sequence, 3 * heads * head_dim]`
 /// - `norms`: gamma and beta of queries, then of keys, `[4, head_dim]`
 /// - queries, keys, values and their gradients: `[batch, heads, sequence, head_dim]`
-/// - gradients of the norms: to be added up, f32, `[chunks, 4, head_dim]`
+/// - gradients of the norms, which have to be added up over chunks: f32, `[chunks, 4, head_dim]`
 #[backend_extension(Cube, Fusion: cfg(feature = "fusion"))]
 pub(crate) trait HeadKernels: Backend {
     #[fusion(meta = |qkv, _rope, heads| split(qkv, *heads))]
@@ -149,7 +149,7 @@ impl HeadKernels for CubeBackend {
     }
 }
 
-/// Whether there are tables, and what stands for them if not.
+/// Whether there are tables, and placeholders if not.
 fn tables(rope: Rope<CubeBackend>, or: &CubeTensor) -> (bool, [CubeTensor; 2]) {
     match rope {
         Rope::None => (false, [or.clone(), or.clone()]),
@@ -174,7 +174,7 @@ fn forward(
     let units = Units::for_pairs(head_dim);
     let (cubes, cube) = units.launch(&qkv, 3 * batch * heads * sequence);
     let types = [&qkv, &norms, &cos].map(elem_type);
-    // SAFETY: units keep to the rows and channels of the outputs.
+    // SAFETY: units access only the rows and channels of the outputs.
     unsafe {
         split_kernel::launch_unchecked(
             &q.client,
@@ -198,8 +198,8 @@ fn forward(
     (q, k, v)
 }
 
-/// The gradient of the packed projections, and the parts of the gradients of the norms, which
-/// nobody writes where there are none.
+/// The gradient of the packed projections, and the parts of the gradients of the norms, which are not written if there
+/// are no norms.
 fn backward(
     qkv: CubeTensor,
     norms: Option<CubeTensor>,
@@ -221,7 +221,7 @@ fn backward(
     let units = Units::for_pairs(head_dim);
     let (cubes, cube) = units.launch(&qkv, 3 * chunks);
     let types = [&qkv, &norms, &cos].map(elem_type);
-    // SAFETY: units keep to the rows and channels of the outputs.
+    // SAFETY: units access only the rows and channels of the outputs.
     unsafe {
         split_backward_kernel::launch_unchecked(
             &d_qkv.client,
@@ -247,8 +247,8 @@ fn backward(
     (d_qkv, d_norms)
 }
 
-/// Where a head's row starts in the packed projections. Rows are counted over samples, heads and
-/// tokens; parts are queries, keys and values.
+/// Where a head's row starts in the packed projections. Rows are counted over samples, heads and tokens; the parts are
+/// queries, keys and values.
 #[cube]
 fn packed_start<E: Float>(
     packed: &Tensor<E>,
@@ -264,7 +264,7 @@ fn packed_start<E: Float>(
     sample * packed.stride(0) + token * packed.stride(1) + (part * heads + head) * head_dim
 }
 
-/// Mean and reciprocal standard deviation of a row of which a unit has a pair, if it has.
+/// Mean and reciprocal standard deviation of a row. A unit has one pair of it, or none.
 #[cube]
 fn moments_of_pairs(
     a: f32,
@@ -353,7 +353,7 @@ fn split_kernel<E: Float, P: Float, T: Float>(
     }
 }
 
-/// The units of a row go through a chunk of rows, and add up the gradients of gamma and beta.
+/// The units of a row process a chunk of rows, and add up the gradients of gamma and beta.
 #[cube(launch_unchecked, address_type = "dynamic")]
 fn split_backward_kernel<E: Float, P: Float, T: Float>(
     qkv: &Tensor<E>,

@@ -1,17 +1,16 @@
 //! Fused kernels for Burn's GPU backends, with hand-written backward passes.
 //!
-//! Burn joins element-wise operations into one GPU kernel by itself (fusion). What it doesn't join
-//! are reductions, and what automatic differentiation keeps: every intermediate result of attention
-//! and layer norms until the backward pass. An operation here keeps its inputs only and computes the
-//! rest anew, and its reductions are kernels of their own, written in
+//! Burn fuses element-wise operations into one GPU kernel by itself. It does not fuse reductions, and its automatic
+//! differentiation keeps every intermediate result of attention and layer norms until the backward pass. An operation
+//! here keeps only its inputs and recomputes the rest, and its reductions are special kernels, written in
 //! [CubeCL](https://github.com/tracel-ai/cubecl): one source for CUDA, Vulkan, Metal and WebGPU.
 //!
-//! Operations on any backend are in `ar-ops`: they use these kernels where `covers` allows it and
-//! Burn's own operations elsewhere. Products of matrices are always Burn's.
+//! The operations for all backends are in `ar-ops`: they use these kernels where `covers` allows it, and Burn's own
+//! operations elsewhere. Matrix products are always Burn's.
 //!
 //! # Features
-//! `cuda`, `metal`, `vulkan` and `wgpu` say what the kernels run on. The crate is empty without
-//! any of them. `fusion` goes with Burn's feature of that name.
+//! `cuda`, `metal`, `vulkan` and `wgpu` choose what the kernels run on. The crate is empty without any of them.
+//! `fusion` goes with Burn's feature of the same name.
 #![cfg(any(
     feature = "cuda",
     feature = "metal",
@@ -37,13 +36,12 @@ mod softmax;
 /// A tensor of the GPU backend without autodiff.
 type GpuTensor = FloatTensor<Cube>;
 
-/// Whether the kernels are not left out, as `AR_GPU_KERNELS=off` in the environment demands.
+/// Whether the kernels are used: not with `AR_GPU_KERNELS=off` in the environment.
 static ON: LazyLock<bool> =
     LazyLock::new(|| std::env::var_os("AR_GPU_KERNELS").is_none_or(|value| value != "off"));
 
-/// Whether the kernels compute on this tensor: floats on a GPU, with autodiff or without. None is
-/// covered with `AR_GPU_KERNELS=off` in the environment, which is there to measure what they are
-/// worth.
+/// Whether the kernels support this tensor: floats on a GPU, with or without autodiff. With `AR_GPU_KERNELS=off` in the
+/// environment they support none, to measure how much they gain.
 pub fn covers<const D: usize>(x: &Tensor<D>) -> bool {
     let device = x.device();
     let device = match device.as_dispatch() {

@@ -148,7 +148,7 @@ impl Backward<Cube, 3> for ModulatedNormBackward {
     }
 }
 
-/// The gradient of vectors that several frames share from the gradients of all frames.
+/// The gradient of vectors that several frames share, from the gradients of all frames.
 fn sum_to(mut gradient: GpuTensor, shape: &Shape) -> GpuTensor {
     for axis in 0..2 {
         if shape[axis] != gradient.shape()[axis] {
@@ -158,7 +158,7 @@ fn sum_to(mut gradient: GpuTensor, shape: &Shape) -> GpuTensor {
     gradient
 }
 
-/// The kernels, in the order of Burn's fusion among other operations.
+/// The kernels, in order with the other operations in Burn's fusion.
 #[backend_extension(Cube, Fusion: cfg(feature = "fusion"))]
 trait NormKernels: Backend {
     #[fusion(dtype = x, shape = x)]
@@ -201,7 +201,7 @@ fn modulated_norm_gradients(
     (x.clone(), vectors.clone(), vectors)
 }
 
-/// The shape of one vector a frame.
+/// The shape of one vector per frame.
 fn vectors(x: &Shape) -> Shape {
     let [batch, frames, _, width] = x.dims();
     [batch, frames, 1, width].into()
@@ -241,7 +241,7 @@ impl NormKernels for CubeBackend {
     }
 }
 
-/// The layer norm, modulated by a shift and a scale of every row where they are given.
+/// The layer norm, modulated by a shift and a scale for every row if they are given.
 fn forward(x: CubeTensor, modulation: Option<[CubeTensor; 2]>, epsilon: f64) -> CubeTensor {
     let x = with_rows(x);
     let shape = x.shape();
@@ -255,7 +255,7 @@ fn forward(x: CubeTensor, modulation: Option<[CubeTensor; 2]>, epsilon: f64) -> 
     let units = Units::for_rows(&x, width);
     let (cubes, cube) = units.launch(&x, rows);
     let dtype = elem_type(&x);
-    // SAFETY: units keep to the rows and columns that they are told of.
+    // SAFETY: units access only the rows and columns that they get.
     unsafe {
         norm_kernel::launch_unchecked(
             &output.client,
@@ -293,7 +293,7 @@ fn backward(
     let units = Units::for_rows(&x, width);
     let (cubes, cube) = units.launch(&x, rows);
     let dtype = elem_type(&x);
-    // SAFETY: units keep to the rows and columns that they are told of.
+    // SAFETY: units access only the rows and columns that they get.
     unsafe {
         norm_backward_kernel::launch_unchecked(
             &d_x.client,
@@ -327,7 +327,7 @@ fn modulation_backward(
     let columns = batch * frames * width;
     let cube = CubeDim::new(&x.client, columns);
     let dtype = elem_type(&x);
-    // SAFETY: units keep to the columns that they are told of.
+    // SAFETY: units access only the columns that they get.
     unsafe {
         modulation_backward_kernel::launch_unchecked(
             &d_shift.client,
@@ -387,7 +387,8 @@ fn norm_kernel<E: Float>(
     let mut shared = Shared::<[f32]>::new_slice(comptime!(units.per_row * units.rows));
     let row = CUBE_POS * units.rows + UNIT_POS_Y as usize;
     let is_row = row < rows as usize;
-    // Units without a row compute the first one with the others: all must meet in reductions.
+    // Units without a row compute the first row along with the others, because all units must take
+    // part in reductions.
     let row = select(is_row, row, 0);
     let width = x.shape(comptime!(rank - 1));
     let x_start = row_start(x, row, rank);
@@ -463,7 +464,7 @@ fn norm_backward_kernel<E: Float>(
     }
 }
 
-/// A unit has one column of a frame, and adds up its tokens.
+/// Each unit has one column of a frame, and adds up its tokens.
 #[cube(launch_unchecked, address_type = "dynamic")]
 fn modulation_backward_kernel<E: Float>(
     x: &Tensor<E>,

@@ -1,8 +1,9 @@
-//! Rows of tensors: where they lie, who computes them, and sums and maxima over them.
+//! Rows of tensors: where they are in memory, which units compute them, and sums and maxima over
+//! them.
 //!
-//! A row is what lies along the last axis, its values side by side. Some units (GPU threads) share
-//! a row, and a cube (a thread block) has a few rows. Reductions go through shared memory, which
-//! every platform has, rather than through planes (warps), whose size differs or is unknown.
+//! A row is along the last axis, with contiguous values. Several units (GPU threads) share a row,
+//! and a cube (a thread block) has a few rows. Reductions go through shared memory, which every
+//! platform has, rather than through planes (warps), whose size differs or is unknown.
 
 use burn::backend::TensorMetadata;
 use burn::backend::cubecl::dtype_to_storage_type;
@@ -16,17 +17,17 @@ use cubecl::prelude::*;
 
 use crate::cubecl;
 
-/// Units of a row at most.
+/// Most units per row.
 const UNITS: usize = 128;
-/// Values that a unit has of a row at least, where it may share.
+/// Fewest values of a row per unit, if a row has more than one unit.
 const VALUES: usize = 4;
 
 /// How a cube's units are divided among rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Units {
-    /// Units of a row: a power of two.
+    /// Units per row: a power of two.
     pub per_row: usize,
-    /// Rows of a cube.
+    /// Rows per cube.
     pub rows: usize,
 }
 
@@ -42,7 +43,7 @@ impl Units {
         }
     }
 
-    /// Units for rows of `width` values of which each has two.
+    /// Units for rows of `width` values, with two values per unit.
     pub(crate) fn for_pairs(width: usize) -> Self {
         let per_row = width.div_ceil(2).next_power_of_two();
         Self {
@@ -51,7 +52,7 @@ impl Units {
         }
     }
 
-    /// Launch sizes for so many rows.
+    /// Launch sizes for `rows` rows.
     pub(crate) fn launch(self, tensor: &CubeTensor, rows: usize) -> (CubeCount, CubeDim) {
         let dim = CubeDim::new_2d(self.per_row as u32, self.rows as u32);
         let units = rows.next_multiple_of(self.rows) * self.per_row;
@@ -62,7 +63,7 @@ impl Units {
     }
 }
 
-/// The tensor itself if the values of its rows lie side by side, else a copy.
+/// The tensor itself if the values of its rows are contiguous, otherwise a copy.
 pub(crate) fn with_rows(tensor: CubeTensor) -> CubeTensor {
     let [.., width] = tensor.meta.shape[..] else {
         return tensor;
@@ -89,13 +90,13 @@ pub(crate) fn count(tensor: &CubeTensor) -> usize {
     shape[..shape.num_dims() - 1].iter().product()
 }
 
-/// What kernels need to address the largest of these.
+/// The address type that kernels need for the largest of these.
 pub(crate) fn address_type(tensors: &[&CubeTensor]) -> AddressType {
     let types = tensors.iter().map(|tensor| tensor.required_address_type());
     types.max().unwrap_or_default()
 }
 
-/// Where a row starts, rows counted over all axes but the last.
+/// Where a row starts; rows are counted over all axes except the last.
 #[cube]
 pub(crate) fn row_start<E: Scalar>(
     tensor: &Tensor<E>,
@@ -114,16 +115,16 @@ pub(crate) fn row_start<E: Scalar>(
     start
 }
 
-/// What a row is reduced to.
+/// The kind of reduction of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Reduction {
     Sum,
     Max,
 }
 
-/// The reduction of the values that the units of a row have, for all of them.
+/// Reduces the values of the units of a row; all of them get the result.
 ///
-/// Every unit of the cube must get here: they wait for one another.
+/// Every unit of the cube must call this, because they wait for each other.
 #[cube]
 pub(crate) fn reduce_row(
     value: f32,
@@ -149,12 +150,12 @@ pub(crate) fn reduce_row(
         sync_cube();
     }
     let reduced = shared[unit - in_row];
-    // The next reduction must not overwrite it before everybody has read it.
+    // The next reduction must not overwrite it before every unit has read it.
     sync_cube();
     reduced
 }
 
-/// What kernels call the type of a tensor's values.
+/// The type of a tensor's values in kernels.
 pub(crate) fn elem_type(tensor: &CubeTensor) -> ElemType {
     dtype_to_storage_type(tensor.dtype)
 }

@@ -10,13 +10,13 @@ use crate::scratch::Scratch;
 
 /// Shift, scale and gate of a sub-layer.
 pub struct Modulation {
-    /// `n` vectors of `width` channels side by side: `[batch or 1, frames or 1, n * width]`.
+    /// `n` concatenated vectors of `width` channels: `[batch or 1, frames or 1, n * width]`.
     pub vectors: FlexTensor,
     /// Which of the `n` are this sub-layer's shift, scale and gate.
     pub chunks: [usize; 3],
     /// Whether the residual is the input after its layer norm rather than the input itself.
     pub normed_residual: bool,
-    /// What is added to a variance.
+    /// Added to the variance.
     pub epsilon: f64,
 }
 
@@ -55,7 +55,7 @@ impl AdaptiveNorm {
         self.frames.shape
     }
 
-    /// What the sub-layer reads: `[batch, frames, tokens, width]`.
+    /// The input of the sub-layer: `[batch, frames, tokens, width]`.
     pub(crate) fn input(&self) -> Scratch {
         let x = values(&self.x);
         let [shift, scale, _] = self
@@ -73,11 +73,11 @@ impl AdaptiveNorm {
         input
     }
 
-    /// `residual + gate * (bias + Σ parts)`, the sub-layer's output, where its input was if nobody else
-    /// has that.
+    /// `residual + gate * (bias + Σ parts)`, the sub-layer's output. It replaces the input in place if nobody else
+    /// holds the input.
     ///
     /// # Shapes
-    /// - `parts`: any number of the output's size; `bias`: `[width]`
+    /// - `parts`: any number of parts of the output's size; `bias`: `[width]`
     /// - output: `[batch, frames, tokens, width]`
     pub(crate) fn output(self, parts: &[f32], bias: &[f32]) -> FlexTensor {
         let Self {

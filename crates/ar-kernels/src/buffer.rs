@@ -12,7 +12,7 @@ pub(crate) fn contiguous(tensor: FlexTensor) -> FlexTensor {
     }
 }
 
-/// The tensor, or a copy of it where its last axis is strided.
+/// The tensor, or a copy of it if its last axis is strided.
 pub(crate) fn unit_stride(tensor: FlexTensor) -> FlexTensor {
     let strides = tensor.layout().strides();
     if strides.last() == Some(&1) && strides.iter().all(|&stride| stride >= 0) {

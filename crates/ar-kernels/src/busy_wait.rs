@@ -3,9 +3,9 @@
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How often a thread looks for work before others may have to wake it again: about a millisecond.
-/// There is an end to it because a thread may come here while it waits for another one, whose
-/// result it then finds late.
+/// How often a thread looks for work before it may go to sleep: about a millisecond. This is
+/// limited because a thread may come here while it waits for another one, and would then notice the
+/// result late.
 const ROUNDS: usize = 1 << 12;
 /// Between two rounds without work: a fraction of a microsecond.
 const PAUSES: usize = 8;
@@ -13,11 +13,11 @@ const PAUSES: usize = 8;
 /// How many threads look for work, or are about to.
 static AWAKE: AtomicUsize = AtomicUsize::new(0);
 
-/// Has so many threads ready for the tasks that this one is about to share with them.
+/// Keeps `threads` threads ready for the tasks that this thread is about to share with them.
 ///
-/// A thread of the pool that has found no work for some ten microseconds falls asleep, and to wake
-/// takes about as long as a task on a frame of few tokens: in kernels that follow one another, it
-/// would be asleep again and again.
+/// A thread of the pool that finds no work for some ten microseconds falls asleep, and waking it
+/// takes about as long as a task on a frame of few tokens. With kernels in quick succession, it
+/// would fall asleep again and again.
 pub(crate) fn keep_workers_awake(threads: usize) {
     let others = threads.min(rayon::current_num_threads()).saturating_sub(1);
     let caller = rayon::current_thread_index();

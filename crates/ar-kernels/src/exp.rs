@@ -1,12 +1,12 @@
-//! The exponential function and others, written so that compilers vectorise it.
+//! The exponential and other functions, written so that compilers vectorise them.
 
-/// `e^x`, within 2 units in the last place; 0 below the smallest normal number, the largest
-/// finite power above the largest.
+/// `e^x`, within 2 units in the last place. It is 0 below the smallest normal number, and stays
+/// finite above the largest.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
-    // Adding 1.5 * 2^23 rounds to the nearest integer, which the low bits of the sum then hold.
+    // Adding 1.5 * 2^23 rounds to the nearest integer, which is then in the low bits of the sum.
     const ROUND: f32 = 12_582_912.0;
-    // ln 2 in two parts, the first exact in few bits: x - n ln 2 keeps its precision.
+    // ln 2 in two parts, the first exact in few bits, so that x - n ln 2 keeps its precision.
     const LN_2_HIGH: f32 = 355.0 / 512.0;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     let bounded = x.clamp(-87.0, 88.0);
@@ -35,7 +35,7 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
-/// The error function, within 2e-7. Both branches are computed: vectors have no branches.
+/// The error function, within 2e-7. Both branches are computed, because vectors have no branches.
 #[inline(always)]
 pub(crate) fn erf(x: f32) -> f32 {
     let (t, square) = (x.abs(), x * x);
@@ -47,7 +47,7 @@ pub(crate) fn erf(x: f32) -> f32 {
     near = near * square - 3.761_253_3e-1;
     near = near * square + 1.283_791_7e-1;
     let near = near * x + x;
-    // And of ln(1 - erf(t)) further out; erf is 1 beyond 4.
+    // And the minimax polynomial of ln(1 - erf(t)) further out; erf is 1 beyond 4.
     let bounded = t.min(4.0);
     let mut far = -1.728_534_7e-5 * bounded + 3.831_971_3e-4;
     far = far * bounded - 3.883_964_4e-3;
@@ -89,7 +89,7 @@ mod tests {
             }
             expected *= std::f64::consts::FRAC_2_SQRT_PI;
             let actual = f64::from(erf(x as f32));
-            // The series loses what its largest term, e^(x²), has too much: 1e-16 of it.
+            // The series loses 1e-16 of its largest term, e^(x²), to rounding.
             let slack = 1e-15 * (x * x).exp();
             if slack < 1e-8 {
                 assert!(

@@ -1,8 +1,8 @@
 //! The MLP sub-layer of a block at sampling: two linear layers inside an adaptive layer norm.
 //!
-//! A single frame has too few rows to share among the cores, and its products are too small to
-//! wake them for each. So the hidden channels are shared as well: a task computes some of them and
-//! what they add to every output, and the cores meet once for both products.
+//! A single frame has too few rows to share among the cores, and its products are too small to wake
+//! the cores for each. So the hidden channels are shared as well: a task computes some of them and
+//! what they add to every output, and the cores synchronise only once for both products.
 
 use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
@@ -15,10 +15,10 @@ use crate::gemm::{ColumnsMut, Matrix, multiply};
 use crate::rows::{add_to_rows, vectorized};
 use crate::scratch::Scratch;
 
-/// Rows of a task.
+/// Rows per task.
 const TILE: usize = 64;
-/// Parts of the hidden channels where tiles are fewer than that. It does not depend on the number
-/// of cores, and so neither does the order of additions.
+/// Parts that the hidden channels are divided into if there are fewer tiles than that. It does not
+/// depend on the number of cores, so the order of additions does not either.
 const PARTS: usize = 4;
 
 /// `residual + gate * (gelu(input w1 + b1) w2 + b2)`, without a backward pass.

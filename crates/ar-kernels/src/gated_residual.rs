@@ -144,7 +144,7 @@ impl Frames {
         self.shape[0] * self.shape[1]
     }
 
-    /// Where the values of a frame lie.
+    /// The range of a frame's values.
     pub(crate) fn range(&self, frame: usize) -> std::ops::Range<usize> {
         frame * self.len..(frame + 1) * self.len
     }
@@ -155,7 +155,7 @@ impl Frames {
 pub(crate) struct Vectors<'a> {
     values: &'a [f32],
     shape: [usize; 4],
-    /// Distances of samples and of frames.
+    /// Strides of samples and of frames.
     strides: [usize; 2],
     /// The frames that they are broadcast over.
     frames: Frames,
@@ -169,7 +169,7 @@ impl<'a> Vectors<'a> {
         Self::at(vectors, [batch, count], 0, frames)
     }
 
-    /// A chunk, as wide as these, of those side by side in a
+    /// Chunk number `chunk` of `n` concatenated chunks, as wide as the frames, in a
     /// [`unit_stride`](super::buffer::unit_stride) tensor of `[batch or 1, frames or 1, n * width]`.
     pub(crate) fn of_chunk(vectors: &'a FlexTensor, chunk: usize, frames: Frames) -> Self {
         let [batch, count, width] = dims(vectors);
@@ -207,14 +207,14 @@ impl<'a> Vectors<'a> {
         }
     }
 
-    /// The vector of a frame, frames counted through all samples.
+    /// The vector of a frame; frames are counted through all samples.
     pub(crate) fn of_frame(&self, frame: usize) -> &'a [f32] {
         let frames = self.frames.shape[1];
         let start = frame / frames * self.strides[0] + frame % frames * self.strides[1];
         &self.values[start..start + self.frames.width]
     }
 
-    /// The gradient of the vectors from those that each frame has, `[batch, frames, width]`.
+    /// The gradient of the vectors, from the gradients per frame, `[batch, frames, width]`.
     pub(crate) fn gradient(&self, per_frame: Vec<f32>) -> FlexTensor {
         let width = self.frames.width;
         let [batch, frames, ..] = self.shape;

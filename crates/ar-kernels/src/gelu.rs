@@ -105,7 +105,7 @@ fn normal_distribution(x: f32) -> f32 {
     0.5 + 0.5 * erf(x * FRAC_1_SQRT_2)
 }
 
-/// A new tensor of `f` of every value.
+/// A new tensor with `f` of every value.
 fn map(x: FlexTensor, f: impl Fn(f32) -> f32 + Sync) -> FlexTensor {
     let x = contiguous(x);
     let input = values(&x);
@@ -151,7 +151,7 @@ fn map_backward(
     register::<Flex, _>(gradients, parents, [d_x]);
 }
 
-/// GELU of every value, in its place.
+/// GELU of every value, in place.
 #[inline(always)]
 pub(crate) fn in_place(values: &mut [f32]) {
     for x in values {

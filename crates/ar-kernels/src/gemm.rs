@@ -15,7 +15,7 @@ pub(crate) struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    /// The matrix of `columns` columns whose rows `values` holds one after the other.
+    /// The matrix with `columns` columns whose rows are contiguous in `values`.
     pub(crate) fn new(values: &'a [f32], columns: usize) -> Self {
         assert_eq!(values.len() % columns, 0, "{} by {columns}", values.len());
         Self {
@@ -67,12 +67,12 @@ pub(crate) struct ColumnsMut<'a> {
 }
 
 impl<'a> ColumnsMut<'a> {
-    /// All of the `columns` columns of the matrix whose rows `values` holds one after the other.
+    /// All columns of the matrix with `columns` columns whose rows are contiguous in `values`.
     pub(crate) fn all(values: &'a mut [f32], columns: usize) -> Self {
         Self::some(values, columns, 0..columns)
     }
 
-    /// `some` of the `columns` columns of such a matrix.
+    /// The columns `some` of such a matrix.
     pub(crate) fn some(values: &'a mut [f32], columns: usize, some: Range<usize>) -> Self {
         assert_eq!(values.len() % columns, 0, "{} by {columns}", values.len());
         assert!(some.end <= columns, "{some:?} of {columns}");
@@ -99,8 +99,7 @@ pub(crate) fn multiply(a: Matrix, b: Matrix, output: ColumnsMut, accumulate: boo
         return;
     }
     let output = values[columns.start..].as_mut_ptr();
-    // SAFETY: `values` holds `rows` rows of `row_stride` values, all initialised, of which `columns`
-    // are no more than a row has.
+    // SAFETY: `values` holds `rows` rows of `row_stride` initialised values, and a row has at least `columns` of them.
     unsafe { product_at(a, b, (output, row_stride), accumulate, Parallelism::None) }
 }
 
@@ -108,7 +107,7 @@ pub(crate) fn multiply(a: Matrix, b: Matrix, output: ColumnsMut, accumulate: boo
 pub(crate) fn product(a: Matrix, b: Matrix) -> Vec<f32> {
     assert!(a.columns > 0, "a product of nothing");
     let len = a.rows * b.columns;
-    // Neither zeroed nor copied: a few megabytes each, these are most of what training allocates.
+    // Neither zeroed nor copied: with a few megabytes each, these are most of what training allocates.
     let mut output = Vec::with_capacity(len);
     // SAFETY: there is room for a value for every row of `a` and column of `b`, and the product
     // writes all of them without reading any.
@@ -146,7 +145,7 @@ pub(crate) fn add_product(a: Matrix, b: Matrix, output: &mut [f32]) {
     }
 }
 
-/// All cores, where a product is worth waking them.
+/// All cores, if a product is worth waking them.
 fn all_cores(a: Matrix, b: Matrix) -> Parallelism {
     if worth_all_cores(a.rows * a.columns * b.columns) {
         Parallelism::Rayon(0)
@@ -155,7 +154,7 @@ fn all_cores(a: Matrix, b: Matrix) -> Parallelism {
     }
 }
 
-/// Whether so many multiplications take much longer than waking the other cores.
+/// Whether this many multiplications take much longer than waking the other cores.
 pub(crate) fn worth_all_cores(multiplications: usize) -> bool {
     multiplications >= 1 << 18
 }
@@ -172,8 +171,8 @@ unsafe fn product_at(
 ) {
     let (m, k, n) = (a.rows, a.columns, b.columns);
     assert_eq!(k, b.rows, "{m} x {k} times {} x {n}", b.rows);
-    // SAFETY: a `Matrix` describes only elements of its slice; the caller vouches for `output`,
-    // which, being written to, is no part of those slices.
+    // SAFETY: a `Matrix` describes only elements of its slice. The caller vouches for `output`, which is not part of
+    // those slices, because it is borrowed for writing.
     unsafe {
         gemm(
             m,

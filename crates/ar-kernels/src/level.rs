@@ -4,10 +4,10 @@ use std::sync::OnceLock;
 
 use pulp::WithSimd;
 
-/// The environment variable that chooses fewer than the processor has.
+/// The environment variable that restricts the kernels to older instructions.
 const VARIABLE: &str = "AR_SIMD";
 
-/// Vector instructions, and the name that [`VARIABLE`] has for them.
+/// Vector instructions, and their name in [`VARIABLE`].
 #[derive(Clone, Copy, Debug)]
 enum Level {
     #[cfg(target_arch = "x86_64")]
@@ -20,7 +20,7 @@ enum Level {
 }
 
 impl Level {
-    /// All that this processor has, best first.
+    /// All levels that this processor supports, best first.
     fn available() -> Vec<Self> {
         let levels = [
             #[cfg(target_arch = "x86_64")]
@@ -46,7 +46,7 @@ impl Level {
         }
     }
 
-    /// The one of this name, else the best.
+    /// The level of this name, or else the best one.
     fn choose(name: Option<&str>) -> Self {
         let levels = Self::available();
         let chosen = levels.iter().find(|level| Some(level.name()) == name);
@@ -59,16 +59,16 @@ fn level() -> Level {
     *LEVEL.get_or_init(|| Level::choose(std::env::var(VARIABLE).ok().as_deref()))
 }
 
-/// The vector instructions that the kernels of this process use: `avx512`, `avx2`, `neon` or
-/// `portable`. The environment variable `AR_SIMD` chooses by these names; a name that is unknown, or
-/// not of this processor, chooses nothing.
+/// The vector instructions that the kernels of this process use: `avx512`, `avx2`, `neon` or `portable`. The
+/// environment variable `AR_SIMD` chooses one by these names; a name that is unknown or not supported by this processor
+/// is ignored.
 ///
-/// Products of matrices by the crate `gemm` use the best that the processor has.
+/// Matrix products by the crate `gemm` always use the best instructions of the processor.
 pub fn simd_level() -> &'static str {
     level().name()
 }
 
-/// Runs `kernel` with these instructions, handing it their vectors.
+/// Runs `kernel` with the vectors of these instructions.
 #[inline(always)]
 pub(crate) fn dispatch<K: WithSimd>(kernel: K) -> K::Output {
     match level() {
@@ -84,7 +84,7 @@ pub(crate) fn dispatch<K: WithSimd>(kernel: K) -> K::Output {
 
 /// Runs `kernel` compiled for these instructions.
 ///
-/// What `kernel` calls must be inlined into it (`#[inline(always)]`), itself included.
+/// `kernel` and everything that it calls must be inlined (`#[inline(always)]`).
 #[inline(always)]
 pub(crate) fn vectorized<R>(kernel: impl FnOnce() -> R) -> R {
     match level() {
@@ -92,7 +92,7 @@ pub(crate) fn vectorized<R>(kernel: impl FnOnce() -> R) -> R {
         Level::Avx512(simd) => simd.vectorize(kernel),
         #[cfg(target_arch = "x86_64")]
         Level::Avx2(simd) => simd.vectorize(kernel),
-        // What is compiled for the target anyway.
+        // The target's baseline, for which everything is compiled anyway.
         #[cfg(target_arch = "aarch64")]
         Level::Neon(_) => kernel(),
         Level::Portable => kernel(),

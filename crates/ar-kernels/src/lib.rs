@@ -1,14 +1,14 @@
 //! Fused kernels for Burn's CPU backend (Flex), with hand-written backward passes.
 //!
-//! Burn's CPU backend computes every element-wise operation in a pass of its own, on one thread
-//! and one element at a time, and every pass allocates its result. A kernel here makes one pass
-//! over the data, on all cores and in vectors. They extend the backend through
-//! `#[backend_extension]`: each `..Ops` trait is implemented for Flex, for automatic
-//! differentiation over it, and for Burn's `Dispatch`, which stands for the backend of a tensor.
-//! Kernels without a backward pass take and return tensors of Flex.
+//! Burn's CPU backend computes every element-wise operation in a separate pass, on one thread and
+//! one element at a time, and every pass allocates its result. A kernel here makes one pass over
+//! the data, on all cores and in vectors. Kernels extend the backend through
+//! `#[backend_extension]`: each `..Ops` trait is implemented for Flex, for autodiff over it, and
+//! for Burn's `Dispatch`, which dispatches to the backend of a tensor. Kernels without a backward
+//! pass take and return Flex tensors.
 //!
-//! Operations on any backend are in `ar-ops`: they use these kernels where [`covers`] allows it and
-//! Burn's own operations elsewhere.
+//! The operations for all backends are in `ar-ops`: they use these kernels where [`covers`] allows
+//! it, and Burn's own operations elsewhere.
 //!
 //! ```
 //! use ar_kernels::{covers, gelu::GeluOps};
@@ -47,7 +47,7 @@ mod scratch;
 
 pub use level::simd_level;
 
-/// Whether the kernels compute on this tensor: f32 on the CPU backend, with autodiff or without.
+/// Whether the kernels support this tensor: f32 on the CPU backend, with or without autodiff.
 pub fn covers<const D: usize>(x: &Tensor<D>) -> bool {
     let device = x.device();
     let device = match device.as_dispatch() {
@@ -57,13 +57,13 @@ pub fn covers<const D: usize>(x: &Tensor<D>) -> bool {
     x.dtype() == DType::F32 && matches!(device, DispatchDevice::Flex(_))
 }
 
-/// Whether the kernels without a backward pass compute on this tensor: as [`covers`], without
+/// Whether the kernels without a backward pass support this tensor: like [`covers`], but without
 /// autodiff.
 pub fn covers_without_autodiff<const D: usize>(x: &Tensor<D>) -> bool {
     covers(x) && !x.device().is_autodiff()
 }
 
-/// The CPU backend's tensor behind one that is [covered](covers_without_autodiff).
+/// The CPU backend's tensor behind a [covered](covers_without_autodiff) one.
 ///
 /// # Panics
 /// If the tensor is not covered.
@@ -86,7 +86,7 @@ pub fn layer_into_flex(layer: &Linear) -> Option<[FlexTensor; 2]> {
     Some([into_flex(layer.weight.val()), into_flex(bias)])
 }
 
-/// The examples of the README are tests too.
+/// Tests the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,7 +1,8 @@
-//! Linear layers: one matrix product each way, into memory that nothing cleared before.
+//! Linear layers: one matrix product each way, into memory that is not cleared first.
 //!
-//! Burn leaves the product of a batch with a weight batched, repeats the weight's gradient for
-//! every sample and adds those up; its CPU backend clears and copies the memory of every product.
+//! Burn computes the product of a batch with a weight as a batched product, computes the weight's
+//! gradient for every sample and adds these up; its CPU backend clears and copies the memory of
+//! every product.
 
 use ar_autodiff::{parents, record};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
@@ -74,7 +75,7 @@ impl Backward<Flex, 3> for LinearBackward {
         let [d_input, d_out] = dims(&weight);
         let d_rows = Matrix::new(values(&d_output), d_out);
         let mut add = |parent: Option<_>, gradient: &dyn Fn() -> FlexTensor| {
-            // Data has no gradient: that product is left out.
+            // Data has no gradient, so that product is skipped.
             if let Some(parent) = parent {
                 gradients.register::<Flex>(parent, gradient());
             }
@@ -94,8 +95,8 @@ impl Backward<Flex, 3> for LinearBackward {
     }
 }
 
-/// The sums over rows of `width`, of some rows at a time: the order of additions does not depend
-/// on the number of cores.
+/// The sums over rows of `width` values, a fixed number of rows at a time, so that the order of
+/// additions does not depend on the number of cores.
 fn column_sums(rows: &[f32], width: usize) -> Vec<f32> {
     const TASK: usize = 256;
     let partial = rows.par_chunks(TASK * width).map(|rows| {

@@ -30,7 +30,7 @@ pub trait NormOps: Backend {
         scale: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
 
-    /// [`NormOps::modulate`] after [`NormOps::layer_norm_plain`], in shapes of the former.
+    /// [`NormOps::modulate`] after [`NormOps::layer_norm_plain`], with the shapes of the former.
     fn layer_norm_modulate(
         x: FloatTensor<Self>,
         shift: FloatTensor<Self>,
@@ -70,7 +70,7 @@ impl NormOps for Flex {
     }
 }
 
-/// Modulation, of normalised rows where an epsilon is given.
+/// Modulation, of normalised rows if an epsilon is given.
 fn modulated(
     x: FlexTensor,
     shift: FlexTensor,
@@ -258,7 +258,8 @@ fn normalize_backward(
     }
 }
 
-/// Modulates rows, normalised before where an epsilon is given, all of them alike.
+/// Modulates all rows with the same shift and scale, and normalises them before if an epsilon is
+/// given.
 #[inline(always)]
 pub(crate) fn modulate(
     input: &[f32],

@@ -3,26 +3,26 @@
 
 use pulp::{Simd, WithSimd};
 
-/// Rows of the tile of the output that stays in registers.
+/// Rows of the output tile that stays in registers.
 const ROWS: usize = 6;
 
-/// Columns of that tile, in vectors: with them, the tile fills three quarters of the registers.
+/// Columns of that tile, in vectors, such that the tile fills three quarters of the registers.
 const fn tile_vectors<S: Simd>() -> usize {
     if S::REGISTER_COUNT >= 32 { 4 } else { 2 }
 }
 
-/// How the columns of a packed matrix lie: padded to whole vectors, and in panels as wide as a tile.
-/// A panel holds its columns of the first row, then of the second, and so on.
+/// The layout of a packed matrix: columns are padded to whole vectors, and divided into panels as wide as a tile. A
+/// panel has its columns of the first row, then of the second, and so on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Panels {
     /// Columns of a panel.
     panel: usize,
-    /// Columns with their padding.
+    /// Number of columns, padded.
     pub(crate) padded: usize,
 }
 
 impl Panels {
-    /// As the kernels of this process read them.
+    /// The layout that the kernels of this process read.
     pub(crate) fn new(columns: usize) -> Self {
         struct Sizes;
 
@@ -42,7 +42,7 @@ impl Panels {
         }
     }
 
-    /// First column and width of the panels of so many columns.
+    /// First column and width of the panels of `columns` columns.
     pub(crate) fn iter_to(self, columns: usize) -> impl Iterator<Item = (usize, usize)> {
         let starts = (0..columns).step_by(self.panel);
         starts.map(move |start| (start, self.panel.min(columns - start)))
@@ -59,13 +59,13 @@ impl Panels {
         panels.map(|((start, width), values)| (start, width, values))
     }
 
-    /// A width of some panels, for at least so many columns.
+    /// The width of whole panels that hold at least `columns` columns.
     pub(crate) fn whole_panels(self, columns: usize) -> usize {
         columns.next_multiple_of(self.panel)
     }
 }
 
-/// Rows of a matrix that lie `stride` apart.
+/// Rows of a matrix, `stride` values apart.
 #[derive(Clone, Copy)]
 pub(crate) struct Rows<'a> {
     pub(crate) values: &'a [f32],
@@ -114,7 +114,7 @@ pub(crate) fn multiply<S: Simd>(
     }
 }
 
-/// A tile of the output, and what it is the product of.
+/// A tile of the output, and its factors.
 struct Tile<'a> {
     a: &'a [f32],
     a_stride: usize,
@@ -139,7 +139,7 @@ impl<'a> Tile<'a> {
     }
 }
 
-/// The product for a tile of so many rows and vectors.
+/// The product for a tile of `ROWS` rows and `VECTORS` vectors.
 struct Product<'a, const ROWS: usize, const VECTORS: usize>(Tile<'a>);
 
 impl<const ROWS: usize, const VECTORS: usize> WithSimd for Product<'_, ROWS, VECTORS> {

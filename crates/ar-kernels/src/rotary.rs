@@ -8,8 +8,8 @@ use std::sync::Arc;
 pub struct Rope {
     /// A row for each query and new key that is rotated.
     pub angles: Angles,
-    /// How many of the first keys are never rotated: queries meet them without RoPE. The other keys
-    /// are rotated, here or before they were cached.
+    /// How many of the first keys are never rotated; scores with them use queries without RoPE. The
+    /// other keys are rotated, here or before they were cached.
     pub unrotated_keys: usize,
 }
 
@@ -31,7 +31,7 @@ impl Angles {
     }
 }
 
-/// Short: without the values of the table.
+/// Short, without the values of the table.
 impl fmt::Debug for Angles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Angles")
@@ -41,8 +41,8 @@ impl fmt::Debug for Angles {
     }
 }
 
-/// Rotates the pairs of rows, as many as there are angles; by the negative angles if `transposed`,
-/// as a backward pass does with gradients.
+/// Rotates the pairs of as many rows as there are angles; by the negative angles if `transposed`,
+/// as for gradients in a backward pass.
 #[inline(always)]
 pub(crate) fn apply_rotary(rows: &mut [f32], angles: &Angles, transposed: bool) {
     let sign = if transposed { -1.0 } else { 1.0 };

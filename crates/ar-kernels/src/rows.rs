@@ -4,10 +4,10 @@ use rayon::prelude::*;
 
 pub(crate) use crate::level::vectorized;
 
-/// Elements that one task works on: long enough to pay for handing it to a thread.
+/// Elements per task: enough to be worth handing to a thread.
 const TASK: usize = 1 << 12;
 
-/// How many rows of `width` a task takes.
+/// How many rows of `width` values a task gets.
 fn task_rows(width: usize) -> usize {
     (TASK / width.max(1)).max(1)
 }
@@ -20,8 +20,8 @@ pub(crate) fn fill(output: &mut [f32], width: usize, kernel: impl Fn(usize, &mut
     });
 }
 
-/// Fills `output` in chunks of `len` elements: `kernel(chunk, elements)`. No more than one task's
-/// work stays on this thread.
+/// Fills `output` in chunks of `len` elements: `kernel(chunk, elements)`. If it is no more than one
+/// task's work, it stays on this thread.
 pub(crate) fn fill_chunks(
     output: &mut [f32],
     len: usize,
@@ -36,7 +36,7 @@ pub(crate) fn fill_chunks(
     }
 }
 
-/// Adds a vector to every row of its width.
+/// Adds a vector to every row of the same width.
 #[inline(always)]
 pub(crate) fn add_to_rows(vector: &[f32], rows: &mut [f32]) {
     for row in rows.chunks_exact_mut(vector.len()) {
@@ -46,7 +46,7 @@ pub(crate) fn add_to_rows(vector: &[f32], rows: &mut [f32]) {
     }
 }
 
-/// Lanes of the accumulators of a sum: additions of floats are not reordered unless one says how.
+/// Lanes of the accumulators of a sum: compilers do not reorder float additions by themselves.
 pub(crate) const LANES: usize = 16;
 
 /// `Σ f(a, b)` over the elements of two rows of one length.
@@ -64,7 +64,7 @@ pub(crate) fn sum_pairs(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f3
     fold(lanes, |a, b| a + b) + rest
 }
 
-/// Replaces every element of a row by `f` of it; returns what these add up to.
+/// Replaces every element x of a row by `f(x)`, and returns the sum.
 #[inline(always)]
 pub(crate) fn replace_and_sum(row: &mut [f32], f: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0.0; LANES];
@@ -83,7 +83,7 @@ pub(crate) fn replace_and_sum(row: &mut [f32], f: impl Fn(f32) -> f32) -> f32 {
     fold(lanes, |a, b| a + b) + rest
 }
 
-/// All lanes in one: in halves, so that few operations wait for one another.
+/// Combines all lanes, in halves, so that few operations wait for each other.
 #[inline(always)]
 fn fold(mut lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut half = LANES / 2;
@@ -122,7 +122,7 @@ pub(crate) fn max(a: &[f32]) -> f32 {
     larger(rest, fold(lanes, larger))
 }
 
-/// One instruction, which `f32::max` is not: it looks for NaN.
+/// One instruction, unlike `f32::max`, which checks for NaN.
 #[inline(always)]
 fn larger(a: f32, b: f32) -> f32 {
     if b > a { b } else { a }

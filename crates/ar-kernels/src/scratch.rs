@@ -8,9 +8,9 @@ thread_local! {
     static FREE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Scratch memory of a kernel. Its values are arbitrary at first.
+/// Scratch memory of a kernel. Its initial values are arbitrary.
 ///
-/// With a few tokens, to allocate and clear memory for them takes as long as some of the products.
+/// With only a few tokens, allocating and clearing memory takes as long as some of the products.
 pub(crate) struct Scratch {
     values: Vec<f32>,
     len: usize,
@@ -38,7 +38,7 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         if self.values.len() <= Self::KEPT {
             let values = std::mem::take(&mut self.values);
-            // A thread that ends has nothing to keep it in.
+            // A thread that is ending can no longer keep it.
             let _ = FREE.try_with(|free| free.borrow_mut().push(values));
         }
     }

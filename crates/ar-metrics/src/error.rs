@@ -42,7 +42,7 @@ pub enum MetricError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error from the system.
         source: std::io::Error,
     },
     /// A file does not hold what it should.

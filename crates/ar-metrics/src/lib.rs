@@ -77,7 +77,7 @@ fn assert_comparable(a: &[Frame], b: &[Frame]) {
     }
 }
 
-/// The examples of the README are tests too.
+/// Tests the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

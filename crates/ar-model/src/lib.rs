@@ -55,7 +55,7 @@ pub use statistics::{LatentScale, LatentStatistics};
 pub use transformer::Transformer;
 pub use video_model::VideoModel;
 
-/// The examples of the README are tests too.
+/// Tests the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

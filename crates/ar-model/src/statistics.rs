@@ -106,7 +106,7 @@ impl LatentStatistics {
     }
 }
 
-/// Short: without the values of the table.
+/// Short, without the values of the table.
 impl fmt::Debug for LatentStatistics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LatentStatistics")

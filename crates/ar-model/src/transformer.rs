@@ -16,7 +16,7 @@ impl Transformer {
     /// A freshly initialised transformer.
     ///
     /// # Errors
-    /// If the configuration describes no network.
+    /// If the configuration is invalid.
     pub fn new(
         dit: &ar_dit::DitConfig,
         conditioning: &ConditioningConfig,

@@ -40,12 +40,12 @@ pub struct FrameNoise {
 }
 
 impl FrameNoise {
-    /// Noise under `seed`.
+    /// Noise from `seed`.
     pub fn new(seed: u64) -> Self {
         Self { seed }
     }
 
-    /// `len` values of `frame` of `sample` in `stream`.
+    /// `len` values for `frame` of `sample` in `stream`.
     pub fn frame(&self, sample: u64, frame: u64, stream: NoiseStream, len: usize) -> Vec<f32> {
         let stream = match stream {
             NoiseStream::Start => 0,
@@ -71,7 +71,7 @@ impl FrameNoise {
     }
 }
 
-/// The examples of the README are tests too.
+/// Tests the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

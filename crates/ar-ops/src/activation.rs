@@ -26,8 +26,8 @@ pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     gelu_tanh_plain(x)
 }
 
-/// GELU, `x Φ(x)` with the distribution function of the normal distribution; Burn's, faster on the
-/// CPU.
+/// GELU, `x Φ(x)`, with the distribution function Φ of the normal distribution. The same as Burn's,
+/// but faster on the CPU.
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     #[cfg(feature = "flex")]
     if ar_kernels::covers(&x) {

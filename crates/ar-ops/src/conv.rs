@@ -1,5 +1,4 @@
-//! Convolutions, by themselves and with what surrounds them in residual blocks, and channels that become
-//! pixels.
+//! Convolutions, alone or fused with the operations around them in residual blocks, and pixel shuffle.
 
 use burn::nn::{
     GroupNorm, PaddingConfig2d,
@@ -29,23 +28,23 @@ pub fn same_conv2d(
 ///
 /// # Shapes
 /// - `x`: `[images, channels in, height, width]`
-/// - output: `[images, channels out, height, width]` of the output
+/// - output: `[images, channels out, output height, output width]`
 pub fn apply(conv: &Conv2d, x: Tensor<4>) -> Tensor<4> {
     FusedConv2d::new(conv).forward(x, None)
 }
 
-/// A convolution with what comes before it in a residual block:
+/// A convolution with the operations before it in a residual block:
 ///
 /// ```text
 /// output = conv(upsample(activation(norm(x)))) + residual
 /// ```
 ///
-/// On the CPU, without autodiff, one kernel does it all.
+/// On the CPU, without autodiff, one kernel computes all of it.
 #[derive(Clone, Copy, Debug)]
 pub struct FusedConv2d<'a> {
-    /// Of the input.
+    /// The norm of the input.
     pub norm: Option<&'a GroupNorm>,
-    /// Of the input, after the norm.
+    /// Applied after the norm.
     pub activation: Activation,
     /// Whether height and width are doubled before the convolution, by repeating pixels.
     pub upsample: bool,
@@ -53,7 +52,7 @@ pub struct FusedConv2d<'a> {
     pub conv: &'a Conv2d,
 }
 
-/// The activation in front of a convolution.
+/// The activation before a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
     /// None.
@@ -77,7 +76,7 @@ impl<'a> FusedConv2d<'a> {
 
     /// # Shapes
     /// - `x`: `[images, channels in, height, width]`
-    /// - `residual` and output: `[images, channels out, height, width]` of the output
+    /// - `residual` and output: `[images, channels out, output height, output width]`
     pub fn forward(&self, x: Tensor<4>, residual: Option<Tensor<4>>) -> Tensor<4> {
         #[cfg(feature = "flex")]
         if ar_kernels::covers_without_autodiff(&x)
@@ -143,8 +142,7 @@ impl<'a> FusedConv2d<'a> {
     }
 }
 
-/// The padding of a convolution that the kernel computes: on all sides alike, and nothing else out of
-/// the ordinary.
+/// The padding of a convolution if the kernel covers it: the same on all sides, and nothing else unusual.
 #[cfg(feature = "flex")]
 fn covered_padding(conv: &Conv2d) -> Option<usize> {
     let [height, width] = conv.kernel_size;
@@ -170,7 +168,7 @@ fn upsample_nearest_2x(x: Tensor<4>) -> Tensor<4> {
         .reshape([batch, channels, 2 * height, 2 * width])
 }
 
-/// Spreads groups of `side²` channels over squares of pixels (pixel shuffle).
+/// Turns groups of `side²` channels into squares of pixels (pixel shuffle).
 ///
 /// # Shapes
 /// - `x`: `[batch, channels * side * side, height, width]`
@@ -190,7 +188,7 @@ mod tests {
     use burn::nn::GroupNormConfig;
     use burn::tensor::Distribution;
 
-    /// Largest error over the largest value. Winograd's algorithm rounds a few times more than a sum.
+    /// Largest error divided by the largest value. Winograd's algorithm rounds a few times more often than a sum.
     const TOLERANCE: f32 = 1e-5;
 
     fn seed() {
@@ -232,18 +230,18 @@ mod tests {
     }
 
     const LAYERS: [([usize; 2], [usize; 3], [usize; 2]); 12] = [
-        // Few channels and many, fewer than a vector and not a multiple of one.
+        // Few and many channels: fewer than a vector, and not a multiple of one.
         ([3, 5], [3, 1, 1], [7, 9]),
         ([300, 70], [3, 1, 1], [6, 5]),
         ([40, 33], [1, 1, 0], [9, 10]),
         ([1, 1], [1, 1, 0], [1, 1]),
-        // Strides, with windows that overlap, touch, and leave something over.
+        // Strides with windows that overlap, touch, and leave a remainder.
         ([5, 7], [3, 2, 1], [10, 11]),
         ([8, 12], [2, 2, 0], [8, 8]),
         ([3, 40], [16, 16, 0], [33, 32]),
         ([4, 4], [5, 1, 2], [5, 6]),
         ([4, 6], [3, 1, 0], [5, 6]),
-        // Winograd's algorithm: whole tiles, and parts of them at two sides.
+        // Winograd's algorithm: whole tiles, and partial tiles at two sides.
         ([16, 16], [3, 1, 1], [32, 32]),
         ([20, 35], [3, 1, 1], [33, 30]),
         ([36, 100], [3, 1, 1], [29, 47]),
@@ -279,7 +277,7 @@ mod tests {
             let conv = conv(channels, sizes, true);
             let count = channels[0];
             if count == 1 {
-                // Burn's group norm takes no single values.
+                // Burn's group norm does not accept single values.
                 continue;
             }
             let groups = if count.is_multiple_of(4) { 4 } else { count };
@@ -293,7 +291,7 @@ mod tests {
                 activation: Activation::Silu,
                 ..FusedConv2d::new(&conv)
             };
-            // Far from zero: a variance that is a difference of large numbers would be wrong.
+            // Far from zero, where a variance computed as a difference of large numbers would be wrong.
             let x = normal([2, count, height, width]).add_scalar(30.0);
             agree(fused, x, None);
         }
@@ -306,12 +304,12 @@ mod tests {
             conv([20, 24], [3, 1, 1], false),
             conv([24, 20], [3, 1, 1], false),
         );
-        // Channels that lie last already, some of more images.
+        // Channels-last already, and part of a larger tensor.
         let x = normal([3, 36, 33, 20]).permute([0, 3, 1, 2]);
         agree(FusedConv2d::new(&first), x.clone(), None);
         agree(FusedConv2d::new(&first), x.clone().narrow(0, 1, 2), None);
         agree(FusedConv2d::new(&first), x.clone().narrow(2, 1, 32), None);
-        // The residual of a block is its input; nobody's values change.
+        // The residual of a block is its input, and neither changes.
         let before = x.to_data();
         let hidden = apply(&first, x.clone());
         agree(FusedConv2d::new(&second), hidden, Some(x.clone()));

@@ -1,4 +1,4 @@
-//! Linear layers: the initialisation of the reference, and their application.
+//! Linear layers, initialised as in the reference.
 
 #[cfg(feature = "flex")]
 use burn::backend::Dispatch;

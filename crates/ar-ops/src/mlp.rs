@@ -17,8 +17,8 @@ pub fn mlp<const D: usize>(x: Tensor<D>, [fc1, fc2]: [&Linear; 2]) -> Tensor<D> 
     apply(fc2, gelu_tanh(apply(fc1, x)))
 }
 
-/// The MLP sub-layer of a block: [`mlp`] inside an adaptive layer norm. On the CPU a kernel of its
-/// own is faster for the few tokens of a sampler's active frames.
+/// The MLP sub-layer of a block: [`mlp`] inside an adaptive layer norm. On the CPU, a special
+/// kernel is faster for the few tokens of a sampler's active frames.
 ///
 /// # Shapes
 /// - `x` and output: `[batch, frames, tokens, width]`
@@ -52,12 +52,13 @@ mod tests {
             weight: Param::from_tensor(normal(inputs * outputs).reshape([inputs, outputs])),
             bias: Some(Param::from_tensor(normal(outputs))),
         };
-        // Hidden channels that parts share evenly, unevenly, and not all; one tile, some, many.
+        // Hidden channels that divide among the parts evenly, unevenly, or not among all; one tile,
+        // some, or many.
         for hidden in [32, 30, 5, 1] {
             let (fc1, fc2) = (layer([8, hidden]), layer([hidden, 8]));
             for tokens in [1, 50, 100] {
                 let shape = [2, 3, tokens, 8];
-                // Parts of larger tensors: neither starts where its memory does.
+                // Parts of larger tensors, which do not start at the beginning of their memory.
                 let modulation = normal(4 * 40).reshape([1, 4, 40]).narrow(1, 1, 3);
                 for norm in adaptive_norms(&modulation) {
                     let [_, rest @ ..] = shape;

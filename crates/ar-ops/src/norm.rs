@@ -29,11 +29,11 @@ fn layer_norm_plain<const D: usize>(x: Tensor<D>, epsilon: f64) -> Tensor<D> {
     module::layer_norm(x, ones, None, epsilon)
 }
 
-/// Adaptive modulation `x (1 + scale) + shift` with one shift and scale a frame.
+/// Adaptive modulation `x (1 + scale) + shift` with one shift and scale per frame.
 ///
 /// # Shapes
 /// - `x` and output: `[batch, frames, tokens, width]`
-/// - `shift`, `scale`: `[batch, frames, 1, width]`; a 1 in place of `batch` or `frames` is for all
+/// - `shift`, `scale`: `[batch, frames, 1, width]`; a size of 1 broadcasts over `batch` or `frames`
 pub fn modulate(x: Tensor<4>, shift: Tensor<4>, scale: Tensor<4>) -> Tensor<4> {
     #[cfg(feature = "flex")]
     if ar_kernels::covers(&x) {
@@ -47,7 +47,7 @@ fn modulate_plain(x: Tensor<4>, shift: Tensor<4>, scale: Tensor<4>) -> Tensor<4>
     x * scale.add_scalar(1.0) + shift
 }
 
-/// [`modulate`] of what [`layer_norm`] returns.
+/// [`modulate`] applied to the output of [`layer_norm`].
 ///
 /// # Shapes
 /// As [`modulate`].
@@ -78,14 +78,14 @@ pub fn layer_norm_modulate(
 /// ```
 #[derive(Clone, Debug)]
 pub struct AdaptiveNorm {
-    /// `n` vectors side by side, shifts, scales and gates of this sub-layer and of others:
-    /// `[batch, frames, n * width]`; a 1 in place of `batch` or `frames` is for all.
+    /// `n` concatenated vectors, shifts, scales and gates of this sub-layer and of others:
+    /// `[batch, frames, n * width]`; a size of 1 broadcasts over `batch` or `frames`.
     pub modulation: Tensor<3>,
     /// Which of the `n` are this sub-layer's shift, scale and gate.
     pub chunks: [usize; 3],
     /// What the output is added to.
     pub residual: Residual,
-    /// What is added to a variance.
+    /// Added to the variance.
     pub epsilon: f64,
 }
 
@@ -120,13 +120,13 @@ impl AdaptiveNorm {
     /// `residual + gate * output` for the output of the sub-layer.
     ///
     /// # Shapes
-    /// - `residual`, `output` and what it returns: `[batch, frames, tokens, width]`
+    /// - `residual`, `output` and result: `[batch, frames, tokens, width]`
     pub fn gated_residual(&self, residual: Tensor<4>, output: Tensor<4>) -> Tensor<4> {
         let [.., gate] = self.vectors(residual.dims()[3]);
         gated_residual(residual, gate, output)
     }
 
-    /// The same for some of the frames only.
+    /// The same for only some of the frames.
     pub fn narrow_frames(&self, frames: Range<usize>) -> Self {
         let modulation = self.modulation.clone();
         Self {
@@ -159,11 +159,11 @@ impl AdaptiveNorm {
     }
 }
 
-/// `residual + gate * x` with one gate a frame.
+/// `residual + gate * x` with one gate per frame.
 ///
 /// # Shapes
 /// - `residual`, `x` and output: `[batch, frames, tokens, width]`
-/// - `gate`: `[batch, frames, 1, width]`; a 1 in place of `batch` or `frames` is for all
+/// - `gate`: `[batch, frames, 1, width]`; a size of 1 broadcasts over `batch` or `frames`
 pub fn gated_residual(residual: Tensor<4>, gate: Tensor<4>, x: Tensor<4>) -> Tensor<4> {
     #[cfg(feature = "flex")]
     if ar_kernels::covers(&x) {
@@ -187,7 +187,7 @@ pub fn l2_normalize<const D: usize>(x: Tensor<D>, dim: usize) -> Tensor<D> {
 pub(crate) mod testing {
     use super::*;
 
-    /// One of every kind, with shifts, scales and gates among these five.
+    /// One of each kind, with shifts, scales and gates among these five vectors.
     pub(crate) fn adaptive_norms(modulation: &Tensor<3>) -> [AdaptiveNorm; 2] {
         [Residual::Input, Residual::Normed].map(|residual| AdaptiveNorm {
             modulation: modulation.clone(),
@@ -206,10 +206,11 @@ mod tests {
     const EPSILON: f64 = 1e-6;
     const SHAPE: [usize; 4] = [2, 3, 5, 20];
 
-    /// A vector for each frame, for all frames of a sample, for a frame of all samples, for all.
+    /// A vector for each frame, for all frames of a sample, for a frame of all samples, or for
+    /// everything.
     const VECTORS: [[usize; 2]; 4] = [[2, 3], [2, 1], [1, 3], [1, 1]];
 
-    /// Every other vector of so many: they do not lie side by side.
+    /// Every other vector of twice as many, so they are not contiguous.
     fn vectors(values: Tensor<1>, [batch, frames]: [usize; 2]) -> Tensor<4> {
         values.reshape([batch, frames, 1, 40]).narrow(3, 0, 20)
     }

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-/// The fixed position table of the transformer: `sin(p ω_i) | cos(p ω_i)` in concatenated halves,
-/// `ω_i = 10000^(-i / (width / 2))`. Computed once, on the host.
+/// The fixed position table of the transformer: `sin(p ω_i) | cos(p ω_i)` in concatenated halves, with
+/// `ω_i = 10000^(-i / (width / 2))`. It is computed once, on the host.
 #[derive(Clone)]
 pub struct SinCosTable {
     width: usize,
@@ -30,7 +30,7 @@ impl SinCosTable {
         Self { width, values }
     }
 
-    /// The rows of some of the table's positions.
+    /// The rows for some of the table's positions.
     ///
     /// # Shapes
     /// - output: `[positions, width]`
@@ -41,7 +41,7 @@ impl SinCosTable {
     }
 }
 
-/// Short: without the values of the table.
+/// Short, without the values of the table.
 impl fmt::Debug for SinCosTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SinCosTable")

@@ -11,8 +11,8 @@ const ROTARY_BASE: f64 = 10000.0;
 
 /// RoPE over interleaved pairs of channels (Su et al., 2021), base 10000.
 ///
-/// The angles of every position are computed once, on the host; [`Rotary::at`] brings the angles of
-/// a sequence to a device.
+/// The angles of every position are computed once, on the host; [`Rotary::at`] uploads the angles of a sequence to a
+/// device.
 #[derive(Clone, Debug)]
 pub struct Rotary {
     angles: Angles,
@@ -36,11 +36,10 @@ impl Rotary {
     }
 }
 
-/// RoPE of video tokens: one half of a head's channels is rotated by the frame's number, the other
-/// half by the token's place in its frame. Pairs, base and order within a half are as
-/// in [`Rotary`].
+/// RoPE of video tokens: one half of a head's channels is rotated by the frame's number, the other half by the token's
+/// position in its frame. Pairs, base and order within a half are as in [`Rotary`].
 ///
-/// There may be any number of frames: their angles are computed on demand.
+/// There may be any number of frames, since their angles are computed on demand.
 #[derive(Clone, Debug)]
 pub struct FrameRotary {
     frequencies: Vec<f64>,
@@ -49,7 +48,7 @@ pub struct FrameRotary {
 }
 
 impl FrameRotary {
-    /// Rotations of frames of `tokens` tokens, for heads of `head_dim` channels.
+    /// Rotations for frames of `tokens` tokens, and heads of `head_dim` channels.
     ///
     /// # Panics
     /// If `head_dim` is not divisible by 4.
@@ -69,7 +68,7 @@ impl FrameRotary {
     }
 }
 
-/// `10000^(-2i / channels)` of the pairs `i` of `channels` channels.
+/// `10000^(-2i / channels)` for each pair `i` of `channels` channels.
 fn rotary_frequencies(channels: usize) -> Vec<f64> {
     (0..channels / 2)
         .map(|i| ROTARY_BASE.powf(-(2.0 * i as f64) / channels as f64))
@@ -89,7 +88,7 @@ struct Angles {
 impl Angles {
     /// Positions times frequencies.
     fn new(positions: Range<usize>, frequencies: &[f64]) -> Self {
-        // In f64, in which products of any frame's number are good to all of f32.
+        // In f64, so that products with any frame's number are exact enough for f32.
         let angles = positions.flat_map(|p| frequencies.iter().map(move |f| p as f64 * f));
         let (cos, sin): (Vec<_>, Vec<_>) = angles
             .map(|angle| (angle.cos() as f32, angle.sin() as f32))
@@ -101,7 +100,7 @@ impl Angles {
         }
     }
 
-    /// Every row here before every row of `inner`, pairs side by side.
+    /// Every row of `self` combined with every row of `inner`, with their pairs concatenated; `inner` varies fastest.
     fn with_each(&self, inner: &Self) -> Self {
         let join = |outer: &[f32], rows: &[f32]| {
             let mut joined = Vec::with_capacity(2 * outer.len() * rows.len() / inner.pairs);
@@ -130,7 +129,7 @@ impl Angles {
     }
 }
 
-/// Short: without the values of the table.
+/// Short, without the values of the table.
 impl fmt::Debug for Angles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Angles")
@@ -140,8 +139,7 @@ impl fmt::Debug for Angles {
     }
 }
 
-/// RoPE of one sequence: the angles of its positions, for tensors with autodiff or without. Cheap to
-/// clone.
+/// RoPE of one sequence: the angles of its positions, for tensors with or without autodiff. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct RotaryEmbedding {
     angles: Angles,
@@ -192,7 +190,7 @@ impl RotaryEmbedding {
 /// - `x` and output: `[batch, heads, sequence, head_dim]`
 pub fn apply_rotary(x: Tensor<4>, rotary: &RotaryEmbedding) -> Tensor<4> {
     let [batch, heads, sequence, head_dim] = x.dims();
-    // Whole rows against tables are several times faster than each half of the pairs by itself.
+    // Multiplying whole rows by tables is several times faster than handling each half of the pairs separately.
     let pairs = x.clone().reshape([batch, heads, sequence, head_dim / 2, 2]);
     let swapped = pairs.flip([4]).reshape([batch, heads, sequence, head_dim]);
     let [cos, sin] = rotary.tables().each_ref().map(|table| {
@@ -206,7 +204,7 @@ pub fn apply_rotary(x: Tensor<4>, rotary: &RotaryEmbedding) -> Tensor<4> {
     x * cos + swapped * sin
 }
 
-/// [`apply_rotary`] to the last rows of a sequence, as many as `rotary` has positions.
+/// [`apply_rotary`] on the last rows of a sequence, as many as `rotary` has positions.
 pub(crate) fn apply_rotary_to_last(x: Tensor<4>, rotary: Option<&RotaryEmbedding>) -> Tensor<4> {
     let Some(rotary) = rotary else {
         return x;
@@ -253,7 +251,7 @@ mod tests {
             let at = |token: usize| all.clone().narrow(2, token, 1);
             dot(at(query), at(key))
         };
-        // Tokens 2 and 7 are one frame and a place apart, 5 and 10 as well.
+        // Tokens 2 and 7 are one frame and one position apart, and so are 5 and 10.
         for tokens in [[2, 7], [5, 10]] {
             for frame in [0, 7, 123_456, 987_654] {
                 assert!((score(frame, tokens) - score(0, [2, 7])).abs() < 1e-5);

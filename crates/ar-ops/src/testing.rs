@@ -4,8 +4,8 @@
 use burn::tensor::DeviceKind;
 use burn::tensor::{Device, Distribution, Tensor};
 
-/// What has kernels: the CPU, and with the feature `wgpu` the software adapter of a Vulkan driver
-/// such as Mesa's.
+/// The devices that have kernels: the CPU, and with the feature `wgpu` the software adapter of a
+/// Vulkan driver such as Mesa's.
 pub(crate) fn devices() -> Vec<Device> {
     vec![
         Device::flex(),
@@ -14,10 +14,11 @@ pub(crate) fn devices() -> Vec<Device> {
     ]
 }
 
-/// Asserts that two functions of vectors of the given lengths agree, and their gradients too: the
-/// one on every device that has kernels, the other on the CPU.
+/// Asserts that two functions of vectors of the given lengths agree in values and gradients: one on
+/// every device that has kernels, the other on the CPU.
 ///
-/// Both are sums of a few hundred terms at most, in another order: 1e-5 of the largest value.
+/// Both are sums of at most a few hundred terms in different orders, so the tolerance is 1e-5 of
+/// the largest value.
 pub(crate) fn agree<const N: usize>(
     lengths: [usize; N],
     fused: impl Fn([Tensor<1>; N]) -> Tensor<1>,

@@ -1,5 +1,5 @@
-//! Takes the frames of a long video one by one, each as soon as it is finished, and stops when it has
-//! seen enough: `cargo run --release -p ar-pipeline --example stream`.
+//! Receives the frames of a long video one by one, each as soon as it is finished, and stops when it has seen enough:
+//! `cargo run --release -p ar-pipeline --example stream`.
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;

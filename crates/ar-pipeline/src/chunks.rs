@@ -7,22 +7,22 @@ use burn::tensor::Tensor;
 
 use crate::PipelineError;
 
-/// Frames that a VAE is given at once, where it takes any number.
+/// Frames that a VAE gets at once if it accepts any number.
 pub(crate) const CHUNK: usize = 16;
 
-/// Decodes latents as they come: a temporal decoder gets as many together as it was trained on.
+/// Decodes latents as they arrive; a temporal decoder gets as many at once as it was trained on.
 pub(crate) struct ChunkDecoder {
     model: VideoModel,
     /// Frames that are decoded together.
     chunk: usize,
     /// Latents that wait for their chunk, `[batch, 1, tokens, channels]`.
     pending: Vec<Tensor<4>>,
-    /// How many of them are of the prefix: decoded only for the sake of the others.
+    /// How many of them belong to the prefix, and are decoded only for the sake of the others.
     given: usize,
 }
 
 impl ChunkDecoder {
-    /// Decodes what follows on a prefix of latents `[batch, frames, tokens, channels]`, `at_once`
+    /// Decodes the frames after a prefix of latents `[batch, frames, tokens, channels]`, `at_once`
     /// frames together unless the decoder is temporal.
     pub(crate) fn new(model: &VideoModel, at_once: usize, prefix: Option<&Tensor<4>>) -> Self {
         let chunk = model.config().decoded_together().unwrap_or(at_once);
@@ -40,8 +40,8 @@ impl ChunkDecoder {
         }
     }
 
-    /// Takes the next latent of every video, `[batch, 1, tokens, channels]`; the new frames of each
-    /// video, if a chunk is complete.
+    /// Adds the next latent of every video, `[batch, 1, tokens, channels]`, and returns the new
+    /// frames of each video if a chunk is complete.
     pub(crate) fn push(&mut self, latent: Tensor<4>) -> Result<Vec<Vec<Frame>>, PipelineError> {
         self.pending.push(latent);
         if self.pending.len() < self.chunk {
@@ -50,7 +50,7 @@ impl ChunkDecoder {
         self.flush()
     }
 
-    /// The frames of each video that are left.
+    /// The remaining frames of each video.
     pub(crate) fn flush(&mut self) -> Result<Vec<Vec<Frame>>, PipelineError> {
         let given = mem::take(&mut self.given);
         if self.pending.len() == given {

@@ -1,4 +1,4 @@
-//! How the frames of a video are denoised, as a video of its own.
+//! A video that shows how the frames of a video are denoised.
 
 use ar_data::to_frames;
 use ar_diffusion::{NoiseSource, Sampling};
@@ -11,7 +11,7 @@ use crate::{PipelineError, VideoTarget};
 /// White pixels between two frames.
 const GAP: usize = 2;
 
-/// A picture after every iteration: all frames side by side, each as noisy as it is then.
+/// A picture after every iteration: all frames side by side, each at its noise level.
 pub(crate) struct Denoising<'a> {
     model: &'a VideoModel,
     writer: VideoWriter,
@@ -20,8 +20,7 @@ pub(crate) struct Denoising<'a> {
 }
 
 impl<'a> Denoising<'a> {
-    /// Begins with the frames as they are before the first iteration: `prefix`, if there is one, and
-    /// noise.
+    /// Starts with the frames before the first iteration: `prefix`, if there is one, and noise.
     pub(crate) fn start(
         target: &VideoTarget,
         model: &'a VideoModel,
@@ -43,7 +42,7 @@ impl<'a> Denoising<'a> {
         Ok(denoising)
     }
 
-    /// Adds a picture of the frames as they stand.
+    /// Adds a picture of the current frames.
     pub(crate) fn add<N: NoiseSource + ?Sized>(
         &mut self,
         run: &Sampling<'_, N>,

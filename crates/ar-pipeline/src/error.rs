@@ -11,13 +11,13 @@ use crate::NoiseError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PipelineError {
-    /// The model cannot be read, or does not do what is asked for.
+    /// The model cannot be read, or cannot do what was requested.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// A model's configuration is damaged or does not describe a model.
+    /// A model's configuration is damaged or invalid.
     #[error("{name}: {source}")]
     Config {
-        /// The file, or what stands for it.
+        /// The name of the file or its source.
         name: String,
         /// What is wrong.
         source: ModelError,
@@ -39,7 +39,7 @@ pub enum PipelineError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error from the system.
         source: io::Error,
     },
     /// A file cannot be written.
@@ -47,22 +47,22 @@ pub enum PipelineError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error from the system.
         source: io::Error,
     },
-    /// The system has no thread left.
+    /// The system has no threads left.
     #[error("cannot start a thread ({0}): raise the limit on processes (`ulimit -u`)")]
     Thread(io::Error),
     /// The model only encodes and decodes.
     #[error("this model has no transformer to sample with: it only encodes and decodes")]
     NoTransformer,
-    /// The model makes latents only.
+    /// The model makes only latents.
     #[error("this model has no VAE to make videos with")]
     NoVae,
     /// There are frames to continue, but nothing to encode them.
     #[error("`prefix` is given, and this model has no VAE to encode it with")]
     PrefixWithoutVae,
-    /// An option has an impossible value.
+    /// An option has an invalid value.
     #[error("`{option}` is {found}, but has to be {expected}")]
     Option {
         /// The option.
@@ -72,14 +72,14 @@ pub enum PipelineError {
         /// What would be right.
         expected: String,
     },
-    /// The prefix has fewer frames than are asked for.
+    /// The prefix has fewer frames than requested.
     #[error("`prefix_frames` is {asked}, and {} has {found} frames", path.display())]
     ShortPrefix {
-        /// Frames asked for.
+        /// Frames requested.
         asked: usize,
         /// The video.
         path: PathBuf,
-        /// Frames that it has.
+        /// Frames in the video.
         found: usize,
     },
     /// The prefix leaves nothing to sample.
@@ -101,13 +101,13 @@ pub enum PipelineError {
     UnseenPrefix {
         /// Frames to sample.
         sampled: usize,
-        /// Frames that a frame sees.
+        /// Frames that each frame sees.
         window: usize,
     },
     /// Guidance is not a number.
     #[error("guidance is {0}, but must be a finite number (1 is none)")]
     Guidance(f64),
-    /// No format goes with the path.
+    /// The path's extension belongs to no format.
     #[error(
         "{}: no format has this extension; use .mp4, .gif, .apng, .frames or .rgb", path.display()
     )]
@@ -115,17 +115,17 @@ pub enum PipelineError {
         /// The path.
         path: PathBuf,
     },
-    /// An output that shows a single video.
+    /// An output for a single video, when there are several.
     #[error("`{option}` {shows}, and there are {videos} to generate")]
     OneVideo {
         /// The option.
         option: &'static str,
-        /// What it says.
+        /// What the output shows.
         shows: &'static str,
         /// Videos to generate.
         videos: usize,
     },
-    /// Two outputs would be one file.
+    /// Two outputs would be the same file.
     #[error("`{}` and `{}` are both {}", options[0], options[1], path.display())]
     SameOutput {
         /// The two options.
@@ -133,7 +133,7 @@ pub enum PipelineError {
         /// The path of one of them.
         path: PathBuf,
     },
-    /// A file in place of a model directory.
+    /// A file instead of a model directory.
     #[error(
         "{name} is a file and a model is a folder: `ar-train import --transformer {name} --out DIR` \
          makes one of published weights"
@@ -155,7 +155,7 @@ pub enum PipelineError {
         /// The path of the input.
         path: PathBuf,
     },
-    /// A latent is not a number; it would decode to anything.
+    /// A latent is not finite, and cannot be decoded.
     #[error(
         "frame {frame} came out of sampling as NaN or infinity; a lower `guidance` or `eta` may \
          help, or the model is broken"

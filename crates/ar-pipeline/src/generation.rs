@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor};
 use crate::batch_noise::BatchNoise;
 use crate::{Classes, GenerateOptions, Pipeline, PipelineError, Prefix, ResolvedOptions, timed};
 
-/// Videos that are ready to be sampled: options that fit, noise, and a prefix that is encoded.
+/// Videos that are ready to be sampled, with checked options, noise, and an encoded prefix.
 /// Sampling them again gives the same videos.
 pub struct Generation {
     pub(crate) model: VideoModel,
@@ -18,7 +18,7 @@ pub struct Generation {
     pub(crate) batches: Vec<Batch>,
     /// The latents of the prefix, `[1 or videos, frames, tokens, channels]`.
     prefix: Option<Tensor<4>>,
-    /// What encoding it took.
+    /// The time for encoding it.
     pub(crate) prefix_time: Duration,
 }
 
@@ -30,7 +30,7 @@ pub(crate) struct Batch {
 }
 
 impl Pipeline {
-    /// Prepares videos: checks the options and encodes the prefix. Nothing is sampled yet.
+    /// Prepares videos: checks the options and encodes the prefix, without sampling anything yet.
     ///
     /// # Errors
     /// If the options do not fit the model or each other, or the prefix cannot be read.
@@ -43,7 +43,7 @@ impl Generation {
     /// Encodes the prefix.
     ///
     /// # Errors
-    /// If the model has no transformer or, where there is a prefix, no VAE.
+    /// If the model has no transformer, or if there is a prefix and the model has no VAE.
     pub fn new(pipeline: &Pipeline, options: ResolvedOptions) -> Result<Self, PipelineError> {
         let device = pipeline.device();
         let mut prefix_time = Duration::ZERO;
@@ -70,12 +70,12 @@ impl Generation {
         })
     }
 
-    /// What is sampled.
+    /// The options.
     pub fn options(&self) -> &ResolvedOptions {
         &self.options
     }
 
-    /// Begins to sample a batch.
+    /// Starts sampling a batch.
     pub(crate) fn sample<'a>(
         &'a self,
         batch: &'a Batch,
@@ -125,7 +125,7 @@ impl Generation {
         })
     }
 
-    /// Places of a batch among the videos that are made.
+    /// Positions of a batch among the videos that are made.
     pub(crate) fn places(&self, batch: &Batch) -> Range<usize> {
         let first = self.options.videos.start;
         batch.videos.start - first..batch.videos.end - first

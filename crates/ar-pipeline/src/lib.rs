@@ -1,8 +1,8 @@
 //! From an AR-Diffusion model to videos.
 //!
 //! [`Pipeline`] holds a model on a device. [`Pipeline::generate`] checks the options and returns a
-//! [`Generation`], whose [`frames`](Generation::frames) come out one by one as they are finished,
-//! and which [`write`](Generation::write)s a file while it goes on sampling.
+//! [`Generation`]. Its [`frames`](Generation::frames) are returned one by one as they are finished,
+//! or [`write`](Generation::write) writes them to a file while sampling continues.
 //!
 //! ```no_run
 //! use ar_pipeline::{GenerateOptions, Pipeline};
@@ -52,7 +52,7 @@ pub use steps::{Frames, GeneratedFrame, Preview, Step, Steps};
 pub use timing::timed;
 pub use write::{Outcome, Progress};
 
-/// The examples of the README are tests too.
+/// Tests the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

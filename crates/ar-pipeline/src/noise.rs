@@ -9,7 +9,7 @@ use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
 /// Name of the starting noise in a file.
 const START: &str = "x_T";
-/// The longest file of noise that is read.
+/// The largest noise file that is read.
 const MOST_BYTES: u64 = 16 << 30;
 
 /// Starting noise that cannot be used.
@@ -21,7 +21,7 @@ pub enum NoiseError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error from the system.
         source: io::Error,
     },
     /// The file is damaged, or not a safetensors file.
@@ -53,7 +53,7 @@ pub enum NoiseError {
         /// Tokens and channels of the model.
         expected: [usize; 2],
     },
-    /// An option asks for another number than the file has.
+    /// An option contradicts a number in the file.
     #[error(
         "`{option}` {asked} contradicts {}, whose `x_T` has shape {shape:?} (videos, frames, tokens, \
          channels)",
@@ -82,7 +82,7 @@ pub struct StartNoise {
 
 impl StartNoise {
     /// Reads the tensor `x_T` `[videos, frames, tokens, channels]` of a safetensors file; other
-    /// tensors in it are not looked at.
+    /// tensors in it are ignored.
     ///
     /// # Errors
     /// If the file cannot be read, or has no such tensor of finite 32-bit floats.
@@ -117,12 +117,12 @@ impl StartNoise {
         self.shape[0]
     }
 
-    /// Frames of each.
+    /// Frames per video.
     pub fn frames(&self) -> usize {
         self.shape[1]
     }
 
-    /// Fails if the noise is not of latents of `[tokens, channels]` a frame.
+    /// Fails if the noise is not for latents of `[tokens, channels]` per frame.
     pub(crate) fn check_latents(&self, expected: [usize; 2]) -> Result<(), NoiseError> {
         let found = [self.shape[2], self.shape[3]];
         if found == expected {
@@ -135,7 +135,7 @@ impl StartNoise {
         })
     }
 
-    /// Fails if an option asks for another number than the file has.
+    /// Fails if an option contradicts a number in the file.
     pub(crate) fn check_number(
         &self,
         option: &'static str,
@@ -153,7 +153,7 @@ impl StartNoise {
         }
     }
 
-    /// The noise of a frame of some videos, `[videos, 1, tokens, channels]`.
+    /// The noise for a frame of some videos, `[videos, 1, tokens, channels]`.
     pub(crate) fn frame(&self, videos: Range<usize>, frame: usize, device: &Device) -> Tensor<4> {
         let [_, frames, tokens, channels] = self.shape;
         let width = tokens * channels;
@@ -166,7 +166,7 @@ impl StartNoise {
     }
 }
 
-/// The values and shape of the noise of a file, or what is wrong.
+/// The values and the shape of the noise in a file, or what is wrong with it.
 fn tensor(file: &SafeTensors<'_>) -> Result<(Vec<f32>, [usize; 4]), String> {
     let Ok(tensor) = file.tensor(START) else {
         let mut names = file.names();

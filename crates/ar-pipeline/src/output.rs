@@ -1,4 +1,4 @@
-//! Where videos go.
+//! The outputs of a run.
 
 use std::ffi::OsStr;
 use std::io::stdout;
@@ -15,21 +15,21 @@ use crate::{GeneratedFrame, PipelineError, ResolvedOptions};
 pub struct Outputs {
     /// The videos; `None` for a model without a VAE.
     pub video: Option<VideoTarget>,
-    /// A safetensors file with the tensor `latents` `[videos, frames, tokens, channels]`,
-    /// undecoded, the latents of the prefix first. It is written when all videos are complete.
+    /// A safetensors file with the tensor `latents` `[videos, frames, tokens, channels]`, the latents of the prefix
+    /// first. It is written when all videos are complete.
     pub latents: Option<PathBuf>,
-    /// A video of the denoising: after each iteration, a picture of all frames side by side, as
-    /// noisy as they are then.
+    /// A video of the denoising, with a picture after each iteration that shows all frames side by side at their noise
+    /// levels.
     pub denoising: Option<VideoTarget>,
-    /// Another receiver of finished frames, such as a preview. A frame that it has no room for is
-    /// left out: nothing waits for it.
+    /// Another receiver of finished frames, such as a preview. If it has no room for a frame, it misses the frame;
+    /// nothing waits for it.
     pub frames: Option<SyncSender<GeneratedFrame>>,
 }
 
-/// What a video is written as.
+/// Where and how a video is written.
 #[derive(Clone, Debug)]
 pub struct VideoTarget {
-    /// Where it goes.
+    /// Where it is written.
     pub destination: Destination,
     /// Its format.
     pub format: VideoFormat,
@@ -39,11 +39,11 @@ pub struct VideoTarget {
     pub enlargement: Enlargement,
 }
 
-/// Where a video goes.
+/// Where a video is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Destination {
-    /// A file, or a folder of images. Of several videos each gets a number: `out-0.mp4`.
+    /// A file, or a folder of images. If there are several videos, each gets a number: `out-0.mp4`.
     Path(PathBuf),
     /// The standard output, frame by frame, in a [format that streams](VideoFormat::streams).
     Stdout,
@@ -60,7 +60,7 @@ impl Destination {
 }
 
 impl VideoTarget {
-    /// A file or folder in the format of its extension.
+    /// A file or folder, in the format of its extension.
     ///
     /// # Errors
     /// If no format has that extension.
@@ -77,7 +77,7 @@ impl VideoTarget {
         }
     }
 
-    /// Where video `index` of `count` goes: a numbered path if there are several.
+    /// Where video `index` of `count` is written: a numbered path if there are several.
     pub fn numbered(&self, index: usize, count: usize) -> Destination {
         match &self.destination {
             Destination::Path(path) if count > 1 => {
@@ -88,7 +88,7 @@ impl VideoTarget {
         }
     }
 
-    /// The number of the video of `count` that goes to the file called `name`, if it is one of them.
+    /// The number of the video, out of `count`, that is written to the file called `name`, if it is one of them.
     fn index_of(&self, name: &OsStr, count: usize) -> Option<usize> {
         let Destination::Path(path) = &self.destination else {
             return None;
@@ -103,8 +103,7 @@ impl VideoTarget {
         (index < count && numbered.path()?.file_name() == Some(name)).then_some(index)
     }
 
-    /// The videos of a run that would replace a file that is there, as far as they are named like
-    /// it, with its path.
+    /// The existing files that videos of the run would replace, found by their names.
     fn there(&self, options: &ResolvedOptions) -> Vec<PathBuf> {
         let Destination::Path(path) = &self.destination else {
             return Vec::new();
@@ -127,18 +126,18 @@ impl VideoTarget {
             .collect()
     }
 
-    /// Fails if the only video could not be written, as far as that is known in advance.
+    /// Fails if the only video could not be written, as far as this can be known in advance.
     ///
     /// # Errors
-    /// If the destination cannot be written, or does not take the format or frame rate.
+    /// If the destination cannot be written, or does not support the format or frame rate.
     pub fn check_one(&self) -> Result<(), PipelineError> {
         self.check_path(&self.destination)
     }
 
     /// Fails if a video of the run could not be written.
     fn check(&self, options: &ResolvedOptions) -> Result<(), PipelineError> {
-        // All go to one folder, and the last has the longest name. Others can only have something in
-        // their way: there may be a million of them.
+        // All are in one folder, and the last has the longest name. For the others, which may be a million, something
+        // can only be in their way.
         let last = options.videos.end.max(1) - 1;
         self.check_path(&self.numbered(last, options.count))?;
         for path in self.there(options) {
@@ -150,7 +149,7 @@ impl VideoTarget {
     fn check_path(&self, destination: &Destination) -> Result<(), PipelineError> {
         match destination.path() {
             Some(path) => VideoWriter::check(path, self.format, self.fps)?,
-            // It takes no format and frame rate that it could not write.
+            // This refuses a format and frame rate that it could not write.
             None => drop(self.create(destination)?),
         }
         Ok(())
@@ -164,7 +163,7 @@ impl VideoTarget {
         if self.there(options).iter().any(|video| replaces(video)) {
             return true;
         }
-        // A file that is not there yet, under the name of a video.
+        // A file that does not exist yet, with the name of a video.
         let Some((_, name)) = name_of(path) else {
             return false;
         };
@@ -194,7 +193,7 @@ impl VideoTarget {
     /// Starts a video.
     ///
     /// # Errors
-    /// If the destination cannot be written, or does not take the format or frame rate.
+    /// If the destination cannot be written, or does not support the format or frame rate.
     pub fn create(&self, destination: &Destination) -> Result<VideoWriter, PipelineError> {
         let writer = match destination {
             Destination::Path(path) => VideoWriter::create(path, self.format, self.fps)?,
@@ -207,12 +206,12 @@ impl VideoTarget {
 }
 
 impl Outputs {
-    /// Fails if an output could not be written, or would replace another one or what the videos are
-    /// made from. Missing parent folders of the outputs are made.
+    /// Fails if an output could not be written, or would replace another output or something that the videos are made
+    /// from. Missing parent folders of the outputs are created.
     ///
     /// # Errors
-    /// Of the first such output, and if there are several videos where there is room for one, or
-    /// the model makes no pixels.
+    /// For the first such output; and if there are several videos but an output can only have one, or if the model
+    /// makes no pixels.
     pub fn check(&self, options: &ResolvedOptions) -> Result<(), PipelineError> {
         if !options.has_vae && (self.video.is_some() || self.denoising.is_some()) {
             return Err(PipelineError::NoVae);
@@ -298,7 +297,7 @@ impl Outputs {
         Ok(())
     }
 
-    /// Fails if there are several videos where there is room for one.
+    /// Fails if there are several videos but an output can only have one.
     ///
     /// # Errors
     /// In that case.

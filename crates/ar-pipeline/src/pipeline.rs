@@ -33,7 +33,7 @@ impl Pipeline {
         Self::from_source(&ModelSource::BuiltIn, device)
     }
 
-    /// Reads a model from wherever it is.
+    /// Reads a model from any source.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -41,7 +41,7 @@ impl Pipeline {
         Ok(Self::new(source.load(device)?, device))
     }
 
-    /// A model in memory, which is on `device`.
+    /// A model that is already on `device`.
     pub fn new(model: VideoModel, device: &Device) -> Self {
         Self {
             model,
@@ -54,7 +54,7 @@ impl Pipeline {
         &self.model
     }
 
-    /// The device that it is on.
+    /// The device that the model is on.
     pub fn device(&self) -> &Device {
         &self.device
     }

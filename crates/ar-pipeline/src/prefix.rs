@@ -5,7 +5,7 @@ use ar_video::{Frame, VideoReader, square_crop};
 
 use crate::PipelineError;
 
-/// The frames that videos begin with; each video goes on from there.
+/// The frames that videos start with and continue.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Prefix {
@@ -13,12 +13,14 @@ pub enum Prefix {
     File(PathBuf),
     /// These frames for every video, in the size of the VAE.
     All(Vec<Frame>),
-    /// Frames for each of the videos that are made, equally many and in the size of the VAE.
+    /// Frames for each of the videos that are made: the same number for each, in the size of the
+    /// VAE.
     Each(Vec<Vec<Frame>>),
 }
 
 impl Prefix {
-    /// The frames in memory, in the size of the VAE. Of a file `asked` are read, or at most `most`.
+    /// Reads the frames into memory, in the size of the VAE. From a file, `asked` frames are read,
+    /// or else at most `most`.
     pub(crate) fn read(
         &self,
         asked: Option<usize>,
@@ -53,12 +55,12 @@ impl Prefix {
         Ok(Self::All(frames))
     }
 
-    /// Frames that each video begins with.
+    /// Number of frames that each video starts with.
     pub(crate) fn frames(&self) -> usize {
         self.of_video(0).len()
     }
 
-    /// The frames that a video begins with, of those that are made.
+    /// The frames that the video at position `place` starts with.
     pub(crate) fn of_video(&self, place: usize) -> &[Frame] {
         match self {
             Self::File(_) => &[],
@@ -67,7 +69,7 @@ impl Prefix {
         }
     }
 
-    /// Fails if the frames do not fit `videos` videos of frames of `size` x `size`.
+    /// Fails if the frames do not fit `videos` videos with frames of `size` x `size`.
     pub(crate) fn check(&self, videos: usize, size: usize) -> Result<(), PipelineError> {
         let all = match self {
             Self::File(_) | Self::All(_) => 1,
@@ -94,7 +96,7 @@ impl Prefix {
     }
 }
 
-/// The last `most` frames of a video, or all if it has fewer; never more of them in memory.
+/// The last `most` frames of a video, or all if it has fewer; there are never more in memory.
 fn read_last(path: &Path, most: usize, size: usize) -> Result<Vec<Frame>, PipelineError> {
     let mut last = VecDeque::new();
     for frame in VideoReader::open(path)? {

@@ -1,4 +1,4 @@
-//! Options against the model, before it is loaded.
+//! Checks options against the model, before it is loaded.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -9,12 +9,12 @@ use ar_model::{ModelConfig, SamplingMethod};
 
 use crate::{Classes, GenerateOptions, PipelineError, Prefix, StartNoise};
 
-/// Videos sampled together where the options do not say.
+/// Videos sampled together by default.
 const DEFAULT_BATCH: usize = 4;
-/// Videos of one run.
+/// Most videos in one run.
 const MOST_VIDEOS: usize = 1_000_000;
 
-/// [`GenerateOptions`] with all defaults filled in, which fit a model.
+/// [`GenerateOptions`] with all defaults filled in, and checked against a model.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ResolvedOptions {
@@ -30,19 +30,19 @@ pub struct ResolvedOptions {
     pub classes: Classes,
     /// Seed of the noise.
     pub seed: u64,
-    /// Starting noise, where it is not the seed's.
+    /// Starting noise, if it is not the seed's.
     pub noise: Option<Arc<StartNoise>>,
-    /// The frames that videos begin with, read.
+    /// The frames that videos start with, in memory.
     pub prefix: Option<Prefix>,
     /// Number of all videos.
     pub count: usize,
     /// The videos to make.
     pub videos: Range<usize>,
-    /// Frames of a video, with the frames of the prefix.
+    /// Frames per video, including the prefix.
     pub frames: usize,
     /// Videos sampled together.
     pub batch: usize,
-    /// Frames that a frame sees at most, its own included.
+    /// The most frames that a frame sees, itself included.
     pub window: usize,
     /// Tokens and channels of a frame's latent.
     pub latent: [usize; 2],
@@ -75,7 +75,7 @@ impl GenerateOptions {
             ar_step: self.ar_step.unwrap_or(model.sampling.ar_step.min(steps)),
             eta: self.eta.unwrap_or(model.sampling.eta),
         };
-        // A new frame sees as many frames before it.
+        // A new frame sees this many frames before it.
         let most = (window - 1).max(1);
         let mut inputs = Vec::new();
         if let Some(Prefix::File(path)) = &self.prefix {
@@ -169,12 +169,12 @@ impl ResolvedOptions {
         self.prefix.as_ref().map_or(0, Prefix::frames)
     }
 
-    /// Frames of each video that are sampled.
+    /// Sampled frames per video.
     pub fn sampled_frames(&self) -> usize {
         self.frames - self.prefix_frames()
     }
 
-    /// Iterations of the sampler for all videos.
+    /// Sampler iterations for all videos.
     pub fn iterations(&self) -> usize {
         self.sampler.plan().iterations() * self.videos.len().div_ceil(self.batch)
     }
@@ -190,8 +190,8 @@ impl ResolvedOptions {
     }
 }
 
-/// A window of new frames; with a step difference of 0, in which they all stand side by side, what
-/// the prefix leaves of a window.
+/// A window of new frames; with a step difference of 0, where all frames share one window, the rest of the window after
+/// the prefix.
 fn default_frames(config: SamplerConfig, prefix: usize, window: usize) -> usize {
     match config.ar_step {
         0 => window.max(prefix + 1),
@@ -199,8 +199,8 @@ fn default_frames(config: SamplerConfig, prefix: usize, window: usize) -> usize 
     }
 }
 
-/// Fails if nothing is left to sample after `prefix` of `frames` frames, or what is sampled would see
-/// nothing of the prefix.
+/// Fails if `prefix` leaves none of the `frames` frames to sample, or if the new frames would see nothing of the
+/// prefix.
 ///
 /// # Errors
 /// In those two cases.
@@ -217,15 +217,15 @@ pub fn check_frames(
         return Err(PipelineError::OnlyPrefix { frames, prefix });
     }
     let (sampled, window) = (frames - prefix, transformer.num_frames);
-    // One window for all, which then has no room for the prefix.
+    // One window for all frames, which then has no room for the prefix.
     if config.ar_step == 0 && sampled >= window && !transformer.is_unbounded() {
         return Err(PipelineError::UnseenPrefix { sampled, window });
     }
     Ok(())
 }
 
-/// A note for the user about `guidance` away from a null context that `model` never trained on:
-/// zeros, if there are no classes.
+/// A note for the user if `guidance` moves away from a null context that `model` was never trained with: zeros, if
+/// there are no classes.
 pub fn guidance_note(guidance: f64, model: &ModelConfig) -> Option<String> {
     (guidance != 1.0 && model.conditioning.classes == 0).then(|| {
         format!(

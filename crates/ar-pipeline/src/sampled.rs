@@ -1,4 +1,4 @@
-//! Latents as they come out of sampling.
+//! Sampled latents.
 
 use std::io;
 use std::path::Path;
@@ -10,19 +10,19 @@ use safetensors::{Dtype, serialize, tensor::TensorView};
 
 use crate::PipelineError;
 
-/// A frame's place in the video and its latents, `[batch, 1, tokens, channels]`, flat. It waits for
-/// the device.
+/// A frame's position in the video and its latents, `[batch, 1, tokens, channels]`, flattened.
+/// Waits for the device.
 pub(crate) fn values(frame: &SampledFrame) -> (usize, Vec<f32>) {
     (frame.index, to_values(frame.latent.clone()))
 }
 
-/// Latents, flat.
+/// Flattened latents.
 pub(crate) fn to_values(latents: Tensor<4>) -> Vec<f32> {
     let data = latents.into_data();
     data.try_into_vec().expect("latents are 32-bit floats")
 }
 
-/// Fails if the latents of a frame are no numbers, which decode to anything.
+/// Fails if the latents of a frame are not finite, and cannot be decoded.
 pub(crate) fn check_finite(frame: usize, latents: &[f32]) -> Result<(), PipelineError> {
     if latents.iter().all(|value| value.is_finite()) {
         return Ok(());
@@ -33,7 +33,7 @@ pub(crate) fn check_finite(frame: usize, latents: &[f32]) -> Result<(), Pipeline
 /// Writes sampled latents as the tensor `latents`.
 ///
 /// # Shapes
-/// - `videos`: of each video `[frames, tokens, channels]`, flat
+/// - `videos`: `[frames, tokens, channels]` of each video, flattened
 pub(crate) fn save_latents(
     path: &Path,
     videos: &[Vec<f32>],

@@ -1,4 +1,4 @@
-//! From latents to videos, on a thread of its own: frames are decoded and encoded while later ones
+//! From latents to videos, on a separate thread: frames are decoded and encoded while later ones
 //! are denoised.
 
 use std::mem;
@@ -13,48 +13,48 @@ use burn::tensor::{Device, Tensor, TensorData};
 use crate::chunks::ChunkDecoder;
 use crate::{GeneratedFrame, PipelineError, timed};
 
-/// Frames that may wait for the thread: its queue is all that grows when it is the slower one.
+/// Frames that may wait for the thread. If it is slower than sampling, only its queue grows.
 const QUEUE: usize = 8;
 
 /// A batch of videos to write.
 pub(crate) struct Videos {
     pub decoder: ChunkDecoder,
     pub device: Device,
-    /// For each video a writer, and the frames that it begins with, written as they are.
+    /// For each video, a writer and the frames that it starts with, which are written as they are.
     pub writers: Vec<(VideoWriter, Vec<Frame>)>,
     /// Tokens and channels of a frame's latent.
     pub latent: [usize; 2],
     /// The number of the first video.
     pub first: usize,
-    /// Where frames go besides, as far as there is room.
+    /// Another receiver of frames, as far as it has room.
     pub frames: Option<SyncSender<GeneratedFrame>>,
 }
 
-/// What writing took.
+/// Times of writing.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Written {
     /// Time in the VAE.
     pub decode: Duration,
     /// Time in the video encoder.
     pub encode: Duration,
-    /// When the first sampled frame was with the encoder.
+    /// When the first sampled frame was encoded.
     pub first_frame: Option<Instant>,
 }
 
 enum Work {
-    /// The next latent of every video, `[batch, 1, tokens, channels]`, flat. It crosses over as
-    /// plain values, which no backend minds.
+    /// The next latent of every video, `[batch, 1, tokens, channels]`, flattened. It is sent as
+    /// plain values, which works with every backend.
     Frame(Vec<f32>),
-    /// There is nothing more: complete the files.
+    /// There are no more latents: complete the files.
     Finish,
 }
 
-/// Hands latents to the thread that makes videos of them. Dropped before [`VideoSink::finish`], it
-/// leaves no files.
+/// Sends latents to the thread that makes videos from them. If it is dropped before
+/// [`VideoSink::finish`], it leaves no files.
 pub(crate) struct VideoSink {
-    /// None once nothing more comes.
+    /// None when there are no more latents.
     work: Option<SyncSender<Work>>,
-    /// None once its result is taken.
+    /// None when its result has been taken.
     worker: Option<JoinHandle<Result<Written, PipelineError>>>,
 }
 
@@ -72,8 +72,8 @@ impl VideoSink {
         })
     }
 
-    /// Takes the next latent of every video, `[batch, 1, tokens, channels]`, and waits while too
-    /// many are on their way.
+    /// Sends the next latent of every video, `[batch, 1, tokens, channels]`, and waits while the
+    /// queue is full.
     ///
     /// # Errors
     /// If an earlier one could not be written.
@@ -81,7 +81,7 @@ impl VideoSink {
         self.send(Work::Frame(latent)).map(drop)
     }
 
-    /// Completes the videos; if no frame was sampled there are none.
+    /// Completes the videos; if no frame was sampled, there are none.
     ///
     /// # Errors
     /// If one of them could not be written.
@@ -92,7 +92,7 @@ impl VideoSink {
         }
     }
 
-    /// The result, where the thread has ended already.
+    /// The result, if the thread has already ended.
     fn send(&mut self, work: Work) -> Result<Option<Written>, PipelineError> {
         let sender = self.work.as_ref();
         if sender.is_some_and(|sender| sender.send(work).is_ok()) {
@@ -113,8 +113,8 @@ impl Drop for VideoSink {
     fn drop(&mut self) {
         self.work = None;
         if let Some(worker) = self.worker.take() {
-            // Its temporary files are gone before the process is. Whoever drops it has an error of
-            // its own to tell.
+            // So that its temporary files are removed before the process ends. Whoever drops it has
+            // its own error to report.
             let _ = worker.join();
         }
     }
@@ -127,7 +127,7 @@ struct Worker {
     latent: [usize; 2],
     first: usize,
     frames: Option<SyncSender<GeneratedFrame>>,
-    /// The place of the next frame.
+    /// The position of the next frame.
     next: usize,
     written: Written,
 }
@@ -204,7 +204,7 @@ impl Worker {
         if let Some(sender) = &self.frames {
             for place in 0..length {
                 for (video, frames) in (self.first..).zip(videos) {
-                    // Whoever looks on may be slow, or have seen enough.
+                    // The receiver may be slow, or may have seen enough.
                     let _ = sender.try_send(GeneratedFrame {
                         video,
                         index: self.next + place,

@@ -26,7 +26,7 @@ pub enum ModelSource {
 /// Name of the built-in model where a path is expected.
 const BUILT_IN: &str = "built-in";
 
-/// What the name of a model on the hub begins with.
+/// The prefix of names of models on the hub.
 const HUB: &str = "hf://";
 
 const CONFIG_FILE: &str = "config.toml";
@@ -34,7 +34,7 @@ const TRANSFORMER_FILE: &str = "transformer.safetensors";
 const VAE_FILE: &str = "vae.safetensors";
 
 impl ModelSource {
-    /// The weights of the transformer, which are not read yet.
+    /// The weights of the transformer, which are not yet read.
     ///
     /// # Errors
     /// If there are none.
@@ -42,7 +42,7 @@ impl ModelSource {
         self.open(TRANSFORMER_FILE, TRANSFORMER)
     }
 
-    /// The weights of the VAE, which are not read yet.
+    /// The weights of the VAE, which are not yet read.
     ///
     /// # Errors
     /// If there are none.
@@ -59,8 +59,8 @@ impl ModelSource {
         })
     }
 
-    /// The folder of the model, in which the files of these names are if the model has them; None for
-    /// the built-in model.
+    /// The folder of the model, with the files of these names as far as the model has them; None for the built-in
+    /// model.
     fn folder(&self, names: &[&str]) -> Result<Option<PathBuf>, PipelineError> {
         let model = match self {
             Self::BuiltIn => return Ok(None),
@@ -91,7 +91,7 @@ impl ModelSource {
     /// The configuration, which is enough to check options before the model is loaded.
     ///
     /// # Errors
-    /// If there is none, or it describes no model.
+    /// If there is none, or it is invalid.
     pub fn config(&self) -> Result<ModelConfig, PipelineError> {
         let is_file = match self {
             Self::BuiltIn => false,
@@ -109,7 +109,7 @@ impl ModelSource {
         };
         let files = ModelFiles::new(folder);
         files.read_config().map_err(|source| match source {
-            // These name the path themselves.
+            // These errors name the path themselves.
             ModelError::NotAModel { .. } | ModelError::Io { .. } | ModelError::Damaged { .. } => {
                 source.into()
             }
@@ -120,7 +120,7 @@ impl ModelSource {
         })
     }
 
-    /// A note for the user if nothing shows that the files of a model are intact.
+    /// A note for the user if the model has no checksums to show that its files are intact.
     pub fn note(&self) -> Option<String> {
         match self {
             Self::BuiltIn | Self::Hub(_) => None,
@@ -145,7 +145,7 @@ impl ModelSource {
         }
     }
 
-    /// A hash of the contents of the model's files, since different models may have the same name.
+    /// A content hash of the model's files, since different models may have the same name.
     ///
     /// # Errors
     /// If a file cannot be read.
@@ -209,7 +209,7 @@ mod tests {
         let hub = ModelSource::from("hf://owner/name/folder");
         assert_eq!(hub, ModelSource::Hub("hf://owner/name/folder".into()));
         assert_eq!(hub.to_string(), "hf://owner/name/folder");
-        // A file says neither how it is sampled nor, often, with which VAE.
+        // A file of weights does not say how to sample, nor, often, which VAE to use.
         let file = ModelSource::from("hf://owner/name/model.safetensors");
         let error = file.config().expect_err("a file").to_string();
         let expected = "--transformer hf://owner/name/model.safetensors";

@@ -14,15 +14,14 @@ use crate::generation::{Batch, Generation};
 use crate::sampled::{check_finite, values};
 
 impl Generation {
-    /// The frames as they are finished, in order, the frames of the prefix first. Of videos that are
-    /// sampled together the first frames come before the second ones. With a temporal decoder a
-    /// window of frames comes at once.
+    /// The frames as they are finished, in order, the frames of the prefix first. For videos that are sampled together,
+    /// all first frames come before the second ones. With a temporal decoder, a whole window of frames comes at once.
     pub fn frames(&self) -> Frames<'_> {
         Frames::new(self.steps())
     }
 
-    /// The iterations of the sampler, with the frames that each of them finished. Between two
-    /// iterations the frames in progress can be [looked at](Steps::previews).
+    /// The iterations of the sampler, with the frames that each of them finished. Between two iterations, there are
+    /// [previews](Steps::previews) of the frames in progress.
     pub fn steps(&self) -> Steps<'_> {
         Steps::new(self, 1)
     }
@@ -47,7 +46,7 @@ impl Generation {
 pub struct GeneratedFrame {
     /// The number of its video.
     pub video: usize,
-    /// Its place in the video.
+    /// Its position in the video.
     pub index: usize,
     /// The picture.
     pub frame: Frame,
@@ -59,7 +58,7 @@ pub struct GeneratedFrame {
 pub struct Preview {
     /// The number of its video.
     pub video: usize,
-    /// Its place in the video.
+    /// Its position in the video.
     pub index: usize,
     /// Steps that it has taken.
     pub steps: usize,
@@ -69,11 +68,11 @@ pub struct Preview {
     pub frame: Frame,
 }
 
-/// What happened between two looks at a run.
+/// What happened since the previous step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Step {
-    /// Iterations of the sampler that are done, over all videos.
+    /// Sampler iterations that are done, over all videos.
     pub iterations: usize,
     /// The frames that are finished since the last step, in the order of [`Generation::frames`].
     pub finished: Vec<GeneratedFrame>,
@@ -89,12 +88,12 @@ pub struct Steps<'a> {
     iterations: usize,
 }
 
-/// A batch at work.
+/// A batch in progress.
 struct BatchSteps<'a> {
     batch: &'a Batch,
     sampling: Sampling<'a, BatchNoise>,
     decoder: ChunkDecoder,
-    /// The place of the next frame.
+    /// The position of the next frame.
     next: usize,
 }
 
@@ -109,7 +108,7 @@ impl<'a> Steps<'a> {
         }
     }
 
-    /// The frames in progress as they are now, in order.
+    /// The current state of the frames in progress, in order.
     ///
     /// # Errors
     /// If the model has no VAE.
@@ -198,7 +197,7 @@ impl<'a> Steps<'a> {
 }
 
 impl BatchSteps<'_> {
-    /// The next frames of each video with their places.
+    /// The next frames of each video with their positions.
     fn numbered(&mut self, videos: Vec<Vec<Frame>>) -> Vec<GeneratedFrame> {
         let length = videos.first().map_or(0, Vec::len);
         let mut videos: Vec<_> = videos.into_iter().map(Vec::into_iter).collect();

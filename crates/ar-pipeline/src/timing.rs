@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-/// Adds the time that `work` takes to `total`.
+/// Runs `work`, and adds the time that it takes to `total`.
 pub fn timed<T>(total: &mut Duration, work: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let result = work();

@@ -9,31 +9,31 @@ use crate::sampled::{check_finite, save_latents, to_values, values};
 use crate::sink::{VideoSink, Videos, Written};
 use crate::{Destination, Outputs, PipelineError, VideoTarget, timed};
 
-/// How far a run is.
+/// The progress of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Iterations of the sampler that are done.
+    /// Sampler iterations that are done.
     pub iteration: usize,
     /// All iterations.
     pub iterations: usize,
-    /// Frames that are sampled, over all videos.
+    /// Frames that have been sampled, over all videos.
     pub frames_sampled: usize,
     /// All frames to sample.
     pub frames: usize,
 }
 
-/// What was done, and what it took.
+/// What a run did, and how long it took.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Outcome {
-    /// Time of encoding the prefix.
+    /// Time for encoding the prefix.
     pub prefix: Duration,
-    /// Time of sampling.
+    /// Time for sampling.
     pub sample: Duration,
-    /// Time in the VAE's decoder, beside sampling.
+    /// Time in the VAE's decoder, in parallel with sampling.
     pub decode: Duration,
-    /// Time in the video encoder, beside sampling.
+    /// Time in the video encoder, in parallel with sampling.
     pub encode: Duration,
     /// From the start of sampling until the first frame was sampled.
     pub first_latent: Option<Duration>,
@@ -41,13 +41,13 @@ pub struct Outcome {
     pub first_decoded: Option<Duration>,
     /// From the start of sampling until the last video was complete.
     pub total: Duration,
-    /// Calls of the network: one an iteration and batch, guided or not.
+    /// Calls of the network: one per iteration and batch, with or without guidance.
     pub network_evaluations: usize,
     /// Frames that went through the network: over iterations, videos, and both halves of guidance.
     pub frame_evaluations: usize,
-    /// Frames sampled of each video that was begun.
+    /// Sampled frames of each video that was started.
     pub sampled: Vec<usize>,
-    /// Where the videos are of which a frame was sampled; there are no others.
+    /// Where the videos are. There is one for each video of which at least one frame was sampled.
     pub outputs: Vec<Destination>,
     /// The file of latents, if it is written.
     pub latents: Option<PathBuf>,
@@ -65,9 +65,8 @@ impl Outcome {
 }
 
 impl Generation {
-    /// Writes the videos in the format of the path's extension, at the model's frame rate; if there
-    /// are several, each gets a number. Frames are decoded and encoded on a thread of their own
-    /// while later ones are sampled.
+    /// Writes the videos in the format of the path's extension, at the model's frame rate; if there are several, each
+    /// gets a number. Frames are decoded and encoded on a separate thread while later ones are sampled.
     ///
     /// # Errors
     /// If no format has the extension, the path cannot be written, or a latent is not a number.
@@ -80,15 +79,15 @@ impl Generation {
         self.write_all(&outputs, |_| ControlFlow::Continue(()))
     }
 
-    /// Samples all videos and writes every frame as soon as it is finished, decoded and encoded on a
-    /// thread of its own while later ones are sampled.
+    /// Samples all videos and writes every frame as soon as it is finished, decoded and encoded on a separate thread
+    /// while later ones are sampled.
     ///
-    /// `progress` is called before every iteration and after the last, and may end the run; what is
-    /// finished then is kept, as videos that play. Latents are only saved by complete runs.
+    /// `progress` is called before every iteration and after the last, and may end the run; frames that are finished by
+    /// then are kept, as playable videos. Latents are only saved by complete runs.
     ///
     /// # Errors
-    /// If an output cannot be written (see [`Outputs::check`] for what can be known before), or a
-    /// latent is no number; there are no files then.
+    /// If an output cannot be written (see [`Outputs::check`] for what can be checked before), or a latent is not
+    /// finite. There are no files then.
     pub fn write_all(
         &self,
         outputs: &Outputs,
@@ -109,7 +108,7 @@ impl Generation {
     }
 }
 
-/// A run at work.
+/// A run in progress.
 struct Writing<'a, P> {
     generation: &'a Generation,
     outputs: &'a Outputs,
@@ -151,7 +150,7 @@ impl<P: FnMut(Progress) -> ControlFlow<()>> Writing<'_, P> {
         Ok(self.outcome)
     }
 
-    /// Tells how far the run is; whether it is to end.
+    /// Reports progress, and returns whether the run is to end.
     fn is_stopped(&mut self) -> bool {
         let options = &self.generation.options;
         let progress = Progress {
@@ -181,7 +180,7 @@ impl<P: FnMut(Progress) -> ControlFlow<()>> Writing<'_, P> {
         let mut sink = self.sink(batch)?;
         let mut ending = ControlFlow::Continue(());
         let mut run = generation.sample(batch)?;
-        // Reading the finished latents waits for the device, so the times are true.
+        // Reading the finished latents waits for the device, so the times are correct.
         while let Some((evaluations, finished)) = timed(&mut self.outcome.sample, || {
             let iteration = run.next()?;
             let finished: Vec<(usize, Vec<f32>)> = iteration.finished.iter().map(values).collect();
@@ -228,7 +227,7 @@ impl<P: FnMut(Progress) -> ControlFlow<()>> Writing<'_, P> {
         }
     }
 
-    /// The way to the files, if the model makes pixels.
+    /// The thread that writes the files, if the model makes pixels.
     fn sink(&self, batch: &Batch) -> Result<Option<VideoSink>, PipelineError> {
         let generation = self.generation;
         let options = &generation.options;
@@ -254,7 +253,7 @@ impl<P: FnMut(Progress) -> ControlFlow<()>> Writing<'_, P> {
         })?))
     }
 
-    /// Takes note of a finished frame of a batch.
+    /// Records a finished frame of a batch.
     fn keep(&mut self, batch: &Batch, index: usize, latent: &[f32]) -> Result<(), PipelineError> {
         check_finite(index, latent)?;
         self.outcome

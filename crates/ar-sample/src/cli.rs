@@ -12,10 +12,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Generates videos with AR-Diffusion models.
 ///
-/// Without a command, `generate` is meant: `ar-sample --frames 32` is `ar-sample generate --frames
-/// 32`, and plain `ar-sample` writes sample.mp4 with the built-in model.
+/// The default command is `generate`: `ar-sample --frames 32` is `ar-sample generate --frames 32`, and plain
+/// `ar-sample` writes sample.mp4 with the built-in model.
 ///
-/// Ctrl-C keeps the frames that are finished, as a video that plays, and ends with status 130.
+/// Ctrl-C keeps the finished frames, as a playable video, and ends with status 130.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true, after_help = WATCHING)]
 pub(crate) struct Cli {
@@ -25,9 +25,9 @@ pub(crate) struct Cli {
     pub generate: GenerateArgs,
 }
 
-/// How to see frames as they come.
+/// How to watch frames as they are made.
 const WATCHING: &str = "\
-Watch the frames as they come:
+Watch frames as they are made:
   ar-sample --frames 500 --out - | ffplay -
   ar-sample --frames 500 --out - --format raw |
     ffplay -f rawvideo -pixel_format rgb24 -video_size 64x64 -framerate 8 -
@@ -49,11 +49,11 @@ pub(crate) enum Command {
 
 #[derive(Clone, Debug, Args)]
 pub struct ModelArgs {
-    /// Model directory, here or on the Hugging Face hub (hf://OWNER/NAME, in builds with the feature
-    /// `hub`) [default: the model that is built in]
+    /// Model directory, local or on the Hugging Face hub (hf://OWNER/NAME, in builds with the feature `hub`) [default:
+    /// the built-in model]
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
-    /// Device to compute on, a name of `ar-sample devices`, or auto
+    /// Device to compute on: auto, or a name that `ar-sample devices` lists
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub device: String,
 }
@@ -72,22 +72,22 @@ pub struct VideoArgs {
     /// Frames per second [default: the model's]
     #[arg(long, value_name = "R")]
     pub fps: Option<f64>,
-    /// Make frames N times as wide and high, 1 to 64 [default: the model's for MP4 and GIF, which are
-    /// for watching; 1 for lossless formats]
+    /// Make frames N times as wide and high, 1 to 64 [default: the model's for MP4 and GIF, which are for watching; 1
+    /// for lossless formats]
     #[arg(long, value_name = "N", value_parser = scale_parser())]
     pub scale: Option<usize>,
-    /// What fills the pixels of larger frames
+    /// Filter for enlarging frames
     #[arg(long, value_name = "FILTER", default_value = "lanczos")]
     pub scale_filter: ScaleFilter,
-    /// Video format; png is a folder of images, raw the RGB bytes of all frames [default: by the
-    /// extension of --out]
+    /// Video format; png is a folder of images, raw is the RGB bytes of all frames [default: from the extension of
+    /// --out]
     #[arg(long, value_parser = format_parser())]
     pub format: Option<VideoFormat>,
-    /// End with one line of JSON: outputs, sizes, seconds by phase, time to the first frame, frames
-    /// per second, and more; on the standard error where --out is -
+    /// End with one line of JSON: outputs, sizes, seconds by phase, time to the first frame, frames per second, and
+    /// more; on the standard error if --out is -
     #[arg(long)]
     pub json: bool,
-    /// No progress
+    /// Show no progress
     #[arg(long)]
     pub quiet: bool,
 }
@@ -100,19 +100,19 @@ pub struct GenerateArgs {
     #[command(flatten, next_help_heading = "Sampling")]
     pub sampling: SamplingArgs,
 
-    /// Where the video goes; of several, each gets a number: out-0.mp4; - is the standard output,
-    /// which then carries nothing else, each frame as soon as it is finished, in fragmented MP4 or
-    /// raw [default: sample.mp4, or the extension of --format]
+    /// Path of the video; if there are several, each gets a number: out-0.mp4; - is the standard output, which then
+    /// gets only the video, each frame as soon as it is finished, as fragmented MP4 or raw [default: sample.mp4, or the
+    /// extension of --format]
     #[arg(long, value_name = "PATH", help_heading = "Output")]
     pub out: Option<PathBuf>,
     #[command(flatten, next_help_heading = "Output")]
     pub video: VideoArgs,
-    /// Also write the `latents` [videos, frames, tokens, channels], undecoded, the prefix's first;
-    /// a model without a VAE writes nothing else
+    /// Also write the `latents` [videos, frames, tokens, channels], the prefix's frames first; a model without a VAE
+    /// writes nothing else
     #[arg(long, value_name = "F.safetensors", help_heading = "Output")]
     pub save_latents: Option<PathBuf>,
-    /// Generate only the i-th of n parts of the videos, from 0: each video is the same as without
-    /// parts; a part's latents go to F-i-of-n.safetensors
+    /// Generate only part i of n of the videos, counted from 0; each video is the same as without --part, and a part's
+    /// latents go to F-i-of-n.safetensors
     #[arg(
         long,
         alias = "shard",
@@ -121,59 +121,55 @@ pub struct GenerateArgs {
         default_value = "0/1"
     )]
     pub part: Part,
-    /// Also show the newest frame of each video on the terminal, as blocks of colour, or as a picture
-    /// where the terminal is known to show them (kitty, Ghostty, WezTerm; sixel in foot, mlterm,
-    /// contour, yaft)
+    /// Also show the newest frame of each video on the terminal, as blocks of colour, or as a picture if the terminal
+    /// is known to show pictures (kitty, Ghostty, WezTerm; sixel in foot, mlterm, contour, yaft)
     #[arg(long, help_heading = "Output")]
     pub preview: bool,
-    /// Also write how the video is denoised: a video with a picture for each iteration, in which all
-    /// frames stand side by side, as noisy as they are then
+    /// Also show how the video is denoised: write a second video, with a picture for each iteration that shows all
+    /// frames side by side at their noise levels
     #[arg(long, value_name = "PATH", help_heading = "Output")]
     pub denoising: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]
 pub struct SamplingArgs {
-    /// Frames of a video, including the prefix [default: the model's window, after the prefix]
+    /// Frames per video, including the prefix [default: the prefix and the model's window]
     #[arg(long, value_name = "N")]
     pub frames: Option<usize>,
     /// Videos to generate [default: 1]
     #[arg(long, value_name = "N")]
     pub count: Option<NonZeroUsize>,
-    /// Videos to sample together [default: all, up to 4]
+    /// Videos to sample at the same time [default: all, up to 4]
     #[arg(long, value_name = "B")]
     pub batch: Option<NonZeroUsize>,
-    /// Denoising steps of a frame [default: the model's]
+    /// Denoising steps per frame [default: the model's]
     #[arg(long, value_name = "S")]
     pub steps: Option<usize>,
-    /// Steps that a frame is behind the one before it: 0 denoises all frames together, S one after
-    /// another [default: the model's]
+    /// Steps that each frame is behind the frame before it: 0 denoises all frames together, S one after another
+    /// [default: the model's]
     #[arg(long, value_name = "s")]
     pub ar_step: Option<usize>,
     /// Classifier-free guidance; 1 is none [default: the model's]
     #[arg(long, value_name = "G", allow_negative_numbers = true)]
     pub guidance: Option<f64>,
-    /// Fresh noise of a step: 0 is none (DDIM), 1 is ancestral (DDPM) [default: the model's]
+    /// Fresh noise in each step: 0 is none (DDIM), 1 is ancestral (DDPM) [default: the model's]
     #[arg(long, value_name = "E", allow_negative_numbers = true)]
     pub eta: Option<f64>,
-    /// Class to generate: its name, or its number from 0 where no class has a number for a name
-    /// [default: none]
+    /// Class to generate: its name, or its number from 0 if no class has a number as its name [default: none]
     #[arg(long, value_name = "C")]
     pub class: Option<String>,
-    /// Seed of the noise; a video's noise depends only on it and on the video's number
+    /// Seed of the noise; a video's noise depends only on the seed and on the video's number
     #[arg(long, value_name = "K", default_value_t = 0, allow_negative_numbers = true, value_parser = seed)]
     pub seed: u64,
-    /// Start from the noise `x_T` [videos, frames, tokens, channels] of this file, which says how
-    /// many videos and frames there are; noise for the prefix's frames is not used [default: noise
-    /// of --seed]
+    /// Start from the noise `x_T` [videos, frames, tokens, channels] in this file, which sets the number of videos and
+    /// frames; noise for the prefix's frames is not used [default: noise from --seed]
     #[arg(long, value_name = "F.safetensors")]
     pub noise: Option<PathBuf>,
-    /// Continue a video, an image or a folder of images: its last frames come first, cropped to
-    /// the model's size and otherwise as they are, and the video goes on from there
+    /// Continue a video, an image or a folder of images: its last frames, cropped to the model's size and otherwise
+    /// unchanged, become the first frames of the video
     #[arg(long, value_name = "VIDEO")]
     pub prefix: Option<PathBuf>,
-    /// Frames to take of the prefix, its last [default: all, up to one less than the model's
-    /// window]
+    /// Number of frames to take from the end of the prefix [default: all, up to one less than the model's window]
     #[arg(long, value_name = "N", requires = "prefix")]
     pub prefix_frames: Option<usize>,
 }
@@ -186,8 +182,7 @@ pub(crate) struct PlanArgs {
     /// Denoising steps of a frame
     #[arg(long, value_name = "S", default_value_t = 50)]
     pub steps: usize,
-    /// Steps that a frame is behind the one before it: 0 denoises all frames together, S one after
-    /// another
+    /// Steps that each frame is behind the frame before it: 0 denoises all frames together, S one after another
     #[arg(long, value_name = "s", default_value_t = 5)]
     pub ar_step: usize,
     /// Frames that the network sees at once [default: all]
@@ -205,7 +200,7 @@ pub(crate) struct ReconstructArgs {
     pub input: PathBuf,
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Where the reconstruction goes; - is the standard output [default: reconstruction.mp4, or the extension of --format]
+    /// Path of the reconstruction; - is the standard output [default: reconstruction.mp4, or the extension of --format]
     #[arg(long, value_name = "PATH")]
     pub out: Option<PathBuf>,
     #[command(flatten)]
@@ -217,8 +212,8 @@ pub(crate) struct EvaluateArgs {
     #[command(flatten, next_help_heading = "Model")]
     pub model: ModelArgs,
 
-    /// What to measure against: the validation clips of the data section of this file, one of ar-train's
-    /// [default: validation clips of the world of shapes]
+    /// What to compare with: the validation clips of the [data] section of this ar-train configuration [default:
+    /// validation clips of bouncing shapes]
     #[arg(long, value_name = "CONFIG", help_heading = "Data")]
     pub data: Option<PathBuf>,
     /// How clips are chosen and measured
@@ -229,15 +224,13 @@ pub(crate) struct EvaluateArgs {
         help_heading = "Data"
     )]
     pub protocol: ProtocolName,
-    /// Clips of the data, and samples with each step difference [default: 64; with --protocol
-    /// published 2048]
+    /// Number of data clips, and of samples with each step difference [default: 64; with --protocol published 2048]
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub samples: Option<NonZeroUsize>,
-    /// Pass every clip through an MP4 file before it is measured, as published videos were; takes
-    /// ffmpeg
+    /// Pass every clip through an MP4 file before it is measured, as published videos were; needs ffmpeg
     #[arg(long, help_heading = "Data")]
     pub through_mp4: bool,
-    /// Frames of a clip [default: the model's window; of video files, what the data say]
+    /// Frames per clip [default: the model's window; for a dataset of videos, its data.videos.frames]
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub frames: Option<NonZeroUsize>,
     /// Measure the videos of this folder instead of sampling
@@ -245,8 +238,8 @@ pub(crate) struct EvaluateArgs {
           conflicts_with_all = ["ar_step", "steps", "guidance", "eta", "class", "seed", "prefix_frames"])]
     pub videos: Option<PathBuf>,
 
-    /// What to measure: a list; `world` only for the world of shapes; `psnr`, `ssim` and `lpips`
-    /// only for clips with a ground truth [default: all that apply and have their weights]
+    /// Metrics to compute, a list; `world` applies only to bouncing shapes, and `psnr`, `ssim` and `lpips` only to
+    /// clips with a ground truth [default: all that apply and have their weights]
     #[arg(
         long,
         value_name = "LIST",
@@ -255,12 +248,12 @@ pub(crate) struct EvaluateArgs {
         help_heading = "Measures"
     )]
     pub metrics: Vec<Metric>,
-    /// File with the weights of a published network, which metrics look through; may be repeated:
-    /// i3d (fvd), inception-v3 (fid), resnet3d (fid-video), c3d (is), vgg16 and lpips (lpips)
+    /// File with the weights of a published network that metrics need; can be repeated: i3d (fvd), inception-v3 (fid),
+    /// resnet3d (fid-video), c3d (is), vgg16 and lpips (lpips)
     #[arg(long, value_name = "NETWORK=FILE", help_heading = "Measures")]
     pub weights: Vec<NetworkFile>,
 
-    /// Step differences to sample with, as in `generate`: a list [default: the model's]
+    /// Step differences to sample with, as in `generate`, a list [default: the model's]
     #[arg(
         long,
         value_name = "LIST",
@@ -268,7 +261,7 @@ pub(crate) struct EvaluateArgs {
         help_heading = "Sampling"
     )]
     pub ar_step: Vec<usize>,
-    /// Denoising steps of a frame [default: the model's]
+    /// Denoising steps per frame [default: the model's]
     #[arg(long, value_name = "S", help_heading = "Sampling")]
     pub steps: Option<usize>,
     /// Classifier-free guidance; 1 is none [default: the model's]
@@ -279,7 +272,7 @@ pub(crate) struct EvaluateArgs {
         help_heading = "Sampling"
     )]
     pub guidance: Option<f64>,
-    /// Fresh noise of a step: 0 is none (DDIM), 1 is ancestral (DDPM) [default: the model's]
+    /// Fresh noise in each step: 0 is none (DDIM), 1 is ancestral (DDPM) [default: the model's]
     #[arg(
         long,
         value_name = "E",
@@ -287,24 +280,23 @@ pub(crate) struct EvaluateArgs {
         help_heading = "Sampling"
     )]
     pub eta: Option<f64>,
-    /// Class to sample: its name, or its number from 0; with labelled data, only clips of that
-    /// class are taken [default: of data with labels, the class of each clip]
+    /// Class to sample: its name, or its number from 0; with labelled data, only clips of that class are used [default:
+    /// with labelled data, the class of each clip]
     #[arg(long, value_name = "C", help_heading = "Sampling")]
     pub class: Option<String>,
     /// Seed of the noise, and of the order of training clips
     #[arg(long, value_name = "K", default_value_t = 0, help_heading = "Sampling",
           allow_negative_numbers = true, value_parser = seed)]
     pub seed: u64,
-    /// Clips to sample together
+    /// Clips to sample at the same time
     #[arg(long, value_name = "B", default_value = "8", help_heading = "Sampling")]
     pub batch: NonZeroUsize,
-    /// Also continue the first N frames of every clip, and say how far shapes are from where they
-    /// were in the clip
+    /// Also continue the first N frames of every clip, and measure how far shapes are from where they were in the clip
     #[arg(long, value_name = "N", help_heading = "Sampling")]
     pub prefix_frames: Option<NonZeroUsize>,
 
-    /// Folder for the measures of the clips, report.json and report.html; where it has some already,
-    /// only the missing ones are made
+    /// Folder for the measures of the clips, report.json and report.html; measures that it already has are not made
+    /// again
     #[arg(
         long,
         value_name = "DIR",
@@ -312,10 +304,10 @@ pub(crate) struct EvaluateArgs {
         help_heading = "Output"
     )]
     pub out: PathBuf,
-    /// Also keep the first N clips of every source as videos, in the folder `clips` there
+    /// Also keep the first N clips of every source as videos, in the folder `clips` inside --out
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Output")]
     pub keep: usize,
-    /// Do only the i-th of n parts, from 0; the last one to end writes the report of all
+    /// Do only part i of n, counted from 0; the last one to finish writes the report for all
     #[arg(
         long,
         alias = "shard",
@@ -324,7 +316,7 @@ pub(crate) struct EvaluateArgs {
         default_value = "0/1"
     )]
     pub part: Part,
-    /// No progress
+    /// Show no progress
     #[arg(long, help_heading = "Output")]
     pub quiet: bool,
 }
@@ -332,19 +324,18 @@ pub(crate) struct EvaluateArgs {
 /// How an evaluation chooses and measures clips.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ProtocolName {
-    /// Against the validation clips, which the model has not seen
+    /// Compare with the validation clips, which the model has not seen
     Validation,
-    /// As published figures are measured: against training clips in random order, FID on one frame
-    /// of each clip
+    /// Measure like published figures: compare with training clips in random order, FID on one frame of each clip
     Published,
 }
 
 /// What fills the pixels of enlarged frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ScaleFilter {
-    /// Smooth edges
+    /// Smooth
     Lanczos,
-    /// Every pixel a square
+    /// Pixel by pixel
     Nearest,
 }
 

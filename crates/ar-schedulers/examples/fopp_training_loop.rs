@@ -1,5 +1,5 @@
-//! FoPP timesteps in a training loop of your own: draw a timestep for every frame of a clip, and
-//! corrupt each frame to its own noise level.
+//! FoPP timesteps in your own training loop: draw a timestep for every frame of a clip, and corrupt each frame to its
+//! own noise level.
 //!
 //! `cargo run -p ar-schedulers --example fopp_training_loop`
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
@@ -9,7 +9,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha12Rng;
 
 const FRAMES: usize = 8;
-/// Values of a frame's latent.
+/// Number of values in a frame's latent.
 const VALUES: usize = 4;
 
 fn main() -> Result<(), ScheduleError> {
@@ -18,7 +18,7 @@ fn main() -> Result<(), ScheduleError> {
     let mut rng = ChaCha12Rng::seed_from_u64(0);
 
     for step in 0..3 {
-        // Your clip and your standard normal noise here, `[frames, values]`.
+        // Your clip and your standard normal noise go here, `[frames, values]`.
         let clean = vec![vec![1.0_f64; VALUES]; FRAMES];
         let noise = vec![vec![-0.5_f64; VALUES]; FRAMES];
 

@@ -30,11 +30,11 @@ pub enum FrameState {
         /// The DDIM step that this iteration performs, 0 the noisiest.
         step: usize,
     },
-    /// It took its last step in an earlier iteration and does not change any more.
+    /// It took its last step in an earlier iteration and no longer changes.
     Finished,
 }
 
-/// One iteration of an [`AdPlan`], a call of the network.
+/// One iteration of an [`AdPlan`]: one call of the network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdIteration {
     /// The iteration's number, from 0.
@@ -45,11 +45,11 @@ pub struct AdIteration {
     pub active: Range<usize>,
 }
 
-/// The plan that takes all frames of a video from noise to sample.
+/// The plan that takes all frames of a video from noise to sample (paper section 3.4).
 ///
-/// Frame i has step index `clamp(j + 1 - s i, 0, S)` at iteration j: it waits, then takes one step
-/// in each of S iterations starting with `s i`, then is finished. Every answer is computed from
-/// that formula in constant time; a plan for a video of any length is four numbers.
+/// Frame i has step index `clamp(j + 1 - s i, 0, S)` at iteration j: it waits, takes one step in each of S iterations
+/// starting with `s i`, and is then finished. Every answer is computed from that formula in constant time; a plan for a
+/// video of any length is just four numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AdPlan {
     config: AdConfig,
@@ -113,11 +113,11 @@ impl AdPlan {
         self.config.steps + self.config.ar_step * (self.config.frames - 1)
     }
 
-    /// The step index of a frame: how many steps it has taken once `iteration` is done, 0 to S.
+    /// The step index of a frame: how many steps it has taken when `iteration` is done, 0 to S.
     ///
     /// # Panics
     ///
-    /// If the iteration or the frame is not of this plan.
+    /// If the iteration or the frame is not part of this plan.
     pub fn step_index(&self, iteration: usize, frame: usize) -> usize {
         self.age(iteration, frame).min(self.config.steps)
     }
@@ -126,7 +126,7 @@ impl AdPlan {
     ///
     /// # Panics
     ///
-    /// If the iteration or the frame is not of this plan.
+    /// If the iteration or the frame is not part of this plan.
     pub fn state(&self, iteration: usize, frame: usize) -> FrameState {
         match self.age(iteration, frame) {
             0 => FrameState::Waiting,
@@ -139,7 +139,7 @@ impl AdPlan {
     ///
     /// # Panics
     ///
-    /// If the iteration or the frame is not of this plan.
+    /// If the iteration or the frame is not part of this plan.
     pub fn is_updated(&self, iteration: usize, frame: usize) -> bool {
         matches!(self.state(iteration, frame), FrameState::Active { .. })
     }
@@ -148,18 +148,18 @@ impl AdPlan {
     ///
     /// # Panics
     ///
-    /// If the frame is not of this plan.
+    /// If the frame is not part of this plan.
     pub fn finish_iteration(&self, frame: usize) -> usize {
         self.assert_frame(frame);
         self.config.ar_step * frame + self.config.steps - 1
     }
 
-    /// The frames that the network sees: the last `W` that have started, or the first `W` while
-    /// fewer have; all frames if the video is no longer than the window.
+    /// The frames that the network sees: the last `W` that have started, or the first `W` while fewer have started; all
+    /// frames if the video is no longer than the window.
     ///
     /// # Panics
     ///
-    /// If the iteration is not of this plan.
+    /// If the iteration is not part of this plan.
     pub fn window(&self, iteration: usize) -> Range<usize> {
         let AdConfig { frames, window, .. } = self.config;
         let window = window.min(frames);
@@ -167,11 +167,11 @@ impl AdPlan {
         end - window..end
     }
 
-    /// The frames that take a step; they are neighbours. Never empty, since `s <= S`.
+    /// The frames that take a step, which are consecutive. Never empty, since `s <= S`.
     ///
     /// # Panics
     ///
-    /// If the iteration is not of this plan.
+    /// If the iteration is not part of this plan.
     pub fn active(&self, iteration: usize) -> Range<usize> {
         let AdConfig { steps, ar_step, .. } = self.config;
         let end = self.started(iteration);
@@ -201,8 +201,8 @@ impl AdPlan {
         self.iterations() * self.config.frames.min(self.config.window)
     }
 
-    /// The number of frames the network computes if it runs active frames only: the sum of the
-    /// active ranges' lengths, S for every frame.
+    /// The number of frames the network computes if it evaluates only active frames: the sum of the active ranges'
+    /// lengths, S for every frame.
     pub fn frames_active(&self) -> usize {
         // Active frames are in the window, so this is at most `frames_evaluated`.
         self.config.frames * self.config.steps

@@ -4,11 +4,11 @@ use std::fmt;
 
 use crate::{FrameState, NoiseSchedule, ScheduleError};
 
-/// How far `eta` may exceed its bound only by rounding. The bound is a square root of quotients
-/// of f64 differences that are themselves good to about 1e-12.
+/// How far rounding may take `eta` beyond its bound. The bound is a square root of quotients of f64 differences, which
+/// are accurate to about 1e-12.
 const ETA_SLACK: f64 = 1e-12;
 
-/// One update of a frame, from its timestep to the next smaller one.
+/// One update of a frame, from its timestep to the next smaller one (Song et al., 2021, eq. 12).
 ///
 /// With x0 the predicted clean frame,
 ///
@@ -18,9 +18,9 @@ const ETA_SLACK: f64 = 1e-12;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DdimStep {
-    /// The timestep of the frame before the update, which the network is given.
+    /// The timestep of the frame before the update, which the network gets.
     pub timestep: usize,
-    /// alphas_cumprod there.
+    /// alphas_cumprod at `timestep`.
     pub alpha: f64,
     /// alphas_cumprod after the update. The last step ends at timestep 0, not at 1.0.
     pub alpha_prev: f64,
@@ -46,11 +46,10 @@ pub struct DdimSchedule {
 }
 
 impl DdimSchedule {
-    /// Spaces `steps` timesteps evenly, `floor(i T / steps) + 1`, and computes their coefficients.
+    /// Spaces `steps` timesteps evenly, at `floor(i T / steps) + 1`, and computes their coefficients.
     ///
-    /// `eta` scales the fresh noise of each step between none (0, DDIM) and the noise of
-    /// ancestral sampling (1, DDPM):
-    /// `sigma = eta sqrt((1 - alpha_prev) / (1 - alpha) (1 - alpha / alpha_prev))`.
+    /// `eta` scales the fresh noise of each step, from none (0, DDIM) to ancestral sampling (1, DDPM): `sigma = eta
+    /// sqrt((1 - alpha_prev) / (1 - alpha) (1 - alpha / alpha_prev))`.
     ///
     /// # Errors
     ///
@@ -126,21 +125,21 @@ impl DdimSchedule {
         &self.steps
     }
 
-    /// The timestep that the network is given for a frame that is still pure noise, T - 1.
+    /// The timestep that the network gets for a frame that is still pure noise, T - 1.
     pub fn waiting_timestep(&self) -> usize {
         self.waiting_timestep
     }
 
-    /// The timestep that the network is given for a finished frame: the timestep of the last step, 1.
+    /// The timestep that the network gets for a finished frame: the timestep of the last step, 1.
     pub fn finished_timestep(&self) -> usize {
         self.step(self.len() - 1).timestep
     }
 
-    /// The timestep that the network is given for a frame in `state`.
+    /// The timestep that the network gets for a frame in `state`.
     ///
     /// # Panics
     ///
-    /// If the state is of a plan with more steps than this schedule.
+    /// If the state is from a plan with more steps than this schedule.
     pub fn fed_timestep(&self, state: FrameState) -> usize {
         match state {
             FrameState::Waiting => self.waiting_timestep(),
@@ -152,8 +151,8 @@ impl DdimSchedule {
 
 /// `floor(i T / S) + 1`, in `1..T` for `i < S < T`.
 ///
-/// The reference takes `range(0, T, T // S) + 1`, which is the same where S divides T; elsewhere
-/// it yields more than S steps, or a timestep beyond the table.
+/// The reference uses `range(0, T, T // S) + 1`, which is the same if S divides T; otherwise it yields more than S
+/// steps, or a timestep beyond the table.
 fn spaced_timestep(i: usize, steps: usize, timesteps: usize) -> usize {
     // In u64, since the product of two in-range counts does not fit the usize of 32-bit targets;
     // the quotient does, being less than `timesteps`.

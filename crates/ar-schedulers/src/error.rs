@@ -1,4 +1,4 @@
-//! What a configuration can get wrong, and what would be right.
+//! Errors in configurations: what is wrong, and what would be right.
 
 use thiserror::Error;
 
@@ -9,7 +9,7 @@ pub(crate) const MAX_TIMESTEPS: usize = 1_000_000;
 #[derive(Error, Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum ScheduleError {
-    /// The number of timesteps is outside of what a table can hold.
+    /// The number of timesteps is too small or too large for a table.
     #[error("timesteps is {timesteps}, but must be in 2..={MAX_TIMESTEPS}")]
     Timesteps {
         /// The configured number of timesteps.
@@ -44,16 +44,16 @@ pub enum ScheduleError {
         timesteps - 1
     )]
     Steps {
-        /// The number of sampling steps asked for.
+        /// The requested number of sampling steps.
         steps: usize,
         /// The number of timesteps that the noise schedule has.
         timesteps: usize,
     },
 
-    /// `eta` is negative, not finite, or adds more noise than a step may hold.
+    /// `eta` is negative, not finite, or adds more noise than a step can have.
     #[error("eta is {eta}, but must be in 0..={largest} for this schedule (0 is deterministic)")]
     Eta {
-        /// The value asked for.
+        /// The requested value.
         eta: f64,
         /// The largest value for which `1 - alpha_prev - sigma^2 >= 0` at every step; at least 1.
         largest: f64,
@@ -61,7 +61,7 @@ pub enum ScheduleError {
 }
 
 impl ScheduleError {
-    /// The fields of the configuration that are to blame.
+    /// The fields of the configuration that caused the error.
     pub fn keys(&self) -> &[&'static str] {
         match self {
             Self::Timesteps { .. } => &["timesteps"],
@@ -84,13 +84,13 @@ pub enum PlanError {
         name: &'static str,
     },
 
-    /// Neighbouring frames are further apart than a frame takes, so the network would idle.
+    /// Neighbouring frames are further apart than the steps of a frame, so the network would idle.
     #[error(
         "ar_step {ar_step} is larger than the {steps} sampling steps; it must be in 0..={steps}, \
          where {steps} denoises one frame after another"
     )]
     ArStepTooLarge {
-        /// The step difference asked for.
+        /// The requested step difference.
         ar_step: usize,
         /// The number of sampling steps.
         steps: usize,
@@ -103,7 +103,7 @@ pub enum PlanError {
          or a window of all {frames} frames"
     )]
     Unfinished {
-        /// The step difference asked for.
+        /// The requested step difference.
         ar_step: usize,
         /// The number of sampling steps.
         steps: usize,
@@ -111,8 +111,8 @@ pub enum PlanError {
         frames: usize,
         /// The window's length.
         window: usize,
-        /// The smallest step difference that finishes every frame: `ceil(steps / window)` for a
-        /// window that does not change.
+        /// The smallest step difference with which every frame is finished: `ceil(steps / window)` if the window stays
+        /// the same.
         smallest_ar_step: usize,
     },
 
@@ -151,14 +151,14 @@ pub enum PlannedError {
         steps: usize,
     },
 
-    /// The level of the history is no timestep of the noise schedule.
+    /// The noise of the history is not a timestep of the noise schedule.
     #[error(
         "history_noise is {history_noise}, but must be in 1..={}, a timestep of the noise schedule \
          (1 is a clean history)",
         timesteps - 1
     )]
     HistoryNoise {
-        /// The level asked for.
+        /// The requested level.
         history_noise: usize,
         /// The number of timesteps that the noise schedule has.
         timesteps: usize,
@@ -166,7 +166,7 @@ pub enum PlannedError {
 }
 
 impl PlanError {
-    /// The fields of the configuration that are to blame.
+    /// The fields of the configuration that caused the error.
     pub fn keys(&self) -> &[&'static str] {
         match self {
             Self::Zero { name } => std::slice::from_ref(name),
@@ -178,7 +178,7 @@ impl PlanError {
 }
 
 impl PlannedError {
-    /// The fields of the configuration that are to blame.
+    /// The fields of the configuration that caused the error.
     pub fn keys(&self) -> &[&'static str] {
         match self {
             Self::NoStepDifference | Self::ArStepTooLarge { .. } => &["ar_steps"],

@@ -5,14 +5,13 @@
 //! Auto-Regressive Diffusion", CVPR 2025 (arXiv 2503.07418). Every frame of a clip has its own
 //! timestep, and an earlier frame is never noisier than a later one:
 //!
-//! - [`NoiseSchedule`]: how much of a frame is left at a timestep;
+//! - [`NoiseSchedule`]: how much of a frame's signal is left at a timestep;
 //! - [`TimestepSampler`]: the timesteps a training clip is corrupted with;
 //! - [`DdimSchedule`]: the timesteps that sampling walks down, with their coefficients;
 //! - [`AdPlan`]: which frame takes which of those steps at which iteration.
 //!
-//! Here a video of four frames is sampled in five steps, each frame starting two iterations after
-//! the one before it. A row of the picture is an iteration and shows the timesteps that the
-//! network is given.
+//! Here, a video of four frames is sampled in five steps, and each frame starts two iterations after the frame before
+//! it. A row of the picture is an iteration and shows the timesteps that the network gets.
 //!
 //! ```
 //! use ar_schedulers::{AdConfig, AdPlan, DdimSchedule, NoiseScheduleConfig};
@@ -43,7 +42,7 @@
 //!     "   1   1   1   1",
 //! ]);
 //!
-//! // Recomputing every frame takes 44 evaluations of a frame; only 20 change anything.
+//! // Recomputing every frame takes 44 frame evaluations; only 20 of them change anything.
 //! assert_eq!((plan.frames_evaluated(), plan.frames_active()), (44, 20));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -61,7 +60,7 @@ pub use error::{PlanError, PlannedError, ScheduleError};
 pub use noise_schedule::{BetaSchedule, NoiseSchedule, NoiseScheduleConfig};
 pub use timesteps::{PlannedConfig, PlannedSampler, PlannedTimesteps, TimestepSampler};
 
-/// The examples of the README are tests too.
+/// Tests the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

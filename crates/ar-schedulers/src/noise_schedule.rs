@@ -1,4 +1,4 @@
-//! Noise schedules: how much of a frame is left at each training timestep.
+//! Noise schedules: how much of a frame's signal is left at each training timestep.
 
 use std::f64::consts::FRAC_PI_2;
 use std::fmt;
@@ -17,14 +17,14 @@ const COSINE_MAX_BETA: f64 = 0.999;
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum BetaSchedule {
-    /// The *square roots* of the betas are linear. This is the latent-diffusion convention, and
-    /// what every published configuration uses.
+    /// The *square roots* of the betas are linear. This is the latent-diffusion convention, which every published
+    /// configuration uses.
     Linear,
-    /// The betas are linear. (Named as in the reference, against intuition.)
+    /// The betas are linear. (The name is the reference's, although it is misleading.)
     SqrtLinear,
-    /// The betas are the square roots of a line.
+    /// The betas are the square roots of linearly spaced values.
     Sqrt,
-    /// alphas_cumprod is a squared cosine; `linear_start` and `linear_end` are not read.
+    /// alphas_cumprod is a squared cosine; `linear_start` and `linear_end` are ignored.
     Cosine,
 }
 
@@ -59,8 +59,8 @@ impl NoiseScheduleConfig {
     ///
     /// # Errors
     ///
-    /// If `timesteps` is less than 2 or more than a million, if `linear_start` or `linear_end` is
-    /// outside of (0, 1), or if the table underflows.
+    /// If `timesteps` is less than 2 or more than a million, if `linear_start` or `linear_end` is outside (0, 1), or if
+    /// the table underflows.
     pub fn init(&self) -> Result<NoiseSchedule, ScheduleError> {
         self.validate()?;
         let mut alphas_cumprod = Vec::with_capacity(self.timesteps);
@@ -119,9 +119,9 @@ impl NoiseScheduleConfig {
 
 /// The table of alphas_cumprod, `abar[t]`: the share of a frame's variance that is signal.
 ///
-/// A frame z at timestep t is `sqrt(abar[t]) z + sqrt(1 - abar[t]) eps` with standard normal eps.
-/// The values fall strictly and lie strictly between 0 and 1; the last one is not zero, so even
-/// the noisiest training input holds a trace of signal.
+/// A frame z at timestep t is `sqrt(abar[t]) z + sqrt(1 - abar[t]) eps` with standard normal eps. The values decrease
+/// strictly and are strictly between 0 and 1; the last one is not zero, so even the noisiest training input contains a
+/// trace of signal.
 #[derive(Clone, PartialEq)]
 pub struct NoiseSchedule {
     alphas_cumprod: Vec<f64>,
@@ -153,7 +153,7 @@ impl NoiseSchedule {
     }
 }
 
-/// Short: a failed assertion does not print a thousand values.
+/// Short, so that a failed assertion does not print a thousand values.
 impl fmt::Debug for NoiseSchedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let last = self.timesteps() - 1;

@@ -1,4 +1,4 @@
-//! Training timestep samplers: the timestep that each frame of a training clip is corrupted to.
+//! Training timestep samplers: they choose the timestep that each frame of a training clip is corrupted to.
 
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
@@ -25,17 +25,17 @@ pub enum TimestepSampler {
     /// Frame-oriented probability propagation, the published sampler: a uniform frame gets a
     /// uniform timestep, and then every non-decreasing completion is equally likely.
     Fopp,
-    /// Noise levels along the plans of inference, ours; see [`PlannedSampler`], which also says which
-    /// frames belong in the loss and takes a configuration.
+    /// Our own sampler: noise levels along the plans of inference. See [`PlannedSampler`], which can be configured, and
+    /// also says which frames belong in the loss.
     Planned,
 }
 
 impl TimestepSampler {
     /// Draws the timesteps of one clip, `[frames]`, each in `0..timesteps`.
     ///
-    /// [`ForwardOnly`](Self::ForwardOnly), [`Fopp`](Self::Fopp) and [`Planned`](Self::Planned) give
-    /// non-decreasing sequences, `Planned` by the default configuration over 50 sampling steps. The
-    /// cost is O(frames log frames) whatever the number of timesteps.
+    /// The sequences of [`ForwardOnly`](Self::ForwardOnly), [`Fopp`](Self::Fopp) and [`Planned`](Self::Planned) are
+    /// non-decreasing. `Planned` uses its default configuration over 50 sampling steps. The cost is O(frames log
+    /// frames), whatever the number of timesteps.
     ///
     /// # Panics
     ///
@@ -71,8 +71,8 @@ impl TimestepSampler {
     }
 }
 
-/// A clip of a [`PlannedSampler`] with the default step differences, which are out of 50 steps. Where
-/// there are too few timesteps for noise in the history, it has none.
+/// A clip of a [`PlannedSampler`] with the default step differences, over 50 steps. If there are too few timesteps for
+/// noise in the history, it has none.
 fn planned(frames: usize, timesteps: usize, draw: &mut impl FnMut(usize) -> usize) -> Vec<usize> {
     const STEPS: usize = 50;
     if timesteps < 2 {

@@ -111,7 +111,7 @@ proptest! {
         prop_assert_eq!(plan.frames_active(), active);
     }
 
-    /// A frame waits, takes the steps 0 to S - 1 in as many iterations, and is finished for good.
+    /// A frame waits, takes steps 0 to S - 1 in as many iterations, and then stays finished.
     #[test]
     fn every_frame_takes_every_step_once(config in configs()) {
         let plan = AdPlan::new(config).unwrap();
@@ -150,8 +150,7 @@ proptest! {
         prop_assert_eq!(rows[rows.len() - 1].window.end, config.frames);
     }
 
-    /// The bound is sharp: the named step difference works, one less slides past a frame that is
-    /// not finished.
+    /// The bound is sharp: the named step difference works; with one less, the window slides past an unfinished frame.
     #[test]
     fn the_named_ar_step_is_the_smallest(
         steps in 1_usize..60,
@@ -278,7 +277,7 @@ fn refused_plans_say_what_would_work() {
              count: use fewer frames"
         )
     );
-    // Few enough iterations, but their frames are more than can be counted.
+    // Few enough iterations, but too many frames in them to count.
     let synchronous = AdConfig {
         steps: 2,
         ar_step: 0,

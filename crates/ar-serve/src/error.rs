@@ -16,7 +16,7 @@ pub enum ServeError {
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The error from the system.
         source: io::Error,
     },
     /// The token is too short to keep anybody out.

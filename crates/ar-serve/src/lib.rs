@@ -42,7 +42,7 @@ pub use error::ServeError;
 pub use server::{Server, ServerOptions, Stopper};
 pub use token::Token;
 
-/// The examples of the README are tests too.
+/// Tests the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

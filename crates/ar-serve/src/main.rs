@@ -15,29 +15,27 @@ use mimalloc::MiMalloc;
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// The environment variable of a token of one's own.
+/// The environment variable that sets the token.
 const TOKEN: &str = "AR_SERVE_TOKEN";
 
-/// Serves an AR-Diffusion model over HTTP: an API, and a page on which videos can be watched as they
-/// are denoised.
+/// Serves an AR-Diffusion model over HTTP: an API, and a page that shows videos as they are denoised.
 ///
-/// Prints the address of the page, which has the token that clients need in it. The environment
-/// variable AR_SERVE_TOKEN sets a token of your own. Ctrl-C ends the server.
+/// Prints the address of the page, which contains the token that clients need. The environment variable AR_SERVE_TOKEN
+/// sets your own token. Ctrl-C stops the server.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
-    /// Model directory, here or on the Hugging Face hub (hf://OWNER/NAME, in builds with the feature
-    /// `hub`) [default: the model that is built in]
+    /// Model directory, local or on the Hugging Face hub (hf://OWNER/NAME, in builds with the feature `hub`) [default:
+    /// the built-in model]
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
-    /// Device to compute on, a name of `ar-sample devices`, or auto
+    /// Device to compute on: auto, or a name that `ar-sample devices` lists
     #[arg(long, value_name = "NAME", default_value = "auto")]
     device: String,
-    /// Address to listen at; 0.0.0.0 lets other machines in, who need the token too and send it
-    /// unencrypted
+    /// Address to listen on; 0.0.0.0 lets other machines in, which need the token too and send it unencrypted
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     host: IpAddr,
-    /// Port to listen at; 0 is any that is free
+    /// Port to listen on; 0 chooses a free one
     #[arg(long, value_name = "N", default_value_t = 8750)]
     port: u16,
 }

@@ -43,27 +43,27 @@ struct Cli {
 enum Command {
     /// Trains an AR-VAE on the frames of a dataset.
     ///
-    /// Processes that mpirun has started together train together, on run.batch_size clips each, if
-    /// ar-train was built with the feature `mpi`.
+    /// If ar-train was built with the feature `mpi`, processes started by one mpirun train together, with
+    /// run.batch_size clips each.
     Vae(Training),
     /// Encodes a dataset with a trained VAE, for the diffusion stage.
     Latents(Latents),
     /// Trains a transformer on encoded latents.
     ///
-    /// Processes that mpirun has started together train together, on run.batch_size clips each, if
-    /// ar-train was built with the feature `mpi`.
+    /// If ar-train was built with the feature `mpi`, processes started by one mpirun train together, with
+    /// run.batch_size clips each.
     Diffusion(Training),
     /// Lists the configurations that `init` can write.
     Presets,
     /// Writes a configuration to start from, with comments.
     Init(Init),
-    /// Makes a model directory out of published checkpoints.
+    /// Makes a model directory from published checkpoints.
     ///
-    /// Sizes are read off the tensors. What tensors do not say is taken as published: the mask and how
-    /// context and video share a block, the objective, the noise schedule, how to sample, and which row
-    /// of the class table a class has.
+    /// Sizes are inferred from the tensors. Everything else is set as published: the mask, how context and video share
+    /// a block, the objective, the noise schedule, the sampling defaults, and which row of the class table belongs to
+    /// which class.
     Import(Import),
-    /// Copies a model directory, in half precision where asked.
+    /// Copies a model directory, with --half in half precision.
     Export(Export),
 }
 
@@ -73,12 +73,12 @@ struct Stage {
     /// default.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Overrides a key of the configuration, such as run.steps=500; may be repeated.
+    /// Overrides a key of the configuration, such as run.steps=500; can be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Goes on where the run stopped: from its newest complete checkpoint, or its last file of
-    /// latents. Says which keys of the configuration changed since. A run without a checkpoint
-    /// starts at step 0, and says so. Without this option a folder that holds a run is refused.
+    /// Continues where the run stopped: from its newest complete checkpoint, or its last file of latents. Lists the
+    /// keys of the configuration that have changed since. A run without a checkpoint starts at step 0, and says so.
+    /// Without this option, a folder that contains a run is refused.
     #[arg(long)]
     resume: bool,
     /// Device to compute on; `ar-sample devices` lists them. Several, such as cuda:0,cuda:1, share
@@ -96,11 +96,11 @@ struct Stage {
 struct Training {
     #[command(flatten)]
     stage: Stage,
-    /// Draws losses and progress in the terminal while training; `q` stops as Ctrl-C does otherwise.
+    /// Draws losses and progress in the terminal while training; `q` stops the run, as Ctrl-C does without it.
     #[arg(long)]
     dashboard: bool,
-    /// Takes three steps with activation checkpointing and three without, writes nothing, and says what
-    /// the run will take: memory and time, and what to change if it does not fit.
+    /// Takes three steps with activation checkpointing and three without, writes nothing, and says how much memory and
+    /// time the run will need, and what to change if it does not fit.
     #[arg(long)]
     dry_run: bool,
 }
@@ -119,32 +119,30 @@ struct Init {
 struct Latents {
     #[command(flatten)]
     stage: Stage,
-    /// Encodes only the i-th of n parts of the dataset, from 0; run all n, on any machines that share
-    /// the folder.
+    /// Encodes only part i of n of the dataset, counted from 0; run all n, on any machines that share the folder.
     #[arg(long, alias = "shard", value_name = "i/n", default_value = "0/1")]
     part: Part,
 }
 
 #[derive(Args)]
 struct Import {
-    /// Checkpoint of a diffusion model: a safetensors or PyTorch file, here or on the Hugging Face hub
-    /// (hf://OWNER/NAME/FILE, in builds with the feature `hub`). The VAE may be in it, too, under
-    /// "vae.".
+    /// Checkpoint of a diffusion model: a safetensors or PyTorch file, local or on the Hugging Face hub
+    /// (hf://OWNER/NAME/FILE, in builds with the feature `hub`). It may contain the VAE, too, under "vae.".
     #[arg(long, value_name = "FILE", required_unless_present = "vae")]
     transformer: Option<WeightsLocation>,
-    /// VAE checkpoint: a file as for --transformer.
+    /// VAE checkpoint: a file, as for --transformer.
     #[arg(long, value_name = "FILE")]
     vae: Option<WeightsLocation>,
-    /// Model configuration that describes the checkpoints, in TOML, in place of what their tensors say.
+    /// Model configuration that describes the checkpoints, in TOML, instead of inferring it from the tensors.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["heads", "vae_heads"])]
     config: Option<PathBuf>,
-    /// Attention heads of the transformer [default: of 72 channels, or else of 64].
+    /// Attention heads of the transformer [default: as many as give 72 channels each, or else 64].
     #[arg(long, value_name = "N")]
     heads: Option<usize>,
-    /// Attention heads of the VAE [default: of 64 channels].
+    /// Attention heads of the VAE [default: as many as give 64 channels each].
     #[arg(long, value_name = "N")]
     vae_heads: Option<usize>,
-    /// Writes 16-bit floats: half the size.
+    /// Writes 16-bit floats, which halves the size.
     #[arg(long)]
     half: bool,
     /// Model directory to write.
@@ -180,7 +178,7 @@ struct Export {
     /// Model directory to write.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Writes 16-bit floats: half the size.
+    /// Writes 16-bit floats, which halves the size.
     #[arg(long)]
     half: bool,
 }

@@ -29,14 +29,14 @@ macro_rules! presets {
 /// All presets.
 pub const PRESETS: &[Preset] = presets![
     "vae", "vae", "reference/vae.toml", "every key of the stage, with its default";
-    "vae-temporal", "vae", "reference/vae-temporal.toml", "the temporal stage, after the one of single frames";
+    "vae-temporal", "vae", "reference/vae-temporal.toml", "the temporal stage, after the image stage";
     "latents", "latents", "reference/latents.toml", "every key of the stage, with its default";
     "diffusion", "diffusion", "reference/diffusion.toml", "every key of the stage, with its default";
     "shapes-vae", "vae", "shapes/vae.toml", "bouncing shapes at 64 x 64: the tokenizer";
     "shapes-latents", "latents", "shapes/latents.toml", "bouncing shapes at 64 x 64: 16-frame clips";
     "shapes-diffusion", "diffusion", "shapes/diffusion.toml", "bouncing shapes at 64 x 64: the transformer";
-    "shapes-fine-tune", "diffusion", "shapes/fine-tune.toml", "bouncing shapes at 64 x 64: the built-in model, trained on";
-    "shapes-planned", "diffusion", "shapes/planned.toml", "bouncing shapes at 64 x 64: the built-in model, trained on by the plans of sampling";
+    "shapes-fine-tune", "diffusion", "shapes/fine-tune.toml", "bouncing shapes at 64 x 64: fine-tuning of the built-in model";
+    "shapes-planned", "diffusion", "shapes/planned.toml", "bouncing shapes at 64 x 64: fine-tuning of the built-in model with the planned sampler";
     "videos-vae", "vae", "videos/vae.toml", "your videos at 64 x 64: the tokenizer";
     "videos-latents", "latents", "videos/latents.toml", "your videos at 64 x 64: 16-frame clips";
     "videos-diffusion", "diffusion", "videos/diffusion.toml", "your videos at 64 x 64: the transformer";
@@ -47,23 +47,23 @@ pub const PRESETS: &[Preset] = presets![
     "ucf101-vae-temporal", "vae", "ucf101/vae-temporal.toml", "UCF-101 at 256 x 256: the tokenizer's temporal blocks";
     "ucf101-latents", "latents", "ucf101/latents.toml", "UCF-101 at 256 x 256: 16-frame clips";
     "ucf101-diffusion", "diffusion", "ucf101/diffusion.toml", "UCF-101 at 256 x 256: the published transformer";
-    "ucf101-fine-tune", "diffusion", "ucf101/fine-tune.toml", "UCF-101 at 256 x 256: the published transformer, trained on";
-    "ucf101-unconditional", "diffusion", "ucf101/unconditional.toml", "UCF-101 at 256 x 256: the transformer without classes, trained on";
+    "ucf101-fine-tune", "diffusion", "ucf101/fine-tune.toml", "UCF-101 at 256 x 256: fine-tuning of the published transformer";
+    "ucf101-unconditional", "diffusion", "ucf101/unconditional.toml", "UCF-101 at 256 x 256: fine-tuning to a transformer without classes";
     "sky-timelapse-vae", "vae", "sky-timelapse/vae.toml", "Sky-Timelapse at 256 x 256: the tokenizer";
     "sky-timelapse-vae-temporal", "vae", "sky-timelapse/vae-temporal.toml", "Sky-Timelapse at 256 x 256: the tokenizer's temporal blocks";
     "sky-timelapse-latents", "latents", "sky-timelapse/latents.toml", "Sky-Timelapse at 256 x 256: 16-frame clips";
     "sky-timelapse-diffusion", "diffusion", "sky-timelapse/diffusion.toml", "Sky-Timelapse at 256 x 256: the published transformer";
-    "sky-timelapse-fine-tune", "diffusion", "sky-timelapse/fine-tune.toml", "Sky-Timelapse at 256 x 256: the published transformer, trained on";
+    "sky-timelapse-fine-tune", "diffusion", "sky-timelapse/fine-tune.toml", "Sky-Timelapse at 256 x 256: fine-tuning of the published transformer";
     "taichi-hd-vae", "vae", "taichi-hd/vae.toml", "Taichi-HD at 256 x 256: the tokenizer";
     "taichi-hd-vae-temporal", "vae", "taichi-hd/vae-temporal.toml", "Taichi-HD at 256 x 256: the tokenizer's temporal blocks";
     "taichi-hd-latents", "latents", "taichi-hd/latents.toml", "Taichi-HD at 256 x 256: 16-frame clips";
     "taichi-hd-diffusion", "diffusion", "taichi-hd/diffusion.toml", "Taichi-HD at 256 x 256: the published transformer";
-    "taichi-hd-fine-tune", "diffusion", "taichi-hd/fine-tune.toml", "Taichi-HD at 256 x 256: the published transformer, trained on";
+    "taichi-hd-fine-tune", "diffusion", "taichi-hd/fine-tune.toml", "Taichi-HD at 256 x 256: fine-tuning of the published transformer";
     "faceforensics-vae", "vae", "faceforensics/vae.toml", "FaceForensics at 256 x 256: the tokenizer";
     "faceforensics-vae-temporal", "vae", "faceforensics/vae-temporal.toml", "FaceForensics at 256 x 256: the tokenizer's temporal blocks";
     "faceforensics-latents", "latents", "faceforensics/latents.toml", "FaceForensics at 256 x 256: 16-frame clips";
     "faceforensics-diffusion", "diffusion", "faceforensics/diffusion.toml", "FaceForensics at 256 x 256: the published transformer";
-    "faceforensics-fine-tune", "diffusion", "faceforensics/fine-tune.toml", "FaceForensics at 256 x 256: the published transformer, trained on";
+    "faceforensics-fine-tune", "diffusion", "faceforensics/fine-tune.toml", "FaceForensics at 256 x 256: fine-tuning of the published transformer";
 ];
 
 /// The preset called `name`.

@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor, module};
 
 use crate::ArVaeConfig;
 
-/// Multi-head attention in the layout of PyTorch's `MultiheadAttention`: one projection holds
+/// Multi-head attention in the layout of PyTorch's `MultiheadAttention`: one projection makes
 /// query, key and value. Checkpoint keys `attn.in_proj_{weight,bias}` (here `in_proj`),
 /// `attn.out_proj`.
 #[derive(Module, Debug)]
@@ -19,11 +19,12 @@ pub struct MultiheadAttention {
 }
 
 impl MultiheadAttention {
-    /// Attention of the configured width and heads.
+    /// Attention with the configured width and heads.
     ///
-    /// Query, key and value start 1.6 times as large as would keep variances. Scores then differ
-    /// enough for a token to read a few others rather than the mean of all, which hardly says where
-    /// things are: training would stay on the plateau where every frame decodes to the mean frame.
+    /// Query, key and value start 1.6 times as large as variance-preserving weights. Scores then
+    /// differ enough for a token to read a few others rather than the mean of all, which hardly
+    /// says where things are. With the mean, training would stay on the plateau where every frame
+    /// decodes to the mean frame.
     pub fn new(config: &ArVaeConfig, device: &Device) -> Self {
         let width = config.width;
         let unit = (width as f64).powf(-0.5);
@@ -35,7 +36,8 @@ impl MultiheadAttention {
         }
     }
 
-    /// The same with an output projection of zeros: a residual around it starts as the identity.
+    /// The same with an output projection of zeros, so that a residual around it starts as the
+    /// identity.
     pub fn zero_init(config: &ArVaeConfig, device: &Device) -> Self {
         let width = config.width;
         Self {

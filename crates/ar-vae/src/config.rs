@@ -33,12 +33,12 @@ pub struct ArVaeConfig {
 pub struct PixelDecoderConfig {
     /// Channels at full resolution before the multiplier.
     pub hidden_channels: usize,
-    /// Channel multiplier of each level, from full resolution to the coarsest; every level but
+    /// Channel multiplier of each level, from full resolution to the coarsest; every level except
     /// the first doubles the resolution.
     pub channel_multipliers: Vec<usize>,
-    /// Residual blocks of a level.
+    /// Residual blocks per level.
     pub res_blocks: usize,
-    /// Channels that the decoder reads.
+    /// Channels of the decoder's input.
     pub z_channels: usize,
     /// Groups of every group norm (published: 32); must divide the channels of every level.
     pub norm_groups: usize,
@@ -73,7 +73,7 @@ impl Default for PixelDecoderConfig {
     }
 }
 
-/// A configuration that describes no network.
+/// An invalid configuration.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VaeConfigError {
@@ -93,7 +93,7 @@ pub enum VaeConfigError {
         "vae: width and layers make a network of {weights:.0e} weights; at most {MOST_WEIGHTS:.0e} are possible"
     )]
     TooManyWeights {
-        /// About how many.
+        /// Their approximate number.
         weights: f64,
     },
     /// Patches do not tile the frame.
@@ -118,7 +118,7 @@ pub enum VaeConfigError {
         /// Levels of resolution.
         levels: usize,
     },
-    /// Heads do not divide the width.
+    /// The heads do not divide the width.
     #[error("vae: heads = {heads} does not divide width = {width}")]
     Heads {
         /// Transformer width.
@@ -132,7 +132,7 @@ pub enum VaeConfigError {
          patch_size = {patch_size} needs one level more than its power of two"
     )]
     Levels {
-        /// Levels given.
+        /// Number of levels.
         levels: usize,
         /// Their scale.
         scale: usize,
@@ -152,7 +152,7 @@ pub enum VaeConfigError {
 }
 
 impl VaeConfigError {
-    /// The fields of the configuration that are to blame.
+    /// The fields of the configuration that caused the error.
     pub fn keys(&self) -> &[&'static str] {
         match self {
             Self::Zero(key) | Self::TooLarge { name: key, .. } => std::slice::from_ref(key),
@@ -177,12 +177,12 @@ impl ArVaeConfig {
         }
     }
 
-    /// The size "base" of the reference implementation.
+    /// The "base" size of the reference implementation.
     pub fn base() -> Self {
         Self::default()
     }
 
-    /// The size "large", which published checkpoints have.
+    /// The "large" size, which published checkpoints have.
     pub fn large() -> Self {
         Self {
             width: 1024,
@@ -202,7 +202,7 @@ impl ArVaeConfig {
         [self.latent_tokens, self.latent_channels]
     }
 
-    /// Checks that the sizes fit each other.
+    /// Checks that the sizes fit together.
     ///
     /// # Errors
     /// Names the first key that does not fit.
@@ -243,7 +243,7 @@ impl ArVaeConfig {
                 heads: self.heads,
             });
         }
-        // Each of two transformers has some 12 matrices of width x width a layer.
+        // Each of the two transformers has about 12 matrices of width x width per layer.
         let weights = 24.0 * self.layers as f64 * (self.width as f64).powi(2);
         if weights > MOST_WEIGHTS {
             return Err(VaeConfigError::TooManyWeights { weights });
@@ -270,10 +270,10 @@ impl ArVaeConfig {
     }
 }
 
-/// Weights that no network has: hundreds of gigabytes.
+/// More weights than any network has: hundreds of gigabytes.
 const MOST_WEIGHTS: f64 = 1e11;
 
-/// More than any network's size: beyond it products overflow, and nothing has the memory.
+/// More than any network's size: larger sizes overflow in products and exceed any memory.
 const MOST: usize = 1 << 16;
 
 /// Refuses sizes of 0, and sizes that no network has.

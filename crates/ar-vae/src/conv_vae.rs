@@ -17,9 +17,9 @@ pub struct ConvVaeConfig {
     pub image_size: usize,
     /// Side of the patches that the first convolution reads and the last one writes, in pixels.
     pub patch_size: usize,
-    /// Channels of each level; every level but the first halves the resolution.
+    /// Channels of each level; every level except the first halves the resolution.
     pub channels: Vec<usize>,
-    /// Residual blocks of a level.
+    /// Residual blocks per level.
     pub res_blocks: usize,
     /// Channels per latent token, C.
     pub latent_channels: usize,
@@ -38,7 +38,7 @@ impl Default for ConvVaeConfig {
 }
 
 impl ConvVaeConfig {
-    /// Side of the square of pixels that a token stands for.
+    /// Side of the square that a token represents, in pixels.
     pub fn token_size(&self) -> usize {
         self.patch_size << (self.channels.len() - 1)
     }
@@ -53,7 +53,7 @@ impl ConvVaeConfig {
         [self.grid().pow(2), self.latent_channels]
     }
 
-    /// Checks that the sizes fit each other.
+    /// Checks that the sizes fit together.
     ///
     /// # Errors
     /// Names the first key that does not fit.
@@ -83,7 +83,7 @@ impl ConvVaeConfig {
     /// A freshly initialised VAE.
     ///
     /// # Errors
-    /// If the configuration describes no network.
+    /// If the configuration is invalid.
     pub fn init(&self, device: &Device) -> Result<ConvVae, VaeConfigError> {
         self.validate()?;
         let coarsest = self.channels[self.channels.len() - 1];
@@ -121,7 +121,7 @@ impl ConvVaeConfig {
     }
 }
 
-/// A convolution over squares of `side` that do not overlap.
+/// A convolution over squares of side `side` that do not overlap.
 fn strided(channels: [usize; 2], side: usize, device: &Device) -> Conv2d {
     Conv2dConfig::new(channels, [side; 2])
         .with_stride([side; 2])
@@ -177,8 +177,8 @@ struct DecoderLevel {
 }
 
 /// A convolutional VAE whose tokens are a grid of squares of the frame, row by row; every frame is
-/// encoded and decoded by itself. Smaller and far quicker to train from scratch than
-/// [`ArVae`](crate::ArVae), with the same interface.
+/// encoded and decoded by itself. It is smaller than [`ArVae`](crate::ArVae) and much faster to
+/// train from scratch, with the same interface.
 #[derive(Module, Debug)]
 pub struct ConvVae {
     patch_embed: Conv2d,
@@ -196,7 +196,7 @@ pub struct ConvVae {
 }
 
 impl ConvVae {
-    /// The configuration that the network was made from.
+    /// The configuration of the network.
     pub fn config(&self) -> &ConvVaeConfig {
         &self.config
     }
@@ -247,7 +247,7 @@ impl ConvVae {
         if latents.device().is_autodiff() {
             return decode(latents);
         }
-        // Frames do not read each other: a batch of single ones is the same.
+        // Frames do not depend on each other, so a batch of single frames gives the same result.
         let images = latents.flatten::<3>(0, 1).unsqueeze_dim(1);
         let size = self.config.image_size;
         let side = size / self.config.patch_size;

@@ -12,7 +12,7 @@ use crate::{
     encoder::embedding_init,
 };
 
-/// Latent tokens to a grid of codebook probabilities. Checkpoint prefix `decoder.`; the two
+/// From latent tokens to a grid of codebook probabilities. Checkpoint prefix `decoder.`; the two
 /// convolutions of the head are `decoder.ffn.{0,2}` there.
 #[derive(Module, Debug)]
 pub struct Decoder {
@@ -23,9 +23,9 @@ pub struct Decoder {
     latent_token_positional_embedding: Param<Tensor<2>>,
     ln_pre: LayerNorm,
     transformer: Vec<ResidualAttentionBlock>,
-    /// One a layer in a temporal decoder, else none.
+    /// One per layer in a temporal decoder, otherwise none.
     fine_temporal_blocks: Vec<FineTemporalBlock>,
-    /// One a layer in a temporal decoder, else none.
+    /// One per layer in a temporal decoder, otherwise none.
     coarse_temporal_blocks: Vec<CoarseTemporalBlock>,
     ln_post: LayerNorm,
     ffn_in: Conv2d,
@@ -33,8 +33,8 @@ pub struct Decoder {
     grid: usize,
 }
 
-/// The convolution in front of the softmax. Its weights start three times as large as usual: the
-/// tanh before it halves its input, and softmax of logits far below 1 is next to uniform.
+/// The convolution before the softmax. Its weights start three times as large as usual, because the
+/// tanh before it halves its input, and the softmax of logits far below 1 is almost uniform.
 fn logits([input, output]: [usize; 2], device: &Device) -> Conv2d {
     let mut conv = Conv2dConfig::new([input, output], [1, 1]).init(device);
     let normal = Initializer::Normal {
@@ -81,7 +81,7 @@ impl Decoder {
     }
 
     /// # Shapes
-    /// - `latents`: `[batch, frames, tokens, channels]`, of any length: only their direction counts
+    /// - `latents`: `[batch, frames, tokens, channels]`, of any norm: only their direction counts
     /// - output: `[batch * frames, codebook_channels, grid, grid]`, summing to one over channels
     pub fn forward(
         &self,

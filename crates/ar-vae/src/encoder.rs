@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::{ArVaeConfig, ResidualAttentionBlock};
 
-/// Frames to the moments of their latent tokens. Checkpoint prefix `encoder.`.
+/// From frames to the moments of their latent tokens. Checkpoint prefix `encoder.`.
 #[derive(Module, Debug)]
 pub struct Encoder {
     patch_embed: Conv2d,

@@ -1,7 +1,7 @@
-//! The AR-VAE of AR-Diffusion (paper section 3.2): a transformer tokenizer in the manner of TiTok
-//! that turns every frame into a few continuous tokens, and a decoder back to pixels, with
-//! temporally causal attention between frames where [`ArVaeConfig::temporal`] asks for it. [`ConvVae`] is a small convolutional
-//! tokenizer with the same interface; [`Vae`] is either.
+//! The AR-VAE of AR-Diffusion (paper section 3.2): a transformer tokenizer in the style of TiTok that turns every frame
+//! into a few continuous tokens, and a decoder back to pixels, with temporally causal attention between frames if
+//! [`ArVaeConfig::temporal`] is set. [`ConvVae`] is a small convolutional tokenizer with the same interface; [`Vae`] is
+//! either of them.
 //!
 //! ```
 //! use ar_vae::{PixelDecoderConfig, ArVaeConfig};
@@ -60,7 +60,7 @@ pub use pixel_decoder::PixelDecoder;
 pub use temporal::{CoarseTemporalBlock, FineTemporalBlock};
 pub use transformer::{ResidualAttentionBlock, TransformerMlp};
 
-/// The examples of the README are tests too.
+/// Tests the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

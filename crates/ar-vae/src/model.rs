@@ -11,8 +11,8 @@ use crate::parts::in_parts;
 use crate::posterior::{LatentSpace, Posterior};
 use crate::{ArVaeConfig, Decoder, Encoder, PixelDecoder, VaeConfigError, encoder::embedding_init};
 
-/// Where paths of [`ArVae`] differ from the keys of published checkpoints: `(path, key)` of the parts
-/// that do.
+/// Where field paths of [`ArVae`] differ from the keys of published checkpoints: `(path, key)` of the parts that
+/// differ.
 pub const CHECKPOINT_KEYS: &[(&str, &str)] = &[
     ("in_proj.", "in_proj_"),
     ("decoder.ffn_in.", "decoder.ffn.0."),
@@ -35,7 +35,7 @@ impl ArVaeConfig {
     /// A freshly initialised VAE.
     ///
     /// # Errors
-    /// If the configuration describes no network.
+    /// If the configuration is invalid.
     pub fn init(&self, device: &Device) -> Result<ArVae, VaeConfigError> {
         self.validate()?;
         let pixel_quantize_conv = codebook(
@@ -57,10 +57,9 @@ impl ArVaeConfig {
 
 /// The convolution that reads the softmax over `channels`.
 ///
-/// Softmax hands on values around `1 / channels`. Weights of standard deviation `√channels` bring
-/// codes back to the scale of the logits, and the bias takes away what all positions share. With
-/// the usual initialisation training sits on a plateau where every frame decodes to its mean
-/// background.
+/// Softmax outputs values around `1 / channels`. Weights of standard deviation `√channels` bring codes back to the
+/// scale of the logits, and the bias removes what all positions have in common. With the usual initialisation, training
+/// stays on a plateau where every frame decodes to its mean background.
 fn codebook(channels: usize, output: usize, device: &Device) -> Conv2d {
     let mut conv = Conv2dConfig::new([channels, output], [1, 1]).init(device);
     let normal = Initializer::Normal {
@@ -74,7 +73,7 @@ fn codebook(channels: usize, output: usize, device: &Device) -> Conv2d {
 }
 
 impl ArVae {
-    /// The configuration that the network was made from.
+    /// The configuration of the network.
     pub fn config(&self) -> &ArVaeConfig {
         &self.config
     }
@@ -112,7 +111,7 @@ impl ArVae {
     /// Pixels from latents.
     ///
     /// # Shapes
-    /// - `latents`: `[batch, frames, tokens, channels]`, of any length: only their direction counts
+    /// - `latents`: `[batch, frames, tokens, channels]`, of any norm: only their direction counts
     /// - output: `[batch, frames, 3, height, width]`, not clamped
     pub fn decode(&self, latents: Tensor<4>) -> Tensor<5> {
         let [batch, frames, ..] = latents.dims();

@@ -1,12 +1,12 @@
-//! Frames a few at a time, so that decoding takes no more memory the more frames there are.
+//! Decodes a few frames at a time, so that memory does not grow with the number of frames.
 
 use burn::tensor::Tensor;
 
 /// The most values that one layer of a part may have: 64 MiB, two frames of the published size.
 const VALUES: usize = 1 << 24;
 
-/// The outputs of `decode` for as many images at a time as [`VALUES`] allows, each of which takes up
-/// `size` values in the largest layer.
+/// The outputs of `decode`, which gets as many images at a time as [`VALUES`] allows. An image takes up `size` values
+/// in the largest layer.
 ///
 /// # Shapes
 /// - `images`: `[images, ..]`

@@ -33,8 +33,8 @@ impl ResBlock {
         let hidden = norm_silu_conv(&self.norm1, &self.conv1).forward(x.clone(), None);
         let layer = norm_silu_conv(&self.norm2, &self.conv2);
         match &self.nin_shortcut {
-            // Where channels change, the published networks feed the shortcut the block's own
-            // output; the input is dropped.
+            // Where the number of channels changes, the published networks feed the block's own
+            // output to the shortcut, and drop the input.
             Some(shortcut) => {
                 let hidden = layer.forward(hidden, None);
                 FusedConv2d::new(shortcut).forward(hidden.clone(), Some(hidden))
@@ -60,7 +60,7 @@ fn upsample_conv(conv: &Conv2d, x: Tensor<4>) -> Tensor<4> {
     layer.forward(x, None)
 }
 
-/// Residual blocks of one resolution, and the doubling after them.
+/// Residual blocks at one resolution, and the upsampling after them.
 #[derive(Module, Debug)]
 struct UpLevel {
     block: Vec<ResBlock>,
@@ -73,7 +73,7 @@ struct UpLevel {
 pub struct PixelDecoder {
     conv_in: Conv2d,
     mid: Vec<ResBlock>,
-    /// By level, full resolution first; walked from the last to the first.
+    /// By level, full resolution first; applied from the last to the first.
     up: Vec<UpLevel>,
     norm_out: GroupNorm,
     conv_out: Conv2d,

@@ -10,7 +10,7 @@ pub struct Posterior {
     space: LatentSpace,
 }
 
-/// Where a tokenizer's latents live.
+/// The space of a tokenizer's latents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LatentSpace {
     /// On the unit sphere, token by token: only a latent's direction counts.
@@ -20,7 +20,7 @@ pub(crate) enum LatentSpace {
 }
 
 impl Posterior {
-    /// The Gaussian of `moments`, mean before logarithm of the variance.
+    /// The Gaussian with these `moments`: the mean, then the logarithm of the variance.
     ///
     /// # Shapes
     /// - `moments`: `[batch, frames, tokens, 2 * channels]`
@@ -36,7 +36,7 @@ impl Posterior {
         }
     }
 
-    /// The same in 32-bit floats.
+    /// The same in f32.
     pub(crate) fn widened(self) -> Self {
         Self {
             mean: self.mean.cast(FloatDType::F32),
@@ -45,7 +45,7 @@ impl Posterior {
         }
     }
 
-    /// The same to be read more than once: the decoder reads it, and the divergence.
+    /// The same, to be read more than once: by the decoder and by the KL divergence.
     pub(crate) fn shared(self, checkpointing: &mut ActivationCheckpointing) -> Self {
         let (mean, logvar) = checkpointing.share((self.mean, self.logvar));
         Self {
@@ -83,7 +83,7 @@ impl Posterior {
         }
     }
 
-    /// A draw, `mean + std * noise`.
+    /// A sample, `mean + std * noise`.
     ///
     /// # Shapes
     /// - `noise` and output: `[batch, frames, tokens, channels]`
@@ -91,8 +91,8 @@ impl Posterior {
         self.mean() + (self.logvar() * 0.5).exp() * noise
     }
 
-    /// Kullback-Leibler divergence of the Gaussian around [`Posterior::latents`] from the standard
-    /// normal, summed over tokens and channels.
+    /// Kullback-Leibler divergence from the standard normal distribution of the Gaussian around
+    /// [`Posterior::latents`], summed over tokens and channels.
     ///
     /// # Shapes
     /// - output: `[batch, frames]`

@@ -14,8 +14,8 @@ pub struct FineTemporalBlock {
 }
 
 impl FineTemporalBlock {
-    /// A freshly initialised block: the identity, so that the temporal stage starts from what the
-    /// image stage reconstructs.
+    /// A freshly initialised block: the identity, so that the temporal stage starts from the
+    /// reconstructions of the image stage.
     pub fn new(config: &ArVaeConfig, device: &Device) -> Self {
         Self {
             ln_1: LayerNormConfig::new(config.width).init(device),
@@ -54,8 +54,8 @@ pub struct CoarseTemporalBlock {
 }
 
 impl CoarseTemporalBlock {
-    /// A freshly initialised block: the identity, so that the temporal stage starts from what the
-    /// image stage reconstructs.
+    /// A freshly initialised block: the identity, so that the temporal stage starts from the
+    /// reconstructions of the image stage.
     pub fn new(config: &ArVaeConfig, device: &Device) -> Self {
         let norm = || LayerNormConfig::new(config.width).init(device);
         Self {

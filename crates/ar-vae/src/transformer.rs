@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::{ArVaeConfig, MultiheadAttention};
 
-/// Hidden width of the MLP over the transformer's width.
+/// Hidden width of the MLP divided by the transformer's width.
 const MLP_RATIO: usize = 4;
 
 /// Two linear layers around an exact GELU. Checkpoint keys `mlp.c_fc`, `mlp.c_proj`.
@@ -28,7 +28,7 @@ pub struct ResidualAttentionBlock {
 }
 
 impl ResidualAttentionBlock {
-    /// A freshly initialised layer of the configured width and heads.
+    /// A freshly initialised layer with the configured width and heads.
     pub fn new(config: &ArVaeConfig, device: &Device) -> Self {
         let width = config.width;
         let hidden = MLP_RATIO * width;

@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ArVae, ArVaeConfig, ConvVae, ConvVaeConfig, Posterior, VaeConfigError};
 
-/// A VAE of either kind. It computes in the precision of its weights; inputs and outputs are 32-bit
-/// floats.
+/// A VAE of either kind. It computes in the precision of its weights; inputs and outputs are in f32.
 #[derive(Module, Debug)]
 #[expect(
     clippy::large_enum_variant,
@@ -16,11 +15,11 @@ use crate::{ArVae, ArVaeConfig, ConvVae, ConvVaeConfig, Posterior, VaeConfigErro
 pub enum Vae {
     /// The AR-VAE of the paper.
     Transformer(ArVae),
-    /// The small convolutional one.
+    /// The small convolutional VAE.
     Conv(ConvVae),
 }
 
-/// The configuration of a [`Vae`]; the key `kind` says which.
+/// The configuration of a [`Vae`]; the key `kind` chooses the kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum VaeConfig {
@@ -37,7 +36,7 @@ impl Default for VaeConfig {
 }
 
 impl VaeConfig {
-    /// Checks that the sizes fit each other.
+    /// Checks that the sizes fit together.
     ///
     /// # Errors
     /// Names the first key that does not fit.
@@ -51,7 +50,7 @@ impl VaeConfig {
     /// A freshly initialised VAE.
     ///
     /// # Errors
-    /// If the configuration describes no network.
+    /// If the configuration is invalid.
     pub fn init(&self, device: &Device) -> Result<Vae, VaeConfigError> {
         Ok(match self {
             Self::Transformer(config) => Vae::Transformer(config.init(device)?),
@@ -85,7 +84,7 @@ impl VaeConfig {
 }
 
 impl Vae {
-    /// The configuration that the network was made from.
+    /// The configuration of the network.
     pub fn config(&self) -> VaeConfig {
         match self {
             Self::Transformer(vae) => VaeConfig::Transformer(vae.config().clone()),
@@ -118,8 +117,8 @@ impl Vae {
         posterior.widened().shared(checkpointing)
     }
 
-    /// Pixels from latents. Without autodiff, convolutions decode a few frames at a time, in no more
-    /// memory the more frames there are.
+    /// Pixels from latents. Without autodiff, convolutions decode a few frames at a time, so memory does not grow with
+    /// the number of frames.
     ///
     /// # Shapes
     /// - `latents`: `[batch, frames, tokens, channels]`
@@ -168,7 +167,7 @@ impl Vae {
         self.last_layer().weight.val().dtype()
     }
 
-    /// The last layer of the decoder, where losses are weighed against each other.
+    /// The last layer of the decoder, at which losses are weighted against each other.
     pub fn last_layer(&self) -> &Conv2d {
         match self {
             Self::Transformer(vae) => vae.last_layer(),

@@ -45,7 +45,7 @@ pub use error::VideoError;
 pub use tiles::Tiles;
 pub use transform::{Enlargement, Interpolation, mirrored, square_crop};
 
-/// The examples of the README are tests too.
+/// Tests the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

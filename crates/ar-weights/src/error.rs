@@ -9,7 +9,7 @@ pub enum WeightsError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error from the system.
         source: std::io::Error,
     },
     /// A file is damaged, or holds no weights.

@@ -47,7 +47,7 @@ pub use precision::Precision;
 pub use save::save_weights;
 pub use source::WeightsSource;
 
-/// The examples of the README are tests too.
+/// Tests the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

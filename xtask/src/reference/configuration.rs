@@ -17,11 +17,11 @@ const PRESETS: [(&str, &str); 4] = [
 const INTRODUCTION: &str = "\
 Every stage of `ar-train` reads one file in [TOML](https://toml.io). `ar-train init --preset NAME` writes one to start \
 from; the presets are listed at the end of this page. On the command line, `--set run.steps=500` overrides the key \
-`steps` of the section `[run]`; it may be repeated.
+`steps` of the section `[run]`; it can be repeated.
 
-The tables show the presets `vae`, `vae-temporal`, `latents` and `diffusion`, which are there to be read: they have \
-every key, with its default where it has one. Keys marked *optional* are comments in the preset: remove the `#` to \
-use them. A key that is not here is refused, with the line that it stands in.
+The tables show the presets `vae`, `vae-temporal`, `latents` and `diffusion`, which serve as \
+documentation: they have every key, with its default if it has one. Keys marked *optional* are comments in the \
+preset: remove the `#` to use them. A key that is not listed here is refused, with its line in the file.
 ";
 
 /// The page: a table for each section of each stage, then the list of presets.

@@ -1,9 +1,9 @@
 //! The attention sub-layer of a block at sampling: the projections around attention to cached keys
 //! and values, inside an adaptive layer norm.
 //!
-//! A single frame has too few rows to share among the cores, and its products are too small to
-//! wake them for each. So a task goes from the inputs to what one head adds to every output, and
-//! the cores meet once for all products.
+//! A single frame has too few rows to share among the cores, and its products are too small to wake
+//! the cores for each. So a task computes everything from the inputs to what one head adds to every
+//! output, and the cores synchronise only once for all products.
 
 use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
@@ -21,7 +21,8 @@ use crate::scratch::Scratch;
 pub struct GatedAttention {
     /// The layer norm around it, with its input.
     pub adaptive: AdaptiveNorm,
-    /// Weight `[width, 3 * width]` and bias `[3 * width]` to queries, keys and values.
+    /// Weight `[width, 3 * width]` and bias `[3 * width]` of the projection to queries, keys and
+    /// values.
     pub qkv: [FlexTensor; 2],
     /// Weight `[width, width]` and bias `[width]` of the output.
     pub projection: [FlexTensor; 2],
@@ -34,8 +35,8 @@ pub struct GatedAttention {
 }
 
 impl GatedAttention {
-    /// Whether the parts that tasks compute fit into caches, each of so many values: to add up
-    /// larger ones would cost more than the tasks gain.
+    /// Whether the parts that tasks compute, `len` values each, fit into caches: adding up larger
+    /// ones would cost more than the tasks gain.
     pub fn covers(len: usize, heads: usize) -> bool {
         len * heads <= 1 << 20
     }
@@ -79,7 +80,7 @@ impl GatedAttention {
     }
 }
 
-/// The queries, keys and values of one head, whose first channel this is.
+/// The queries, keys and values of one head, whose first channel is `channel`.
 fn project(qkv: &[FlexTensor; 2], x: Matrix, channel: usize, rows: &mut Rows) {
     let [weight, bias] = qkv.each_ref().map(values);
     let packed = bias.len();

@@ -1,4 +1,4 @@
-//! Where the rows of heads lie, and what happens to them one by one.
+//! Where the rows of heads are in memory, and operations on single rows.
 
 use std::ops::Range;
 
@@ -9,14 +9,14 @@ use crate::gemm::Matrix;
 use crate::norm::{moments, moments_backward};
 use crate::rows::fill;
 
-/// The rows of every head, wherever they lie.
+/// The rows of every head, wherever they are in memory.
 #[derive(Clone, Copy)]
 pub(super) struct Heads<'a> {
     values: &'a [f32],
     pub heads: usize,
     pub rows: usize,
     pub head_dim: usize,
-    /// Distances of samples, heads and rows.
+    /// Strides of samples, heads and rows.
     strides: [usize; 3],
 }
 
@@ -60,7 +60,7 @@ impl<'a> Heads<'a> {
         (0..self.rows).map(move |row| &values[start + row * stride..][..len])
     }
 
-    /// Some rows and columns of a head.
+    /// Some rows and columns of a head, as a matrix.
     pub(super) fn matrix(
         &self,
         index: usize,
@@ -72,13 +72,13 @@ impl<'a> Heads<'a> {
         Matrix::strided(values, [rows.len(), columns.len()], stride)
     }
 
-    /// Where the rows of a head start, heads counted through all samples.
+    /// Where the rows of a head start; heads are counted through all samples.
     fn start(&self, index: usize) -> usize {
         let (sample, head) = (index / self.heads, index % self.heads);
         sample * self.strides[0] + head * self.strides[1]
     }
 
-    /// Copies the rows of a head together.
+    /// Copies the rows of a head into contiguous memory.
     pub(super) fn gather(&self, index: usize, rows: &mut [f32]) {
         for (to, from) in rows.chunks_exact_mut(self.head_dim).zip(self.rows(index)) {
             to.copy_from_slice(from);
@@ -128,7 +128,7 @@ impl HeadNorm<'_> {
     }
 }
 
-/// Puts heads side by side: parts of `[batch, heads, rows, head_dim]` each into
+/// Interleaves heads: copies parts of `[batch, heads, rows, head_dim]` each into
 /// `[batch, rows, parts, heads, head_dim]`.
 pub(super) fn merge(parts: &[&[f32]], [rows, heads, head_dim]: [usize; 3], merged: &mut [f32]) {
     let width = parts.len() * heads * head_dim;

@@ -1,9 +1,8 @@
 //! Attention, tile by tile: no product of queries and keys outlives its tile.
 //!
-//! Samples and heads are spread over the cores. A task copies its head's queries, keys and values
-//! together and goes through the queries in tiles; keys behind the last one that a tile sees are
-//! left out, which halves the work under a causal mask. The backward pass computes the tiles
-//! anew.
+//! Samples and heads are distributed over the cores. A task copies its head's queries, keys and values into contiguous
+//! memory and processes the queries in tiles. Keys after the last one that a tile sees are skipped, which halves the
+//! work under a causal mask. The backward pass recomputes the tiles.
 
 mod gated_attention;
 mod heads;
@@ -133,8 +132,8 @@ impl<C: CheckpointStrategy> AttentionOps for Autodiff<Flex, C> {
     }
 }
 
-/// [`AttentionOps::attend_packed`] of new tokens to cached ones and to one another, after layer
-/// norms of queries and new keys per head where there are any; without a backward pass.
+/// [`AttentionOps::attend_packed`] from new tokens to cached ones and to each other, after the layer norms of queries
+/// and new keys per head, if there are any; without a backward pass.
 ///
 /// # Shapes
 /// - `qkv`: `[batch, new, 3 * heads * head_dim]`

@@ -1,11 +1,12 @@
-//! What attention needs to know besides its tensors: heads, RoPE and mask.
+//! Options of attention: heads, RoPE and mask.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::rotary::Rope;
 
-/// Which keys are hidden from which queries, in every sample and head. Every query sees a key.
+/// Which keys are hidden from which queries, in every sample and head. Every query sees at least
+/// one key.
 pub struct HiddenKeys {
     /// `[queries, keys]`, `true` where hidden.
     values: Vec<bool>,
@@ -15,7 +16,7 @@ pub struct HiddenKeys {
 }
 
 impl HiddenKeys {
-    /// The mask of a table.
+    /// The mask from a table.
     ///
     /// # Shapes
     /// - `values`: `[queries, keys]`, `true` where hidden
@@ -36,7 +37,7 @@ impl HiddenKeys {
     }
 }
 
-/// Short: without the values of the table.
+/// Short, without the values of the table.
 impl fmt::Debug for HiddenKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HiddenKeys")
@@ -46,7 +47,7 @@ impl fmt::Debug for HiddenKeys {
     }
 }
 
-/// What attention needs to know besides its tensors.
+/// Options of attention.
 #[derive(Clone, Debug)]
 pub struct KernelOptions {
     /// Number of heads.
@@ -55,6 +56,6 @@ pub struct KernelOptions {
     pub rope: Option<Rope>,
     /// The mask, if any.
     pub hidden: Option<Arc<HiddenKeys>>,
-    /// Epsilon of the layer norms of queries and keys, where there are any.
+    /// Epsilon of the layer norms of queries and keys, if there are any.
     pub epsilon: f64,
 }

@@ -1,4 +1,4 @@
-//! The tiles: which queries meet which keys, forward and backward.
+//! The tiles of queries and their keys, forward and backward.
 
 use std::ops::Range;
 
@@ -14,15 +14,15 @@ use crate::rotary::{Rope, apply_rotary};
 use crate::rows::{LANES, max, replace_and_sum, sum_pairs, vectorized};
 use crate::scratch::Scratch;
 
-/// Queries of a tile.
+/// Queries per tile.
 const TILE: usize = 64;
 
 /// Attention of all heads of all samples.
 pub(super) struct TiledAttention<'a> {
     pub sizes: Sizes,
-    /// The cache: keys, after layer norm and RoPE, a channel a row, and values.
+    /// The cache: keys, after layer norm and RoPE, with one channel per row, and values.
     pub cache: Option<[Heads<'a>; 2]>,
-    /// Of queries and of keys.
+    /// The norms of queries and of keys.
     pub norms: Option<[HeadNorm<'a>; 2]>,
     pub rope: Option<&'a Rope>,
     pub hidden: Option<&'a HiddenKeys>,
@@ -108,12 +108,12 @@ impl<'a> TiledAttention<'a> {
         self.cached() + self.sizes.new_keys
     }
 
-    /// How many of the first keys meet queries without RoPE.
+    /// How many of the first keys use queries without RoPE.
     fn unrotated_keys(&self) -> usize {
         self.rope.map_or(0, |rope| rope.unrotated_keys)
     }
 
-    /// Makes of a head's queries and new keys what meets: queries are scaled.
+    /// Applies norms and RoPE to a head's queries and new keys, and scales the queries.
     pub(super) fn prepare(&self, rows: &mut Rows) {
         let scale = self.scale();
         let Rows {
@@ -136,7 +136,7 @@ impl<'a> TiledAttention<'a> {
         );
     }
 
-    /// Applies RoPE to the last of the rows, or its transpose to their gradients.
+    /// Applies RoPE to the last rows, or its transpose to their gradients.
     #[inline(always)]
     fn apply_rotary(&self, rows: &mut [f32], transposed: bool) {
         if let Some(Rope { angles, .. }) = self.rope {
@@ -149,7 +149,7 @@ impl<'a> TiledAttention<'a> {
         (self.sizes.head_dim as f32).powf(-0.5)
     }
 
-    /// The tiles: their queries, and the number of keys up to the last that one of them sees.
+    /// The tiles: their queries, and the number of keys up to the last one that any of them sees.
     fn tiles(&self) -> impl Iterator<Item = (Range<usize>, usize)> {
         let (queries, keys, hidden) = (self.sizes.queries, self.keys(), self.hidden);
         (0..queries).step_by(TILE).map(move |first| {
@@ -162,7 +162,7 @@ impl<'a> TiledAttention<'a> {
         })
     }
 
-    /// The first `reach` keys of a head in stretches that lie together and meet the same queries.
+    /// The first `reach` keys of a head, in contiguous stretches that use the same queries.
     fn stretches<'s>(
         &'s self,
         index: usize,
@@ -204,7 +204,7 @@ impl<'a> TiledAttention<'a> {
             })
     }
 
-    /// The weights of a tile before their division by what they add up to, and those sums.
+    /// The weights of a tile before normalisation, and the sums to divide them by.
     fn weights(&self, index: usize, tile: Range<usize>, reach: usize, rows: &Rows, out: &mut Tile) {
         let dim = self.sizes.head_dim;
         let stride = padded(reach);
@@ -257,8 +257,8 @@ impl<'a> TiledAttention<'a> {
         output
     }
 
-    /// The output of a head whose queries, keys and values the workspace holds,
-    /// `[queries, value_dim]`.
+    /// The output, `[queries, value_dim]`, of a head whose queries, keys and values are in the
+    /// workspace.
     pub(super) fn forward_head(&self, index: usize, workspace: &mut Workspace, output: &mut [f32]) {
         let dim = self.sizes.value_dim;
         let Workspace {
@@ -283,7 +283,7 @@ impl<'a> TiledAttention<'a> {
     }
 
     /// Gradients of queries, keys and values, in their shapes, and of the norms' gamma and beta,
-    /// queries before keys. Nothing may be cached.
+    /// queries before keys. There must be no cache.
     pub(super) fn backward(
         &self,
         inputs: &[Heads; 3],
@@ -405,7 +405,7 @@ fn padded(reach: usize) -> usize {
     reach.next_multiple_of(LANES)
 }
 
-/// Gives the padding of rows a value. All of it lies in the last vector of a row, whose keys are
+/// Sets the padding of rows to a value. All of it is in the last vector of a row, whose keys are
 /// written later.
 fn pad(rows: &mut [f32], stride: usize, value: f32) {
     for row in rows.chunks_exact_mut(stride) {
@@ -413,10 +413,10 @@ fn pad(rows: &mut [f32], stride: usize, value: f32) {
     }
 }
 
-/// Keys that lie together, and their values.
+/// Contiguous keys, and their values.
 struct Stretch<'a> {
     keys: Range<usize>,
-    /// Whether they meet queries without RoPE.
+    /// Whether they use queries without RoPE.
     unrotated: bool,
     /// `[head_dim, keys]`
     k: Matrix<'a>,
@@ -433,10 +433,10 @@ fn columns_of(values: &[f32], width: usize, columns: Range<usize>) -> Matrix<'_>
     Matrix::strided(&values[columns.start..], shape, width)
 }
 
-/// One head's queries, new keys and new values, each in rows one after the other.
+/// One head's queries, new keys and new values, each in contiguous rows.
 pub(super) struct Rows {
     pub q: Scratch,
-    /// Queries without RoPE; none where no key asks for them.
+    /// Queries without RoPE; empty if no key needs them.
     unrotated_q: Scratch,
     pub k: Scratch,
     pub v: Scratch,
@@ -454,7 +454,7 @@ impl Rows {
         }
     }
 
-    /// Copies the rows of a head together.
+    /// Copies the rows of a head into contiguous memory.
     fn gather(&mut self, [q, k, v]: &[Heads; 3], index: usize) {
         q.gather(index, &mut self.q);
         k.gather(index, &mut self.k);
@@ -477,7 +477,7 @@ struct Tile {
     sums: [f32; TILE],
 }
 
-/// What a thread works in.
+/// The working memory of a thread.
 pub(super) struct Workspace {
     pub rows: Rows,
     tile: Tile,
@@ -495,7 +495,7 @@ impl Workspace {
     }
 }
 
-/// What a thread of the backward pass works in.
+/// The working memory of a thread in the backward pass.
 struct BackwardWorkspace {
     forward: Workspace,
     /// Gradients of one head's output.

@@ -9,7 +9,7 @@ pub(super) struct Band<'a> {
     pub(super) source: Source<'a>,
     pub(super) first_row: usize,
     pub(super) rest: Rest<'a>,
-    /// `[rows, width, channels]`, all of which is to be written.
+    /// `[rows, width, channels]`, all of which has to be written.
     pub(super) output: &'a mut [MaybeUninit<f32>],
 }
 
@@ -17,7 +17,7 @@ pub(super) struct Band<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Rest<'a> {
     pub(super) bias: Option<&'a [f32]>,
-    /// As the output of the band.
+    /// In the shape of the band's output.
     pub(super) residual: Option<&'a [f32]>,
 }
 

@@ -1,4 +1,4 @@
-//! Images whose channels lie side by side.
+//! Images with channels last in memory.
 
 use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
@@ -15,8 +15,8 @@ pub(super) struct Images {
 }
 
 impl Images {
-    /// The images of a tensor `[images, channels, height, width]`: themselves where they lie so,
-    /// else copies.
+    /// The images of a tensor `[images, channels, height, width]`: without a copy if they already
+    /// have this layout.
     pub(super) fn new(x: FlexTensor) -> Self {
         let [count, channels, height, width] = dims(&x);
         let last = x.permute(&[0, 2, 3, 1]);
@@ -49,7 +49,7 @@ pub(super) fn view(images: FlexTensor) -> FlexTensor {
 
 /// The values of `[images, channels, height, width]` with channels last.
 fn transposed(x: &FlexTensor, channels: usize) -> Vec<f32> {
-    /// Pixels that are moved together: their values share cache lines.
+    /// Pixels that are moved together, because their values share cache lines.
     const PIXELS: usize = 16;
     let [_, _, height, width] = dims(x);
     let pixels = height * width;

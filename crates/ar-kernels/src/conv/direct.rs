@@ -1,5 +1,5 @@
-//! Convolution as a matrix product: the pixels of a row of the kernel lie side by side in the input,
-//! so that all windows of an image are the rows of a matrix, which overlap.
+//! Convolution as a matrix product: the pixels under a row of the kernel are contiguous in the input, so all windows of
+//! an image are the (overlapping) rows of a matrix.
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -11,10 +11,10 @@ use crate::level::dispatch;
 use crate::packed::{Panels, Rows, multiply};
 use crate::rows::{LANES, vectorized};
 
-/// Rows of the weights that are multiplied at once: a panel of them stays in a core's first cache.
+/// Rows of the weights that are multiplied at once: a panel of them stays in a core's L1 cache.
 const DEPTH: usize = 256;
 
-/// Values of a band's input: they stay in a core's second cache.
+/// Values of a band's input, which stay in a core's L2 cache.
 const PATCH: usize = 1 << 17;
 
 /// A convolution with its weights packed.
@@ -22,11 +22,11 @@ pub(super) struct Direct {
     shape: Shape,
     panels: Panels,
     segments: Vec<Segment>,
-    /// The segments one after the other.
+    /// The concatenated segments.
     weights: Vec<f32>,
 }
 
-/// Some of the weights of a row of the kernel, over pixels and channels.
+/// Some of the weights in a row of the kernel, over pixels and channels.
 struct Segment {
     row: usize,
     first: usize,
@@ -76,8 +76,8 @@ impl Direct {
         }
     }
 
-    /// Rows of the output that are computed at once: a share of the image for every core, and no
-    /// more than its cache holds the input of.
+    /// Rows of the output that are computed at once: a share of the image for every core, but no more than its cache
+    /// can hold the input for.
     pub(super) fn band_rows(&self) -> usize {
         let [height, _] = self.shape.output();
         let row = self.columns() * self.shape.channels_in;
@@ -122,8 +122,8 @@ impl Direct {
             band.source.write(&patch, input);
             input
         };
-        // Without gaps between them, the windows of all rows are one matrix; some of them, at the ends
-        // of rows, are of no use.
+        // Without gaps between them, the windows of all rows are one matrix; some windows, at the ends of rows, are
+        // unused.
         let (runs, pitch) = if stride == 1 {
             let windows = rows * columns - (kernel - 1);
             (vec![(0, 0, windows)], columns)
@@ -166,7 +166,7 @@ struct BandProduct<'a> {
     row: usize,
     /// Values from one window to the next.
     window: usize,
-    /// Where its first window is, the number of that in the products, and how many follow each other.
+    /// The position of the first window, its number in the products, and the number of consecutive windows.
     runs: Vec<(usize, usize, usize)>,
     products: &'a mut [f32],
 }

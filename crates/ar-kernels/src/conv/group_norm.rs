@@ -1,4 +1,4 @@
-//! Group norm as one multiplication and addition a channel.
+//! Group norm as one multiplication and addition per channel.
 
 use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
@@ -9,15 +9,15 @@ use crate::rows::vectorized;
 
 /// Normalisation of groups of channels over all pixels of an image.
 pub struct GroupNorm {
-    /// How many groups.
+    /// The number of groups.
     pub groups: usize,
-    /// What is added to a variance.
+    /// Added to the variance.
     pub epsilon: f64,
-    /// The scale of every channel and what is added then, `[channels]` each.
+    /// Scale and bias of every channel, `[channels]` each.
     pub affine: Option<[FlexTensor; 2]>,
 }
 
-/// What normalises the channels of some images: `x scale + shift`.
+/// The normalisation of the channels of some images: `x scale + shift`.
 pub(super) struct Affine {
     channels: usize,
     /// `[images, 2, channels]`
@@ -66,8 +66,8 @@ pub(super) fn affine(images: &Images, norm: &GroupNorm) -> Affine {
 
 /// Mean and variance of every group of channels over the pixels of an image.
 fn group_moments(image: &[f32], channels: usize, group: usize) -> Vec<(f64, f64)> {
-    /// Pixels whose values a task reads twice, from a cache: for their means, and for the squares of
-    /// the distances to these.
+    /// Number of pixels that a task reads twice, the second time from a cache: for their means, and for the squared
+    /// distances to the means.
     const TASK: usize = 128;
     let parts = image.par_chunks(TASK * channels).map(|pixels| {
         let mut moments = vec![0.0; 2 * channels];
@@ -104,7 +104,7 @@ fn group_moments(image: &[f32], channels: usize, group: usize) -> Vec<(f64, f64)
     groups.map(of_group).collect()
 }
 
-/// Means of the channels over some pixels, and sums of the squares of the distances to them.
+/// Means of the channels over some pixels, and sums of the squared distances to them.
 #[inline(always)]
 fn channel_moments(pixels: &[f32], means: &mut [f32], squares: &mut [f32]) {
     let channels = means.len();

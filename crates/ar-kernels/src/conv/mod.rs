@@ -1,9 +1,9 @@
-//! Convolutions of images, with what stands around them in a residual block: a group norm and an
-//! activation of the input, nearest upsampling, a bias and a residual. Without backward passes.
+//! Convolutions of images, fused with the operations around them in a residual block: group norm and activation of the
+//! input, nearest upsampling, bias and residual. Without backward passes.
 //!
-//! Images lie channels-last in memory, whatever the order of their axes: a tensor comes out as a view
-//! `[images, channels, height, width]` of `[images, height, width, channels]`, and going in as such
-//! a view it is not copied.
+//! Images are channels-last in memory, whatever the order of their axes: the output is a view
+//! `[images, channels, height, width]` of `[images, height, width, channels]`, and an input that is such a view is not
+//! copied.
 
 mod band;
 mod channels_last;
@@ -27,13 +27,13 @@ use crate::buffer::{contiguous, dims, tensor, values};
 pub use self::group_norm::GroupNorm;
 pub use self::patch::Activation;
 
-/// A convolution, and what is done to its input before and to its output after it.
+/// A convolution, with the operations on its input before it and on its output after it.
 ///
 /// `output = weight * upsample(activation(norm(x))) + bias + residual`
 pub struct Convolution {
-    /// Of the input.
+    /// The norm of the input.
     pub norm: Option<GroupNorm>,
-    /// Of the input, after the norm.
+    /// Applied after the norm.
     pub activation: Activation,
     /// Whether every pixel of the input, after norm and activation, becomes a square of four.
     pub upsample: bool,
@@ -41,11 +41,11 @@ pub struct Convolution {
     pub weight: FlexTensor,
     /// `[channels out]`
     pub bias: Option<FlexTensor>,
-    /// Pixels between neighbours of the output, along both axes.
+    /// Stride along both axes, in pixels.
     pub stride: usize,
-    /// Zeros around the input.
+    /// Width of the zero padding around the input.
     pub padding: usize,
-    /// What is added to the output, of its shape.
+    /// Added to the output, in its shape.
     pub residual: Option<FlexTensor>,
 }
 
@@ -54,7 +54,7 @@ impl Convolution {
     ///
     /// # Shapes
     /// - `x`: `[images, channels in, height, width]`
-    /// - output: `[images, channels out, height, width]` of the output
+    /// - output: `[images, channels out, output height, output width]`
     ///
     /// # Panics
     /// If the kernel is not square, or larger than the padded input.
@@ -125,7 +125,7 @@ impl Convolution {
                     }
                 });
             });
-        // SAFETY: the bands are all of it, and each has been written.
+        // SAFETY: the bands cover all of it, and each has been written.
         unsafe { output.set_len(len) };
         channels_last::view(tensor(output, [x.count, height, width, channels_out]))
     }

@@ -1,4 +1,4 @@
-//! The input of a convolution, piece by piece.
+//! The input of a convolution, patch by patch.
 
 use std::ops::Range;
 
@@ -16,7 +16,7 @@ pub enum Activation {
     Silu,
 }
 
-/// An image, and how its pixels become the input of a convolution.
+/// An image, and how the input of a convolution is made from its pixels.
 #[derive(Clone, Copy)]
 pub(super) struct Source<'a> {
     /// `[height, width, channels]`
@@ -24,7 +24,7 @@ pub(super) struct Source<'a> {
     pub(super) channels: usize,
     /// Height and width of the input.
     pub(super) input: [usize; 2],
-    /// Side of the square of the input that a pixel becomes.
+    /// Side of the square in the input that a pixel becomes.
     pub(super) scale: usize,
     /// Scales and shifts of the channels.
     pub(super) affine: Option<[&'a [f32]; 2]>,
@@ -38,7 +38,7 @@ pub(super) struct Patch {
     /// How many rows and columns.
     pub(super) size: [usize; 2],
     pub(super) channels: Range<usize>,
-    /// Values that a pixel takes up; those after its channels are zero.
+    /// Values per pixel; those after its channels are zero.
     pub(super) stride: usize,
 }
 
@@ -121,8 +121,8 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Writes `f` of every value. Pixels have few channels: chunks of one length are vectors, where a loop
-/// over any length would spend its time on what its vectors leave over.
+/// Writes `f` of every value. Pixels have few channels, so a loop over any length would spend its time on remainders;
+/// chunks of a fixed length become vectors.
 #[inline(always)]
 fn apply(input: &[f32], output: &mut [f32], f: impl Fn(f32) -> f32) {
     let (inputs, mut outputs) = (input.chunks_exact(LANES), output.chunks_exact_mut(LANES));

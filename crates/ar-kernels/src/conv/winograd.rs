@@ -1,9 +1,8 @@
-//! Winograd's minimal filtering F(4 x 4, 3 x 3) (Lavin and Gray, "Fast Algorithms for Convolutional
-//! Neural Networks"): a tile of 4 x 4 outputs takes 36 multiplications a pair of channels, where the
-//! definition takes 144.
+//! Winograd's minimal filtering F(4 x 4, 3 x 3) (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks"):
+//! a tile of 4 x 4 outputs takes 36 multiplications per pair of channels, where the definition takes 144.
 //!
-//! The transforms interpolate polynomials at 0, ±√½, ±√2 and infinity. With the customary points 0,
-//! ±1 and ±2 the numbers in between grow, and errors are twice as large.
+//! The transforms interpolate polynomials at 0, ±√½, ±√2 and infinity. With the customary points 0, ±1 and ±2,
+//! intermediate values grow, and errors are twice as large.
 
 use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 use std::mem::MaybeUninit;
@@ -20,35 +19,35 @@ use crate::rows::{LANES, vectorized};
 
 /// Side of a tile of the output.
 const SIDE: usize = 4;
-/// Side of the tile of the input that it reads.
+/// Side of the input tile for it.
 const INPUT: usize = SIDE + 2;
-/// Numbers that a tile becomes.
+/// Number of values in a transformed tile.
 const POINTS: usize = INPUT * INPUT;
 
-/// Tiles that share one reading of the weights.
+/// Tiles for which the weights are read only once.
 const TILES: usize = 64;
 /// Channels of the input that are transformed at once, and a multiple of every vector's lanes.
 const CHANNELS: usize = 16;
 /// Channels of the output that are computed at once.
 const OUTPUTS: usize = 64;
-/// Values between the points of all tiles: with a power of two, they would compete for the same few
-/// lines of the cache.
+/// Values between the points of all tiles: with a power of two as the stride, they would compete for the same few cache
+/// lines.
 const GAP: usize = 16;
 
 /// A convolution with its weights transformed and packed.
 pub(super) struct Winograd {
     shape: Shape,
     panels: Panels,
-    /// Channels of the input with their padding.
+    /// Channels of the input, padded.
     depth: usize,
     /// `[panels, points, depth, columns of a panel]`
     weights: Vec<f32>,
 }
 
 impl Winograd {
-    /// Whether it is faster: it multiplies a quarter as often, but reads four times
-    /// as many weights, which takes as long unless there are many pixels for them. It depends on
-    /// nothing but the shape of an image, so that an image is the same in every batch.
+    /// Whether this algorithm is faster: it multiplies a quarter as often, but reads four times as many weights, which
+    /// takes as long unless there are many pixels for them. This depends only on the shape of an image, so that an
+    /// image's result is the same in every batch.
     pub(super) fn suits(shape: &Shape) -> bool {
         let [height, width] = shape.input;
         let tiles = height.div_ceil(SIDE) * width.div_ceil(SIDE);
@@ -144,7 +143,7 @@ struct Products<'a> {
     point: usize,
     count: usize,
     depth: usize,
-    /// Of whole panels.
+    /// The weights of whole panels.
     weights: &'a [f32],
     panels: Panels,
     columns: usize,
@@ -179,7 +178,7 @@ struct TransformInput<'a> {
     input: &'a [f32],
     columns: usize,
     tiles: [usize; 2],
-    /// `[points, tiles, depth]`, from the first of the channels on.
+    /// `[points, tiles, depth]`, starting at the first channel.
     output: &'a mut [f32],
     point: usize,
     depth: usize,
@@ -226,7 +225,7 @@ impl WithSimd for TransformInput<'_> {
     }
 }
 
-/// The values of a polynomial at the six points, times what keeps them small.
+/// The values of a polynomial at the six points, scaled to keep them small.
 #[inline(always)]
 fn transform_input<S: Simd>(simd: S, d: [S::f32s; INPUT]) -> [S::f32s; INPUT] {
     let times = |factor: f32, x, y| simd.mul_add_e_f32s(simd.splat_f32s(factor), x, y);
@@ -255,7 +254,7 @@ struct TransformOutput<'a> {
     tiles: [usize; 2],
     /// The first channel.
     first: usize,
-    /// Of the output.
+    /// Width of the output.
     width: usize,
     channels: usize,
     rest: Rest<'a>,

@@ -37,7 +37,7 @@ pub struct HeadNorm {
 }
 
 impl HeadNorm {
-    /// What is added to a variance: the default of PyTorch and of Burn.
+    /// Added to the variance: the default of PyTorch and of Burn.
     pub(super) const EPSILON: f64 = 1e-5;
 
     /// # Shapes

@@ -8,12 +8,12 @@ use crate::rotary::apply_rotary_to_last;
 /// The KV cache of one attention layer, for [`gated_attention`](super::gated_attention).
 #[derive(Clone, Debug)]
 pub struct LayerKvCache {
-    /// `[batch, heads, head_dim, sequence]`, as queries meet them: after layer norm and RoPE. A
-    /// product with queries reads a channel of all keys at once.
+    /// `[batch, heads, head_dim, sequence]`, after layer norm and RoPE. The product with queries
+    /// reads one channel of all keys at a time.
     pub(super) keys: Tensor<4>,
     /// `[batch, heads, sequence, head_dim]`
     pub(super) values: Tensor<4>,
-    /// How many of the first keys are never rotated, where later ones are.
+    /// How many of the first keys have no RoPE although later ones have it.
     pub(super) unrotated: usize,
 }
 
@@ -41,8 +41,8 @@ impl LayerKvCache {
         self.values.dims()[2]
     }
 
-    /// The cache with the first `first` tokens, the tokens after the `dropped` next ones, and new
-    /// ones.
+    /// The cache with the first `first` tokens, without the next `dropped` ones, with the tokens
+    /// after those, and with new ones.
     pub fn advance(&self, first: usize, dropped: usize, new: Option<Self>) -> Self {
         let rest = self.tokens() - first - dropped;
         let join = |cached: &Tensor<4>, new: Option<Tensor<4>>, axis: usize| {

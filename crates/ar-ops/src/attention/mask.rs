@@ -6,7 +6,7 @@ use burn::tensor::{Bool, Device, Tensor, TensorData};
 #[cfg(feature = "flex")]
 use ar_kernels::attention::HiddenKeys;
 
-/// Which keys are hidden from which queries, in every sample and head, with autodiff or without.
+/// Which keys are hidden from which queries, in every sample and head, with or without autodiff.
 /// Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Mask {
@@ -18,8 +18,9 @@ pub struct Mask {
 }
 
 impl Mask {
-    /// The mask over tokens in groups that see alike: `queries` and `keys` are the sizes of the
-    /// groups, in order; `visible(query group, key group)` is the rule. Every query must see a key.
+    /// The mask over groups of tokens with the same visibility: `queries` and `keys` are the sizes
+    /// of the groups, in order; `visible(query group, key group)` is the rule. Every query must see
+    /// at least one key.
     pub fn new(
         queries: &[usize],
         keys: &[usize],
@@ -47,7 +48,7 @@ impl Mask {
         }
     }
 
-    /// `true` where a key is hidden, `[1, 1, queries, keys]`; without autodiff.
+    /// `[1, 1, queries, keys]`, `true` where a key is hidden; without autodiff.
     pub fn hidden(&self) -> Tensor<4, Bool> {
         self.hidden.clone()
     }

@@ -73,14 +73,14 @@ pub fn self_attention(qkv: Tensor<3>, options: AttentionOptions<'_>) -> Tensor<3
 }
 
 /// The attention sub-layer of a block: `residual + gate * projection(attention(qkv(input)))` inside
-/// an adaptive layer norm. New tokens attend to the cache and to one another, as in
-/// [`self_attention`] over the whole sequence, whose last tokens are the new ones. With RoPE all of
-/// them are rotated.
+/// an adaptive layer norm. New tokens attend to the cache and to each other, as in
+/// [`self_attention`] over the whole sequence, whose last tokens are the new ones. With RoPE, all
+/// new tokens are rotated.
 ///
 /// # Shapes
 /// - `x` and output: `[batch, frames, tokens, width]`
 /// - `qkv`: `width -> 3 * width`; `projection`: `width -> width`
-/// - the options' mask: over new tokens and `[cached, new tokens]`
+/// - the mask in `options`: over new tokens and `[cached, new tokens]`
 pub fn gated_attention(
     x: Tensor<4>,
     norm: AdaptiveNorm,
@@ -171,7 +171,7 @@ mod tests {
         }
     }
 
-    /// Context of 4 tokens, then frames of 6: a frame sees those up to it.
+    /// Context of 4 tokens, then frames of 6: a frame sees itself and earlier frames.
     #[cfg(feature = "flex")]
     fn causal(queries: usize, keys: usize, device: &Device) -> Mask {
         let groups = |tokens: usize| {
@@ -187,7 +187,7 @@ mod tests {
     #[cfg(feature = "flex")]
     #[test]
     fn the_kernel_agrees_with_plain_operations() {
-        // More queries than a tile has, not a multiple of it.
+        // More queries than fit a tile, and not a multiple of it.
         let (queries, keys) = (150, 70);
         for masked in [false, true] {
             let [fused, plain] = [attention, plain::attention].map(|function| {
@@ -204,7 +204,8 @@ mod tests {
         }
     }
 
-    /// The first token with RoPE: none, the first of the context, the first of the video.
+    /// The first token with RoPE: none, the first one of the context, or the first one of the
+    /// video.
     #[cfg(feature = "flex")]
     const FIRST_ROTATED: [Option<usize>; 3] = [None, Some(0), Some(4)];
 
@@ -235,7 +236,7 @@ mod tests {
                         mask: Some(&mask),
                     };
                     let output = function(qkv, options);
-                    // The parameters count in both cases, so that all have gradients.
+                    // The parameters are used in both cases, so that all of them have gradients.
                     output.flatten(0, 2) + rest
                 }
             });

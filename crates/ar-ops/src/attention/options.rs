@@ -1,4 +1,4 @@
-//! What self-attention needs to know besides its tensors.
+//! Options of self-attention.
 
 #[cfg(feature = "gpu")]
 use ar_gpu_kernels::attention::Heads;
@@ -15,8 +15,8 @@ pub struct AttentionOptions<'a> {
     pub heads: usize,
     /// Layer norms of queries and keys per head, if any.
     pub qk_norm: Option<[HeadNorm; 2]>,
-    /// RoPE of the last queries and keys of the sequence, as many as it has positions. Queries meet
-    /// the keys before those without RoPE; the queries before those must not see the rotated keys.
+    /// RoPE of the last queries and keys of the sequence, as many as it has positions. Scores with keys before those
+    /// use queries without RoPE; queries before those must not see rotated keys.
     pub rotary: Option<&'a RotaryEmbedding>,
     /// Which keys are hidden, if any.
     pub mask: Option<&'a Mask>,
@@ -24,8 +24,7 @@ pub struct AttentionOptions<'a> {
 
 #[cfg(feature = "gpu")]
 impl AttentionOptions<'_> {
-    /// How the GPU's kernel makes heads of this projection, if it can: with RoPE of all tokens or of
-    /// none.
+    /// How the GPU's kernel splits this projection into heads, if it can: with RoPE on all tokens or on none.
     pub(super) fn gpu_heads(&self, qkv: &Tensor<3>) -> Option<Heads> {
         let [_, sequence, packed] = qkv.dims();
         let rotates_all = |rotary: &RotaryEmbedding| rotary.positions() == sequence;
@@ -43,7 +42,7 @@ impl AttentionOptions<'_> {
 
 #[cfg(feature = "flex")]
 impl AttentionOptions<'_> {
-    /// The options of the kernel in which the first `unrotated_keys` meet queries without RoPE.
+    /// The options of the kernel in which scores with the first `unrotated_keys` use queries without RoPE.
     pub(super) fn kernel(&self, unrotated_keys: usize) -> ar_kernels::attention::KernelOptions {
         ar_kernels::attention::KernelOptions {
             heads: self.heads,

@@ -1,4 +1,4 @@
-//! Attention by Burn's own operations; on GPUs parts of it are kernels.
+//! Attention with Burn's own operations; on GPUs, parts of it are kernels.
 
 use std::f64::consts::SQRT_2;
 
@@ -76,10 +76,10 @@ fn normed_heads(qkv: Tensor<3>, options: AttentionOptions<'_>) -> [Tensor<4>; 3]
     }
 }
 
-/// Queries and keys whose products are the scores: queries meet the first `unrotated` keys without
-/// RoPE and the other keys, which are rotated, with RoPE.
+/// Queries and keys whose products are the scores. Scores with the first `unrotated` keys use
+/// queries without RoPE; scores with the other keys, which are rotated, use queries with RoPE.
 ///
-/// One dot product does both, over twice the channels: `[rotated, unrotated]` queries meet
+/// One dot product does both, over twice the channels: `[rotated, unrotated]` queries with
 /// `[rotated, 0]` and `[0, unrotated]` keys.
 fn with_unrotated(
     q: Tensor<4>,

@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 
 /// Draws the timesteps of one clip, `[frames]`, non-decreasing.
 ///
-/// The paper extends the sequence frame by frame from the given one, with transition
-/// probabilities from two tables of completion counts. That makes every completion equally
-/// likely, so the earlier frames are a uniform multiset of `0..=t`, sorted, and the later ones a
-/// uniform multiset of `t..timesteps`, sorted: no tables, whose counts overflow f64 near 300
-/// frames.
+/// The paper extends the sequence frame by frame from the given one, with transition probabilities from two tables of
+/// completion counts. That makes every completion equally likely, so the earlier frames are a uniform multiset of
+/// `0..=t`, sorted, and the later ones a uniform multiset of `t..timesteps`, sorted. This needs no tables, whose counts
+/// overflow f64 near 300 frames.
 pub(super) fn sample(
     frames: usize,
     timesteps: usize,
@@ -46,8 +45,8 @@ pub(super) fn sorted_multiset(
         .collect()
 }
 
-/// A uniformly random `size`-subset of `0..universe`, by Floyd's algorithm: O(size log size)
-/// however large the universe is. (Bentley and Floyd, "A sample of brilliance", CACM 1987.)
+/// A uniformly random `size`-subset of `0..universe`, by Floyd's algorithm: O(size log size), however large the
+/// universe is. (Bentley and Floyd, "A sample of brilliance", CACM 1987.)
 fn random_subset(
     size: usize,
     universe: usize,

@@ -1,6 +1,6 @@
-//! The paper's dynamic programme for FoPP, kept as the oracle of the closed form.
+//! The paper's dynamic programme for FoPP, kept as the oracle for the closed form.
 //!
-//! Everything but the marginals is exact: counts are u128 and probabilities are fractions.
+//! Everything except the marginals is exact: counts are u128 and probabilities are fractions.
 
 use std::collections::BTreeMap;
 use std::ops::{Add, Mul};
@@ -132,9 +132,8 @@ impl Tables {
             .collect()
     }
 
-    /// P(frame i has timestep k), `[frames][timesteps]`, by walking the chain from every given
-    /// (frame, timestep). In f64, since sums of so many fractions overflow u128; all terms are
-    /// positive, so about fifteen digits are right.
+    /// P(frame i has timestep k), `[frames][timesteps]`, by walking the chain from every given (frame, timestep). In
+    /// f64, since sums of so many fractions overflow u128; all terms are positive, so about fifteen digits are correct.
     pub(super) fn marginals(&self) -> Vec<Vec<f64>> {
         let given = vec![1.0 / (self.frames * self.timesteps) as f64; self.timesteps];
         let mut marginals = vec![vec![0.0; self.timesteps]; self.frames];

@@ -14,12 +14,12 @@ const POSITIONS: usize = 1 << 31;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PlannedConfig {
-    /// Step differences s that a plan is drawn from, all equally likely; one that stands twice is
-    /// twice as likely. Each is in `0..=S`, where S is the number of sampling steps.
+    /// Step differences s that a plan's is drawn from, all equally likely; one that is listed twice is twice as likely.
+    /// Each is in `0..=S`, where S is the number of sampling steps.
     pub ar_steps: Vec<usize>,
-    /// The largest timestep of finished frames. Each clip draws its own from 1 to this, so that the
-    /// network learns not to trust a history wholly, which holds its own errors when it samples. 1
-    /// leaves histories as clean as sampling feeds them.
+    /// The largest timestep of finished frames. Each clip draws its own from 1 to this, so that the network learns not
+    /// to trust a history completely: in sampling, the history contains the network's own errors. 1 leaves histories as
+    /// clean as in sampling.
     pub history_noise: usize,
 }
 
@@ -32,15 +32,14 @@ impl Default for PlannedConfig {
     }
 }
 
-/// Draws the timesteps of training clips from the plans that sampling follows ([`AdPlan`]): what a
-/// network sees in training is what it sees when it samples.
+/// Draws the timesteps of training clips from the plans that sampling follows ([`AdPlan`]), so that a network sees in
+/// training what it sees in sampling.
 ///
-/// A plan has a step difference s, drawn from [`PlannedConfig::ar_steps`], and a position u, a real
-/// number drawn uniformly from `0..S + s (F - 1)`. Frame i stands at step `u - s i`. Below 0 it
-/// waits, at timestep T - 1; from S on it is finished; in between it is active, and its timestep
-/// falls in proportion from T - 1 to 0. An active frame's timestep is therefore uniform, whatever
-/// its place in the clip, where [`Fopp`](crate::TimestepSampler::Fopp) gives first frames little
-/// noise and last ones little else.
+/// A plan has a step difference s, drawn from [`PlannedConfig::ar_steps`], and a position u, a real number drawn
+/// uniformly from `0..S + s (F - 1)`. Frame i is at step `u - s i`. Below 0 it waits, at timestep T - 1; from S on it
+/// is finished; in between it is active, and its timestep falls linearly from T - 1 to 0. An active frame's timestep is
+/// therefore uniformly distributed, wherever it is in the clip, whereas [`Fopp`](crate::TimestepSampler::Fopp) gives
+/// first frames little noise, and last frames little else.
 ///
 /// [`AdPlan`]: crate::AdPlan
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,8 +54,8 @@ pub struct PlannedSampler {
 pub struct PlannedTimesteps {
     /// The timestep of every frame, never decreasing.
     pub timesteps: Vec<usize>,
-    /// The frames that take steps, at least one: only they belong in the loss. Frames before them
-    /// are the history, frames after them wait.
+    /// The frames that take steps, at least one. Only they belong in the loss: frames before them are the history, and
+    /// frames after them wait.
     pub active: Range<usize>,
 }
 
@@ -92,10 +91,10 @@ impl PlannedSampler {
 
     /// Draws one plan for `clips` clips of `frames` frames.
     ///
-    /// All clips share the step difference. The plan is cut into as many equal stretches as there
-    /// are clips, and the position of clip i is uniform in stretch i. Every position of the plan is
-    /// as likely as with independent draws, a step covers all of it, and neighbouring clips wait
-    /// with about as many frames: a batch of them may be cut behind its last active frame.
+    /// All clips share the step difference. The plan is divided into as many equal stretches as there are clips, and
+    /// the position of clip i is uniform in stretch i. Every position of the plan is as likely as with independent
+    /// draws, a training step covers all of the plan, and neighbouring clips have about the same number of waiting
+    /// frames, so a batch of them can be cut after its last active frame.
     pub fn sample<R: Rng + ?Sized>(
         &self,
         [clips, frames]: [usize; 2],
@@ -127,8 +126,7 @@ impl PlannedSampler {
             .collect()
     }
 
-    /// The noise of a clip at `position` of a plan, whose finished frames are at timestep `history`
-    /// or below.
+    /// The timesteps of a clip at `position` of a plan, with finished frames at timestep `history` or below.
     fn at(&self, ar_step: usize, position: f64, frames: usize, history: usize) -> PlannedTimesteps {
         let (steps, last) = (self.steps as f64, self.timesteps - 1);
         let age = |frame: usize| position - (ar_step * frame) as f64;

@@ -132,8 +132,8 @@ fn planned_of(ar_steps: &[usize], history_noise: usize) -> PlannedConfig {
     }
 }
 
-/// A plan of length L = S + s (F - 1) has frame i wait for s i of it, take steps for S and be
-/// finished for the rest; an active frame's timestep is uniform.
+/// In a plan of length L = S + s (F - 1), frame i waits for s i, takes steps for S, and is finished for the rest; an
+/// active frame's timestep is uniform.
 #[test]
 fn planned_marginals_pass_a_chi_square_test() {
     const FRAMES: usize = 6;
@@ -142,7 +142,7 @@ fn planned_marginals_pass_a_chi_square_test() {
     const STEPS_OF_TRAINING: usize = 20_000;
     // Quantiles of 1 - 1e-6 with 29 to 31 degrees of freedom are 81 to 84; the seed is fixed.
     const LIMIT: f64 = 84.0;
-    // Frames that wait and that are finished come after the timesteps.
+    // The bins of waiting and finished frames come after the timesteps.
     const WAITING: usize = TIMESTEPS;
     const FINISHED: usize = TIMESTEPS + 1;
 
@@ -197,8 +197,8 @@ fn planned_marginals_pass_a_chi_square_test() {
     }
 }
 
-/// What training sees is on the way of sampling: at a whole step k the active frames of a plan are at
-/// the timesteps of DDIM, a fraction of a step above.
+/// Training sees what sampling goes through: at a whole step k, the active frames of a plan are at the timesteps of
+/// DDIM, or a fraction of a step above.
 #[test]
 fn planned_timesteps_are_the_plan_of_inference() {
     let noise = crate::NoiseScheduleConfig::default().init().unwrap();
@@ -212,7 +212,7 @@ fn planned_timesteps_are_the_plan_of_inference() {
     .unwrap();
     let sampler = PlannedSampler::new(planned_of(&[5], 1), 50, 1000).unwrap();
     let iterations = plan.iterations();
-    // One clip an iteration, each in the middle of its stretch.
+    // One clip per iteration, each in the middle of its stretch.
     let mut rng = 0..;
     let drawn = sampler.sample_with([iterations, 16], |bound| match rng.next().unwrap() {
         0 => 0,
@@ -335,8 +335,8 @@ proptest! {
         }
     }
 
-    /// The first two draws are the given frame, uniform over the frames, and its timestep,
-    /// uniform over all timesteps: the sequence goes through that point.
+    /// The first two draws are the given frame, uniform over the frames, and its timestep, uniform over all timesteps.
+    /// The sequence goes through that point.
     #[test]
     fn fopp_goes_through_the_given_frame(
         (frames, frame) in (1_usize..60).prop_flat_map(|n| (Just(n), 0..n)),

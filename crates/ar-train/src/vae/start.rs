@@ -78,7 +78,7 @@ pub(super) fn validate(config: &VaeRun) -> Result<(), ConfigError> {
 /// The network that the stage starts with: what trains has gradients, the rest has none.
 ///
 /// # Errors
-/// If the configuration describes no network.
+/// If the configuration is invalid.
 pub(super) fn network(config: &VaeRun, device: &Device) -> Result<Vae, ConfigError> {
     let vae = config.vae.init(device).map_err(ModelError::from)?;
     Ok(match config.stage {
