@@ -26,7 +26,7 @@ pub(crate) struct Features {
     pub metric: &'static str,
     /// Samples of a clip.
     pub samples: usize,
-    /// Features of a sample.
+    /// Features per sample.
     pub width: usize,
 }
 

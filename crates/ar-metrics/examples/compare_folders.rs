@@ -1,5 +1,5 @@
-//! PSNR and SSIM of the videos of one folder against videos of the same names in another:
-//! `cargo run --release -p ar-metrics --example compare_folders -- FOLDER TRUTH`.
+//! PSNR and SSIM of the videos in one folder against videos with the same names in another: `cargo
+//! run --release -p ar-metrics --example compare_folders -- FOLDER TRUTH`.
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;

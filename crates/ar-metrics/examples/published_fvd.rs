@@ -1,5 +1,5 @@
-//! FVD of black against white videos, which other implementations give as 151.26:
-//! `cargo run --release -p ar-metrics --example published_fvd -- I3D_WEIGHTS`.
+//! FVD of black against white videos, for which other implementations compute 151.26: `cargo run
+//! --release -p ar-metrics --example published_fvd -- I3D_WEIGHTS`.
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;

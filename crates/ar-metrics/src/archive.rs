@@ -28,7 +28,7 @@ pub(crate) fn write(
     ar_files::write_atomically(path, &bytes).map_err(io)
 }
 
-/// Hands the tensors of a file to `parse`; what that finds wrong becomes an error about the file.
+/// Passes the tensors of a file to `parse`, whose error becomes an error about the file.
 pub(crate) fn read<T>(
     path: &Path,
     content: &'static str,

@@ -15,23 +15,23 @@ pub enum MetricError {
     NotProbabilities {
         /// Index in the batch.
         sample: usize,
-        /// What they sum to.
+        /// Their sum.
         sum: f32,
     },
     /// The features come from different networks.
     #[error("samples of {found} features do not compare with samples of {expected}")]
     Width {
-        /// Features of the earlier samples.
+        /// Number of features in earlier samples.
         expected: usize,
-        /// Features of the later ones.
+        /// Number of features in later samples.
         found: usize,
     },
     /// There are not enough samples.
     #[error("{found} samples are too few; it takes at least {needed}")]
     TooFew {
-        /// Samples there are.
+        /// Number of samples.
         found: usize,
-        /// Samples it takes.
+        /// Number of samples needed.
         needed: usize,
     },
     /// An eigenvalue decomposition does not converge.
@@ -45,12 +45,12 @@ pub enum MetricError {
         /// The error from the system.
         source: std::io::Error,
     },
-    /// A file does not hold what it should.
+    /// A file does not contain what it should.
     #[error("{}: not a file of {content}: {reason}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What it should hold.
+        /// What it should contain.
         content: &'static str,
         /// What is wrong.
         reason: String,

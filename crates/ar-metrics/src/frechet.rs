@@ -8,9 +8,9 @@ use safetensors::tensor::Dtype;
 
 use crate::{MetricError, archive};
 
-/// Mean and covariance of a set of feature vectors, gathered batch by batch in double precision.
+/// Mean and covariance of a set of feature vectors, accumulated batch by batch in double precision.
 ///
-/// Parts of a set may be gathered apart, saved, and [merged](Self::merge) in any order.
+/// Parts of a set may be accumulated separately, saved, and [merged](Self::merge) in any order.
 ///
 /// ```
 /// use ar_metrics::{FeatureStatistics, frechet_distance};
@@ -23,7 +23,7 @@ use crate::{MetricError, archive};
 ///     statistics.add(Tensor::<2>::from_floats(square, &device) + offset)?;
 ///     Ok::<_, ar_metrics::MetricError>(statistics)
 /// };
-/// // The same covariance; the means lie (3, 3) apart.
+/// // The same covariance; the means are (3, 3) apart.
 /// let distance = frechet_distance(&statistics(0.0)?, &statistics(3.0)?)?;
 /// assert!((distance - 18.0).abs() < 1e-9);
 /// # Ok::<(), ar_metrics::MetricError>(())
@@ -50,23 +50,23 @@ impl FeatureStatistics {
         }
     }
 
-    /// Samples gathered.
+    /// Number of samples so far.
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// Features of a sample.
+    /// Features per sample.
     pub fn width(&self) -> usize {
         self.mean.len()
     }
 
-    /// Takes a batch of samples in.
+    /// Adds a batch of samples.
     ///
     /// # Shapes
     /// - `features`: `[samples, width]`
     ///
     /// # Errors
-    /// If the width differs or a feature is not finite; nothing is then taken in.
+    /// If the width differs or a feature is not finite; nothing is added then.
     pub fn add(&mut self, features: Tensor<2>) -> Result<(), MetricError> {
         let [count, width] = features.dims();
         let values: Vec<f64> = features.into_data().iter().collect();
@@ -91,8 +91,8 @@ impl FeatureStatistics {
         })
     }
 
-    /// Takes the samples of `other` in (Chan, Golub and LeVeque, "Updating formulae and a pairwise
-    /// algorithm for computing sample variances", 1979).
+    /// Adds the samples of `other` (Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing
+    /// sample variances", 1979).
     ///
     /// # Errors
     /// If the width differs.
@@ -129,7 +129,7 @@ impl FeatureStatistics {
         Ok(())
     }
 
-    /// Writes what was gathered to a safetensors file, atomically.
+    /// Writes the statistics to a safetensors file, atomically.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -155,7 +155,7 @@ impl FeatureStatistics {
     /// Reads a file that [`save`](Self::save) wrote.
     ///
     /// # Errors
-    /// If the file is missing, damaged or another one.
+    /// If the file is missing, damaged or of another kind.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, MetricError> {
         let path = path.as_ref();
         archive::read(path, "feature statistics", |file| {
@@ -201,10 +201,9 @@ impl FeatureStatistics {
 /// |mu1 - mu2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))
 /// ```
 ///
-/// The trace of the square root is taken from the eigenvalues of the symmetric
-/// `S1^(1/2) S2 S1^(1/2)`, which `S1 S2` shares. That stays exact where covariances are
-/// singular, as with fewer samples than features. Rounding may leave the distance of equal sets a
-/// little below zero.
+/// The trace of the square root is computed from the eigenvalues of the symmetric matrix `S1^(1/2) S2 S1^(1/2)`, which
+/// `S1 S2` has too. This stays exact for singular covariances, as with fewer samples than features. Rounding may make
+/// the distance between equal sets slightly negative.
 ///
 /// # Errors
 /// If the widths differ or a set has fewer than two samples.
@@ -243,7 +242,7 @@ pub fn frechet_distance(a: &FeatureStatistics, b: &FeatureStatistics) -> Result<
     Ok(apart.sum::<f64>() + trace(&s1) + trace(&s2) - 2.0 * common)
 }
 
-/// The square root of an eigenvalue, which only rounding makes negative.
+/// The square root of an eigenvalue, which can only be negative by rounding.
 fn root(eigenvalue: f64) -> f64 {
     eigenvalue.max(0.0).sqrt()
 }
@@ -312,7 +311,7 @@ mod tests {
         let angle: f64 = 0.7;
         let a = gaussian(&[0.0, 1.0], &first, rotated(0.4));
         let b = gaussian(&[2.0, 0.0], &second, rotated(0.4 + angle));
-        // In the plane tr (S1 S2)^(1/2) = (tr S1 S2 + 2 (det S1 S2)^(1/2))^(1/2).
+        // In two dimensions, tr (S1 S2)^(1/2) = (tr S1 S2 + 2 (det S1 S2)^(1/2))^(1/2).
         let (cos2, sin2) = (angle.cos().powi(2), angle.sin().powi(2));
         let product = cos2 * (4.0 * 9.0 + 0.25) + sin2 * (4.0 * 0.25 + 9.0);
         let root = (product + 2.0 * (4.0_f64 * 9.0 * 0.25).sqrt()).sqrt();

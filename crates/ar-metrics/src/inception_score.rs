@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{MetricError, archive};
 
-/// Class probabilities of samples, in order, from which the inception score follows.
+/// Class probabilities of samples, in order, from which the inception score is computed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClassProbabilities {
     classes: usize,
@@ -36,18 +36,18 @@ impl ClassProbabilities {
         }
     }
 
-    /// Samples gathered.
+    /// Number of samples so far.
     pub fn count(&self) -> usize {
         self.rows.len() / self.classes
     }
 
-    /// Takes a batch of samples in.
+    /// Adds a batch of samples.
     ///
     /// # Shapes
     /// - `probabilities`: `[samples, classes]`, each row summing to 1
     ///
     /// # Errors
-    /// If the number of classes differs or a row is no distribution; nothing is then taken in.
+    /// If the number of classes differs or a row is not a distribution; nothing is added then.
     pub fn add(&mut self, probabilities: Tensor<2>) -> Result<(), MetricError> {
         let [_, classes] = probabilities.dims();
         self.append(&Self {
@@ -56,10 +56,10 @@ impl ClassProbabilities {
         })
     }
 
-    /// Takes the samples of `other` in, after those there are.
+    /// Adds the samples of `other` at the end.
     ///
     /// # Errors
-    /// If the number of classes differs or a row of `other` is no distribution.
+    /// If the number of classes differs or a row of `other` is not a distribution.
     pub fn append(&mut self, other: &Self) -> Result<(), MetricError> {
         if other.classes != self.classes {
             return Err(MetricError::Width {
@@ -78,8 +78,8 @@ impl ClassProbabilities {
     }
 
     /// `exp(E KL(p(y|x) || p(y)))` (Salimans et al., "Improved techniques for training GANs", 2016,
-    /// section 4) of each of `splits` equal parts of the samples in their order; samples that are
-    /// left over at the end are not counted.
+    /// section 4) of each of `splits` equal parts of the samples, in order; samples that are left
+    /// over at the end are ignored.
     ///
     /// # Errors
     /// If there are fewer samples than parts.
@@ -132,7 +132,7 @@ impl ClassProbabilities {
     /// Reads a file that [`save`](Self::save) wrote.
     ///
     /// # Errors
-    /// If the file is missing, damaged or another one.
+    /// If the file is missing, damaged or of another kind.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, MetricError> {
         let path = path.as_ref();
         archive::read(path, "class probabilities", |file| {

@@ -1,4 +1,4 @@
-//! Measures of how good and how close videos are.
+//! Metrics of video quality and similarity.
 //!
 //! | measure | of | entry |
 //! |---|---|---|
@@ -10,7 +10,7 @@
 //! | FID of videos | two sets of videos | [`ResNet3d`](networks::ResNet3d), [`frechet_distance`] |
 //! | inception score | a set of videos | [`C3d`](networks::C3d), [`ClassProbabilities`] |
 //!
-//! The networks' weights are the user's: published checkpoints, read as they are.
+//! The user provides the networks' weights: published checkpoints, read as they are.
 //!
 //! ```
 //! use ar_metrics::{psnr, ssim};
@@ -63,7 +63,7 @@ pub use ssim::{SSIM_WINDOW, ssim};
 
 use ar_video::Frame;
 
-/// Panics where `a` and `b` cannot be compared frame by frame.
+/// Panics if `a` and `b` cannot be compared frame by frame.
 #[track_caller]
 fn assert_comparable(a: &[Frame], b: &[Frame]) {
     assert!(!a.is_empty(), "videos of at least one frame are compared");

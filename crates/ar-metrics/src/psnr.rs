@@ -2,18 +2,18 @@ use ar_video::Frame;
 
 /// Peak signal-to-noise ratio in decibels, `10 log10(255² / MSE)`; infinite for equal videos.
 ///
-/// The mean squared error is taken over all frames, pixels and channels together, so this is not
-/// the mean of the frames' ratios.
+/// The mean squared error is over all frames, pixels and channels together, so this is not the mean
+/// of the frames' ratios.
 ///
 /// # Panics
-/// If there is no frame, or lengths or sizes differ.
+/// If there are no frames, or lengths or sizes differ.
 pub fn psnr(a: &[Frame], b: &[Frame]) -> f64 {
     let mut sum = PsnrSum::default();
     sum.add(a, b);
     sum.psnr()
 }
 
-/// The [`psnr`] of videos that come in parts.
+/// The [`psnr`] of videos that arrive in parts.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PsnrSum {
     squares: u64,
@@ -24,7 +24,7 @@ impl PsnrSum {
     /// Adds frames and their counterparts.
     ///
     /// # Panics
-    /// If there is none, or lengths or sizes differ.
+    /// If there are no frames, or lengths or sizes differ.
     pub fn add(&mut self, a: &[Frame], b: &[Frame]) {
         crate::assert_comparable(a, b);
         for (a, b) in a.iter().zip(b) {
@@ -34,7 +34,7 @@ impl PsnrSum {
         }
     }
 
-    /// The ratio over all of them; not a number where there is none.
+    /// The ratio over all of them; NaN if there are none.
     pub fn psnr(&self) -> f64 {
         10.0 * (255.0_f64.powi(2) * self.values as f64 / self.squares as f64).log10()
     }

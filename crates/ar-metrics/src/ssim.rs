@@ -1,6 +1,7 @@
 use ar_video::Frame;
 
-/// Side of the window of [`ssim`] in pixels, and so of the smallest frame it can compare.
+/// Side of the window of [`ssim`] in pixels, and therefore of the smallest frame that it can
+/// compare.
 pub const SSIM_WINDOW: usize = 11;
 
 /// Standard deviation of the window, in pixels.
@@ -11,7 +12,7 @@ const C1: f64 = (0.01 * 255.0) * (0.01 * 255.0);
 const C2: f64 = (0.03 * 255.0) * (0.03 * 255.0);
 
 /// Structural similarity (Wang et al., "Image quality assessment: from error visibility to
-/// structural similarity", 2004), 1 for equal videos and smaller the less alike they are.
+/// structural similarity", 2004), 1 for equal videos, and smaller the less alike they are.
 ///
 /// With means µ, variances σ² and covariance σ_ab under a Gaussian window of 11 x 11 pixels and
 /// standard deviation 1.5,
@@ -22,10 +23,10 @@ const C2: f64 = (0.03 * 255.0) * (0.03 * 255.0);
 ///        (µ_a² + µ_b² + C1) (σ_a² + σ_b² + C2)
 /// ```
 ///
-/// averaged over the windows that lie inside the frame, the three channels, and the frames.
+/// averaged over the windows inside the frame, the three channels, and the frames.
 ///
 /// # Panics
-/// If there is no frame, lengths or sizes differ, or a side is shorter than [`SSIM_WINDOW`].
+/// If there are no frames, lengths or sizes differ, or a side is shorter than [`SSIM_WINDOW`].
 pub fn ssim(a: &[Frame], b: &[Frame]) -> f64 {
     crate::assert_comparable(a, b);
     let sum: f64 = a.iter().zip(b).map(|(a, b)| ssim_of_frame(a, b)).sum();

@@ -13,17 +13,17 @@ use crate::{LatentStatistics, ModelError};
 pub struct ModelConfig {
     /// Name of the model.
     pub name: String,
-    /// How to sample if the user does not say.
+    /// Defaults for sampling.
     pub sampling: SamplingConfig,
     /// The diffusion process.
     pub diffusion: DiffusionConfig,
     /// What the transformer is conditioned on.
     pub conditioning: ConditioningConfig,
-    /// How latents are standardised between the VAE and diffusion; not at all if absent.
+    /// How latents are standardised between the VAE and diffusion; if absent, they are not.
     pub latent_statistics: Option<LatentStatistics>,
     /// The transformer; a model without one can only encode and decode.
     pub transformer: Option<DitConfig>,
-    /// The VAE; a model without one samples latents only.
+    /// The VAE; a model without one can only sample latents.
     pub vae: Option<VaeConfig>,
 }
 
@@ -31,18 +31,17 @@ pub struct ModelConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SamplingConfig {
-    /// DDIM steps of every frame.
+    /// DDIM steps per frame.
     pub steps: usize,
     /// Step difference between neighbouring frames.
     pub ar_step: usize,
-    /// Scale of the fresh noise of a step.
+    /// Scale of the fresh noise in each step.
     pub eta: f64,
     /// Scale of classifier-free guidance; 1 is none.
     pub guidance: f64,
     /// Frames per second of the videos that the model was trained on.
     pub fps: f64,
-    /// How many times as wide and high frames become in videos that are made for watching, MP4 and
-    /// GIF.
+    /// Factor by which frames are enlarged in videos for watching, MP4 and GIF.
     pub scale: usize,
 }
 
@@ -112,33 +111,33 @@ impl SamplingConfig {
 pub struct ConditioningConfig {
     /// Number of classes; 0 is unconditional generation.
     pub classes: usize,
-    /// Which row of the class table a class has.
+    /// Which row of the class table belongs to a class.
     pub class_rows: ClassRows,
     /// Whether the context vectors are trained. The published models keep them as initialised.
     pub trainable: bool,
-    /// Standard deviation of fresh context vectors (published: 0.1).
+    /// Standard deviation of freshly initialised context vectors (published: 0.1).
     pub initial_deviation: f64,
     /// Names of the classes by number, as far as they are known. Training takes them from labelled
     /// data.
     pub class_names: Vec<String>,
 }
 
-/// Which row of the class table a class has. The table has a row more than there are classes, and row
-/// 0 is the null class.
+/// Which row of the class table belongs to a class. The table has one row more than there are classes, and row 0 is the
+/// null class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClassRows {
-    /// The row after its number: each class has its own.
+    /// The row after the class's number, so that each class has its own row.
     #[default]
     AfterNull,
-    /// The row of its number, so that class 0 shares the row of the null class and the last row is
-    /// never read (the published UCF-101 model).
+    /// The row of the class's number, so that class 0 shares the row of the null class and the last row is never read
+    /// (the published UCF-101 model).
     Published,
 }
 
 impl ConditioningConfig {
-    /// The class called `text`, or else the class number `text`, from 0. Where classes have numbers
-    /// for names, a number is a name only.
+    /// The class called `text`, or else the class number `text`, from 0. If classes have numbers as names, a number is
+    /// only a name.
     ///
     /// # Errors
     /// If there is none; the message lists the classes.
@@ -184,7 +183,7 @@ impl ConditioningConfig {
     }
 }
 
-/// The classes of a model with that many, in words.
+/// A description of the classes of a model with `classes` classes.
 pub(crate) fn known_classes(classes: usize) -> String {
     match classes {
         0 => "the model has no classes".into(),
@@ -205,7 +204,7 @@ impl Default for ConditioningConfig {
 }
 
 impl ModelConfig {
-    /// Checks that the parts fit each other.
+    /// Checks that the parts fit together.
     ///
     /// # Errors
     /// Names the first thing that does not fit.
@@ -245,9 +244,8 @@ impl ModelConfig {
         Ok(())
     }
 
-    /// Frames that the VAE is to decode together: a temporal one attends between frames, and gets
-    /// clips of the length that it was trained on. None where it decodes frame by frame, in any
-    /// number at once.
+    /// Number of frames that the VAE must decode together: a temporal VAE attends between frames, and gets clips of the
+    /// length that it was trained on. None if it decodes frame by frame, any number at once.
     pub fn decoded_together(&self) -> Option<usize> {
         let vae = self.vae.as_ref().filter(|vae| vae.is_temporal());
         let transformer = self.transformer.as_ref();
@@ -266,7 +264,7 @@ impl FromStr for ModelConfig {
     /// Parses and validates TOML.
     fn from_str(text: &str) -> Result<Self, ModelError> {
         let config: Self = toml::from_str(text)?;
-        // Numbers beyond 63 bits are read and could not be written again.
+        // Numbers beyond 63 bits could be read but not be written again.
         let _: toml::Table = toml::from_str(text)?;
         config.validate()?;
         Ok(config)
@@ -292,7 +290,7 @@ mod tests {
         assert_eq!(class(&named, "run"), Ok(1));
         assert_eq!(class(&named, "2"), Ok(2));
         assert_eq!(class(&[], "0"), Ok(0));
-        // Folders with numbers for names, in the order of text.
+        // Folders with numbers as names, in the order of text.
         let numbers = ["1", "10", "2"];
         assert_eq!(class(&numbers, "10"), Ok(1));
         assert_eq!(class(&numbers, "2"), Ok(2));

@@ -7,8 +7,8 @@ use crate::{ClassRows, ConditioningConfig, ModelError};
 /// Row of the null class.
 const NULL_ROW: i64 = 0;
 
-/// The context vectors that the transformer attends to: one set for unconditional models, a table
-/// by class otherwise. Checkpoint keys `context_emb`, `class_emb`.
+/// The context vectors that the transformer attends to: one set for unconditional models, otherwise a table by class.
+/// Checkpoint keys `context_emb`, `class_emb`.
 #[derive(Module, Debug)]
 pub struct ContextEmbedding {
     /// `[context_tokens, context_dim]`
@@ -20,7 +20,7 @@ pub struct ContextEmbedding {
 }
 
 impl ContextEmbedding {
-    /// Freshly initialised context vectors, normal around 0.
+    /// Freshly initialised context vectors, normally distributed around 0.
     pub fn new(
         config: &ConditioningConfig,
         [context_tokens, context_dim]: [usize; 2],
@@ -58,13 +58,13 @@ impl ContextEmbedding {
             .map_or(0, |table| table.dims()[0] - 1)
     }
 
-    /// The context of a batch of `class`, or unconditional.
+    /// The context for a batch of samples of `class`, or without a class.
     ///
     /// # Shapes
     /// - output: `[batch, context_tokens, context_dim]`
     ///
     /// # Errors
-    /// If the class is out of range, or given to an unconditional model.
+    /// If the class is out of range, or passed to an unconditional model.
     pub fn of(&self, class: Option<usize>, batch: usize) -> Result<Tensor<3>, ModelError> {
         let Some(class) = class else {
             return Ok(self.unconditional(batch));
@@ -73,14 +73,14 @@ impl ContextEmbedding {
         Ok(self.rows(&vec![self.class_row(class); batch]))
     }
 
-    /// The contexts of a training batch: by label, or the null class where `dropped`; without labels
-    /// the unconditional context, which is never dropped.
+    /// The contexts of a training batch: by label, or the null class where `dropped`; without labels, the unconditional
+    /// context, which is never dropped.
     ///
     /// # Shapes
     /// - output: `[batch, context_tokens, context_dim]`
     ///
     /// # Errors
-    /// If a label is out of range, or given to an unconditional model.
+    /// If a label is out of range, or passed to an unconditional model.
     pub fn training(
         &self,
         labels: Option<&[usize]>,
@@ -139,7 +139,7 @@ impl ContextEmbedding {
         }
     }
 
-    /// The null context of guidance: zeros for an unconditional model, else the null class.
+    /// The null context for guidance: zeros for an unconditional model, otherwise the null class.
     ///
     /// # Shapes
     /// - output: `[batch, context_tokens, context_dim]`

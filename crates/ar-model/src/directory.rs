@@ -1,4 +1,4 @@
-//! Model directories: written as a whole, and read back as they were written.
+//! Model directories: written as a whole, and read back exactly as they were written.
 
 use std::ffi::OsStr;
 use std::io::ErrorKind;
@@ -12,7 +12,7 @@ use ar_weights::{Checkpoint, WeightsSource};
 
 use crate::{ModelConfig, ModelError};
 
-/// Where the files of a model lie.
+/// The paths of a model's files.
 #[derive(Clone, Debug)]
 pub struct ModelFiles {
     /// `config.toml`
@@ -79,29 +79,28 @@ impl ModelFiles {
     }
 }
 
-/// Writes a model directory; `write` gets the paths of its files. The directory appears at `dir`
-/// once they are complete, with their checksums, and replaces the one that is there as a whole.
+/// Writes a model directory; `write` gets the paths of its files. The directory appears at `dir` when they are
+/// complete, with their checksums, and replaces an existing one as a whole.
 ///
 /// # Errors
-/// The errors of `write`; if the directory there holds other files than a model's, or cannot be
-/// replaced.
+/// The errors of `write`; or if an existing directory has other files than a model's, or cannot be replaced.
 pub fn write_directory(
     dir: impl AsRef<Path>,
     write: impl FnOnce(&ModelFiles) -> Result<(), ModelError>,
 ) -> Result<(), ModelError> {
     let dir = dir.as_ref();
     let output = OutputFolder::create(dir, is_of_model).map_err(ModelError::io(dir))?;
-    // Nobody has heard of the folder that it is made in.
+    // The user does not know the temporary folder that it is made in.
     write(&ModelFiles::new(output.path())).map_err(|error| error.moved(output.path(), dir))?;
     seal_folder(output.path())
         .and_then(|()| output.persist())
         .map_err(ModelError::io(dir))
 }
 
-/// Fails if a model directory could not be written, as far as that is known in advance.
+/// Fails if a model directory could not be written, as far as this can be known in advance.
 ///
 /// # Errors
-/// If the directory there holds other files than a model's, or cannot be replaced.
+/// If an existing directory has other files than a model's, or cannot be replaced.
 pub fn check_directory(dir: impl AsRef<Path>) -> Result<(), ModelError> {
     let dir = dir.as_ref();
     OutputFolder::check(dir, is_of_model).map_err(ModelError::io(dir))
@@ -120,11 +119,10 @@ pub fn verify(file: impl AsRef<Path>) -> Result<Integrity, ModelError> {
     verify_in_folder(folder, name).map_err(ModelError::damaged(file))
 }
 
-/// Opens a checkpoint, whose values are not read yet, once it is checked against the checksum beside it,
-/// if there is one.
+/// Checks a checkpoint against the checksum beside it, if there is one, and opens it without reading its values yet.
 ///
 /// # Errors
-/// If it is damaged, cannot be read, or holds no tensors.
+/// If it is damaged, cannot be read, or has no tensors.
 pub fn open_checkpoint(file: impl AsRef<Path>) -> Result<Checkpoint, ModelError> {
     verify(&file)?;
     Ok(Checkpoint::open(WeightsSource::File(file.as_ref()))?)

@@ -36,25 +36,25 @@ pub enum ModelError {
         path.display()
     )]
     NotAModel {
-        /// The path given.
+        /// The path.
         path: PathBuf,
     },
-    /// `config.toml` does not parse, or holds an unknown key.
+    /// `config.toml` does not parse, or has an unknown key.
     #[error("model configuration: {0}")]
     Parse(#[from] toml::de::Error),
-    /// The transformer's sizes do not fit each other.
+    /// The transformer's sizes do not fit together.
     #[error(transparent)]
     Transformer(#[from] DitConfigError),
-    /// The VAE's sizes do not fit each other.
+    /// The VAE's sizes do not fit together.
     #[error(transparent)]
     Vae(#[from] VaeConfigError),
-    /// The noise schedule is impossible.
+    /// The noise schedule is invalid.
     #[error("diffusion.schedule: {0}")]
     Schedule(#[from] ScheduleError),
     /// Steps, step difference, frames and window do not fit each other.
     #[error(transparent)]
     Sampler(#[from] SamplerError),
-    /// Transformer and VAE do not agree on the latents.
+    /// Transformer and VAE have different latents.
     #[error(
         "the transformer works on {transformer} and the vae on {vae} latents a frame \
          (tokens x channels); they must be equal"
@@ -79,7 +79,7 @@ pub enum ModelError {
     /// The configuration describes neither part.
     #[error("model configuration: neither [transformer] nor [vae] is given; at least one must be")]
     Empty,
-    /// A part was asked for that the model does not have.
+    /// The model does not have a part that is needed.
     #[error("this model has no {part}: {hint}")]
     NoPart {
         /// The part.
@@ -90,15 +90,15 @@ pub enum ModelError {
     /// Weights cannot be read or written, or do not fit the configuration.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// Weights do not fit the configuration that the user has given for them.
+    /// Weights do not fit the configuration that the user provided for them.
     #[error("{0}; without --config the sizes are read off the tensors")]
     Described(WeightsError),
-    /// A file holds another network than it was given for.
+    /// A file contains another network than expected.
     #[error("{file}: no {what}: {reason}")]
     OtherNetwork {
         /// The file.
         file: String,
-        /// What it was given for.
+        /// The expected network.
         what: &'static str,
         /// The tensor that is missing or has another shape, and what to do.
         reason: String,
@@ -127,12 +127,12 @@ pub enum ModelError {
     /// A class that the model does not know.
     #[error("there is no class {class}: {known}")]
     Class {
-        /// The name or number given.
+        /// The given name or number.
         class: String,
-        /// The classes there are, in words.
+        /// A description of the classes.
         known: String,
     },
-    /// A default for sampling that nothing can be sampled with.
+    /// A default for sampling is invalid.
     #[error("sampling.{key} = {value}; it must be {expected}")]
     Sampling {
         /// The key.
@@ -142,13 +142,13 @@ pub enum ModelError {
         /// What would be right.
         expected: &'static str,
     },
-    /// A standard deviation below 0, or none.
+    /// A standard deviation is negative or not finite.
     #[error("conditioning.initial_deviation is {0}; it must be a finite number of at least 0")]
     InitialDeviation(f64),
     /// More names than classes.
     #[error("conditioning.class_names has {names} names, and conditioning.classes = {classes}")]
     ClassNames {
-        /// Names given.
+        /// Number of names.
         names: usize,
         /// Classes.
         classes: usize,
@@ -156,8 +156,8 @@ pub enum ModelError {
 }
 
 impl ModelError {
-    /// The keys of [`ModelConfig`](crate::ModelConfig) that are to blame, with their sections:
-    /// `transformer.num_heads`. None where it is not the configuration.
+    /// The keys of [`ModelConfig`](crate::ModelConfig) that caused the error, with their sections:
+    /// `transformer.num_heads`. Empty if it was not the configuration.
     pub fn keys(&self) -> Vec<String> {
         let (section, keys): (_, &[&str]) = match self {
             Self::Transformer(error) => ("transformer", error.keys()),
@@ -174,7 +174,7 @@ impl ModelError {
         keys.iter().map(|key| format!("{section}.{key}")).collect()
     }
 
-    /// An error of a file of a folder that is called otherwise now.
+    /// The same error after the folder of the file has been renamed.
     pub(crate) fn moved(self, from: &std::path::Path, to: &std::path::Path) -> Self {
         match self {
             Self::Io { path, source } => Self::Io {

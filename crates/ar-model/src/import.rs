@@ -14,23 +14,23 @@ use crate::{
     TRANSFORMER_KEYS, Transformer, VAE_KEYS,
 };
 
-/// Where the tensors of a VAE are that is in the file of a diffusion model.
+/// The prefix of a VAE's tensors in the file of a diffusion model.
 const VAE_INSIDE: &str = "vae.";
 
 /// What to import, and how.
 #[derive(Clone, Debug, Default)]
 pub struct ImportOptions {
-    /// The checkpoint of a diffusion model: a safetensors or PyTorch file. It may hold the VAE, too.
+    /// The checkpoint of a diffusion model: a safetensors or PyTorch file. It may contain the VAE, too.
     pub transformer: Option<PathBuf>,
     /// The checkpoint of an AR-VAE.
     pub vae: Option<PathBuf>,
-    /// The configuration of the checkpoints, if it is not to be inferred from their tensors.
+    /// The configuration of the checkpoints; by default, it is inferred from their tensors.
     pub config: Option<ModelConfig>,
-    /// Attention heads of the transformer; by default, heads of 72 channels or else of 64.
+    /// Attention heads of the transformer; by default, as many as give 72 channels each, or else 64.
     pub heads: Option<usize>,
-    /// Attention heads of the VAE; by default, heads of 64 channels.
+    /// Attention heads of the VAE; by default, as many as give 64 channels each.
     pub vae_heads: Option<usize>,
-    /// Floats of the files that are written.
+    /// Precision of the files that are written.
     pub precision: Precision,
 }
 
@@ -46,12 +46,12 @@ pub struct Imported {
     pub inferred: bool,
 }
 
-/// Makes a model directory of published checkpoints. Sizes are inferred from the tensors, and what
-/// they do not say is as published. Tensors pass one at a time: memory is needed for the largest.
+/// Makes a model directory from published checkpoints. Sizes are inferred from the tensors; everything else is set as
+/// published. Tensors are copied one at a time, so memory is needed only for the largest.
 ///
 /// # Errors
-/// If a file cannot be read, is cut short, or holds another network; the message names the tensor.
-/// Nothing is written then.
+/// If a file cannot be read, is cut off, or contains another network; the message names the tensor. Nothing is written
+/// then.
 pub fn import(options: &ImportOptions, out: impl AsRef<Path>) -> Result<Imported, ModelError> {
     let open = |path: &PathBuf| open_checkpoint(path);
     let diffusion = options.transformer.as_ref().map(open).transpose()?;
@@ -89,7 +89,7 @@ pub fn import(options: &ImportOptions, out: impl AsRef<Path>) -> Result<Imported
     })
 }
 
-/// The configuration without the parts that no file was given for.
+/// The configuration without the parts for which there is no file.
 fn restrict(
     config: &ModelConfig,
     has_transformer: bool,
@@ -112,7 +112,7 @@ fn restrict(
     })
 }
 
-/// The configuration as tensors have it, and as published where they do not say.
+/// The configuration, inferred from the tensors as far as possible, and as published otherwise.
 fn describe(
     options: &ImportOptions,
     transformer: Option<&Checkpoint>,
@@ -182,7 +182,7 @@ fn published_sampling() -> SamplingConfig {
     }
 }
 
-/// What a file is not, and what it may be.
+/// The error for a file that is not the expected network, with what it may be instead.
 fn unknown(file: &Checkpoint, what: &'static str, first: &str, error: NotInferred) -> ModelError {
     let has = |key: &str| file.shape(key).is_some();
     let NotInferred(mut reason) = error;
@@ -209,7 +209,7 @@ struct Parts {
 }
 
 impl Parts {
-    /// The tensors that the networks of `config` have, which all have to be there; nothing is read.
+    /// Only the tensors that the networks of `config` have, all of which must be there; no values are read.
     fn checked(self, config: &ModelConfig, is_given: bool) -> Result<Self, ModelError> {
         let device = Device::default();
         let advise = if is_given {

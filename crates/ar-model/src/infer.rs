@@ -1,4 +1,4 @@
-//! Configurations of published networks, read off the names and shapes of their tensors.
+//! Configurations of published networks, inferred from the names and shapes of their tensors.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -9,33 +9,33 @@ use ar_vae::{ArVaeConfig, PixelDecoderConfig};
 /// Shapes of tensors by their names in a file.
 pub(crate) type Shapes = BTreeMap<String, Vec<usize>>;
 
-/// Where the transformer is among the tensors of a diffusion model.
+/// The prefix of the transformer's tensors in a diffusion model.
 const DIT: &str = "diffusion_model.model.";
 
-/// Channels of a head of the published transformer, and of all others of its kind.
+/// Channels per head of the published transformer, and of other networks of its kind.
 const DIT_HEADS: [usize; 2] = [72, 64];
 
-/// Channels of a head of the published VAE, in all its sizes.
+/// Channels per head of the published VAE, in all its sizes.
 const VAE_HEADS: usize = 64;
 
-/// A tensor that is missing or has a shape that fits no network of the kind, and what to do.
+/// A tensor is missing, or has a shape that fits no network of this kind; with what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NotInferred(pub String);
 
 type Result<T> = std::result::Result<T, NotInferred>;
 
-/// What the tensors of a diffusion model say.
+/// What can be inferred from the tensors of a diffusion model.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct InferredTransformer {
     pub dit: DitConfig,
     /// Rows of the class table; none in an unconditional model.
     pub class_rows: Option<usize>,
-    /// Timesteps of the noise schedule, where its tables are there.
+    /// Timesteps of the noise schedule, if the file has its tables.
     pub timesteps: Option<usize>,
 }
 
-/// Reads the sizes of a diffusion model off its tensors. `tokens` are the tokens of a frame, where
-/// the VAE is known, and `heads` the attention heads, where the user has said.
+/// Infers the sizes of a diffusion model from its tensors. `tokens` is the number of tokens per frame, if the VAE is
+/// known, and `heads` the number of attention heads, if the user has set it.
 pub(crate) fn transformer(
     shapes: &Shapes,
     tokens: Option<usize>,
@@ -113,13 +113,12 @@ pub(crate) fn transformer(
     })
 }
 
-/// Reads the sizes of an AR-VAE off its tensors; `heads` are the attention heads, where the user has
-/// said.
+/// Infers the sizes of an AR-VAE from its tensors; `heads` is the number of attention heads, if the user has set it.
 pub(crate) fn vae(shapes: &Shapes, heads: Option<usize>) -> Result<ArVaeConfig> {
     let published = ArVaeConfig::large();
     let [width, _, patch_size, _] = dims(shapes, "encoder.patch_embed.weight")?;
     let [positions, _] = dims(shapes, "encoder.positional_embedding")?;
-    // One position is the class token's.
+    // One position belongs to the class token.
     let grid = positions.saturating_sub(1).isqrt();
     if grid * grid + 1 != positions {
         return Err(NotInferred(format!(
@@ -189,7 +188,7 @@ fn optional<const D: usize>(shapes: &Shapes, key: &str) -> Result<Option<[usize;
     }
 }
 
-/// The first of `sizes` of a head that divides the width says how many heads there are.
+/// The number of heads, from the first of the head `sizes` that divides the width.
 fn count_heads(width: usize, sizes: &[usize]) -> Result<usize> {
     let size = sizes.iter().find(|size| width.is_multiple_of(**size));
     size.map(|size| width / size).ok_or_else(|| {
@@ -202,7 +201,7 @@ fn count_heads(width: usize, sizes: &[usize]) -> Result<usize> {
     })
 }
 
-/// How many things are numbered from 0 after `prefix`.
+/// How many items are numbered from 0 after `prefix`.
 fn count(shapes: &Shapes, prefix: &str) -> usize {
     let is_there = |number: usize| {
         let start = format!("{prefix}{number}.");

@@ -1,4 +1,4 @@
-//! The key layout of the published checkpoints, in which our own files are written too.
+//! The key layout of the published checkpoints, which our own files have too.
 
 use ar_weights::KeyMap;
 

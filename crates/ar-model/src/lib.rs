@@ -1,6 +1,5 @@
-//! AR-Diffusion models as users hold them: a directory with `config.toml`,
-//! `transformer.safetensors` and `vae.safetensors`, in the key layout of the published
-//! checkpoints.
+//! AR-Diffusion models on disk: a directory with `config.toml`, `transformer.safetensors` and
+//! `vae.safetensors`, in the key layout of the published checkpoints.
 //!
 //! ```
 //! use ar_dit::DitConfig;

@@ -2,20 +2,20 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, FloatDType, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// Floats that a network computes in.
+/// The precision that a network computes in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ComputePrecision {
     /// 32 bits.
     #[default]
     F32,
-    /// 16 bits with the range of 32, which needs no scaling of the loss.
+    /// 16 bits with the range of f32, so that the loss needs no scaling.
     Bf16,
 }
 
 impl ComputePrecision {
-    /// The module with its parameters in these floats. What they were before stays with the original:
-    /// the copies have the same identities, and gradients of their own.
+    /// The module with its parameters in this precision. The original keeps its parameters; the copies have the same
+    /// ids, but their own gradients.
     pub fn of<M: Module>(self, module: M) -> M {
         match self {
             Self::F32 => module,
@@ -23,13 +23,13 @@ impl ComputePrecision {
         }
     }
 
-    /// Whether `device` computes in these floats.
+    /// Whether `device` supports this precision.
     pub fn is_supported(self, device: &Device) -> bool {
         self == Self::F32 || device.supports_dtype(FloatDType::BF16)
     }
 }
 
-/// Copies parameters in other floats.
+/// Copies parameters in another precision.
 struct Narrow(FloatDType);
 
 impl ModuleMapper for Narrow {

@@ -13,7 +13,7 @@ use crate::{ModelConfig, ModelError, Transformer};
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SamplingMethod {
-    /// Only active frames, against the KV cache of finished ones: the method of every network that
+    /// Only active frames, against the KV cache of finished ones: the method for every network that
     /// [is causal](DitConfig::is_causal).
     ActiveFrames,
     /// All frames of the window in every iteration.
@@ -32,11 +32,12 @@ impl SamplingMethod {
 }
 
 impl ModelConfig {
-    /// A sampler of `frames` frames, after a prefix or not, for [`Transformer::sample`].
+    /// A sampler for `frames` frames, with or without a prefix before them, for
+    /// [`Transformer::sample`].
     ///
-    /// With positions that count from the start of the window, step differences are refused under
-    /// which the window would slide past unfinished frames. Without such positions every step
-    /// difference but 0 finishes all frames.
+    /// With positions that count from the start of the window, step differences with which the
+    /// window would slide past unfinished frames are refused. Without such positions, all frames
+    /// are finished with every step difference except 0.
     ///
     /// # Errors
     /// If the model has no transformer, or steps, step difference, frames and window do not fit
@@ -59,8 +60,8 @@ impl ModelConfig {
     }
 }
 
-/// The window of the plan: the network's window, or one long enough for all frames that are active
-/// together where the network's window follows each frame.
+/// The window of the plan: the network's window or, if every frame has its own window in the
+/// network, one that is long enough for all frames that are active together.
 fn plan_window(
     transformer: &DitConfig,
     SamplerConfig { steps, ar_step, .. }: SamplerConfig,
@@ -73,7 +74,8 @@ fn plan_window(
     }
 }
 
-/// The error with a step difference of 1 as its advice, for which [`plan_window`] is long enough.
+/// The error, with the advice to use a step difference of 1, for which [`plan_window`] is long
+/// enough.
 fn advise_step_difference_1(mut error: SamplerError) -> SamplerError {
     if let SamplerError::Plan(PlanError::Unfinished {
         smallest_ar_step, ..
@@ -85,8 +87,8 @@ fn advise_step_difference_1(mut error: SamplerError) -> SamplerError {
 }
 
 impl Transformer {
-    /// Samples one batch of videos lazily, by the [`SamplingMethod`] of the network; the sampler is
-    /// one of [`ModelConfig::sampler`].
+    /// Samples one batch of videos lazily, by the [`SamplingMethod`] of the network; the sampler
+    /// comes from [`ModelConfig::sampler`].
     pub fn sample<'a, N: NoiseSource + ?Sized>(
         &'a self,
         sampler: &'a Sampler,

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 /// Mean and standard deviation of a dataset's latents, by token and channel.
 ///
-/// Latents live on the unit sphere, and a tokenizer may use but a small cap of it. Standardised,
-/// they have the scale of the noise that diffusion adds; published models do without.
+/// Latents are on the unit sphere, and a tokenizer may use only a small cap of it. Standardised latents have the scale
+/// of the noise that diffusion adds; published models do not standardise.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LatentStatistics {
@@ -16,26 +16,26 @@ pub struct LatentStatistics {
     pub std: Vec<Vec<f32>>,
 }
 
-/// What the latents are brought to the scale of the noise by.
+/// How latents are scaled to the noise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LatentScale {
-    /// Nothing: the network sees latents as the tokenizer makes them (published).
+    /// Not at all: the network sees latents as the tokenizer makes them (published).
     #[default]
     Off,
-    /// One deviation for all latents, as in latent diffusion: channels that a tokenizer hardly uses
-    /// stay small, and count little in the loss.
+    /// By one standard deviation for all latents, as in latent diffusion: channels that a tokenizer hardly uses stay
+    /// small, and count little in the loss.
     Global,
-    /// Each token's and channel's own deviation.
+    /// By the standard deviation of each token and channel.
     Channel,
 }
 
-/// A channel with less variance than this never changes: it is left as it is.
+/// A channel with less variance than this is constant, and is not scaled.
 const NO_VARIANCE: f64 = 1e-12;
 
 impl LatentStatistics {
-    /// The means of latents `[clips * frames, tokens, channels]`, flat, by token and channel, and
-    /// their deviations by `scale`; None where nothing is scaled.
+    /// The means of flattened latents `[clips * frames, tokens, channels]`, by token and channel, and their standard
+    /// deviations according to `scale`; None if nothing is scaled.
     pub fn estimate(
         scale: LatentScale,
         latents: &[f32],
@@ -76,7 +76,7 @@ impl LatentStatistics {
         })
     }
 
-    /// Whether the tables are of `[tokens, channels]`, all values finite and all deviations positive.
+    /// Whether the tables are `[tokens, channels]`, with finite values and positive standard deviations.
     pub fn fits(&self, [tokens, channels]: [usize; 2]) -> bool {
         let is_table = |table: &[Vec<f32>]| {
             let mut values = table.iter().flatten();

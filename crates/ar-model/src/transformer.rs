@@ -39,7 +39,7 @@ impl Transformer {
         &self.context
     }
 
-    /// What a batch of samples is conditioned on: one class for all, or none.
+    /// The conditioning of a batch of samples: one class for all, or none.
     ///
     /// # Errors
     /// If the model does not know the class.
@@ -57,7 +57,7 @@ impl Transformer {
         ))
     }
 
-    /// What a batch of samples is conditioned on, with a class for each.
+    /// The conditioning of a batch of samples, with a class for each.
     ///
     /// # Errors
     /// If the model does not know a class.

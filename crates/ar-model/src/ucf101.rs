@@ -1,4 +1,4 @@
-/// The classes of UCF-101 in the order of its `classInd.txt`, whose numbers begin at 1.
+/// The classes of UCF-101 in the order of its `classInd.txt`, whose numbers start at 1.
 #[rustfmt::skip]
 pub(crate) const CLASSES: [&str; 101] = [
     "ApplyEyeMakeup", "ApplyLipstick", "Archery", "BabyCrawling", "BalanceBeam", "BandMarching",

@@ -26,7 +26,7 @@ impl VideoModel {
     /// A freshly initialised model.
     ///
     /// # Errors
-    /// If the configuration describes no network, or two that do not fit.
+    /// If the configuration is invalid, or its networks do not fit together.
     pub fn init(config: ModelConfig, device: &Device) -> Result<Self, ModelError> {
         config.validate()?;
         let transformer = config
@@ -100,8 +100,7 @@ impl VideoModel {
     /// Writes a model directory, as [`write_directory`] does.
     ///
     /// # Errors
-    /// If a weight is not finite, the directory there holds other files than a model's, or it cannot be
-    /// written.
+    /// If a weight is not finite, an existing directory has other files than a model's, or it cannot be written.
     pub fn save(&self, dir: impl AsRef<Path>, precision: Precision) -> Result<(), ModelError> {
         write_directory(dir, |files| {
             if let Some(transformer) = &self.transformer {
@@ -158,8 +157,8 @@ impl VideoModel {
         self.vae = Some(vae);
     }
 
-    /// The latents that diffusion works on: posterior means, on the unit sphere for an AR-VAE,
-    /// standardised where the model has [latent statistics](crate::LatentStatistics).
+    /// The latents that diffusion works on: posterior means, on the unit sphere for an AR-VAE, standardised if the
+    /// model has [latent statistics](crate::LatentStatistics).
     ///
     /// # Shapes
     /// - `pixels`: `[batch, frames, 3, height, width]` in `[0, 1]`
@@ -192,8 +191,8 @@ impl VideoModel {
     }
 }
 
-/// Reads weights, and checks their file against its checksum at the same time: both wait for the disk,
-/// which has to be read only once. What is wrong with the file is told rather than what follows from it.
+/// Reads weights, and checks their file against its checksum at the same time: both wait for the disk, which has to be
+/// read only once. If the file is damaged, that is the error, rather than what follows from it.
 fn load_verified<M: Module>(
     network: &mut M,
     source: WeightsSource<'_>,
@@ -207,7 +206,7 @@ fn load_verified<M: Module>(
         let loaded = load_weights(network, source, keys);
         let verified = match thread {
             Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
-            // The system has no thread to spare.
+            // The system has no threads left.
             Err(_) => verify(path),
         };
         (verified, loaded)

@@ -1,5 +1,5 @@
-//! Sampling by active frames against sampling by full windows, over networks and plans drawn at
-//! random. Both are the same numbers but for rounding.
+//! Compares sampling by active frames with sampling by full windows, for random networks and plans.
+//! Both give the same numbers except for rounding.
 
 use std::collections::HashSet;
 
@@ -16,7 +16,7 @@ use proptest::prelude::*;
 const TOKENS: usize = 3;
 const CHANNELS: usize = 4;
 const CONTEXT: [usize; 2] = [2, 6];
-/// Rounding of a few dozen forward passes, each of which reads what the one before has written.
+/// Rounding of a few dozen forward passes, each of which reads what the previous one wrote.
 const TOLERANCE: f64 = 1e-5;
 
 fn network(positions: PositionEmbedding, merge_mode: MergeMode, window: usize) -> DitConfig {
@@ -58,8 +58,9 @@ impl Random {
         Tensor::from_data(TensorData::new(values, shape), &Device::flex())
     }
 
-    /// A transformer whose every parameter is random: fresh modulation and final layers are zero.
-    /// With much larger ones, one network in thousands multiplies rounding errors to 1e-5.
+    /// A transformer in which every parameter is random, because freshly initialised modulation and
+    /// final layers are zero. With much larger parameters, one network in thousands amplifies
+    /// rounding errors to 1e-5.
     fn transformer(&mut self, config: &DitConfig) -> Transformer {
         Transformer::new(config, &ConditioningConfig::default(), &Device::flex())
             .expect("a transformer")
@@ -156,7 +157,7 @@ fn relative_error(actual: Tensor<4>, expected: Tensor<4>) -> f64 {
     norm(actual - expected.clone()) / norm(expected)
 }
 
-/// Frames that are evaluated where finished ones are evaluated once in every window.
+/// Number of evaluated frames if finished ones are evaluated once in every window.
 fn evaluations_in_windows(sampler: &Sampler, window: usize, prefix: usize) -> usize {
     let plan = sampler.plan();
     let length = window.min(prefix + plan.config().frames);
@@ -235,7 +236,7 @@ proptest! {
         let (actual, evaluations) = collect(run, case.prefix);
         let error = relative_error(actual, expected);
         prop_assert!(error < TOLERANCE, "relative error {error:.1e}");
-        // Every frame S times; once more if a later frame needs it, as the prefix does.
+        // Every frame S times, and once more if a later frame needs it; the prefix once.
         let finished_before_the_end = if case.ar_step == 0 { 0 } else { case.frames - 1 };
         let frames = case.frames * case.steps + finished_before_the_end + case.prefix;
         prop_assert_eq!(evaluations, copies * frames);

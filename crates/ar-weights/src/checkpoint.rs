@@ -12,16 +12,14 @@ use crate::parameters::parameters;
 use crate::stored::Stored;
 use crate::{KeyMap, Precision, WeightsError, WeightsSource, safetensors};
 
-/// Entries under which training scripts keep the weights of a network, beside an optimizer's state
-/// and the like.
+/// Entries in which training scripts store the weights of a network, beside the optimizer's state and the like.
 const STATE_DICTS: [&str; 2] = ["state_dict.", "model_state_dict."];
 
-/// What a network wrapped for several devices puts before each of its keys.
+/// The prefix of each key of a network that is wrapped for several devices.
 const PARALLEL: &str = "module.";
 
-/// The tensors of a file, named as in the network's own state dict, whichever the file's format and
-/// wrapping. Opening one reads names and shapes; values are read when they are asked for, tensor by
-/// tensor.
+/// The tensors of a file, named as in the network's own state dict, whatever the file's format and wrapping. Opening it
+/// reads names and shapes; values are read on demand, tensor by tensor.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     name: String,
@@ -32,7 +30,7 @@ impl Checkpoint {
     /// Opens a file.
     ///
     /// # Errors
-    /// If it cannot be read, is cut short, or holds no tensors.
+    /// If it cannot be read, is cut off, or has no tensors.
     pub fn open(source: WeightsSource<'_>) -> Result<Self, WeightsError> {
         let tensors = match source {
             WeightsSource::Bytes(name, bytes) => safetensors::in_memory(name, bytes.to_vec())?,
@@ -45,8 +43,8 @@ impl Checkpoint {
         })
     }
 
-    /// The parameters of a network, as a file of [`save_weights`](crate::save_weights) has them; it is
-    /// called `name` in messages.
+    /// The parameters of a network, as in a file that [`save_weights`](crate::save_weights) writes; it is called `name`
+    /// in messages.
     pub fn of<M: Module>(module: &M, keys: KeyMap, name: impl Into<String>) -> Self {
         let parameters = parameters(module, keys);
         let tensors = module.collect(None, None, true).into_iter();
@@ -89,12 +87,12 @@ impl Checkpoint {
             .collect()
     }
 
-    /// The shape of a tensor, if there is one of that name.
+    /// The shape of a tensor, if there is one with that name.
     pub fn shape(&self, key: &str) -> Option<&[usize]> {
         self.tensors.get(key).map(|tensor| &tensor.shape[..])
     }
 
-    /// Reads a tensor as 32-bit floats, row by row, if there is one of that name.
+    /// Reads a tensor as f32, row by row, if there is one with that name.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -103,10 +101,10 @@ impl Checkpoint {
         values.map_err(|error| self.unreadable(key, &error))
     }
 
-    /// Adds a tensor, or replaces the one of the same name.
+    /// Adds a tensor, or replaces the one with the same name.
     ///
     /// # Panics
-    /// If `values` are not as many as the shape has elements.
+    /// If the number of `values` does not match the shape.
     pub fn insert(&mut self, key: impl Into<String>, shape: Vec<usize>, values: Vec<f32>) {
         assert_eq!(shape.iter().product::<usize>(), values.len(), "{shape:?}");
         let bytes: Vec<u8> = values
@@ -124,12 +122,12 @@ impl Checkpoint {
         self.tensors.insert(key.into(), tensor);
     }
 
-    /// Drops the tensors whose name is not `kept`.
+    /// Drops the tensors whose names are not `kept`.
     pub fn retain(&mut self, mut kept: impl FnMut(&str) -> bool) {
         self.tensors.retain(|key, _| kept(key));
     }
 
-    /// The tensors whose name begins with `prefix`, without it.
+    /// The tensors whose names start with `prefix`, without the prefix.
     #[must_use]
     pub fn below(&self, prefix: &str) -> Self {
         Self {
@@ -141,8 +139,7 @@ impl Checkpoint {
     /// Writes all tensors as safetensors, atomically and one at a time.
     ///
     /// # Errors
-    /// If a tensor cannot be read or the file cannot be written; an older file at `path` is then
-    /// untouched.
+    /// If a tensor cannot be read or the file cannot be written; an existing file at `path` is then unchanged.
     pub fn save(&self, path: impl AsRef<Path>, precision: Precision) -> Result<(), WeightsError> {
         let tensors = self.tensors.iter().map(|(key, tensor)| {
             let bytes = move || -> io::Result<Vec<u8>> {
@@ -170,10 +167,10 @@ impl Checkpoint {
     }
 }
 
-/// Whether a file begins like an archive or a pickle. A safetensors file may begin with the same
-/// bytes, the length of its header, but then the header follows.
+/// Whether a file starts like an archive or a pickle. A safetensors file may start with the same bytes, the length of
+/// its header, but then the header follows.
 fn is_pytorch(path: &Path) -> Result<bool, WeightsError> {
-    // What has no end is read for ever, and a pipe cannot be read twice.
+    // A device may have no end, and a pipe cannot be read twice.
     ar_files::check_regular(path).map_err(WeightsError::io(path))?;
     let mut start = Vec::new();
     File::open(path)
@@ -203,8 +200,8 @@ fn pytorch(path: &Path) -> Result<BTreeMap<String, Stored>, WeightsError> {
         .collect())
 }
 
-/// Fails if tensors are larger than a file of `length` bytes can hold: one whose elements are all in one
-/// place (stride 0) may say any size. Several may share their elements.
+/// Fails if tensors are larger than a file of `length` bytes can hold, because a tensor whose elements are all in one
+/// place (stride 0) may claim any size. Several tensors may share their elements.
 fn check_lengths(tensors: &BTreeMap<String, burn_pack::Tensor>, length: u64) -> Result<(), String> {
     const SHARED: u64 = 4;
     let mut all: u64 = 0;
@@ -234,7 +231,7 @@ fn stored(tensor: burn_pack::Tensor) -> Stored {
     }
 }
 
-/// The values of a parameter as a file lays them out.
+/// The values of a parameter in the layout of a file.
 fn values(tensor: &burn_pack::Tensor, is_transposed: bool) -> io::Result<Vec<f32>> {
     let floats = Floats::of(tensor.dtype);
     let floats =
@@ -248,7 +245,7 @@ fn values(tensor: &burn_pack::Tensor, is_transposed: bool) -> io::Result<Vec<f32
     })
 }
 
-/// Leaves the wrapping of a checkpoint away.
+/// Removes the wrapping of a checkpoint.
 fn unwrap(tensors: BTreeMap<String, Stored>) -> BTreeMap<String, Stored> {
     let state_dict = STATE_DICTS
         .into_iter()
@@ -264,7 +261,7 @@ fn unwrap(tensors: BTreeMap<String, Stored>) -> BTreeMap<String, Stored> {
     }
 }
 
-/// The tensors whose key begins with `prefix`, without it.
+/// The tensors whose keys start with `prefix`, without the prefix.
 fn below(prefix: &str, tensors: BTreeMap<String, Stored>) -> BTreeMap<String, Stored> {
     let keep = |(key, tensor): (String, Stored)| Some((key.strip_prefix(prefix)?.into(), tensor));
     tensors.into_iter().filter_map(keep).collect()
@@ -289,7 +286,7 @@ mod tests {
         };
         assert!(check(&[250]).is_ok());
         assert!(check(&[250; 4]).is_ok(), "they may share their elements");
-        // 92 kB that say 2.4 GB, in one tensor or in many.
+        // 92 kB that claim to be 2.4 GB, in one tensor or in many.
         let error = check(&[251]).expect_err("too large");
         assert_eq!(
             error,

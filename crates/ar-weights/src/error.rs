@@ -12,14 +12,14 @@ pub enum WeightsError {
         /// The error from the system.
         source: std::io::Error,
     },
-    /// A file is damaged, or holds no weights.
+    /// A file is damaged, or has no weights.
     #[error("{file}: not a readable {format} file: {}", printable(reason))]
     Unreadable {
         /// The file.
         file: String,
         /// What the file seems to be.
         format: &'static str,
-        /// What the reader says.
+        /// The reader's error.
         reason: String,
     },
     /// A tensor of a file cannot be read.
@@ -32,7 +32,7 @@ pub enum WeightsError {
         /// What is wrong.
         reason: String,
     },
-    /// A weight is not finite: the network computes nothing.
+    /// A weight is not finite, so the network cannot compute anything.
     #[error(
         "{file}: {} holds NaN or infinity: the weights are broken",
         printable(key)
@@ -43,7 +43,7 @@ pub enum WeightsError {
         /// The tensor.
         key: String,
     },
-    /// A weight is larger than the floats that it is to be written as.
+    /// A weight is too large for the floats to write.
     #[error(
         "{file}: {} holds values beyond 65504, the most that 16-bit floats hold: write 32-bit \
          floats, without --half",
@@ -69,7 +69,7 @@ pub enum WeightsError {
     },
 }
 
-/// What a file says, in one line and without codes that a terminal obeys.
+/// Text from a file, in one line and without control characters.
 fn printable(text: &str) -> String {
     let shown = |c: char| -> String {
         if c.is_control() {

@@ -1,8 +1,7 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 
-/// The path of a parameter of `module` that holds NaN or infinity, if there is one. It waits for the
-/// device.
+/// The path of a parameter of `module` that is NaN or infinity, if there is one. Waits for the device.
 pub fn not_finite<M: Module>(module: &M) -> Option<String> {
     let mut search = Search::default();
     module.visit(&mut search);

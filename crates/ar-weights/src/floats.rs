@@ -1,4 +1,4 @@
-//! Floats of any width to 32 bits and back, and transposition, over many values.
+//! Conversion of floats of any width to f32 and back, and transposition, for many values.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,11 +16,11 @@ pub(crate) enum Floats {
     F64,
 }
 
-/// Floats of a file as 32 bits.
+/// Floats of a file as f32.
 pub(crate) struct Widened {
     pub values: Vec<f32>,
-    /// Whether no value is NaN or infinity. It is found in passing, since a separate pass would
-    /// take as long as another reading.
+    /// Whether no value is NaN or infinity. This is checked during conversion, since a separate
+    /// pass would take as long as reading again.
     pub is_finite: bool,
 }
 
@@ -31,7 +31,7 @@ const CHUNK: usize = 1 << 14;
 const TILE: usize = 64;
 
 impl Floats {
-    /// The format of a tensor's elements; None if they are no floats.
+    /// The format of a tensor's elements; None if they are not floats.
     pub(crate) fn of(dtype: DType) -> Option<Self> {
         match dtype {
             DType::F16 => Some(Self::F16),
@@ -160,7 +160,7 @@ fn put_elements<T, const N: usize>(
     }
 }
 
-/// In a form that compilers make vector instructions of.
+/// Written so that compilers vectorise it.
 fn all_finite(values: &[f32]) -> bool {
     const EXPONENT: u32 = 0x7f80_0000;
     let is_special = |value: &f32| value.to_bits() & EXPONENT == EXPONENT;

@@ -10,7 +10,7 @@ type Fragments = (&'static str, &'static str);
 
 impl KeyMap {
     /// A map from pairs of path fragments that end in a separator, `(module, file)`, and the
-    /// prefixes of keys that files hold and networks do not need, such as buffers that are
+    /// prefixes of keys that files have and networks do not need, such as buffers that are
     /// recomputed. Fragments and prefixes match at the start of a path or after a dot.
     pub const fn new(
         fragments: &'static [(&'static str, &'static str)],
@@ -19,7 +19,7 @@ impl KeyMap {
         Self { fragments, ignored }
     }
 
-    /// The key in a file of a module path.
+    /// The key in a file for a module path.
     pub(crate) fn file_key(self, path: &str) -> String {
         let mut key = format!(".{path}");
         for (module, file) in self.fragments {

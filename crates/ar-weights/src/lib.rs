@@ -1,8 +1,8 @@
-//! Network weights in files, with every tensor accounted for: a tensor that is missing, left over
-//! or of another shape is an error that names it.
+//! Network weights in files, with every tensor accounted for: if a tensor is missing, unused or has
+//! the wrong shape, the error names it.
 //!
-//! Tensors are read and written one at a time, so that memory is needed for the network and its
-//! largest tensor. Reads safetensors files and PyTorch's own (`.pt`, `.pth`), writes safetensors.
+//! Tensors are read and written one at a time, so memory is needed only for the network and its
+//! largest tensor. Reads safetensors and PyTorch files (`.pt`, `.pth`), and writes safetensors.
 //!
 //! ```
 //! use ar_weights::{KeyMap, Precision, WeightsSource, load_weights, save_weights};

@@ -10,11 +10,10 @@ use crate::parameters::{Parameter, parameters};
 use crate::stored::Stored;
 use crate::{Checkpoint, KeyMap, WeightsError, WeightsSource};
 
-/// Reads every parameter of `module`, one at a time. Floats of any width are read as 32 bits.
+/// Reads every parameter of `module`, one at a time. Floats of any width are read as f32.
 ///
 /// # Errors
-/// If the file is unreadable, or a tensor is missing, left over, of another shape or not finite; the
-/// message names it.
+/// If the file is unreadable, or a tensor is missing, unused, not finite or has the wrong shape; the message names it.
 pub fn load_weights<M: Module>(
     module: &mut M,
     source: WeightsSource<'_>,
@@ -23,8 +22,7 @@ pub fn load_weights<M: Module>(
     load_checkpoint(module, &Checkpoint::open(source)?, keys, |_| false)
 }
 
-/// [`load_weights`] from an open file, in which tensors whose key is `fresh` may be missing and then
-/// keep their values.
+/// [`load_weights`] from an open file, in which tensors whose key is `fresh` may be missing; those keep their values.
 ///
 /// # Errors
 /// As [`load_weights`].
@@ -59,18 +57,18 @@ pub fn load_checkpoint<M: Module>(
     }
 }
 
-/// What the tensors of a file share while they are read one by one.
+/// Shared by the tensors of a file while they are read one by one.
 #[derive(Default)]
 struct Reading {
     buffer: Vec<u8>,
-    /// The first tensor that holds NaN or infinity.
+    /// The first tensor with NaN or infinity.
     not_finite: Option<String>,
 }
 
 /// Checks that `checkpoint` has every parameter of `module` and no others, without reading values.
 ///
 /// # Errors
-/// If a tensor is missing, left over or of another shape; the message names it.
+/// If a tensor is missing, unused or has the wrong shape; the message names it.
 pub fn check_weights<M: Module>(
     module: &M,
     checkpoint: &Checkpoint,
@@ -123,7 +121,7 @@ fn check_shapes(
     }
 }
 
-/// The tensor for a parameter, in Burn's layout and name; it is read when it is applied.
+/// The tensor for a parameter, with Burn's layout and name; it is read when it is applied.
 fn deferred(
     key: String,
     parameter: Parameter,

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// What the name of a file on the hub begins with.
+/// The prefix of names of files on the hub.
 const HUB: &str = "hf://";
 
 /// A file: a path, or `hf://OWNER/NAME/FILE` for a file of a model on the Hugging Face hub.
@@ -19,20 +19,20 @@ pub enum WeightsLocation {
     Hub {
         /// `OWNER/NAME`
         repository: String,
-        /// Its path inside.
+        /// Its path inside the repository.
         file: String,
     },
 }
 
 /// Whether a name has the extension of a file of weights. This distinguishes such a file from a
-/// folder where it cannot be looked at.
+/// folder if it cannot be inspected.
 pub fn names_weights(path: impl AsRef<Path>) -> bool {
     const ENDINGS: [&str; 5] = ["safetensors", "bin", "ckpt", "pt", "pth"];
     let extension = path.as_ref().extension();
     extension.is_some_and(|extension| ENDINGS.iter().any(|ending| extension == *ending))
 }
 
-/// A file that is not there.
+/// A file that cannot be found.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LocationError {
@@ -44,13 +44,13 @@ pub enum LocationError {
     Download {
         /// The file.
         location: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
 
 impl WeightsLocation {
-    /// Where the file lies; one on the hub is downloaded unless it is in the hub's cache.
+    /// The path of the file; a file on the hub is downloaded unless it is in the hub's cache.
     ///
     /// # Errors
     /// If the download fails, or this build has no feature `hub`. Whether a local file exists is

@@ -1,4 +1,4 @@
-//! The parameters of a network, as files name and lay them out.
+//! The parameters of a network, with their names and layouts in files.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ impl Parameter {
     }
 }
 
-/// All parameters by the key that they have in a file. None is drawn that has not been.
+/// All parameters by their keys in a file. Parameters that are not initialised yet stay so.
 pub(crate) fn parameters<M: Module>(module: &M, keys: KeyMap) -> BTreeMap<String, Parameter> {
     let mut visitor = Visitor::default();
     module.visit(&mut visitor);
@@ -38,7 +38,7 @@ pub(crate) fn parameters<M: Module>(module: &M, keys: KeyMap) -> BTreeMap<String
         .collect()
 }
 
-/// The shapes that the parameters of a network have in a file, by key.
+/// The shapes of a network's parameters in a file, by key.
 pub fn file_shapes<M: Module>(module: &M, keys: KeyMap) -> BTreeMap<String, Vec<usize>> {
     let parameters = parameters(module, keys).into_iter();
     parameters
@@ -53,7 +53,7 @@ struct Visitor {
     found: Vec<Parameter>,
 }
 
-/// Variants of an enum have no place in a path.
+/// Variants of an enum do not appear in paths.
 fn is_variant(container: &str) -> bool {
     container.starts_with("Enum:")
 }

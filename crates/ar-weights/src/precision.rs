@@ -6,7 +6,7 @@ pub enum Precision {
     /// 32 bits.
     #[default]
     Full,
-    /// 16 bits: half the size, for shipping.
+    /// 16 bits: half the size, for distribution.
     Half,
 }
 

@@ -16,7 +16,7 @@ use crate::WeightsError;
 use crate::floats::Floats;
 use crate::stored::Stored;
 
-/// Bytes of the length of the header, before it.
+/// Bytes of the header's length, which precedes the header.
 const LENGTH: usize = 8;
 
 /// The longest header, as in the format's own library.
@@ -29,7 +29,7 @@ enum Content {
 }
 
 impl Content {
-    /// Replaces what `bytes` holds.
+    /// Replaces the contents of `bytes`.
     fn read(&self, start: u64, length: usize, bytes: &mut Vec<u8>) -> io::Result<()> {
         bytes.clear();
         match self {
@@ -122,8 +122,8 @@ fn open(content: Content, length: u64) -> Result<BTreeMap<String, Stored>, Strin
     Ok(metadata.tensors().into_iter().map(stored).collect())
 }
 
-/// Writes tensors, `(name, shape, bytes)`, in the order of their names, atomically. The bytes of one
-/// are made after the ones before are written.
+/// Writes tensors, `(name, shape, bytes)`, in the order of their names, atomically. The bytes of a tensor are made
+/// after the previous ones are written.
 pub(crate) fn write<B>(
     path: &Path,
     mut tensors: Vec<(String, Vec<usize>, B)>,
@@ -168,7 +168,7 @@ where
     file.persist().map_err(io)
 }
 
-/// Fails if 16-bit or 32-bit floats are NaN or infinity, which a network computes nothing with.
+/// Fails if 16-bit or 32-bit floats are NaN or infinity, with which a network cannot compute anything.
 fn check_finite(path: &Path, key: &str, bytes: &[u8], floats: Floats) -> Result<(), WeightsError> {
     let (file, key) = (path.display().to_string(), key.to_owned());
     match floats {

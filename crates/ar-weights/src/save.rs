@@ -7,8 +7,8 @@ use crate::{Checkpoint, KeyMap, Precision, WeightsError};
 /// Writes every parameter of `module` as safetensors, atomically and one at a time.
 ///
 /// # Errors
-/// If a weight is not finite or does not fit the precision, or the file cannot be written; an older
-/// file at `path` is then untouched.
+/// If a weight is not finite or does not fit the precision, or the file cannot be written; an
+/// existing file at `path` is then unchanged.
 pub fn save_weights<M: Module>(
     module: &M,
     path: impl AsRef<Path>,

@@ -3,7 +3,7 @@ use std::path::Path;
 /// Where weights are read from.
 #[derive(Clone, Copy, Debug)]
 pub enum WeightsSource<'a> {
-    /// A safetensors or PyTorch file. In the latter the weights may lie in an entry `state_dict` or
+    /// A safetensors or PyTorch file. In the latter, the weights may be in an entry `state_dict` or
     /// `model_state_dict`.
     File(&'a Path),
     /// The bytes of a safetensors file, with the name to use in messages.

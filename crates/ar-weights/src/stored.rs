@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use crate::floats::{Floats, Widened};
 
-/// Puts the bytes of all elements, little-endian, in place of what a buffer holds.
+/// Replaces the contents of a buffer with the bytes of all elements, little-endian.
 type ReadBytes = dyn Fn(&mut Vec<u8>) -> io::Result<()> + Send + Sync;
 
 /// A tensor that may still be in its file.
 #[derive(Clone)]
 pub(crate) struct Stored {
     pub shape: Vec<usize>,
-    /// None for integers and the like, which no network here has.
+    /// None for integers and the like, which no network here uses.
     pub floats: Option<Floats>,
     pub read: Arc<ReadBytes>,
 }
@@ -30,13 +30,13 @@ impl Stored {
         Ok(bytes)
     }
 
-    /// The elements as 32-bit floats.
+    /// The elements as f32.
     pub(crate) fn values(&self) -> io::Result<Vec<f32>> {
         Ok(self.floats()?.widen(&self.bytes()?).values)
     }
 
-    /// The elements as 32-bit floats, with a matrix transposed if asked; read through `buffer`,
-    /// which many tensors can share.
+    /// The elements as f32, with a matrix transposed if asked; read through `buffer`, which many
+    /// tensors can share.
     pub(crate) fn parameter(
         &self,
         is_transposed: bool,

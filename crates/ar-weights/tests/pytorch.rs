@@ -32,7 +32,7 @@ fn every_way_of_saving() {
             .into_data()
             .iter()
             .collect();
-        // Ours is the transposed one.
+        // Ours is transposed.
         assert_eq!(weight, [0.0, 3.0, 1.0, 4.0, 2.0, 5.0], "{name}");
         assert_eq!(bias, [10.0, 11.0], "{name}");
     }

@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::RngSeed;
 
-/// The same cases every time; with `AR_FUZZ_TIMES` set, so many times more, and others.
+/// The same cases every time; with `AR_FUZZ_TIMES` set, that many times as many, and different
+/// ones.
 fn config(cases: u32) -> ProptestConfig {
     let times = env::var("AR_FUZZ_TIMES").ok();
     let times: Option<u32> = times.map(|times| times.parse().expect("AR_FUZZ_TIMES is a number"));

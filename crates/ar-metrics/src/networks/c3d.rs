@@ -14,23 +14,23 @@ use super::{FeatureExtractor, Observer, assert_frames, normalize, stretch};
 
 const FRAMES: usize = 16;
 
-/// Frames are stretched to squares of this side, of which the middle is taken.
+/// Frames are stretched to squares of this side, and cropped to the middle.
 const STRETCHED: usize = 128;
 const SIZE: usize = 112;
 
-/// Mean of each channel, blue first, of the frames that the network was trained on, in `[0, 255]`.
+/// Mean of each channel, blue first, over the network's training frames, in `[0, 255]`.
 const MEAN_BGR: [f32; 3] = [90.251_65, 97.657_01, 101.408_32];
 
 /// Classes of UCF-101.
 const CLASSES: usize = 101;
 
 /// C3D (Tran et al., "Learning spatiotemporal features with 3D convolutional networks", 2015),
-/// fine-tuned on UCF-101. Its class probabilities make the inception score of videos (Saito et al.,
-/// "Temporal generative adversarial nets with singular value clipping", 2017).
+/// fine-tuned on UCF-101. Its class probabilities are used for the inception score of videos (Saito
+/// et al., "Temporal generative adversarial nets with singular value clipping", 2017).
 ///
-/// Clips of 16 frames are stretched bicubically to 128 x 128, less the mean in `[0, 255]`, and
-/// cropped to the middle 112 x 112, blue first. There is one mean for each channel; the
-/// original protocol has one for each pixel.
+/// Clips of 16 frames are stretched bicubically to 128 x 128; the mean is subtracted in `[0, 255]`,
+/// and they are cropped to the middle 112 x 112, blue first. There is one mean for each channel;
+/// the original protocol has one for each pixel.
 #[derive(Module, Debug)]
 pub struct C3d {
     conv1: Conv3d,
@@ -47,7 +47,7 @@ pub struct C3d {
 }
 
 impl C3d {
-    /// Features of a sample.
+    /// Features per sample.
     pub const WIDTH: usize = CLASSES;
 
     /// Reads weights under the keys `conv1`, `conv2`, `conv3a` to `conv5b` and `fc6` to `fc8`, as
@@ -82,7 +82,7 @@ impl C3d {
 
     /// # Shapes
     /// - `clips`: `[batch, 16, 3, height, width]` in `[0, 1]`
-    /// - output: `[batch, 3, 16, 112, 112]`, blue first, less the mean
+    /// - output: `[batch, 3, 16, 112, 112]`, blue first, minus the mean
     pub fn preprocess(clips: Tensor<5>) -> Tensor<5> {
         let clips = stretch(clips, [STRETCHED; 2], InterpolateMode::Bicubic);
         let clips = normalize(clips.flip([2]) * 255.0, MEAN_BGR, [1.0; 3]);
@@ -91,10 +91,11 @@ impl C3d {
         clips.swap_dims(1, 2)
     }
 
-    /// The class probabilities, without any preprocessing; `observe` is shown every stage.
+    /// The class probabilities, without any preprocessing; `observe` gets the activations of every
+    /// stage.
     ///
     /// # Shapes
-    /// - `clips`: `[batch, 3, 16, 112, 112]`, blue first, less the mean
+    /// - `clips`: `[batch, 3, 16, 112, 112]`, blue first, minus the mean
     /// - output: `[batch, 101]`
     pub fn forward(&self, clips: Tensor<5>, observe: Observer<'_, 5>) -> Tensor<2> {
         let mut seen = |name: &str, x: Tensor<5>| {
@@ -102,7 +103,7 @@ impl C3d {
             x
         };
         let conv = |layer: &Conv3d, x| relu(layer.forward(x));
-        // The last plane of 7 x 7 is covered by 4 x 4 windows, which reach over its far edges.
+        // The last plane of 7 x 7 is covered by 4 x 4 windows, which extend past its far edges.
         let none = [(0, 0); 3];
         let far = [(0, 0), (0, 1), (0, 1)];
         let x = seen("conv1", conv(&self.conv1, clips)); // [batch, 64, 16, 112, 112]

@@ -12,7 +12,7 @@ use super::{FeatureExtractor, Observer, assert_frames, stretch};
 
 const EPSILON: f64 = 1e-3;
 
-/// Side of the frames that the network was trained on.
+/// Side of the network's training frames.
 const SIZE: usize = 224;
 
 /// Classes of Kinetics-400.
@@ -41,8 +41,8 @@ const KEYS: KeyMap = KeyMap::new(
 /// Kinetics-400. Its logits, averaged over time, are the features of FVD (Unterthiner et al.,
 /// "Towards accurate generative models of video", 2018).
 ///
-/// Clips are stretched bicubically to 224 x 224 and scaled to `[-1, 1]`. Of each sixteen frames
-/// about two time steps are left, so a clip has at least nine.
+/// Clips are stretched bicubically to 224 x 224 and scaled to `[-1, 1]`. The network reduces
+/// sixteen frames to about two time steps, so a clip needs at least nine frames.
 #[derive(Module, Debug)]
 pub struct I3d {
     conv3d_1a_7x7: ConvBn3d,
@@ -61,11 +61,11 @@ pub struct I3d {
 }
 
 impl I3d {
-    /// Features of a sample.
+    /// Features per sample.
     pub const WIDTH: usize = CLASSES;
 
     /// Reads the weights of the PyTorch port of the published network (`rgb_imagenet.pt`, also
-    /// spread as `i3d_pretrained_400.pt`).
+    /// distributed as `i3d_pretrained_400.pt`).
     ///
     /// # Errors
     /// If the file is unreadable or does not fit; the message names the tensor.
@@ -104,7 +104,8 @@ impl I3d {
         clips.swap_dims(1, 2)
     }
 
-    /// The logits averaged over time, without any preprocessing; `observe` is shown every stage.
+    /// The logits averaged over time, without any preprocessing; `observe` gets the activations of
+    /// every stage.
     ///
     /// # Shapes
     /// - `clips`: `[batch, 3, frames, height, width]` in `[-1, 1]`, at least 9 frames
@@ -151,7 +152,7 @@ impl FeatureExtractor for I3d {
     }
 }
 
-/// Four branches side by side: 1 x 1, twice 3 x 3 behind a 1 x 1, and a 1 x 1 behind pooling.
+/// Four parallel branches: 1 x 1, two of 3 x 3 after a 1 x 1, and a 1 x 1 after pooling.
 #[derive(Module, Debug)]
 struct Mixed {
     b0: ConvBn3d,
@@ -204,7 +205,7 @@ impl Logits {
     }
 }
 
-/// TensorFlow's padding `SAME` of time, height and width.
+/// TensorFlow's padding `SAME` for time, height and width.
 fn same(x: &Tensor<5>, kernel: [usize; 3], stride: [usize; 3]) -> [(usize, usize); 3] {
     let [_, _, sizes @ ..] = x.dims();
     std::array::from_fn(|axis| same_padding(sizes[axis], kernel[axis], stride[axis]))

@@ -12,7 +12,7 @@ use super::{FeatureExtractor, Observer, stretch};
 
 const EPSILON: f64 = 1e-3;
 
-/// Side of the images that the network was trained on.
+/// Side of the network's training images.
 const SIZE: usize = 299;
 
 const KEYS: KeyMap = KeyMap::new(
@@ -40,9 +40,9 @@ const KEYS: KeyMap = KeyMap::new(
 /// Inception-v3 (Szegedy et al., "Rethinking the Inception architecture for computer vision",
 /// 2015) as published by TensorFlow on 2015-12-05, whose pooled features FID uses.
 ///
-/// It differs from the network that `torchvision` trained: averages over windows at the border leave
-/// the padding out, and the last block takes maxima where the others average. Frames are looked at
-/// one by one, stretched bilinearly to 299 x 299 and scaled to `[-1, 1]`.
+/// It differs from `torchvision`'s network: averages over windows at the border exclude the padding, and the last block
+/// takes maxima where the others average. Every frame is a sample, stretched bilinearly to 299 x 299 and scaled to
+/// `[-1, 1]`.
 #[derive(Module, Debug)]
 pub struct InceptionV3 {
     conv2d_1a_3x3: ConvBn2d,
@@ -64,7 +64,7 @@ pub struct InceptionV3 {
 }
 
 impl InceptionV3 {
-    /// Features of a sample.
+    /// Features per sample.
     pub const WIDTH: usize = 2048;
 
     /// Reads the PyTorch conversion of the published weights (`pt_inception-2015-12-05-6726825d.pth`).
@@ -104,7 +104,7 @@ impl InceptionV3 {
         clips.flatten(0, 1)
     }
 
-    /// The pooled features, without any preprocessing; `observe` is shown every stage.
+    /// The pooled features, without any preprocessing; `observe` gets the activations of every stage.
     ///
     /// # Shapes
     /// - `images`: `[batch, 3, height, width]` in `[-1, 1]`, sides of at least 75
@@ -317,7 +317,7 @@ impl MixedD {
     }
 }
 
-/// Branches of 1 x 1, 3 x 3 and twice 3 x 3, each split into a row beside a column, and pooling.
+/// Branches of 1 x 1, 3 x 3 and twice 3 x 3, each split into parallel rows and columns, and pooling.
 #[derive(Module, Debug)]
 struct MixedE {
     branch1x1: ConvBn2d,

@@ -1,4 +1,4 @@
-//! What the networks are made of.
+//! The layers of the networks.
 
 use burn::module::{Initializer, Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig, Conv3d, Conv3dConfig};
@@ -7,7 +7,7 @@ use burn::tensor::module::max_pool2d;
 use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor};
 
-/// A batch norm that keeps the statistics it was trained to, on training devices too.
+/// A batch norm that keeps its trained statistics, even on autodiff devices.
 #[derive(Module, Debug)]
 pub(super) struct FrozenBatchNorm {
     weight: Param<Tensor<1>>,
@@ -38,7 +38,7 @@ impl FrozenBatchNorm {
     }
 }
 
-/// A convolution without bias and the batch norm after it, computed as one convolution.
+/// A convolution without bias, and the batch norm after it, computed as one convolution.
 #[derive(Module, Debug)]
 pub(super) struct ConvBn2d {
     conv: Conv2d,
@@ -46,7 +46,7 @@ pub(super) struct ConvBn2d {
 }
 
 impl ConvBn2d {
-    /// `padding` is for rows and for columns, at both ends.
+    /// `padding` is the padding of rows and of columns, at both ends.
     pub(super) fn new(
         channels: [usize; 2],
         kernel: [usize; 2],
@@ -75,7 +75,7 @@ impl ConvBn2d {
     }
 }
 
-/// A convolution without bias and the batch norm after it, computed as one convolution.
+/// A convolution without bias, and the batch norm after it, computed as one convolution.
 #[derive(Module, Debug)]
 pub(super) struct ConvBn3d {
     conv: Conv3d,
@@ -111,8 +111,8 @@ impl ConvBn3d {
     }
 }
 
-/// Maxima over boxes of `[time, height, width]`, over the plane and then over time. Padding is
-/// given by axis as `(before, after)` and never is a maximum.
+/// Maxima over boxes of `[time, height, width]`, computed over the plane and then over time.
+/// Padding is given by axis as `(before, after)` and is never the maximum.
 ///
 /// # Shapes
 /// - `x`: `[batch, channels, time, height, width]`
@@ -143,7 +143,7 @@ pub(super) fn max_pool3d(
 }
 
 /// TensorFlow's padding `SAME`: windows at every `stride` cover all of `size`, and an odd element
-/// of padding goes after.
+/// of padding is put at the end.
 pub(super) fn same_padding(size: usize, kernel: usize, stride: usize) -> (usize, usize) {
     let covered = (size.div_ceil(stride) - 1) * stride + kernel;
     let padding = covered.saturating_sub(size);

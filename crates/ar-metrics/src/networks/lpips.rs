@@ -7,8 +7,8 @@ use burn::tensor::{Device, Tensor, assert_shape};
 
 use super::Vgg16;
 
-/// Mean and standard deviation of each channel of ImageNet, for images in `[-1, 1]`; the figures of
-/// LPIPS 0.1.
+/// Mean and standard deviation of each channel of ImageNet, for images in `[-1, 1]`, as in LPIPS
+/// 0.1.
 const SHIFT: [f32; 3] = [-0.030, -0.088, -0.188];
 const SCALE: [f32; 3] = [0.458, 0.448, 0.450];
 
@@ -27,18 +27,18 @@ const KEYS: KeyMap = KeyMap::new(
 );
 
 /// Learned perceptual image patch similarity, version 0.1 on VGG16 (Zhang et al., "The unreasonable
-/// effectiveness of deep features as a perceptual metric", 2018): 0 for equal images, larger the
-/// less alike they look.
+/// effectiveness of deep features as a perceptual metric", 2018): 0 for equal images, and larger
+/// the less alike they look.
 ///
-/// The parameters are frozen. On a training device the distance is differentiable in the images,
-/// and so it serves as a loss.
+/// The parameters are frozen. On an autodiff device the distance is differentiable with respect to
+/// the images, so it can serve as a loss.
 #[derive(Module, Debug)]
 pub struct Lpips {
     vgg: Vgg16,
     linear: Linear,
 }
 
-/// By stage, a weight for each channel.
+/// A weight for each channel, by stage.
 #[derive(Module, Debug)]
 struct Linear {
     channels: Vec<Conv2d>,
@@ -81,8 +81,8 @@ impl Lpips {
             .expect("five stages")
     }
 
-    /// What each stage adds to the distance: the squared difference of unit feature vectors,
-    /// weighted by channel, averaged over the plane.
+    /// The contribution of each stage to the distance: the squared difference of unit feature
+    /// vectors, weighted by channel and averaged over the plane.
     ///
     /// # Shapes
     /// As [`forward`](Self::forward), five times.

@@ -1,7 +1,7 @@
-//! Networks whose features are compared, one file each. Their weights are the user's: published
-//! checkpoints, in PyTorch's own format or as safetensors, under the keys they were published with.
+//! Networks whose features are compared, one file each. The user provides their weights: published
+//! checkpoints, in PyTorch's own format or as safetensors, with their published keys.
 //!
-//! All run with the statistics their batch norms were trained to; none of them is for training.
+//! All of them run with the trained statistics of their batch norms; none of them is for training.
 
 mod c3d;
 mod i3d;
@@ -24,7 +24,7 @@ pub use vgg16::Vgg16;
 
 /// A network that turns videos into feature vectors.
 pub trait FeatureExtractor {
-    /// Features of a sample.
+    /// Features per sample.
     fn width(&self) -> usize;
 
     /// Frames that a clip may have.
@@ -32,18 +32,18 @@ pub trait FeatureExtractor {
 
     /// # Shapes
     /// - `clips`: `[batch, frames, 3, height, width]` in `[0, 1]`
-    /// - output: `[samples, width]`; a sample is a clip, or a frame where the network looks at
-    ///   single frames
+    /// - output: `[samples, width]`; a sample is a clip, or a frame if the network looks at single
+    ///   frames
     ///
     /// # Panics
     /// If the number of frames is not in [`frames`](Self::frames).
     fn features(&self, clips: Tensor<5>) -> Tensor<2>;
 }
 
-/// Is shown the activations of a network's stages by name, as they are computed.
+/// Gets the activations of a network's stages by name, as they are computed.
 pub type Observer<'a, const D: usize> = &'a mut dyn FnMut(&str, &Tensor<D>);
 
-/// Panics where a clip has too few or too many frames.
+/// Panics if a clip has too few or too many frames.
 #[track_caller]
 fn assert_frames(network: &impl FeatureExtractor, clips: &Tensor<5>) {
     let ([_, frames, ..], range) = (clips.dims(), network.frames());

@@ -11,15 +11,15 @@ use super::{FeatureExtractor, Observer, assert_frames, normalize, stretch};
 
 const EPSILON: f64 = 1e-5;
 
-/// Side of the frames that the network was trained on.
+/// Side of the network's training frames.
 const SIZE: usize = 112;
 
-/// Mean and standard deviation of each channel of Kinetics, in `[0, 1]`; the figures of the
+/// Mean and standard deviation of each channel of Kinetics, in `[0, 1]`, as published by the
 /// network's authors.
 const MEAN: [f32; 3] = [0.4345, 0.4051, 0.3775];
 const STD: [f32; 3] = [0.2768, 0.2713, 0.2737];
 
-/// Blocks of each layer, and channels inside them.
+/// Number of blocks in each layer, and channels inside them.
 const LAYERS: [(usize, usize); 4] = [(3, 64), (4, 128), (6, 256), (3, 512)];
 
 /// A block has this many times more channels outside than inside.
@@ -44,8 +44,8 @@ const KEYS: KeyMap = KeyMap::new(
 /// features.
 ///
 /// Clips are stretched bilinearly to 112 x 112 and standardised with the statistics of Kinetics.
-/// Publications differ in both, and in the checkpoint: figures compare only with figures that were
-/// computed alike.
+/// Publications differ in both, and in the checkpoint; only figures that were computed in the same
+/// way can be compared.
 #[derive(Module, Debug)]
 pub struct ResNet3d {
     conv1: ConvBn3d,
@@ -56,7 +56,7 @@ pub struct ResNet3d {
 }
 
 impl ResNet3d {
-    /// Features of a sample.
+    /// Features per sample.
     pub const WIDTH: usize = 512 * EXPANSION;
 
     /// Reads the weights of the authors' PyTorch checkpoints (`r3d50_K_200ep.pth` and
@@ -96,7 +96,8 @@ impl ResNet3d {
         normalize(clips, MEAN, STD).swap_dims(1, 2)
     }
 
-    /// The pooled features, without any preprocessing; `observe` is shown every stage.
+    /// The pooled features, without any preprocessing; `observe` gets the activations of every
+    /// stage.
     ///
     /// # Shapes
     /// - `clips`: `[batch, 3, frames, height, width]`, standardised
@@ -139,7 +140,7 @@ struct Bottleneck {
     conv1: ConvBn3d,
     conv2: ConvBn3d,
     conv3: ConvBn3d,
-    /// Where the shape changes.
+    /// Only where the shape changes.
     downsample: Option<ConvBn3d>,
 }
 

@@ -6,7 +6,7 @@ use burn::nn::PaddingConfig2d;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{Device, Tensor, activation::relu, module::max_pool2d, ops::MaxPoolOptions};
 
-/// Channels of the convolutions of each stage; stages are parted by pooling.
+/// Channels of the convolutions in each stage; stages are separated by pooling.
 const STAGES: [&[usize]; 5] = [
     &[64, 64],
     &[128, 128],

@@ -12,15 +12,15 @@ const AVERAGED: usize = 3;
 /// Angles in degrees between velocities after bounces and what they should be.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Bounces {
-    /// At walls, one a bounce.
+    /// At walls, one per bounce.
     pub reflections: Vec<f64>,
     /// At each other, one for each of the two shapes.
     pub collisions: Vec<f64>,
 }
 
 impl Bounces {
-    /// All bounces that lie between free intervals, where the velocity after them is of interval
-    /// `first` or later ones. The direction of a velocity below `least_speed` is not measured.
+    /// All bounces between free intervals, if the velocity after them is from interval `first` or
+    /// later. The direction of a velocity below `least_speed` is not measured.
     pub(super) fn new(
         tracks: &Tracks,
         intervals: &[Vec<Interval>],
@@ -42,7 +42,7 @@ impl Bounces {
                         let angle = expected.and_then(|v| angle(v, contact.after, least_speed));
                         bounces.reflections.extend(angle);
                     }
-                    // Once for the two.
+                    // Once for the pair.
                     Touch::Shape(j) if i < j => {
                         let other = contacts[j].iter().find(|other| {
                             other.touch == Touch::Shape(i) && other.range == contact.range
@@ -103,7 +103,7 @@ fn contacts(track: &Track, intervals: &[Interval]) -> Vec<Contact> {
     contacts
 }
 
-/// The mean velocity of the first free intervals; none if the first is not free.
+/// The mean velocity over the first free intervals; none if the first is not free.
 fn average<'a>(intervals: impl Iterator<Item = &'a Interval>) -> Option<[f64; 2]> {
     let free: Vec<[f64; 2]> = intervals
         .take(AVERAGED)
@@ -114,12 +114,13 @@ fn average<'a>(intervals: impl Iterator<Item = &'a Interval>) -> Option<[f64; 2]
 }
 
 impl Contact {
-    /// The velocity that the walls leave; none if the way does not reach them.
+    /// The velocity after reflection at the walls; none if the path does not reach them.
     fn reflected(&self, radius: f64) -> Option<[f64; 2]> {
         let span = 1.0 - 2.0 * radius;
         let turns = [0, 1].map(|axis| {
             let way = self.before[axis] * self.range.len() as f64;
-            // Rooms that the way leads through if the shape is not reflected but the room is.
+            // The number of rooms that the path crosses if the room is reflected instead of the
+            // shape.
             ((self.position[axis] + way - radius) / span).floor() as i64
         });
         let signed = |axis: usize| match turns[axis].rem_euclid(2) {
@@ -130,8 +131,8 @@ impl Contact {
     }
 }
 
-/// The velocities that an elastic collision leaves to two discs of mass `radius²`; none if they do
-/// not meet.
+/// The velocities of two discs of mass `radius²` after an elastic collision; none if they do not
+/// meet.
 fn collided(contacts: [&Contact; 2], radii: [f64; 2]) -> Option<[[f64; 2]; 2]> {
     let [a, b] = contacts;
     let (d, w) = (minus(b.position, a.position), minus(b.before, a.before));

@@ -1,4 +1,4 @@
-//! What is measured of one clip.
+//! The measures of one clip.
 
 use ar_video::Frame;
 use serde::{Deserialize, Serialize};
@@ -8,37 +8,38 @@ use super::motion::{Interval, intervals};
 use super::tracks::{Sighting, Tracks};
 use super::{World, length, mean, minus};
 
-/// Frames on end in which a shape is missing or too many before it is a failure: fewer are a flicker.
+/// Number of successive frames in which there are too few or too many shapes before it counts as a failure; fewer are a
+/// flicker.
 const PERSISTENCE: usize = 2;
-/// A shape slower than this share of the least speed is still.
+/// A shape slower than this fraction of the least speed is still.
 const STILL: f64 = 0.25;
-/// Share of the intervals in which all shapes are still that makes a video a still.
+/// A video is still if all shapes are still in this share of its intervals.
 const STILLNESS: f64 = 0.5;
-/// First values of the energy that others are compared with.
+/// Number of first energies, whose mean the others are compared with.
 const FIRST_ENERGIES: usize = 3;
 
-/// How a clip should have gone on.
+/// The true continuation of a clip.
 #[derive(Clone, Copy, Debug)]
 pub struct Truth<'a> {
     /// All its frames, in the size of the measured ones.
     pub frames: &'a [Frame],
-    /// Frames at the beginning that were given: they are no achievement and not measured.
+    /// Number of frames at the beginning that were given, and are not measured because the model did not make them.
     pub given: usize,
 }
 
-/// What is measured of one clip; see [the module](super) for definitions. One value a frame, none
-/// where nothing can be said.
+/// The measures of one clip; see [the module](super) for definitions. There is one value per frame, or none where it
+/// cannot be measured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ClipMeasures {
     /// 1 if the number of shapes is right, else 0.
     pub object_count: Vec<Option<f64>>,
-    /// As a share of the radius in the first frame.
+    /// As a fraction of the radius in the first frame.
     pub radius_drift: Vec<Option<f64>>,
-    /// As a share of the speed.
+    /// As a fraction of the speed.
     pub velocity_error: Vec<Option<f64>>,
-    /// As a share of the kinetic energy in the first frames.
+    /// As a fraction of the kinetic energy in the first frames.
     pub energy_drift: Vec<Option<f64>>,
-    /// In sides; empty without a truth.
+    /// In frame widths; empty without a truth.
     pub trajectory_error: Vec<Option<f64>>,
     /// Angles in degrees, one for each bounce off a wall.
     pub reflection_errors: Vec<f64>,
@@ -52,14 +53,14 @@ pub struct ClipMeasures {
     pub disappearance: bool,
 }
 
-/// Measures a clip by the laws of `world` and, if it is known how the clip should be, by that.
+/// Measures a clip against the laws of `world` and, if there is one, against the truth.
 ///
-/// Frames that were given ([`Truth::given`]) say how many shapes there are and what they are like, and
-/// are not measured themselves. A velocity is measured where the frame that it leads to is.
+/// Frames that were given ([`Truth::given`]) define the number of shapes and their properties, and are not measured
+/// themselves. A velocity is measured if the frame that it leads to is measured.
 ///
 /// # Panics
-/// If there is no frame, frames are not square or of several sizes, the truth differs in length or
-/// size, or the world has no colour, outline or shape.
+/// If there are no frames, frames are not square or have different sizes, the truth has another length or size, or the
+/// world has no colours, outlines or shapes.
 pub fn measure(world: &World, frames: &[Frame], truth: Option<Truth<'_>>) -> ClipMeasures {
     world.assert_measurable();
     let side = frames.first().expect("a clip has frames").width();
@@ -146,7 +147,7 @@ fn velocity_error(
             let before = intervals[frame.checked_sub(1)?].free()?;
             let after = intervals.get(frame)?.free()?;
             let scale = length(before).max(least_speed);
-            // Without a least speed a shape may rest, and rest is kept perfectly or not at all.
+            // Without a least speed a shape may be at rest, and then a relative error is not defined.
             (scale > 0.0).then(|| length(minus(after, before)) / scale)
         }))
     };
@@ -178,8 +179,8 @@ fn energy_drift(tracks: &Tracks, intervals: &[Vec<Interval>], frames: usize) -> 
         .collect()
 }
 
-/// A shape of the truth is followed by the nearest one of its colour. In a world that draws every shape
-/// in a colour of its own, as `ar-data`'s does, no two shapes of the truth are followed by the same.
+/// A shape of the truth is compared with the nearest one of its colour. In a world in which every shape has its own
+/// colour, as in `ar-data`'s, no two shapes of the truth are compared with the same one.
 fn trajectory_error(tracks: &Tracks, truth: &Tracks) -> Vec<Option<f64>> {
     let partner = |track: &super::tracks::Track| {
         let apart = |other: &&super::tracks::Track| {

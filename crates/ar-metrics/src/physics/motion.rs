@@ -3,13 +3,13 @@
 use super::tracks::{Track, Tracks};
 use super::{length, minus};
 
-/// Gaps that are wider by this many pixels are surely gaps.
+/// Gaps count as gaps only if they are wider by this many pixels.
 const MARGIN: f64 = 1.0;
 
 /// What a shape does between two frames.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Interval {
-    /// Its way; none if it is not clear in both frames.
+    /// Its displacement; none if it is not clear in both frames.
     pub moved: Option<[f64; 2]>,
     /// What it may touch.
     pub touch: Touch,
@@ -51,7 +51,7 @@ impl Interval {
     }
 }
 
-/// The intervals of every track, `n - 1` each of a clip of `n` frames of `side` pixels.
+/// The intervals of every track: `n - 1` each for a clip of `n` frames of `side` pixels.
 pub(super) fn intervals(tracks: &Tracks, collide: bool, side: usize) -> Vec<Vec<Interval>> {
     let margin = MARGIN / side as f64;
     let tracks = &tracks.tracks;
@@ -70,8 +70,8 @@ pub(super) fn intervals(tracks: &Tracks, collide: bool, side: usize) -> Vec<Vec<
             let others = (0..tracks.len()).filter(|&j| collide && j != i);
             others.filter(meets).collect()
         };
-        // A collision makes a shape faster, by twice the other's speed at most, and on its way
-        // within the same interval it may meet a wall or a third shape.
+        // A collision makes a shape faster, by at most twice the other's speed, and it may then
+        // meet a wall or a third shape within the same interval.
         let pushed: Vec<f64> = (0..tracks.len())
             .map(|i| {
                 let pushes = touching(i, &speeds).into_iter().map(|j| 2.0 * speeds[j]);
@@ -102,14 +102,14 @@ fn moves(track: &Track) -> Vec<Option<[f64; 2]>> {
         .collect()
 }
 
-/// The largest speed in an interval and those beside it, for where a shape turns its way is folded
-/// and looks shorter.
+/// The largest speed in an interval and its neighbours, because in an interval in which a shape
+/// turns, its displacement is shorter than its path.
 fn fastest(moves: &[Option<[f64; 2]>], at: usize) -> f64 {
     let near = moves.iter().take(at + 2).skip(at.saturating_sub(1));
     near.flatten().copied().map(length).fold(0.0, f64::max)
 }
 
-/// Whether a gap may close and open again between a frame and the next on a way of this length.
+/// Whether a gap may close and open again between a frame and the next, on a path of this length.
 fn closes(at: usize, way: f64, gap: impl Fn(usize) -> Option<f64>) -> bool {
     match (gap(at), gap(at + 1)) {
         (Some(before), Some(after)) => before + after <= way,

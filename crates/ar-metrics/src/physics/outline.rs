@@ -1,7 +1,7 @@
 use ar_data::shapes::ShapeKind;
 
-/// What the outline of a shape measures. Every outline is upright and touches the circle of the
-/// shape's radius from inside; its centroid is the centre of that circle.
+/// Measures of an outline. Every outline is upright and touches the circle of the shape's radius
+/// from inside; its centroid is the centre of that circle.
 pub(super) trait Outline: Sized {
     /// Area of the outline of radius 1.
     fn fill(self) -> f64;
@@ -9,8 +9,8 @@ pub(super) trait Outline: Sized {
     /// `Im ∫ z³ / area^(5/2)` and `Re ∫ z⁴ / area³` over the outline, with `z = x + iy` from the
     /// centroid and `y` downwards.
     ///
-    /// Powers of `z` are harmonic: a blur that is the same in all directions leaves these integrals
-    /// as they are.
+    /// Powers of `z` are harmonic, so a blur that is the same in all directions does not change
+    /// these integrals.
     fn moments(self) -> [f64; 2];
 
     /// The outline whose moments are nearest.
@@ -67,7 +67,7 @@ mod tests {
         }
     }
 
-    /// Area and moments against sums over a fine grid.
+    /// Compares area and moments with sums over a fine grid.
     #[test]
     fn closed_forms() {
         const CELLS: usize = 2001;

@@ -1,4 +1,4 @@
-//! Many clips together.
+//! Averages over clips.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,27 +11,27 @@ pub struct PhysicsReport {
     pub clips: usize,
     /// Share of the clips with the right number of shapes.
     pub object_count: Curve,
-    /// As a share of the radius in the first frame.
+    /// As a fraction of the radius in the first frame.
     pub radius_drift: Curve,
-    /// As a share of the speed.
+    /// As a fraction of the speed.
     pub velocity_error: Curve,
-    /// As a share of the kinetic energy in the first frames.
+    /// As a fraction of the kinetic energy in the first frames.
     pub energy_drift: Curve,
-    /// In sides; only where the truth is known.
+    /// In frame widths; only if the truth is known.
     pub trajectory_error: Curve,
     /// Degrees, over all bounces off walls.
     pub reflection_error: Option<f64>,
-    /// Number of those.
+    /// Number of reflections.
     pub reflections: usize,
     /// Degrees, over both shapes of all collisions.
     pub collision_error: Option<f64>,
-    /// Number of those shapes.
+    /// Number of shapes in collisions.
     pub collisions: usize,
     /// Shares of the clips that fail.
     pub failures: Failures,
 }
 
-/// A mean and how it changes in the course of the clips. None where no clip has a value.
+/// A mean over everything, and by frame. None where no clip has a value.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Curve {
     /// Over all clips and frames that have a value.
@@ -70,7 +70,7 @@ impl Curve {
 }
 
 impl PhysicsReport {
-    /// The means over `clips`, which may differ in length; of no clips, nothing.
+    /// The means over `clips`, which may differ in length; all None if there are no clips.
     pub fn new<'a>(clips: impl IntoIterator<Item = &'a ClipMeasures>) -> Self {
         let clips: Vec<&ClipMeasures> = clips.into_iter().collect();
         let angles = |angles: fn(&ClipMeasures) -> &[f64]| -> Vec<f64> {

@@ -4,15 +4,15 @@ use ar_video::Frame;
 
 use super::World;
 
-/// Least share of a pixel that a colour covers in the core of a shape.
+/// The core of a shape has pixels of which its colour covers at least this share.
 const CORE: f64 = 0.5;
-/// Pixels around a core in which the shape's edge is looked for.
+/// Width of the border around a core, in pixels, in which the shape's edge is expected.
 const EDGE: usize = 2;
 /// Largest distance of a pixel in a core from the mixtures of background and colour, in 8-bit values.
 const MAX_RESIDUAL: f64 = 80.0;
-/// A core of a smaller share of the smallest shape's area is no shape.
+/// A core is not a shape if it is smaller than this share of the smallest shape's area.
 const MIN_SHARE: f64 = 0.25;
-/// A core of so many times the largest shape's area is none either.
+/// A core is not a shape if it is larger than this many times the largest shape's area.
 const MAX_SHARE: f64 = 4.0;
 
 /// A shape in a frame.
@@ -20,9 +20,9 @@ const MAX_SHARE: f64 = 4.0;
 pub(super) struct Object {
     /// Its colour's index in the palette.
     pub colour: usize,
-    /// Its centroid, in sides.
+    /// Its centroid, in frame widths.
     pub position: [f64; 2],
-    /// Its area, in square sides.
+    /// Its area, in squares of the frame's width.
     pub area: f64,
     /// See [`super::Outline::moments`].
     pub moments: [f64; 2],
@@ -47,7 +47,7 @@ pub(super) fn segment(world: &World, frame: &Frame) -> Vec<Object> {
         .filter(|core| sizes.contains(&(core.pixels.len() as f64)) && core.is_thick(side))
         .collect();
 
-    // The shapes that may have a part of each pixel, by index into `cores`.
+    // The shapes that may cover a part of each pixel, as indices into `cores`.
     let mut near = vec![Vec::new(); side * side];
     for (index, core) in cores.iter().enumerate() {
         for pixel in core.surroundings(side) {
@@ -80,7 +80,7 @@ fn pixels(frame: &Frame) -> impl Iterator<Item = &[u8]> {
     frame.rgb().chunks_exact(3)
 }
 
-/// The shape whose shares of pixels are `parts`; none if they cancel out.
+/// The shape that covers the shares `parts` of pixels; none if they cancel out.
 fn object(colour: usize, parts: &[(usize, f64)], side: usize) -> Option<Object> {
     let at = |pixel: usize| [pixel % side, pixel / side].map(|i| i as f64 + 0.5);
     let (mut area, mut sum) = (0.0, [0.0; 2]);
@@ -174,7 +174,7 @@ struct Core {
 }
 
 impl Core {
-    /// The mean of its pixels, in sides.
+    /// The mean of its pixels' positions, in frame widths.
     fn centre(&self, side: usize) -> [f64; 2] {
         let mean = |coordinate: fn(usize, usize) -> usize| {
             let sum: usize = self.pixels.iter().map(|&at| coordinate(at, side)).sum();
@@ -222,7 +222,7 @@ fn neighbours(pixel: usize, side: usize) -> impl Iterator<Item = usize> {
     .flatten()
 }
 
-/// The connected parts of equal labels.
+/// The connected components of equal labels.
 fn cores(labels: &[Option<usize>], side: usize) -> Vec<Core> {
     let mut seen = vec![false; labels.len()];
     let mut cores = Vec::new();
@@ -247,7 +247,7 @@ fn cores(labels: &[Option<usize>], side: usize) -> Vec<Core> {
     cores
 }
 
-/// Joins cores of one colour that are near enough to be parts of one shape, which another covers.
+/// Joins cores of one colour that are near enough to be parts of one shape that another shape covers in part.
 fn joined(cores: Vec<Core>, reach: f64, side: usize) -> Vec<Core> {
     let mut joined: Vec<Core> = Vec::new();
     for core in cores {

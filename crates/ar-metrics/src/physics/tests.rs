@@ -28,7 +28,7 @@ fn world() -> World {
     }
 }
 
-/// A shape in a frame, in sides.
+/// A shape in a frame, in frame widths.
 #[derive(Clone, Copy)]
 struct Shape {
     colour: [u8; 3],
@@ -116,7 +116,7 @@ fn assert_near(actual: Option<f64>, expected: f64, tolerance: f64) {
     );
 }
 
-/// Two shapes that meet nothing.
+/// Two shapes that touch nothing.
 fn undisturbed(t: usize) -> Vec<Shape> {
     let time = t as f64;
     vec![
@@ -154,7 +154,7 @@ fn a_lawful_clip_has_no_errors() {
     let report = report(&clip(undisturbed));
     assert_eq!(report.object_count.mean, Some(1.0));
     assert_near(report.radius_drift.mean, 0.0, 0.003);
-    // Twelve points a pixel place an edge to a 24th of it, of two pixels that the shapes move.
+    // With twelve points per pixel, edges are accurate to a 24th of a pixel, and shapes move by two pixels.
     assert_near(report.velocity_error.mean, 0.0, 0.03);
     assert_near(report.energy_drift.mean, 0.0, 0.02);
     assert_eq!(report.reflection_error, None);
@@ -218,7 +218,7 @@ fn reflections_are_measured_in_degrees() {
         let report = report(&clip(|t| bouncing(angle, t)));
         assert_eq!(report.reflections, 1);
         assert_near(report.reflection_error, angle.abs(), 1.0);
-        // The bounce is no velocity error, whatever its angle.
+        // The bounce is not a velocity error, whatever its angle.
         assert_near(report.velocity_error.mean, 0.0, 0.02);
         assert_eq!(report.failures, Failures::default());
     }
@@ -278,7 +278,7 @@ fn frozen_clips_are_still() {
     let measures = measure(&world(), &clip(|_| undisturbed(4)), None);
     assert!(measures.stillness);
     assert!(!measures.disappearance && !measures.duplication);
-    // Frozen from the middle on is still too, a pause is not.
+    // A clip that is frozen from the middle on is still too; one with a pause is not.
     let stops_at = |end: usize| clip(move |t| undisturbed(t.min(end)));
     assert!(measure(&world(), &stops_at(7), None).stillness);
     assert!(!measure(&world(), &stops_at(11), None).stillness);
@@ -299,7 +299,7 @@ fn lost_shapes_disappear() {
     assert!(!measures.disappearance);
     assert_eq!(measures.object_count[8], Some(0.0));
 
-    // What changes its colour is gone, though the number stays.
+    // A shape that changes its colour has disappeared, although the number is the same.
     let frames = clip(|t| {
         let mut shapes = undisturbed(t);
         if t >= 8 {
@@ -313,7 +313,7 @@ fn lost_shapes_disappear() {
     let nothing = measure(&world(), &clip(|_| Vec::new()), None);
     assert!(nothing.disappearance && !nothing.stillness);
     assert_eq!(nothing.object_count, [Some(0.0); FRAMES]);
-    // Nor is a whole picture of a colour a shape.
+    // A picture that has only one colour is not a shape either.
     let flood = measure(
         &world(),
         &clip(|_| vec![Shape::disc(RED, 2.0, [0.5; 2])]),
@@ -347,7 +347,7 @@ fn trajectory_error_is_the_distance_from_the_truth() {
     let truth = clip(undisturbed);
     let frames = clip(|t| {
         let mut shapes = undisturbed(t);
-        // The red disc drifts up from frame 4 on, the other one is right.
+        // The red disc drifts up from frame 4 on; the other one is right.
         shapes[0].position[1] -= 0.01 * t.saturating_sub(4) as f64;
         shapes
     });
@@ -387,7 +387,7 @@ fn after(given: usize, frames: &[Frame]) -> ClipMeasures {
 
 #[test]
 fn given_frames_are_not_measured() {
-    // A disc that grows, turns where frame 7 is, and is faster after it.
+    // A disc that grows, turns at frame 7, and is faster after it.
     let frames = clip(|t| {
         let time = t as f64 - 7.0;
         let velocity = if t < 7 { [0.03, 0.0] } else { [0.0, 0.036] };
@@ -411,7 +411,7 @@ fn given_frames_are_not_measured() {
         // Against the first frame and the first velocities, which are given.
         kept(&measures.radius_drift, &all.radius_drift, given);
         kept(&measures.energy_drift, &all.energy_drift, given);
-        // The turn is the fault of whoever made frame 8.
+        // The turn is the fault of the model, which made frame 8.
         kept(&measures.velocity_error, &all.velocity_error, given - 1);
         let turn = measures.velocity_error[7];
         assert_eq!(turn.is_some_and(|error| error > 1.0), given <= 8);
@@ -425,7 +425,7 @@ fn given_frames_are_not_measured() {
     // At rest from frame 11 on.
     let frames = clip(|t| undisturbed(t.min(11)));
     assert!(!after(0, &frames).stillness && after(9, &frames).stillness);
-    // Another one in frames 3 and 4, and one too few in frames 10 and 11.
+    // One too many in frames 3 and 4, and one too few in frames 10 and 11.
     let frames = clip(|t| {
         let mut shapes = undisturbed(t);
         match t {
@@ -468,7 +468,7 @@ fn hidden_shapes_are_excused_where_shapes_pass() {
     assert_near(report.velocity_error.mean, 0.0, 0.02);
     assert!(measure(&world(), &frames, None).disappearance);
 
-    // What is hidden and does not come out again is lost.
+    // A shape that is hidden and does not reappear is lost.
     let frames = clip(|t| {
         let mut shapes = vec![Shape::disc(
             BLUE,
@@ -492,7 +492,7 @@ fn blur_changes_little() {
     let frames: Vec<Frame> = clip(|t| bouncing(0.0, t)).iter().map(blurred).collect();
     let report = report(&frames);
     assert_eq!(report.object_count.mean, Some(1.0));
-    // The wall cuts a third of a pixel's column off the blurred disc where they touch.
+    // The wall cuts off a third of a column of pixels from the blurred disc where they touch.
     assert_near(report.radius_drift.mean, 0.0, 0.01);
     assert_near(report.velocity_error.mean, 0.0, 0.03);
     assert_near(report.reflection_error, 0.0, 1.5);

@@ -11,7 +11,7 @@ use super::{ShapeKind, World, length, minus};
 pub(super) struct Track {
     /// Its colour's index in the palette.
     pub colour: usize,
-    /// Radius of the circle around it, in sides: the median over the frames in which it is clear.
+    /// Radius of the circle around it, in frame widths: the median over the frames in which it is clear.
     pub radius: f64,
     /// What is seen of it in each frame.
     pub sightings: Vec<Sighting>,
@@ -22,16 +22,16 @@ pub(super) struct Track {
 pub(super) enum Sighting {
     /// All of it.
     Clear(Object),
-    /// It or what is before it: it touches another shape and they may overlap.
+    /// It, or a shape in front of it: it touches another shape, and they may overlap.
     Partial(Object),
-    /// Nothing, and another shape may be before it.
+    /// Nothing, but another shape may be in front of it.
     Hidden,
     /// Nothing.
     Missing,
 }
 
 impl Sighting {
-    /// The shape as it is, if it is clear.
+    /// The whole shape, if it is clear.
     pub(super) fn clear(&self) -> Option<Object> {
         match self {
             Self::Clear(object) => Some(*object),
@@ -39,7 +39,7 @@ impl Sighting {
         }
     }
 
-    /// The shape, perhaps not all of it.
+    /// The shape, or a part of it.
     pub(super) fn object(&self) -> Option<Object> {
         match self {
             Self::Clear(object) | Self::Partial(object) => Some(*object),
@@ -60,7 +60,7 @@ impl Track {
 pub(super) struct Tracks {
     /// The shapes of the first frame.
     pub tracks: Vec<Track>,
-    /// Shapes of each frame, those that are hidden included.
+    /// Number of shapes in each frame, including hidden ones.
     pub counts: Vec<usize>,
 }
 
@@ -130,7 +130,7 @@ fn follow(tracks: &mut [Track], objects: &[Object]) {
     }
 }
 
-/// The radius of a shape where most is seen of it, and the pixel's width that its edge may take.
+/// The radius of a shape where it is most visible, plus a pixel for its edge.
 fn reach(world: &World, track: &Track, side: usize) -> f64 {
     let objects = track.sightings.iter().filter_map(Sighting::object);
     let largest = objects.max_by(|a, b| a.area.total_cmp(&b.area));
@@ -141,7 +141,7 @@ fn reach(world: &World, track: &Track, side: usize) -> f64 {
     largest.map_or(0.0, radius) + 1.0 / side as f64
 }
 
-/// Finds what may be hidden in a frame of a world where shapes pass over each other.
+/// Finds the shapes that may be hidden in a frame, in a world where shapes pass over each other.
 fn excuse(tracks: &mut [Track], reaches: &[f64], frame: usize) {
     let seen: Vec<Option<[f64; 2]>> = tracks
         .iter()
@@ -165,8 +165,7 @@ fn excuse(tracks: &mut [Track], reaches: &[f64], frame: usize) {
     }
 }
 
-/// Where a shape that is not seen would be if it had moved on from where it was clear, or else where
-/// it was seen.
+/// Where a shape that is not seen would be if it had moved on from where it was clear, or else from where it was seen.
 fn expected(track: &Track, frame: usize) -> Option<[f64; 2]> {
     let Some(last) = (0..frame).rev().find(|&at| track.position(at).is_some()) else {
         let seen = track.sightings[..frame].iter().rev();

@@ -1,5 +1,5 @@
 //! The networks, stage by stage, against plain PyTorch (`tests/reference`). Weights and inputs are
-//! hashes of their key and index; they reach the networks through files under the published keys.
+//! hashes of their key and index; the networks read them from files with the published keys.
 
 mod reference;
 
@@ -34,7 +34,7 @@ fn lpips_and_its_gradient() {
     let gradients = distance.sum().backward();
     case.check("gradient", &a.grad(&gradients).expect("a gradient"));
 
-    // No feature is active in an image far below zero, and yet gradients are finite.
+    // No feature is active in an image far below zero, but gradients are still finite.
     let dark = (b * 0.0 - 1e6).require_grad();
     let gradients = network.forward(dark.clone(), a).sum().backward();
     let gradient = dark.grad(&gradients).expect("a gradient");

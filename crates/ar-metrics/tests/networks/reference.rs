@@ -1,4 +1,4 @@
-//! What PyTorch computed, and the weights and inputs that it computed it from.
+//! What PyTorch computed, and the weights and inputs for it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -96,7 +96,7 @@ impl Case {
         path
     }
 
-    /// The input of that key.
+    /// The input with that key.
     pub(crate) fn input<const D: usize>(&self, key: &str) -> Tensor<D> {
         let shape = shape_of(&self.expected["input"]);
         let values = noise(key, shape.iter().product());
@@ -120,7 +120,7 @@ impl Case {
     }
 }
 
-/// Stages that a network has yet to show.
+/// Stages that a network has not reached yet.
 pub(crate) struct Stages<'a> {
     case: &'a Case,
     unseen: Vec<String>,

@@ -1,12 +1,11 @@
-//! What must hold for any input: the bodies of property tests here, and of the fuzz targets in
-//! `fuzz`.
+//! Properties that must hold for any input: the bodies of property tests here, and of the fuzz targets in `fuzz`.
 
 use std::fs;
 
 use ar_model::{ModelConfig, VideoModel};
 use burn::tensor::Device;
 
-/// Text is a configuration that is written and read as itself, or an error.
+/// Text is either a configuration that survives writing and reading, or an error.
 pub(crate) fn configuration(text: &str) {
     if let Ok(config) = text.parse::<ModelConfig>() {
         let again: ModelConfig = config.to_toml().parse().expect("what was written");
@@ -14,8 +13,8 @@ pub(crate) fn configuration(text: &str) {
     }
 }
 
-/// A model directory without checksums, of any contents, loads or is an error. Networks that a test has
-/// no time and memory for are left out.
+/// A model directory without checksums, with any contents, loads or is an error. Networks that are too large for a test
+/// are skipped.
 pub(crate) fn directory(config: &str, vae: &[u8]) {
     let Ok(parsed) = config.parse::<ModelConfig>() else {
         return;

@@ -1,5 +1,5 @@
-//! Damaged configurations and model directories: the bodies of the fuzz targets, for what proptest
-//! makes.
+//! Damaged configurations and model directories: the bodies of the fuzz targets, with inputs from
+//! proptest.
 
 mod bodies;
 
@@ -14,7 +14,8 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::RngSeed;
 
-/// The same cases every time; with `AR_FUZZ_TIMES` set, so many times more, and others.
+/// The same cases every time; with `AR_FUZZ_TIMES` set, that many times as many, and different
+/// ones.
 fn config(cases: u32) -> ProptestConfig {
     let times = env::var("AR_FUZZ_TIMES").ok();
     let times: Option<u32> = times.map(|times| times.parse().expect("AR_FUZZ_TIMES is a number"));
@@ -42,7 +43,7 @@ fn small() -> ModelConfig {
     }
 }
 
-/// Values in place of others, as people and broken disks write them.
+/// Replacements for values, as people and broken disks write them.
 fn lines() -> impl Strategy<Value = Vec<(Index, String)>> {
     let values = prop::sample::select(vec![
         "0",
@@ -99,7 +100,7 @@ fn damaged_model_directories() {
     let bytes = prop::collection::vec((any::<Index>(), any::<u8>()), 0..4);
     proptest!(config(60), |(changes in lines(), bytes in bytes)| {
         let mut vae = vae.clone();
-        // The header, where numbers are sizes and places.
+        // The header, where numbers are sizes and positions.
         for (index, value) in bytes {
             let at = index.index(vae.len().min(600));
             vae[at] = value;

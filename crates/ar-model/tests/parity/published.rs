@@ -1,5 +1,5 @@
-//! Import without a configuration: `tests/published` has the tensors of the published files, a line
-//! each, `{0..24}` for the numbers from 0 to 23.
+//! Import without a configuration: `tests/published` lists the tensors of the published files, one
+//! per line, with `{0..24}` for the numbers from 0 to 23.
 
 use ar_golden::{Golden, assert_close};
 use std::collections::BTreeMap;
@@ -179,7 +179,7 @@ fn sizes_are_read_off_the_tensors() {
     assert_eq!(config.conditioning.classes, 3);
     assert_eq!(config.conditioning.class_names, Vec::<String>::new());
 
-    // What is written is what was in the file, and no more.
+    // Exactly the tensors of the file are written.
     let written = open(&out.join("transformer.safetensors"));
     let golden = open(&golden_class());
     assert!(written.shape("diffusion_model.betas").is_none());
@@ -194,7 +194,7 @@ fn sizes_are_read_off_the_tensors() {
     let model = VideoModel::load(&out, &Device::flex()).expect("a model");
     assert_eq!(*model.config(), config);
 
-    // The same at half the size; in the file that it becomes, values are rounded.
+    // The same at half the size: values are rounded in the new file.
     let half = folder.path().join("half");
     let options = ImportOptions {
         precision: Precision::Half,
@@ -230,7 +230,7 @@ fn class_models_sample_as_the_reference_does() {
     let golden = Golden::open("tests/golden/dit_class");
     let device = Device::flex();
     let folder = tempfile::tempdir().expect("a folder");
-    // Without a VAE the published tokens of a frame stand; five need their VAE.
+    // Without a VAE, the published number of tokens per frame is assumed; five need their VAE.
     let vae = save_vae(&folder.path().join("vae"), &small_vae(false));
     let out = folder.path().join("model");
     let options = ImportOptions {
@@ -256,7 +256,8 @@ fn class_models_sample_as_the_reference_does() {
         .map(|&row| row as usize)
         .collect();
     assert_eq!(rows, [1, 2, 3]);
-    // A class reads its own number's row; the last row is never read. Ours are a row on.
+    // A class reads the row of its own number, and the last row is never read. Our models read the
+    // next row.
     let after_null: Vec<usize> = rows.iter().map(|row| row - 1).collect();
     for (model, classes) in [(&out, &rows[..2]), (&ours, &after_null[..])] {
         let model = VideoModel::load(model, &device).expect("a model");

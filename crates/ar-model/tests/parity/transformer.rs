@@ -201,7 +201,7 @@ fn check_sampling(golden: &Golden) {
             steps: HostNoise::new(0, [batch, tokens, channels], &device),
         };
         let expected = golden.tensor::<4>(&format!("{key}.latents"), &device);
-        // The second evaluates only active frames where the network allows it.
+        // The second run evaluates only active frames if the network allows it.
         for run in [
             sampler.run(transformer, &noise, context.clone()),
             transformer.sample(&sampler, &noise, context),
@@ -251,7 +251,7 @@ fn a_checkpoint_survives_save_and_load() {
         keys
     };
     let saved = keys(&folder.path().join("transformer.safetensors"));
-    // Everything but the recomputed buffers comes back under the same key, bit for bit.
+    // Everything except the recomputed buffers is saved with the same key, bit for bit.
     let published: Vec<_> = keys(&golden.folder.join("model.safetensors"))
         .into_iter()
         .filter(|(key, _)| {
@@ -263,7 +263,7 @@ fn a_checkpoint_survives_save_and_load() {
     assert!(saved == published);
 }
 
-/// What an import as `config` says.
+/// The error of an import with `config`.
 fn refused(weights: &Path, config: ModelConfig) -> String {
     let folder = tempfile::tempdir().expect("a folder");
     let options = ImportOptions {

@@ -1,10 +1,10 @@
-//! What must hold for any input: the body of a property test here, and of the fuzz target in `fuzz`.
+//! Properties that must hold for any input: the body of a property test here, and of the fuzz target in `fuzz`.
 
 use ar_weights::{Checkpoint, KeyMap, WeightsSource, load_weights};
 use burn::nn::LinearConfig;
 use burn::tensor::Device;
 
-/// A file of weights of any contents is read with finite numbers, or is an error of one line.
+/// A file of weights with any contents is read with finite numbers, or is an error of one line.
 pub(crate) fn weights(bytes: &[u8]) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("weights");
