@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use crate::latents::LatentItem;
 use crate::to_pixels;
 
-/// A clip and the class that it belongs to.
+/// A clip and its class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VideoItem {
     /// The frames.
@@ -16,7 +16,7 @@ pub struct VideoItem {
     pub source: u64,
 }
 
-/// Clips of one length and size on a device.
+/// Clips of the same length and size on a device.
 #[derive(Clone, Debug)]
 pub struct VideoBatch {
     /// `[batch, frames, 3, height, width]`, from 0 to 1.

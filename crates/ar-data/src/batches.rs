@@ -1,4 +1,4 @@
-//! Batches that are read ahead of training.
+//! Batches that are prefetched during training.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -12,31 +12,31 @@ use rand::RngExt;
 use crate::order::{EpochShuffle, addressed_rng};
 use crate::video_folder::is_environment;
 
-/// Items that are tried in place of one that cannot be read, before it is the dataset's fault.
+/// Number of replacements for an unreadable item that are tried before the dataset counts as broken.
 const REPLACEMENTS: usize = 16;
 
-/// How far items are read ahead, and on how many threads.
+/// How far items are prefetched, and on how many threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadAhead {
     /// Threads that read.
     pub workers: usize,
-    /// The most batches that wait; each worker holds one more item.
+    /// The most batches in the queue; each worker holds one more item.
     pub batches: usize,
 }
 
-/// Where in the order of items a process reads, and which batches are its own.
+/// Where a process reads in the order of items, and which batches it gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DataCursor {
-    /// Where the first batch begins.
+    /// The position of the first batch.
     pub first: u64,
     /// Number of this process, from 0.
     pub process: usize,
-    /// Processes that read a batch each, one after the other, before the first goes on.
+    /// Number of processes, which take batches in turn.
     pub processes: usize,
 }
 
 impl Default for ReadAhead {
-    /// Two threads, which keep four batches waiting.
+    /// Two threads and a queue of four batches.
     fn default() -> Self {
         Self {
             workers: 2,
@@ -46,7 +46,7 @@ impl Default for ReadAhead {
 }
 
 impl DataCursor {
-    /// All from `first` on.
+    /// Everything from `first` on.
     pub fn from(first: u64) -> Self {
         Self {
             first,
@@ -55,7 +55,7 @@ impl DataCursor {
         }
     }
 
-    /// The position of item `number` of this process, given in batches of `batch_size`.
+    /// The position of item number `number` of this process, with batches of `batch_size`.
     fn position(self, number: u64, batch_size: usize) -> u64 {
         let batch_size = batch_size as u64;
         let batch = number / batch_size * self.processes as u64 + self.process as u64;
@@ -63,16 +63,16 @@ impl DataCursor {
     }
 }
 
-/// How batches are drawn and read.
+/// How batches are chosen and read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchOptions {
     /// Seed of the order of items.
     pub seed: u64,
-    /// Items of a batch.
+    /// Items per batch.
     pub batch_size: usize,
-    /// Where in that order the process begins.
+    /// Where in that order the process starts.
     pub cursor: DataCursor,
-    /// How far items are read ahead.
+    /// How far items are prefetched.
     pub ahead: ReadAhead,
 }
 
@@ -109,20 +109,20 @@ pub struct Unreadable {
 /// Why there is no next batch.
 #[derive(Debug, thiserror::Error)]
 pub enum BatchError {
-    /// Neither an item nor any of those tried in its place could be read.
+    /// Neither an item nor any of its replacements could be read.
     #[error(
         "{count} items drawn one after another cannot be read; the last is item {index}: {reason}"
     )]
     Unreadable {
-        /// Items that were tried.
+        /// Number of items that were tried.
         count: usize,
         /// The last of them.
         index: usize,
         /// Why it cannot be read.
         reason: String,
     },
-    /// An item cannot be read for a reason that is not the item's: another one in its place would
-    /// be training on other data. See [`is_environment`].
+    /// An item cannot be read because of the environment. Replacing it would mean training on other data. See
+    /// [`is_environment`].
     #[error("item {index} cannot be read here: {reason}")]
     Environment {
         /// The item.
@@ -130,48 +130,47 @@ pub enum BatchError {
         /// Why.
         reason: String,
     },
-    /// The system has no thread that could read.
+    /// The system has no threads left for reading.
     #[error(
         "cannot start a thread that reads data ({0}): raise the limit on processes (`ulimit -u`)"
     )]
     NoThread(io::Error),
-    /// The code that reads items has panicked.
+    /// The code that reads items panicked.
     #[error("a thread that reads the data has died")]
     Died,
 }
 
-/// Endless batches of a dataset, read ahead by worker threads in bounded memory.
+/// Endless batches of a dataset, prefetched by worker threads in bounded memory.
 ///
-/// Batches follow only from the items, the seed and the position. The number of workers changes
-/// nothing, and batches from a position on are those that an uninterrupted sequence has there:
-/// worker `w` of `W` reads the items at the positions `w`, `w + W`, `w + 2 W`, .. of this process,
-/// and the workers are asked in turn. (Burn's own loader hands batches out as its workers finish
-/// them and starts at the beginning.)
+/// Batches follow only from the items, the seed and the position. The number of workers does not matter, and batches
+/// from a position on are the same as in an uninterrupted sequence: worker `w` of `W` reads the items at positions `w`,
+/// `w + W`, `w + 2 W`, .. of this process, and the workers are asked in turn. (Burn's own loader returns batches as its
+/// workers finish them, and always starts at the beginning.)
 ///
-/// An item that cannot be read is replaced by another one, the same one every time, unless it is
-/// [not the item's fault](is_environment).
+/// An item that cannot be read is replaced by another one, the same one every time, unless the
+/// [environment](is_environment) is the cause.
 #[derive(Debug)]
 pub struct Batches<I> {
     workers: Vec<Receiver<Read<I>>>,
     /// Why a worker could not be started.
     refused: Option<io::Error>,
     batch_size: usize,
-    /// Items taken.
+    /// Number of items taken.
     taken: usize,
     reported: BTreeSet<usize>,
     skipped: Vec<Unreadable>,
 }
 
-/// What a worker has read at one position, and what it passed over.
+/// What a worker read at one position, and which items it skipped.
 struct Read<I> {
     item: Option<I>,
     unreadable: Vec<Unreadable>,
-    /// Whether the last of these is the fault of the environment.
+    /// Whether the environment is the cause of the last one.
     is_environment: bool,
 }
 
 impl<I: Send + 'static> Batches<I> {
-    /// Starts to read batches from the cursor of `options` on. Items `0..len` are drawn in the order of
+    /// Starts reading batches from the cursor of `options` on. Items `0..len` are taken in the order of
     /// [`EpochShuffle`] and read by `read`.
     ///
     /// # Panics
@@ -202,7 +201,7 @@ impl<I: Send + 'static> Batches<I> {
             let work = move || {
                 for number in (worker as u64..).step_by(workers) {
                     let position = positions.position(number, batch_size);
-                    // The receiver is gone when training has stopped.
+                    // There is no receiver any more when training has stopped.
                     if sender
                         .send(read_at(position, &order, seed, &*read))
                         .is_err()
@@ -247,7 +246,7 @@ impl<I: Send + 'static> Batches<I> {
         self.taken += 1;
         let count = unreadable.len();
         let last = unreadable.last().cloned();
-        // What the environment does is nothing to note about an item.
+        // A failure of the environment is not recorded for an item.
         let noted = count - usize::from(is_environment);
         for unreadable in unreadable.into_iter().take(noted) {
             if self.reported.insert(unreadable.index) {
@@ -268,7 +267,7 @@ impl<I: Send + 'static> Batches<I> {
         })
     }
 
-    /// The items that turned out to be unreadable since the last call, each of them once.
+    /// The items that were found unreadable since the last call, each of them once.
     pub fn take_skipped(&mut self) -> Vec<Unreadable> {
         std::mem::take(&mut self.skipped)
     }
@@ -447,7 +446,7 @@ mod tests {
         assert!(matches!(error, BatchError::Died), "{error}");
     }
 
-    /// A worker stops when its queue is full; it then holds one item more.
+    /// A worker stops when its queue is full, and then holds one more item.
     #[test]
     fn memory_is_bounded() {
         let count = Arc::new(AtomicUsize::new(0));
@@ -464,7 +463,7 @@ mod tests {
         };
         let mut batches = Batches::start(LEN, counted, options(4, DataCursor::from(0), ahead));
         batches.next_batch().expect("a batch");
-        // 4 taken, 12 waiting, one in the hand of each worker.
+        // 4 taken, 12 in queues, and one held by each worker.
         let most = 4 + 12 + 2;
         while count.load(Ordering::SeqCst) < most {
             thread::yield_now();

@@ -26,9 +26,9 @@ pub struct DataConfig {
     pub first_seed: u64,
     /// Clips for validation: see [`Split`](crate::Split).
     pub validation: usize,
-    /// Threads that read ahead of training. Their number does not change the batches.
+    /// Threads that prefetch batches. Their number does not change the batches.
     pub workers: usize,
-    /// Batches that are read ahead at most.
+    /// The most batches that are prefetched.
     pub prefetch: usize,
     /// Whether training clips are mirrored left to right at random.
     pub flip: bool,
@@ -37,8 +37,8 @@ pub struct DataConfig {
     pub one_per_video: bool,
     /// Classes of a folder of videos, or of `.npy` latents.
     pub labels: Option<Labels>,
-    /// A file that lists the videos, and folders of videos, that belong to the dataset, one a line,
-    /// such as the list of a split. Without it, all belong.
+    /// A file that lists the videos, and folders of videos, that belong to the dataset, one per
+    /// line, such as the list of a split. Without it, all videos belong.
     pub list: Option<PathBuf>,
     /// Where the data come from; `None` until a configuration says so.
     pub source: Option<DataSource>,
@@ -52,11 +52,11 @@ pub enum DataSource {
     Shapes(ShapesConfig),
     /// `[data.moving_mnist]`: moving digits, drawn from the MNIST files.
     MovingMnist(MovingMnistConfig),
-    /// `[data.videos]`: clips cut out of videos.
+    /// `[data.videos]`: clips from videos.
     Videos {
         /// `data.path`: a folder of videos, or one video. It has to be given when they are opened.
         path: Option<PathBuf>,
-        /// How clips are cut out of them.
+        /// How clips are cut from them.
         config: VideoFolderConfig,
     },
     /// `data.latents`: a folder that `ar-train latents` has written, or a folder of `.npy` files of
@@ -70,7 +70,7 @@ pub enum DataSource {
 struct Section {
     clips: usize,
     first_seed: u64,
-    // The name of older versions.
+    // The name in older versions.
     #[serde(alias = "held_out")]
     validation: usize,
     workers: usize,
@@ -173,7 +173,8 @@ impl TryFrom<Section> for DataConfig {
             videos,
             latents,
         } = section;
-        // Here and not where they are used, so that whoever reads the section gets them so.
+        // Done here rather than where they are used, so that everybody who reads the section gets
+        // them expanded.
         let [path, latents, list] =
             [path, latents, list].map(|path: Option<PathBuf>| path.map(expand_home));
         let moving_mnist = moving_mnist.map(|config| MovingMnistConfig {
@@ -196,7 +197,7 @@ impl TryFrom<Section> for DataConfig {
         .into_iter()
         .flatten();
         let source = sources.next();
-        // A path says nothing about clips without [data.videos].
+        // A path does not define clips without [data.videos].
         if sources.next().is_some() || (source.is_none() && path.is_some()) {
             return Err(DataError::Source);
         }
@@ -222,14 +223,14 @@ impl TryFrom<Section> for DataConfig {
 }
 
 impl DataConfig {
-    /// The configuration without what changes neither clips nor their split: what is left says
-    /// whether two evaluations, or two folders of latents, are of the same clips.
+    /// The configuration without the keys that change neither clips nor their split. The rest shows
+    /// whether two evaluations, or two folders of latents, have the same clips.
     pub fn without_reading(&self) -> Self {
         let defaults = Self::default();
         let mut config = Self {
             workers: defaults.workers,
             prefetch: defaults.prefetch,
-            // Clips are mirrored and drawn by video only while a network trains on them.
+            // Clips are mirrored, and chosen by video, only while a network trains on them.
             flip: defaults.flip,
             one_per_video: defaults.one_per_video,
             ..self.clone()
@@ -242,11 +243,11 @@ impl DataConfig {
         config
     }
 
-    /// Opens a dataset of clips. After each file, `progress` gets the number of files that are read
+    /// Opens a dataset of clips. After each file, `progress` gets the number of files read so far
     /// and the number of all files; it may stop the reading.
     ///
     /// # Errors
-    /// If the section names no clips, they cannot be read, or `progress` stops the reading.
+    /// If the section has no clips, they cannot be read, or `progress` stops the reading.
     pub fn open_clips(&self, progress: impl Progress) -> Result<ClipDataset, DataError> {
         match self.source.as_ref().ok_or(DataError::Source)? {
             DataSource::Shapes(config) => {
@@ -286,8 +287,8 @@ impl DataConfig {
     /// Opens a dataset of latents.
     ///
     /// # Errors
-    /// If the section names no latents, they cannot be read, or it asks for what latents do not
-    /// have.
+    /// If the section has no latents, they cannot be read, or it has keys that do not apply to
+    /// latents.
     pub fn open_latents(&self) -> Result<LatentDataset, DataError> {
         let Some(DataSource::Latents(path)) = &self.source else {
             return Err(DataError::NotLatents);
@@ -372,38 +373,38 @@ impl SourceIds for ClipDataset {
     }
 }
 
-/// A `[data]` section that does not describe a dataset.
+/// An invalid `[data]` section.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
-    /// No source is given, or several are.
+    /// There is no source, or there are several.
     #[error(
         "[data] must have exactly one of [data.shapes], [data.moving_mnist], [data.videos] and \
          latents"
     )]
     Source,
-    /// A key that is only for videos.
+    /// A key that only applies to videos.
     #[error("data.{0} goes with [data.videos]")]
     NotVideos(&'static str),
-    /// The folder of videos is not given.
+    /// The folder of videos is missing.
     #[error("[data.videos] needs data.path, a folder of videos: `--set data.path=FOLDER`")]
     NoPath,
-    /// Latents where clips are needed.
+    /// Latents instead of clips.
     #[error("data.latents holds no pictures: this stage needs clips")]
     NotClips,
-    /// Clips where latents are needed.
+    /// Clips instead of latents.
     #[error("data.latents is not given: what `ar-train latents` has written for this dataset")]
     NotLatents,
     /// Latents cannot be mirrored.
     #[error("data.flip mirrors pictures: it goes with the vae stage, not with latents")]
     FlippedLatents,
-    /// Latents are not drawn by video.
+    /// Latents cannot be chosen by video.
     #[error("data.one_per_video draws single clips of videos: it goes with the vae stage")]
     LatentsOfVideos,
     /// The last seed is beyond 64 bits.
     #[error("data.first_seed + data.clips is beyond 64 bits; use a smaller first_seed")]
     Seeds,
-    /// `[data.shapes]` does not describe a world.
+    /// `[data.shapes]` is invalid.
     #[error(transparent)]
     Shapes(#[from] ShapesError),
     /// The moving digits cannot be drawn.
@@ -444,7 +445,7 @@ impl DataError {
         )
     }
 
-    /// The keys that are to blame, with their sections: `data.shapes.size`.
+    /// The keys that caused the error, with their sections: `data.shapes.size`.
     pub fn keys(&self) -> Vec<String> {
         let in_section = |section: &str, key: &str| format!("data.{section}.{key}");
         let keys: &[&str] = match self {
@@ -488,7 +489,7 @@ impl DataError {
         keys.iter().map(|&key| key.to_owned()).collect()
     }
 
-    /// The key that names the files that cannot be read, with its value, if files are to blame.
+    /// If the error is about files that cannot be read, the key that names them, with its value.
     pub fn files(&self) -> Option<String> {
         let (key, path) = match self {
             Self::MovingMnist {

@@ -5,7 +5,7 @@ use crate::batches::EpochItem;
 use crate::order::addressed_rng;
 use ar_video::{Clip, mirrored};
 
-/// Mirrors half of all clips left to right, at random. Which ones follows only from the seed, the
+/// Mirrors half of all clips left to right, at random. The choice follows only from the seed, the
 /// epoch and the clip.
 pub fn random_flip(item: VideoItem, seed: u64, draw: EpochItem) -> VideoItem {
     let mut coins = addressed_rng(seed, b"mirrored", draw.epoch);
@@ -48,7 +48,7 @@ mod tests {
         };
         let epochs = [flips(0), flips(1)];
         for epoch in &epochs {
-            // Five standard deviations of 1000 coins are 79.
+            // Five standard deviations of 1000 coin flips are 79.
             let count = epoch.iter().filter(|&&flipped| flipped).count();
             assert!(count.abs_diff(500) < 79, "{count}");
         }

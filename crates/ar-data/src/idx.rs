@@ -13,7 +13,7 @@ const HEADER: usize = 16;
 /// The most bytes that are read; MNIST has 47 million.
 const LIMIT: u64 = 1 << 30;
 
-/// A file that is not a list of pictures.
+/// An invalid file of pictures.
 #[derive(Debug, thiserror::Error)]
 pub enum IdxError {
     /// It cannot be read or decompressed.
@@ -24,10 +24,10 @@ pub enum IdxError {
         /// Why.
         source: io::Error,
     },
-    /// It does not begin like one.
+    /// It does not start like a file of pictures.
     #[error("{0}: not an IDX file of pictures, such as MNIST's train-images-idx3-ubyte")]
     Format(PathBuf),
-    /// The header says another length.
+    /// The length does not match the header.
     #[error(
         "{path}: {count} pictures of {height}x{width} are not {actual} bytes; the file is damaged \
          or too large"
@@ -35,18 +35,18 @@ pub enum IdxError {
     Length {
         /// The file.
         path: PathBuf,
-        /// Pictures by the header.
+        /// Number of pictures in the header.
         count: u32,
-        /// Height by the header.
+        /// Height in the header.
         height: u32,
-        /// Width by the header.
+        /// Width in the header.
         width: u32,
         /// Bytes after the header.
         actual: usize,
     },
 }
 
-/// Grey pictures of one size.
+/// Grey pictures of the same size.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Pictures {
     pub height: usize,
@@ -56,7 +56,7 @@ pub(crate) struct Pictures {
 }
 
 impl Pictures {
-    /// Reads a file, compressed with gzip or not.
+    /// Reads a file, with or without gzip compression.
     pub(crate) fn read(path: &Path) -> Result<Self, IdxError> {
         let bytes = read_bytes(path)
             .map_err(|source| IdxError::Read {
@@ -100,8 +100,8 @@ impl Pictures {
     }
 }
 
-/// The contents, decompressed; nothing where the start tells that it is something else, which may
-/// have no end.
+/// The contents, decompressed; None if the start shows that it is something else, which may have no
+/// end.
 fn read_bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let mut reader = BufReader::new(File::open(path)?).take(LIMIT);
     let mut bytes = Vec::new();
@@ -128,7 +128,7 @@ pub(crate) mod tests {
     use flate2::{Compression, write::GzEncoder};
     use std::io::Write;
 
-    /// An IDX file of pictures of `[height, width]` that hold `values`.
+    /// An IDX file of pictures of `[height, width]` with these `values`.
     pub(crate) fn idx(values: &[u8], [height, width]: [u32; 2]) -> Vec<u8> {
         let count = values.len() as u32 / (height * width);
         let axes = [count, height, width].map(u32::to_be_bytes).concat();

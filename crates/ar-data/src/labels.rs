@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 use crate::one_form::{MOST_BYTES, Plain, in_one_form};
 use crate::skipped::{SkipKind, SkippedFile};
 
-/// Where the classes of files come from.
+/// The source of the classes of files.
 ///
 /// Written `"folders"`, or as the path of a CSV file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Labels {
-    /// Every file lies in or below a sub-folder that is named for its class.
+    /// Every file is in or below a sub-folder that is named for its class.
     Folders,
     /// A table with the columns `path`, relative to the root of the dataset or absolute, and
     /// `class`. Files that it does not name are left out. A path can be spelled in several ways:
@@ -59,7 +59,7 @@ pub enum LabelsError {
     NoClass {
         /// The root of the dataset.
         root: PathBuf,
-        /// The first file of that kind.
+        /// The first such file.
         path: PathBuf,
     },
     /// The table is not valid CSV.
@@ -94,7 +94,7 @@ pub enum LabelsError {
 pub(crate) struct Selected {
     /// Names in the order of the labels; empty without labels.
     pub classes: Vec<String>,
-    /// Files and their labels: all have one, or none has.
+    /// Files and their labels: either all have one, or none has.
     pub files: Vec<(PathBuf, Option<usize>)>,
 }
 
@@ -105,13 +105,13 @@ struct Assigned {
     classes: Vec<String>,
     /// The label of each file; none for a file that is left out.
     labels: Vec<Option<usize>>,
-    /// Files that the table names, but which are not there.
+    /// Files that are in the table but do not exist.
     missing: Vec<PathBuf>,
 }
 
 impl Labels {
-    /// The files with a class, or all files without one if there are no `labels`. What is left out
-    /// goes to `skipped`.
+    /// The files with a class, or all files without one if there are no `labels`. Files that are
+    /// left out are added to `skipped`.
     pub(crate) fn select(
         labels: Option<&Self>,
         root: &Path,
@@ -148,7 +148,7 @@ impl Labels {
         Ok(Selected { classes, files })
     }
 
-    /// The classes of the files at `paths`, all of which lie below `root`.
+    /// The classes of the files at `paths`, all of which are below `root`.
     fn assign(&self, root: &Path, paths: &[PathBuf]) -> Result<Assigned, LabelsError> {
         let relative = |path: &'_ Path| match path.strip_prefix(root) {
             Ok(rest) if rest != Path::new("") => rest.to_path_buf(),

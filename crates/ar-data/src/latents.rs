@@ -1,4 +1,4 @@
-//! Latents of many clips, encoded beforehand.
+//! Latents of many clips, encoded in advance.
 
 mod error;
 mod index;
@@ -21,7 +21,7 @@ use burn_dataset::{Dataset, DatasetError};
 /// The latents of one clip.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LatentItem {
-    /// `[frames, tokens, channels]`, flat.
+    /// `[frames, tokens, channels]`, flattened.
     pub latents: Vec<f32>,
     /// `[frames, tokens, channels]`.
     pub shape: [usize; 3],
@@ -29,18 +29,17 @@ pub struct LatentItem {
     pub label: Option<usize>,
 }
 
-/// Latents of many clips, computed beforehand and kept in memory. (A clip of the published size
-/// takes 8 KiB.)
+/// Latents of many clips, encoded in advance and kept in memory. (A clip of the published size takes 8 KiB.)
 ///
-/// A shard is a safetensors file with `latents` `[clips, frames, tokens, channels]` in `F32`,
-/// `labels` `[clips]` in `I64` if there are classes, and `sources` `[clips]` in `U64`, numbers of the
-/// videos that clips come from, if they are known. A folder of shards has a [`LatentIndex`].
+/// A shard is a safetensors file with `latents` `[clips, frames, tokens, channels]` in `F32`, `labels` `[clips]` in
+/// `I64` if there are classes, and `sources` `[clips]` in `U64`, the ids of the videos that clips come from, if they
+/// are known. A folder of shards has a [`LatentIndex`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct LatentDataset {
     latents: Vec<f32>,
     shape: [usize; 4],
     labels: Option<Vec<usize>>,
-    /// Of each clip, if they are known: see [`SourceIds`].
+    /// The video of each clip, if known: see [`SourceIds`].
     sources: Option<Vec<u64>>,
     classes: Vec<String>,
     skipped: Vec<SkippedFile>,
@@ -103,7 +102,7 @@ impl LatentDataset {
     /// Adds the videos that the clips come from, one number per clip; see [`SourceIds`].
     ///
     /// # Errors
-    /// If there are not as many as clips.
+    /// If their number is not the number of clips.
     pub fn with_sources(self, sources: Vec<u64>) -> Result<Self, LatentError> {
         let clips = self.shape[0];
         if sources.len() != clips {
@@ -134,12 +133,12 @@ impl LatentDataset {
         &self.classes
     }
 
-    /// What the latents were made of and with, line by line, as their [`LatentIndex`] says.
+    /// What the latents were made from and with, line by line, from their [`LatentIndex`].
     pub fn made_of(&self) -> &[String] {
         &self.made_of
     }
 
-    /// Shards without a checksum, which an older version has written.
+    /// Number of shards without a checksum, which an older version wrote.
     pub fn unverified(&self) -> usize {
         self.unverified
     }
@@ -155,9 +154,9 @@ impl LatentDataset {
     /// `labels` are only for these. Damaged ones are left out and listed in [`Self::skipped`].
     ///
     /// # Errors
-    /// If there is nothing of the kind, a shard is missing, damaged, or holds other tensors than
-    /// [`LatentDataset`] says, or files do not go together; and if a file cannot be read for a reason
-    /// that is not the file's ([`LatentError::is_environment`]).
+    /// If there is nothing of the kind, a shard is missing, damaged, or has other tensors than [`LatentDataset`]
+    /// describes, files do not fit together, or a file cannot be read because of the environment
+    /// ([`LatentError::is_environment`]).
     pub fn load(path: impl AsRef<Path>, labels: Option<&Labels>) -> Result<Self, LatentError> {
         let path = path.as_ref();
         if path.is_dir() && !LatentIndex::path(path).exists() {
@@ -196,7 +195,7 @@ impl LatentDataset {
         if let (Some(labels), Some(others)) = (&mut self.labels, other.labels) {
             labels.extend(others);
         }
-        // Older shards do not know theirs.
+        // Older shards do not record theirs.
         self.sources = match (self.sources.take(), other.sources) {
             (Some(sources), Some(others)) => Some([sources, others].concat()),
             _ => None,

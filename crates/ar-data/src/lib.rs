@@ -3,16 +3,16 @@
 //! - [`ShapesDataset`]: clips of a synthetic world of bouncing shapes
 //!   ([`shapes`]), drawn on demand, with the ground truth.
 //! - [`MovingMnist`]: clips of moving digits, drawn on demand from the MNIST files.
-//! - [`VideoFolder`]: clips of the videos below a folder, with or without [`Labels`].
-//! - [`LatentDataset`]: latents of clips, encoded beforehand, in shards or as the reference keeps
-//!   them.
+//! - [`VideoFolder`]: clips from the videos below a folder, with or without [`Labels`].
+//! - [`LatentDataset`]: latents of clips, encoded in advance, in shards or in the reference's
+//!   files.
 //! - [`DataConfig`]: the `[data]` section of configuration files, which opens any of them.
 //! - [`VideoBatch`], [`LatentBatch`]: items stacked into tensors on a device.
 //! - [`to_frames`]: tensors back to frames.
 //! - [`EpochShuffle`]: which item comes at which position of a training run.
-//! - [`Batches`]: items in that order, read ahead on worker threads.
+//! - [`Batches`]: items in that order, prefetched on worker threads.
 //! - [`Split`]: which clips are for training and which for validation.
-//! - [`Part`]: the part of the work on clips that one of several processes does.
+//! - [`Part`]: one process's part of the work on clips.
 //! - [`random_flip`]: the augmentation.
 //!
 //! The datasets implement [`burn_dataset::Dataset`]. Axes are in the order

@@ -1,4 +1,4 @@
-//! Lists of files, such as the ones that datasets come with for their splits.
+//! Lists of files, such as the split lists that come with datasets.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,7 +11,7 @@ use crate::skipped::{SkipKind, SkippedFile};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ListError {
-    /// It does not read.
+    /// It cannot be read.
     #[error("{}: {source}", path.display())]
     Read {
         /// The list.
@@ -19,7 +19,7 @@ pub enum ListError {
         /// Why.
         source: io::Error,
     },
-    /// None of the files that it names is there.
+    /// None of its files exists.
     #[error(
         "{}: names no video below {}; a line is the path of a video below that folder, or of a \
          folder of videos, such as {example}",
@@ -30,14 +30,14 @@ pub enum ListError {
         path: PathBuf,
         /// The folder of videos.
         root: PathBuf,
-        /// A video that is there.
+        /// A video that exists.
         example: String,
     },
 }
 
-/// The files of `paths` that the list in `list` names, in the order of `paths`. A line is a path below
-/// `root`, of a file, with or without its extension, or of a folder; a number after it, as in UCF-101's
-/// lists, is passed over, and so are empty lines. What is not there goes to `skipped`.
+/// The files of `paths` that are in the file `list`, in the order of `paths`. A line is a path below `root`, of a file,
+/// with or without its extension, or of a folder; a number after it, as in UCF-101's lists, is ignored, and so are
+/// empty lines. Entries that do not exist are added to `skipped`.
 pub(crate) fn select(
     list: &Path,
     root: &Path,
@@ -50,11 +50,11 @@ pub(crate) fn select(
     })?;
     let plain = Plain::new(root);
     let lines = text.lines().map(entry).filter(|entry| !entry.is_empty());
-    // By its path in one form: the entry, and whether there is what it names.
+    // By normalised path: the entry, and whether it exists.
     let mut named: BTreeMap<String, (&str, bool)> = lines
         .map(|entry| {
             let path = plain.below(Path::new(entry));
-            // Some lists begin their paths at the root of the dataset.
+            // Some lists start their paths at the root of the dataset.
             (path.trim_start_matches('/').to_owned(), (entry, false))
         })
         .collect();
@@ -128,7 +128,7 @@ mod tests {
             })
         };
         let kept = |text: &str| select(text).expect("a list").0;
-        // As UCF-101 has them; without extensions; folders.
+        // As in UCF-101; without extensions; folders.
         assert_eq!(kept("a/y.avi 7\r\ne/w.avi 12\n"), ["a/y.avi", "e/w.avi"]);
         assert_eq!(kept("e/w\n\na/x"), ["a/x.avi", "e/w.avi"]);
         assert_eq!(kept("b/\na\n"), ["a/x.avi", "a/y.avi", "b/c/z"]);

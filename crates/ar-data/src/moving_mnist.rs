@@ -15,8 +15,8 @@ use crate::idx::{IdxError, Pictures};
 use crate::order::addressed_rng;
 use crate::split::SourceIds;
 
-/// Configuration of [`MovingMnist`]. Defaults are as in the published dataset, with as many
-/// frames as a window of the published transformer.
+/// Configuration of [`MovingMnist`]. Defaults are as in the published dataset, but with as many
+/// frames as the window of the published transformer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MovingMnistConfig {
@@ -24,9 +24,9 @@ pub struct MovingMnistConfig {
     pub images: PathBuf,
     /// Width and height in pixels.
     pub size: usize,
-    /// Frames of a clip.
+    /// Frames per clip.
     pub frames: usize,
-    /// Digits of a clip.
+    /// Digits per clip.
     pub digits: usize,
     /// Pixels that a digit moves from frame to frame.
     pub speed: f64,
@@ -44,16 +44,16 @@ impl Default for MovingMnistConfig {
     }
 }
 
-/// A configuration that makes no dataset.
+/// An invalid configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum MovingMnistError {
-    /// The file of pictures is not given.
+    /// The file of pictures is missing from the configuration.
     #[error(
         "moving_mnist: images is not given, the file train-images-idx3-ubyte of MNIST (or \
          train-images-idx3-ubyte.gz)"
     )]
     NoImages,
-    /// The file of pictures does not read.
+    /// The file of pictures cannot be read.
     #[error(transparent)]
     Images(#[from] IdxError),
     /// A number is too low or not finite.
@@ -63,7 +63,7 @@ pub enum MovingMnistError {
         field: &'static str,
         /// Its value.
         value: f64,
-        /// The lowest value that it may have.
+        /// The lowest valid value.
         least: f64,
     },
     /// The last seed is beyond 64 bits.
@@ -76,10 +76,10 @@ pub enum MovingMnistError {
     },
 }
 
-/// Clips of moving digits, drawn when they are asked for.
+/// Clips of moving digits, drawn on demand.
 ///
 /// Everything in a clip follows from its seed and the pictures. A longer clip of the same seed
-/// begins with the frames of the shorter one.
+/// starts with the frames of the shorter one.
 #[derive(Clone)]
 pub struct MovingMnist {
     config: MovingMnistConfig,
@@ -92,7 +92,7 @@ impl MovingMnist {
     /// The clips of the seeds `first_seed..first_seed + len`.
     ///
     /// # Errors
-    /// If the file of pictures does not read, or a number is out of range.
+    /// If the file of pictures cannot be read, or a number is out of range.
     pub fn open(
         config: MovingMnistConfig,
         len: usize,
@@ -173,12 +173,12 @@ impl Dataset<VideoItem> for MovingMnist {
     }
 }
 
-/// A picture and its way; `[vertical, horizontal]` in pixels.
+/// A picture and its motion; `[vertical, horizontal]` in pixels.
 struct Digit {
     picture: usize,
     start: [f64; 2],
     velocity: [f64; 2],
-    /// The farthest that the upper left corner gets.
+    /// The largest position of the upper left corner.
     limit: [f64; 2],
 }
 
@@ -193,7 +193,7 @@ impl Digit {
         }
     }
 
-    /// Overlapping digits add up to the brighter one.
+    /// Where digits overlap, the brighter one is drawn.
     fn paint(&self, t: usize, pictures: &Pictures, size: usize, rgb: &mut [u8]) {
         let [top, left] = [0, 1].map(|axis| {
             let free = self.start[axis] + self.velocity[axis] * t as f64;
@@ -221,7 +221,7 @@ fn direction(rng: &mut impl Rng) -> [f64; 2] {
     }
 }
 
-/// Where a point is between the walls 0 and `limit` that would be at `free` without them.
+/// The position between walls at 0 and `limit` of a point that would be at `free` without them.
 fn reflected(free: f64, limit: f64) -> f64 {
     if limit == 0.0 {
         return 0.0;
@@ -235,7 +235,7 @@ mod tests {
     use super::*;
     use crate::idx::tests::idx;
 
-    /// A dataset of digits of 4 x 4 pixels that are plain 100 or 200.
+    /// A dataset of digits of 4 x 4 pixels that are all 100 or all 200.
     fn dataset(config: MovingMnistConfig) -> Result<MovingMnist, MovingMnistError> {
         let folder = tempfile::tempdir().unwrap();
         let images = folder.path().join("images");
@@ -276,7 +276,7 @@ mod tests {
             for (step, corners) in steps.iter().zip(corners.windows(2)) {
                 let near_wall = corners.iter().flatten().any(|&x| !(3..=13).contains(&x));
                 let length = step[0].hypot(step[1]);
-                // Each corner is rounded by up to 0.5 an axis.
+                // Each corner is rounded by up to 0.5 per axis.
                 assert!(length < 2.5 + 1.42, "{step:?}");
                 assert!(near_wall || length > 2.5 - 1.42, "{step:?}");
             }

@@ -1,4 +1,4 @@
-//! Paths in tables and lists, which name files in many ways.
+//! Normalised paths, because tables and lists spell paths in many ways.
 
 use std::path::{Component, Path};
 
@@ -7,7 +7,7 @@ use unicode_normalization::UnicodeNormalization;
 /// The most bytes of a table or a list that are read: millions of rows.
 pub(crate) const MOST_BYTES: u64 = 1 << 28;
 
-/// The root of a dataset, in the forms in which absolute paths may begin with it.
+/// The root of a dataset, in the forms with which absolute paths may start.
 pub(crate) struct Plain(Vec<String>);
 
 impl Plain {
@@ -22,7 +22,7 @@ impl Plain {
         )
     }
 
-    /// The path of a row [in one form](in_one_form), relative to the root if it is below it.
+    /// The [normalised](in_one_form) path of a row, relative to the root if it is below it.
     pub(crate) fn below(&self, path: &Path) -> String {
         let path = in_one_form(path);
         let below = |root: &String| path.strip_prefix(root)?.strip_prefix('/');
@@ -33,8 +33,8 @@ impl Plain {
     }
 }
 
-/// A path without `.` and `..` (by name: links are not followed), with slashes, and with its
-/// letters composed: all ways to write it are one.
+/// A path without `.` and `..` (by name: links are not followed), with slashes, and with composed
+/// letters, so that all spellings become the same.
 pub(crate) fn in_one_form(path: &Path) -> String {
     let text = path.to_string_lossy().replace('\\', "/");
     let mut parts: Vec<&str> = Vec::new();

@@ -5,8 +5,8 @@ use rand::RngExt;
 use crate::batches::EpochItem;
 use crate::order::addressed_rng;
 
-/// An order over videos in place of clips: an epoch takes a random clip of every video. The clip
-/// follows from the seed, the epoch and the video only.
+/// An order over videos instead of clips: an epoch takes a random clip of every video. The clip
+/// follows only from the seed, the epoch and the video.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OnePerVideo {
     /// The clips of each video.
@@ -36,11 +36,11 @@ impl OnePerVideo {
     /// The clip to take of the video number `draw.index`.
     ///
     /// # Panics
-    /// If there are not so many videos.
+    /// If there is no such video.
     pub fn clip(&self, seed: u64, draw: EpochItem) -> usize {
         let clips = &self.videos[draw.index];
         let mut random = addressed_rng(seed, b"of video", draw.epoch);
-        // Two words for a draw.
+        // Two words per draw.
         random.set_word_pos(2 * draw.index as u128);
         let place = random.random::<u64>() % clips.len() as u64;
         clips[place as usize]

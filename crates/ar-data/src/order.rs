@@ -3,7 +3,7 @@ use std::sync::Mutex;
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-/// An endless order over a dataset that shuffles anew every epoch.
+/// An endless order over a dataset that is shuffled in every epoch.
 ///
 /// The item at a position follows only from the length, the seed and the position,
 /// so a run that continues at position `n` sees what an uninterrupted
@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 pub struct EpochShuffle {
     len: usize,
     seed: u64,
-    /// The permutation of the epoch asked for last.
+    /// The permutation of the most recent epoch.
     current: Mutex<Option<(u64, Vec<usize>)>>,
 }
 
@@ -43,13 +43,12 @@ impl EpochShuffle {
 
     /// The item at a position.
     ///
-    /// Fast while positions stay within an epoch; the first one of another
-    /// epoch costs a shuffle.
+    /// Fast while positions stay within an epoch; the first position in another epoch costs a
+    /// shuffle.
     pub fn index(&self, position: u64) -> usize {
         let epoch = self.epoch(position);
         let within = (position % self.len as u64) as usize;
-        // A permutation is stored whole or not at all: a panic elsewhere
-        // leaves it intact.
+        // A permutation is stored completely or not at all, so a panic elsewhere leaves it intact.
         let mut current = self.current.lock().unwrap_or_else(|e| e.into_inner());
         match &*current {
             Some((of, permutation)) if *of == epoch => permutation[within],
@@ -57,7 +56,7 @@ impl EpochShuffle {
         }
     }
 
-    /// Every epoch has a ChaCha stream of its own.
+    /// Every epoch has its own ChaCha stream.
     fn permutation(&self, epoch: u64) -> Vec<usize> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         rng.set_stream(epoch);
@@ -67,7 +66,7 @@ impl EpochShuffle {
     }
 }
 
-/// Random numbers of a seed that are independent of those for another purpose or stream.
+/// Random numbers from a seed that are independent of the numbers for other purposes and streams.
 pub(crate) fn addressed_rng(seed: u64, purpose: &[u8; 8], stream: u64) -> ChaCha8Rng {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
@@ -117,7 +116,7 @@ mod tests {
         assert_ne!(positions(&EpochShuffle::new(10, 2), 0..50), straight);
     }
 
-    /// Pinned: if this fails, resumed runs see other data than before.
+    /// Pinned: if this fails, resumed runs would see other data than before.
     #[test]
     fn the_order_stays_what_it_is() {
         let order = EpochShuffle::new(5, 7);

@@ -1,12 +1,12 @@
 use std::ops::Range;
 use std::str::FromStr;
 
-/// One of several equal parts of the work on clips, `i/n` with `i` from 0.
+/// One of several equal parts of the work on clips, `i/n`, with `i` counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
     /// Which part, from 0.
     pub index: usize,
-    /// How many there are.
+    /// The number of parts.
     pub count: usize,
 }
 
@@ -14,7 +14,7 @@ impl Part {
     /// All of the work.
     pub const ALL: Self = Self { index: 0, count: 1 };
 
-    /// This part of `0..len`; the parts differ by one at most.
+    /// This part of `0..len`; the lengths of parts differ by at most one.
     pub fn range(self, len: usize) -> Range<usize> {
         let bound = |index: usize| (index as u128 * len as u128 / self.count as u128) as usize;
         bound(self.index)..bound(self.index + 1)

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 /// - output: `[batch, frames, 3, height, width]` in `[0, 1]`
 ///
 /// # Panics
-/// If there is no clip or no frame, or lengths or sizes differ.
+/// If there are no clips or frames, or lengths or sizes differ.
 pub fn to_pixels(clips: &[&[Frame]], device: &Device) -> Tensor<5> {
     const CHANNELS: usize = 3;
     let first = clips.first().expect("a batch has at least one clip");
@@ -36,7 +36,7 @@ pub fn to_pixels(clips: &[&[Frame]], device: &Device) -> Tensor<5> {
 /// - `pixels`: `[frames, 3, height, width]`, clamped to `[0, 1]`
 ///
 /// # Panics
-/// If there are not three channels, or no pixel.
+/// If there are not three channels, or there are no pixels.
 pub fn to_frames(pixels: Tensor<4>) -> Vec<Frame> {
     let [frames, channels, height, width] = pixels.dims();
     assert_eq!(channels, 3, "frames are RGB");

@@ -7,19 +7,19 @@ use std::path::PathBuf;
 pub struct SkippedFile {
     /// The file or folder.
     pub path: PathBuf,
-    /// What it was taken for.
+    /// Its kind.
     pub kind: SkipKind,
     /// Why it is left out.
     pub reason: String,
 }
 
-/// What a file that is left out was taken for.
+/// The kind of a file that is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum SkipKind {
     /// A video without a usable clip.
     Unusable,
-    /// A file that is not a video, though it may be meant to be one.
+    /// A file that is not a video, although it may be intended as one.
     NoVideo,
     /// A row of the table of labels, or of the list of videos, that names no video of the dataset.
     NoFile,
@@ -27,9 +27,9 @@ pub enum SkipKind {
     NoLabel,
 }
 
-/// Files that an error names; the others it counts.
+/// The most files that an error names; the others are only counted.
 const NAMED: usize = 10;
-/// Reasons that a summary tells.
+/// The most reasons in a summary.
 const REASONS: usize = 3;
 
 /// A line for each of the first files.
@@ -44,8 +44,8 @@ pub(crate) fn list(skipped: &[SkippedFile]) -> String {
     text
 }
 
-/// The most common reasons for which files of one kind are left out, each with its count.
-/// Reasons that differ only in numbers are one.
+/// The most common reasons why files of one kind are left out, each with its count. Reasons that
+/// differ only in numbers count as the same.
 pub(crate) fn reasons(skipped: &[SkippedFile], kind: SkipKind) -> String {
     let mut counts: BTreeMap<String, (usize, &str)> = BTreeMap::new();
     for file in skipped.iter().filter(|file| file.kind == kind) {

@@ -6,8 +6,8 @@ use crate::order::addressed_rng;
 
 /// A dataset whose clips come from videos.
 pub trait SourceIds {
-    /// The identifier of the video that a clip comes from. All clips of a video share it, in every
-    /// dataset that holds the video under the same name.
+    /// The identifier of the video that a clip comes from. All clips of a video have the same one, in every dataset
+    /// that has the video under the same name.
     fn source_id(&self, index: usize) -> u64;
 }
 
@@ -16,13 +16,13 @@ pub trait SourceIds {
 pub struct Split {
     /// Clips to train on.
     pub training: Vec<usize>,
-    /// Clips that are only measured.
+    /// Clips that are only used for validation.
     pub validation: Vec<usize>,
 }
 
 impl Split {
-    /// Keeps `validation` of `clips` clips for validation, whole videos at a time; of the last
-    /// video only as many clips as are still needed.
+    /// Sets aside `validation` of `clips` clips for validation, whole videos at a time; of the last video, only as many
+    /// clips as are still needed.
     ///
     /// Videos are taken in an order that looks random and depends only on their identifiers: every
     /// class gets its share, overlapping clips stay together, and adding data moves few clips.
@@ -31,7 +31,7 @@ impl Split {
     /// If `validation` is larger than `clips`.
     pub fn new(clips: usize, validation: usize, source_id: impl Fn(usize) -> u64) -> Self {
         assert!(validation <= clips, "{validation} of {clips} clips");
-        // The purpose is part of what runs depend on: it keeps its old name.
+        // Existing runs depend on the name of the purpose, so it keeps its old name.
         let rank = |id| addressed_rng(id, b"held out", 0).random::<u64>();
         let mut order: Vec<usize> = (0..clips).collect();
         order.sort_by_cached_key(|&index| (rank(source_id(index)), index));
@@ -77,8 +77,8 @@ mod tests {
         assert_eq!(counts, [2, 7, 7, 7, 7]);
     }
 
-    /// Of twice the data a clip stays in validation with a probability of one half; 100 of 200 with a
-    /// standard deviation of 7.
+    /// With twice the data, a clip stays in validation with a probability of one half: 100 of 200, with a standard
+    /// deviation of 7.
     #[test]
     fn more_data_replace_clips_and_shuffle_none() {
         let number = |index: usize| index as u64;
@@ -92,7 +92,7 @@ mod tests {
         );
     }
 
-    /// Pinned: if this fails, resumed runs validate on other clips than before.
+    /// Pinned: if this fails, resumed runs would validate on other clips than before.
     #[test]
     fn the_choice_stays_what_it_is() {
         let split = Split::new(12, 4, |index| index as u64);

@@ -19,9 +19,9 @@ use find::{Found, find_videos};
 
 /// Clips of consecutive frames from the videos below a folder.
 ///
-/// All videos are decoded when the folder is opened, which shows how many clips there are and which
-/// videos are broken. The frames that belong to a clip stay in memory as bytes while there is room
-/// for them.
+/// All videos are decoded when the folder is opened, which determines how many clips there are and
+/// which videos are broken. Frames that belong to a clip are kept in memory as bytes while there is
+/// room for them.
 #[derive(Clone, Debug)]
 pub struct VideoFolder {
     config: VideoFolderConfig,
@@ -37,10 +37,10 @@ pub struct VideoFolder {
 /// Which videos of a folder belong to the dataset.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Selection<'a> {
-    /// Their classes; a table of classes leaves out what it does not name.
+    /// Their classes; with a table of classes, videos that are not in it are left out.
     pub labels: Option<&'a Labels>,
-    /// A file that lists the videos, and folders of videos, to take, one a line. Without it, all
-    /// are taken.
+    /// A file that lists the videos, and folders of videos, to use, one per line. Without it, all
+    /// are used.
     pub list: Option<&'a Path>,
 }
 
@@ -59,17 +59,17 @@ impl VideoFolder {
     /// Reads the videos in and below `root`, in the order of their paths, or the one video that
     /// `root` is, on `workers` threads. A folder of images is a video if there is nothing else in
     /// it that may be one: no video file, no animation, and no folder with videos or images. Names
-    /// that begin with a dot are passed over.
+    /// that start with a dot are ignored.
     ///
-    /// After each video `progress` is told how many are done and how many there are; it may stop
-    /// the reading. Videos that are broken, shorter than a clip, or without a class though there
-    /// are labels, are left out and listed in [`Self::skipped`], and so are files that may be
-    /// meant as videos but are none.
+    /// After each video, `progress` gets the number of videos read so far and the number of all
+    /// videos; it may stop the reading. Videos that are broken, shorter than a clip, or without a
+    /// class although there are labels, are left out and listed in [`Self::skipped`], and so are
+    /// files that may be intended as videos but are not.
     ///
     /// # Errors
-    /// If the configuration is out of range, a folder does not list, no clip is found, too many
-    /// videos are unusable, the list or the labels make no sense, or `progress` says stop; and if a
-    /// video cannot be read for a reason that is not the video's
+    /// If the configuration is out of range, a folder cannot be listed, no clip is found, too many
+    /// videos are unusable, the list or the labels are invalid, `progress` stops the reading, or a
+    /// video cannot be read because of the environment
     /// ([`VideoError::is_environment`](ar_video::VideoError::is_environment)).
     pub fn open(
         root: impl AsRef<Path>,
@@ -130,7 +130,7 @@ impl VideoFolder {
                 }),
             }
         }
-        // In the order in which they are told: videos first.
+        // In the order in which they are reported: videos first.
         skipped.sort_by_key(|file| file.kind);
         if videos.is_empty() {
             return Err(VideoFolderError::NothingUsable {
@@ -212,8 +212,7 @@ impl VideoFolder {
             .map(|video| (video.path.as_path(), video.clips))
     }
 
-    /// Where a clip comes from: its video and the number of its first frame
-    /// there.
+    /// Where a clip comes from: its video, and the number of its first frame in it.
     ///
     /// # Panics
     /// If there is no such clip.

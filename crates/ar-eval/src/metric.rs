@@ -119,7 +119,7 @@ pub struct SeenClip {
 pub struct Clips {
     /// Clips of each source.
     pub samples: usize,
-    /// Frames of a clip.
+    /// Frames per clip.
     pub frames: usize,
     /// Width and height.
     pub size: usize,

@@ -26,7 +26,7 @@ pub struct Protocol {
     pub videos: Option<String>,
     /// Content hash of those videos.
     pub videos_fingerprint: Option<String>,
-    /// Frames of a clip.
+    /// Frames per clip.
     pub frames: usize,
     /// Frames that are given where clips are continued. They are not measured in the ground truth
     /// and its reconstruction either.

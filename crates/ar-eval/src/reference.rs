@@ -31,7 +31,7 @@ pub(crate) struct Reference {
     pub config: DataConfig,
     /// Content hash of the files of the clips; none of clips that are drawn.
     pub fingerprint: Option<ContentHash>,
-    /// Frames of a clip.
+    /// Frames per clip.
     pub frames: usize,
     clips: Box<dyn Dataset<VideoItem>>,
     /// The clips of the dataset that are measured against, in order.

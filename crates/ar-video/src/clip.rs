@@ -1,6 +1,6 @@
 use std::fmt;
 
-/// One RGB picture, 8 bits a channel, rows from the top.
+/// One RGB picture, 8 bits per channel, rows from the top.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Frame {
     width: usize,
@@ -9,10 +9,10 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// A frame over `rgb` of `[height, width, 3]` bytes.
+    /// A frame with the pixels `rgb`, `[height, width, 3]` bytes.
     ///
     /// # Panics
-    /// If `rgb` has another length, or there is no pixel.
+    /// If `rgb` has another length, or there are no pixels.
     pub fn new(width: usize, height: usize, rgb: Vec<u8>) -> Self {
         assert!(width > 0 && height > 0, "a frame has at least one pixel");
         assert_eq!(
@@ -43,7 +43,7 @@ impl Frame {
         &self.rgb
     }
 
-    /// The pixels, `[height, width, 3]`, taken out of the frame.
+    /// Converts the frame into its pixels, `[height, width, 3]`.
     pub fn into_rgb(self) -> Vec<u8> {
         self.rgb
     }
@@ -55,7 +55,7 @@ impl fmt::Debug for Frame {
     }
 }
 
-/// Consecutive frames of one size.
+/// Consecutive frames of the same size.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Clip {
     frames: Vec<Frame>,
@@ -65,7 +65,7 @@ impl Clip {
     /// A clip of at least one frame.
     ///
     /// # Panics
-    /// If there is no frame or the sizes differ.
+    /// If there are no frames or the sizes differ.
     pub fn new(frames: Vec<Frame>) -> Self {
         let size = frames
             .first()
@@ -93,7 +93,7 @@ impl Clip {
         &self.frames
     }
 
-    /// The frames in order, taken out of the clip.
+    /// Converts the clip into its frames, in order.
     pub fn into_frames(self) -> Vec<Frame> {
         self.frames
     }

@@ -3,20 +3,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
-/// Why a video could not be read or written. Every message names the file.
+/// A video that could not be read or written. Every message names the file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VideoError {
     /// There is nothing at this path.
     #[error("{}: no such file or folder", path.display())]
     NotFound {
-        /// What was asked for.
+        /// The path.
         path: PathBuf,
     },
     /// The path is a device, a pipe or something else that cannot be read twice.
     #[error("{}: neither a file nor a folder", path.display())]
     NotAFile {
-        /// What was asked for.
+        /// The path.
         path: PathBuf,
     },
     /// The file has no bytes.
@@ -25,19 +25,20 @@ pub enum VideoError {
         /// The file.
         path: PathBuf,
     },
-    /// The folder holds no image file.
+    /// The folder has no image files.
     #[error("{}: the folder has no image files (png, jpg, bmp or webp)", path.display())]
     NoImages {
         /// The folder.
         path: PathBuf,
     },
-    /// The file holds no video: sound only, or sound and a cover picture.
+    /// The file has no video: only sound, or sound and a cover picture.
     #[error("{}: ffmpeg finds no video in this file (a cover picture is none)", path.display())]
     NoVideo {
         /// The file.
         path: PathBuf,
     },
-    /// ffmpeg knows the file as something that is not read here, such as a playlist of other files.
+    /// ffmpeg recognises the file as something that is not read here, such as a playlist of other
+    /// files.
     #[error("{}: files of the format {format} are not read as videos", path.display())]
     UnreadFormat {
         /// The file.
@@ -45,7 +46,7 @@ pub enum VideoError {
         /// ffmpeg's name of the format.
         format: String,
     },
-    /// The file is a video, but without a single frame.
+    /// The file is a video without a single frame.
     #[error("{}: no video frames", path.display())]
     NoFrames {
         /// The file.
@@ -56,7 +57,7 @@ pub enum VideoError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error from the system.
         source: io::Error,
     },
     /// The disk is full. Nothing of the output is left behind.
@@ -70,10 +71,10 @@ pub enum VideoError {
     Decode {
         /// The file.
         path: PathBuf,
-        /// What the decoder said.
+        /// The decoder's error.
         message: String,
     },
-    /// A frame is larger than this crate reads.
+    /// A frame is larger than the limit.
     #[error(
         "{}: {width}x{height} is too large, at most {} pixels a side and {} in all are read",
         path.display(), crate::limits::MAX_SIDE, crate::limits::MAX_PIXELS
@@ -106,7 +107,7 @@ pub enum VideoError {
         /// The file.
         path: PathBuf,
     },
-    /// The names of frames have two orders, depending on what a point between digits means.
+    /// The order of frames is ambiguous: it depends on the meaning of a point between digits.
     #[error(
         "{}: the order of the frames is not clear, {first:?} or {other:?} may come first; number \
          them with leading zeros and without points",
@@ -115,9 +116,9 @@ pub enum VideoError {
     UnclearOrder {
         /// The folder.
         path: PathBuf,
-        /// The first name that differs, where a point separates two numbers.
+        /// The first name that differs, if a point separates two numbers.
         first: String,
-        /// The name in its place where it is a decimal point.
+        /// The name at its position if it is a decimal point.
         other: String,
     },
     /// Two images of a folder differ in size.
@@ -135,7 +136,7 @@ pub enum VideoError {
         /// Its width and height.
         other_size: (usize, usize),
     },
-    /// A frame, read from a file or handed to a writer, differs in size from the first one.
+    /// A frame, read from a file or passed to a writer, has another size than the first one.
     #[error(
         "{}: the frames of a video have one size, but frame {index} is {}x{}, not {}x{}",
         path.display(), found.0, found.1, expected.0, expected.1
@@ -150,7 +151,7 @@ pub enum VideoError {
         /// Width and height of this frame.
         found: (usize, usize),
     },
-    /// ffmpeg could not be started, or what was started is no ffmpeg that works.
+    /// ffmpeg could not be started, or is not a working ffmpeg.
     #[error(
         "{}: reading this file needs ffmpeg, but {program:?} cannot be run ({source}): install \
          ffmpeg or set AR_FFMPEG to its path",
@@ -161,7 +162,7 @@ pub enum VideoError {
         path: PathBuf,
         /// The program that was tried.
         program: OsString,
-        /// What the system said.
+        /// The error from the system.
         source: io::Error,
     },
     /// ffmpeg could not decode the file, or not all of it.
@@ -169,11 +170,11 @@ pub enum VideoError {
     Ffmpeg {
         /// The file.
         path: PathBuf,
-        /// The line that says it best of those that ffmpeg printed.
+        /// The most informative line that ffmpeg printed.
         message: String,
     },
     /// Somebody ended ffmpeg while it read the file: a signal to all processes of a terminal, a
-    /// batch system, the kernel where memory is short.
+    /// batch system, or the kernel because memory ran out.
     #[error("{}: ffmpeg was ended from outside ({status}) while it read this file", path.display())]
     FfmpegEnded {
         /// The file.
@@ -181,7 +182,7 @@ pub enum VideoError {
         /// How it ended.
         status: ExitStatus,
     },
-    /// The system has no process, thread, open file or memory left for ffmpeg.
+    /// The system has no processes, threads, open files or memory left for ffmpeg.
     #[error(
         "{}: the system refuses what ffmpeg needs to read this file ({message}): raise the limits \
          on processes, open files and memory (`ulimit -u`, `-n`, `-v`), or use fewer data.workers",
@@ -190,7 +191,7 @@ pub enum VideoError {
     FfmpegRefused {
         /// The file that was to be read.
         path: PathBuf,
-        /// What the system said.
+        /// The error from the system.
         message: String,
     },
     /// The reader was asked to stop ([`Ffmpeg::with_interrupt`](crate::Ffmpeg::with_interrupt)).
@@ -212,7 +213,7 @@ pub enum VideoError {
     TimedOut {
         /// The file.
         path: PathBuf,
-        /// How long it was waited for.
+        /// How long the wait was.
         seconds: u64,
     },
     /// No format has this name.
@@ -221,7 +222,7 @@ pub enum VideoError {
         /// The name.
         name: String,
     },
-    /// The format begins with something that is known only at the end.
+    /// The format starts with something that is known only at the end.
     #[error("{format} does not stream, it needs a file; mp4 and raw do")]
     NoStream {
         /// The format.
@@ -233,7 +234,7 @@ pub enum VideoError {
         /// The frame rate.
         fps: f64,
     },
-    /// The format cannot hold frames of this size.
+    /// The format does not support frames of this size.
     #[error("{}: {format} cannot hold frames of {width}x{height} pixels, at most {limit}",
         path.display())]
     UnsupportedSize {
@@ -245,7 +246,7 @@ pub enum VideoError {
         width: usize,
         /// Height in pixels.
         height: usize,
-        /// The largest size in words.
+        /// A description of the largest size.
         limit: &'static str,
     },
     /// The encoder refused a frame, or the writer was used after an error.
@@ -253,7 +254,7 @@ pub enum VideoError {
     Encode {
         /// The output.
         path: PathBuf,
-        /// What the encoder said.
+        /// The encoder's error.
         message: String,
     },
     /// The writer was finished before a frame was written.
@@ -265,9 +266,9 @@ pub enum VideoError {
 }
 
 impl VideoError {
-    /// Whether the cause is not the video but its environment: ffmpeg is missing, was ended or does
-    /// not answer, the system is out of processes or open files, or the disk fails. The same video
-    /// may be readable at another time.
+    /// Whether the cause is not the video but the environment: ffmpeg is missing, was killed or
+    /// does not answer, the system is out of processes or open files, or the disk fails. The same
+    /// video may be readable at another time.
     pub fn is_environment(&self) -> bool {
         match self {
             Self::FfmpegMissing { .. }

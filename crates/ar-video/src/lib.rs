@@ -1,14 +1,14 @@
-//! Video clips in memory, read from and written to files.
+//! Reads and writes video clips.
 //!
 //! - [`Frame`] and [`Clip`] hold 8-bit RGB pictures; there is no tensor library here.
-//! - [`VideoReader`] streams the frames of a file in constant memory; [`read_clip`] collects
-//!   them. Animated GIF, PNG and WebP, single images and folders of images are decoded here;
+//! - [`VideoReader`] streams the frames of a file in constant memory; [`read_clip`] collects them.
+//!   Animated GIF, PNG and WebP, single images and folders of images are decoded by this crate, and
 //!   everything else by the system's `ffmpeg` ([`Ffmpeg`]).
 //! - [`square_crop`] is the published preprocessing, [`mirrored`] an augmentation; [`Tiles`] puts
 //!   pictures and clips side by side.
-//! - [`VideoWriter`] and [`write_clip`] write MP4, GIF, APNG, a folder of PNG files or raw bytes.
-//!   A file appears under its name only when it is complete; MP4 and raw bytes also go to a pipe
-//!   frame by frame.
+//! - [`VideoWriter`] and [`write_clip`] write MP4, GIF, APNG, a folder of PNG files or raw bytes. A
+//!   file appears under its name only when it is complete; MP4 and raw bytes can also be written to
+//!   a pipe, frame by frame.
 //!
 //! ```
 //! use ar_video::{Clip, Frame, VideoFormat, read_clip, square_crop, write_clip};

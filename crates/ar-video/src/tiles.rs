@@ -14,18 +14,18 @@ use crate::{Clip, Frame};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tiles {
-    /// Pictures in a row.
+    /// Pictures per row.
     pub columns: usize,
     /// Pixels between two pictures.
     pub gap: usize,
-    /// Colour between the pictures, and of the rest of the last row.
+    /// Colour between the pictures, and in the rest of the last row.
     pub background: [u8; 3],
     /// Side of the square that each pixel becomes.
     pub scale: usize,
 }
 
 impl Tiles {
-    /// Pictures as they are, edge to edge on black.
+    /// Pictures at their size, edge to edge on black.
     pub fn in_columns(columns: usize) -> Self {
         Self {
             columns,
@@ -45,7 +45,7 @@ impl Tiles {
         }
     }
 
-    /// With each pixel as a square of that side.
+    /// With each pixel enlarged to a square of side `scale`.
     #[must_use]
     pub fn with_scale(self, scale: usize) -> Self {
         Self { scale, ..self }
@@ -54,7 +54,7 @@ impl Tiles {
     /// Combines several pictures into one.
     ///
     /// # Panics
-    /// If there is no frame, frames differ in size, or columns or scale are 0.
+    /// If there are no frames, frames have different sizes, or columns or scale are 0.
     pub fn picture(&self, frames: &[&Frame]) -> Frame {
         assert!(self.columns > 0 && self.scale > 0, "{self:?}");
         let (width, height) = frames.first().expect("a picture of frames").size();
@@ -85,7 +85,7 @@ impl Tiles {
     /// Clips that play side by side.
     ///
     /// # Panics
-    /// As [`picture`](Self::picture), or if clips differ in length.
+    /// As for [`picture`](Self::picture), or if clips have different lengths.
     pub fn clip(&self, clips: &[&[Frame]]) -> Clip {
         let length = clips.first().expect("a picture of clips").len();
         for clip in clips {

@@ -4,7 +4,7 @@ use image::{ImageBuffer, Rgb};
 use crate::Frame;
 
 /// The published preprocessing: the short side is resized to `size` (bicubic, antialiased), then
-/// the centre `size` x `size` is cut out. A frame that has this size already is copied.
+/// the centre `size` x `size` is cropped. A frame that already has this size is copied.
 ///
 /// Sizes and offsets are rounded like torchvision's `Resize` and `CenterCrop`.
 ///
@@ -28,7 +28,7 @@ pub fn square_crop(frame: &Frame, size: usize) -> Frame {
     centre_crop(resized.as_raw(), new_width, new_height, size)
 }
 
-/// The frame with left and right exchanged.
+/// The frame, mirrored left to right.
 pub fn mirrored(frame: &Frame) -> Frame {
     let (width, height) = frame.size();
     let rows = frame.rgb().chunks_exact(width * 3);
@@ -36,23 +36,23 @@ pub fn mirrored(frame: &Frame) -> Frame {
     Frame::new(width, height, rgb.copied().collect())
 }
 
-/// How a frame is enlarged by a whole number.
+/// How a frame is enlarged by an integer factor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Enlargement {
-    /// How many times as wide and high the frame becomes; at least 1, which changes nothing.
+    /// Factor for width and height; at least 1, which changes nothing.
     pub factor: usize,
-    /// What fills the new pixels.
+    /// How the new pixels are computed.
     pub interpolation: Interpolation,
 }
 
-/// What fills the pixels of an enlarged frame.
+/// How the pixels of an enlarged frame are computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Interpolation {
-    /// A Lanczos filter over three lobes: smooth edges.
+    /// A Lanczos filter with three lobes: smooth edges.
     #[default]
     Lanczos,
-    /// The nearest pixel of the frame: every pixel is a square.
+    /// The nearest pixel of the frame: every pixel becomes a square.
     Nearest,
 }
 
@@ -198,7 +198,8 @@ mod tests {
     fn a_ramp_shrinks_to_the_ramp_of_means() {
         let ramp = (0..64 * 64).flat_map(|i| [(i % 64 * 4) as u8; 3]).collect();
         let small = square_crop(&Frame::new(64, 64, ramp), 16);
-        // Away from the borders a symmetric filter keeps a line: pixel x is the mean of 4x..4x+4.
+        // Away from the borders, a symmetric filter preserves linear functions: pixel x is the mean
+        // of 4x..4x+4.
         for x in 3..13 {
             assert_eq!(small.rgb()[(8 * 16 + x) * 3], (x * 16 + 6) as u8);
         }

@@ -1,4 +1,4 @@
-//! What can be wrong with latents.
+//! Errors of latents.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ pub enum LatentError {
         /// Why.
         source: SafeTensorError,
     },
-    /// The file is in order, but its content is not.
+    /// The file is intact, but its content is invalid.
     #[error("{path}: {source}")]
     Content {
         /// The file.
@@ -50,13 +50,13 @@ pub enum LatentError {
         path: PathBuf,
         /// Clips in it.
         clips: usize,
-        /// Clips that it may have.
+        /// The most clips that it may have.
         most: usize,
     },
     /// A file without latents.
     #[error("there is no tensor `latents`; the file has {0}")]
     Missing(String),
-    /// A tensor that has no place in a file of latents.
+    /// A tensor that does not belong in a file of latents.
     #[error(
         "the tensor `{0}` has no place in a file of latents; it has `latents` and maybe `labels` and \
          `sources`"
@@ -69,7 +69,7 @@ pub enum LatentError {
         tensor: &'static str,
         /// Its type.
         actual: Dtype,
-        /// The type that it has to have.
+        /// The expected type.
         expected: Dtype,
     },
     /// A tensor of another shape.
@@ -79,7 +79,7 @@ pub enum LatentError {
         tensor: &'static str,
         /// Its shape.
         actual: Vec<usize>,
-        /// The shape that it has to have.
+        /// The expected shape.
         expected: String,
     },
     /// The index of a folder is inconsistent.
@@ -98,11 +98,11 @@ pub enum LatentError {
     Incomplete {
         /// The folder.
         folder: PathBuf,
-        /// Shards that are missing.
+        /// Number of missing shards.
         missing: usize,
-        /// Shards in all.
+        /// Number of all shards.
         shards: usize,
-        /// Name of the first one that is missing.
+        /// Name of the first missing one.
         first: String,
     },
     /// A file does not match the files before it.
@@ -124,18 +124,18 @@ pub enum LatentError {
     /// No `.npy` file of a folder can be read.
     #[error("no .npy file in {root} has latents:{}", list(skipped))]
     NothingUsable {
-        /// Where files were looked for.
+        /// Where files were searched.
         root: PathBuf,
-        /// All of them.
+        /// All files that were left out.
         skipped: Vec<SkippedFile>,
     },
     /// The classes of `.npy` files cannot be determined.
     #[error(transparent)]
     Labels(#[from] LabelsError),
-    /// Labels are given for latents that bring their own.
+    /// Labels are given for latents that have their own.
     #[error("{0}: labels are for folders of .npy files; these latents were encoded with theirs")]
     OwnLabels(PathBuf),
-    /// Fewer or more values than the shape says.
+    /// The number of values does not match the shape.
     #[error("{actual} values do not fill latents of the shape {shape:?}")]
     Values {
         /// Number of values.
@@ -146,7 +146,7 @@ pub enum LatentError {
     /// NaN or infinity.
     #[error("the latents of clip {clip} contain {value}; encode it again")]
     NotFinite {
-        /// The first clip of that kind.
+        /// The first such clip.
         clip: usize,
         /// The value.
         value: f32,
@@ -154,7 +154,7 @@ pub enum LatentError {
     /// A class below zero.
     #[error("clip {clip} has the label {label}; labels count from 0")]
     Label {
-        /// The first clip of that kind.
+        /// The first such clip.
         clip: usize,
         /// Its label.
         label: i64,
@@ -162,7 +162,7 @@ pub enum LatentError {
 }
 
 impl LatentError {
-    /// Whether the cause is not the file but its environment: the system is out of open files or
+    /// Whether the cause is not the file but the environment: the system is out of open files or
     /// memory, or the disk fails.
     pub fn is_environment(&self) -> bool {
         matches!(self, Self::Read { source, .. } if ar_files::is_environment(source))

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::LatentError;
 
-/// What a folder of latents holds: `index.json`.
+/// The index of a folder of latents, `index.json`.
 ///
 /// ```text
 /// FOLDER/index.json
@@ -16,25 +16,25 @@ use super::LatentError;
 /// FOLDER/shard-00001-of-00008.safetensors      the next ones
 /// ```
 ///
-/// All of it is known before the first clip is encoded. A shard appears once it is complete, so
-/// shards that exist need not be encoded again.
+/// All of it is known before the first clip is encoded. A shard appears only when it is complete,
+/// so existing shards need not be encoded again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LatentIndex {
-    /// Clips of the dataset. There are fewer latents if some clips could not be read.
+    /// Number of clips in the dataset. There are fewer latents if some clips could not be read.
     pub clips: usize,
-    /// Clips of a shard; the last one may have fewer.
+    /// Clips per shard; the last one may have fewer.
     pub clips_per_shard: usize,
     /// Names of the classes in the order of the labels; empty without labels.
     pub classes: Vec<String>,
-    /// What the latents were made of and with, line by line.
+    /// What the latents were made from and with, line by line.
     pub source: Vec<String>,
 }
 
 /// More shards than any folder has.
 const MOST_SHARDS: usize = 1_000_000;
 
-/// Keys that indices of older versions list though no latent depends on them.
+/// Keys in indices of older versions on which no latents depend.
 const NOT_OF_LATENTS: [&str; 5] = ["held_out", "workers", "prefetch", "flip", "max_memory_mib"];
 
 fn is_key(line: &str, key: &str) -> bool {
@@ -62,7 +62,7 @@ impl LatentIndex {
         ))
     }
 
-    /// Where the index of a folder is.
+    /// The path of a folder's index.
     pub fn path(folder: impl AsRef<Path>) -> PathBuf {
         folder.as_ref().join("index.json")
     }
@@ -102,7 +102,7 @@ impl LatentIndex {
         Ok(Some(index))
     }
 
-    /// Writes the index, and its checksum, into a folder, which is made if it is missing.
+    /// Writes the index, and its checksum, into a folder, which is created if it is missing.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -115,7 +115,7 @@ impl LatentIndex {
         })
     }
 
-    /// The first difference from another index of the same folder, in words.
+    /// A description of the first difference from another index of the same folder.
     pub fn difference(&self, other: &Self) -> Option<String> {
         let lines = |index: &Self| {
             let mut lines = vec![

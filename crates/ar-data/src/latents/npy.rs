@@ -1,5 +1,5 @@
-//! Latents as the reference implementation keeps them: one `.npy` file a clip, the unnormalised
-//! posterior mean `[frames, channels, 1, tokens]`.
+//! Latents as the reference implementation stores them: one `.npy` file per clip, with the
+//! unnormalised posterior mean `[frames, channels, 1, tokens]`.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -13,7 +13,7 @@ const MAGIC: &[u8] = b"\x93NUMPY";
 /// The largest file that is read; a clip of the published size has 8 KiB.
 const LIMIT: u64 = 1 << 28;
 
-/// A file that does not hold the latents of a clip.
+/// A file that does not contain the latents of a clip.
 #[derive(Debug, thiserror::Error)]
 pub enum NpyError {
     /// It cannot be read.
@@ -44,7 +44,7 @@ pub(super) fn find(folder: &Path) -> io::Result<Vec<PathBuf>> {
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
             let path = entry.path();
-            // Links to folders are not followed: they may lead in a circle.
+            // Links to folders are not followed, because they may form a cycle.
             if entry.file_type()?.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "npy") {
@@ -58,7 +58,7 @@ pub(super) fn find(folder: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// Reads the latents of a clip and puts each token on the unit sphere, where diffusion expects it.
 pub(super) fn read(path: &Path) -> Result<LatentItem, NpyError> {
-    // To open a pipe that nobody writes to would not end.
+    // Opening a pipe that nobody writes to would never return.
     if !fs::metadata(path)?.is_file() {
         return Err(NpyError::Format);
     }
@@ -120,7 +120,7 @@ fn split(bytes: &[u8]) -> Option<(&str, &[u8])> {
     Some((str::from_utf8(header).ok()?, data))
 }
 
-/// What follows a key of the header.
+/// The text after a key in the header.
 fn value_of<'a>(header: &'a str, key: &str) -> Option<&'a str> {
     let (_, rest) = header.split_once(&format!("'{key}':"))?;
     Some(rest.trim_start())
@@ -145,7 +145,7 @@ fn values(header: &str, data: &[u8]) -> Result<Vec<f32>, NpyError> {
     if !order.starts_with("False") {
         return Err(refuse(" in Fortran order"));
     }
-    /// The values of all chunks, or nothing if there is half a one.
+    /// The values of all chunks, or None if the last one is incomplete.
     fn all<const N: usize>(data: &[u8], value: impl Fn([u8; N]) -> f32) -> Option<Vec<f32>> {
         let (chunks, []) = data.as_chunks::<N>() else {
             return None;

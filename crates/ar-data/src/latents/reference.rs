@@ -1,4 +1,4 @@
-//! Folders of latents of the reference implementation.
+//! Folders of latents from the reference implementation.
 
 use std::path::Path;
 
@@ -60,7 +60,7 @@ mod tests {
 
     use super::*;
 
-    /// Its memory is a file that the system does not let a process read from the start of.
+    /// The memory of a process is a file that the system does not allow to be read from its start.
     #[cfg(target_os = "linux")]
     #[test]
     fn a_file_that_the_system_does_not_read_is_not_left_out() {

@@ -1,4 +1,4 @@
-//! Latents as `ar-train latents` keeps them: shards in safetensors, and folders of them.
+//! Latents as `ar-train latents` stores them: shards in safetensors, and folders of them.
 
 use std::fs;
 use std::path::Path;
@@ -9,10 +9,10 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use super::{LatentDataset, LatentError, LatentIndex};
 
 impl LatentDataset {
-    /// Writes a shard, and its checksum beside it; one that was there is replaced at the end.
+    /// Writes a shard, and its checksum beside it; an existing one is replaced at the end.
     ///
     /// # Errors
-    /// If the folder cannot be made or written to.
+    /// If the folder cannot be created or written to.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), LatentError> {
         let path = path.as_ref();
         let error = |source| LatentError::Write {
@@ -268,8 +268,7 @@ mod tests {
         );
     }
 
-    /// Loads a file of the given tensors and returns the message without the
-    /// path.
+    /// Loads a file with the given tensors and returns the message without the path.
     fn load_error(tensors: &[(&str, Dtype, &[usize], Vec<u8>)]) -> String {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.safetensors");
@@ -349,7 +348,7 @@ mod tests {
             fs::write(&path, damaged).unwrap();
             assert!(error().contains("is not as it was written"), "{}", error());
         }
-        // An older version has written no checksum.
+        // An older version wrote no checksum.
         fs::remove_file(path.with_file_name("latents.safetensors.checksum")).unwrap();
         for end in (0..whole.len()).step_by(7) {
             fs::write(&path, &whole[..end]).unwrap();

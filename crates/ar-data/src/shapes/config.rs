@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
-/// The colours of the shapes. No two shapes of a clip share one, so that a
-/// shape can be found again by its colour.
+/// The colours of the shapes. No two shapes of a clip have the same, so that a shape can be tracked
+/// by its colour.
 pub const PALETTE: [[u8; 3]; 6] = [
     [235, 50, 50],  // red
     [50, 190, 70],  // green
@@ -11,8 +11,8 @@ pub const PALETTE: [[u8; 3]; 6] = [
     [50, 225, 225], // cyan
 ];
 
-/// A background nearer than this to a colour of [`PALETTE`], in Euclidean
-/// distance of the 8-bit values, hides shapes of that colour.
+/// A background that is closer than this to a colour of [`PALETTE`], in Euclidean distance of 8-bit
+/// values, hides shapes of that colour.
 const MIN_CONTRAST: f64 = 100.0;
 
 /// The outline of a shape. Every outline is upright and touches the circle of
@@ -45,7 +45,7 @@ impl ShapeKind {
     }
 }
 
-/// What the label of a clip says.
+/// The meaning of a clip's label.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LabelMode {
@@ -55,39 +55,38 @@ pub enum LabelMode {
     /// All shapes of a clip are of one kind; the label is its index in
     /// [`ShapesConfig::shapes`].
     Kind,
-    /// The label is the number of shapes less [`ShapesConfig::min_shapes`].
+    /// The label is the number of shapes minus [`ShapesConfig::min_shapes`].
     Count,
 }
 
 /// Configuration of the world of bouncing shapes.
 ///
-/// Lengths are fractions of the picture's side and times are in frames, so
-/// that `size` and `frames` only say how much of the same scenes is seen and
-/// how finely.
+/// Lengths are fractions of the frame's width and times are in frames, so that `size` and `frames`
+/// only change the resolution and the length of the same scenes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ShapesConfig {
     /// Width and height in pixels.
     pub size: usize,
-    /// Frames of a clip.
+    /// Frames per clip.
     pub frames: usize,
-    /// Fewest shapes of a clip.
+    /// Fewest shapes in a clip.
     pub min_shapes: usize,
-    /// Most shapes of a clip.
+    /// Most shapes in a clip.
     pub max_shapes: usize,
-    /// Smallest radius, as a fraction of the side.
+    /// Smallest radius, as a fraction of the frame's width.
     pub min_radius: f64,
-    /// Largest radius, as a fraction of the side.
+    /// Largest radius, as a fraction of the frame's width.
     pub max_radius: f64,
-    /// Lowest starting speed, in sides per frame.
+    /// Lowest starting speed, in frame widths per frame.
     pub min_speed: f64,
-    /// Highest starting speed, in sides per frame.
+    /// Highest starting speed, in frame widths per frame.
     pub max_speed: f64,
-    /// Shapes bounce off each other instead of passing over each other.
+    /// Whether shapes bounce off each other instead of passing over each other.
     pub collide: bool,
     /// The kinds that occur, equally often.
     pub shapes: Vec<ShapeKind>,
-    /// What the label of a clip says.
+    /// The meaning of a clip's label.
     pub labels: LabelMode,
     /// Colour of the background, `[red, green, blue]`.
     pub background: [u8; 3],
@@ -112,7 +111,7 @@ impl Default for ShapesConfig {
     }
 }
 
-/// A [`ShapesConfig`] that does not describe a world.
+/// An invalid [`ShapesConfig`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ShapesError {
     /// A number is outside its range.
@@ -122,7 +121,7 @@ pub enum ShapesError {
         field: &'static str,
         /// Its value.
         value: String,
-        /// The values that it may have.
+        /// The valid values.
         expected: String,
     },
     /// A lower bound is above its upper bound.
@@ -143,22 +142,22 @@ pub enum ShapesError {
          raise min_radius or size until it is at least 2"
     )]
     TooSmall {
-        /// The radius as a string, in fractions of the side.
+        /// The radius as a string, as a fraction of the frame's width.
         min_radius: String,
         /// The same in pixels.
         pixels: String,
         /// The side in pixels.
         size: usize,
     },
-    /// So many shapes of that radius may not fit side by side.
+    /// This many shapes of this radius may not fit side by side.
     #[error(
         "shapes: {max_shapes} shapes of radius {max_radius} may not fit side by side; \
          max_shapes can be at most {fit} at this max_radius"
     )]
     TooCrowded {
-        /// The number of shapes asked for.
+        /// The requested number of shapes.
         max_shapes: usize,
-        /// The largest radius as a string, in fractions of the side.
+        /// The largest radius as a string, as a fraction of the frame's width.
         max_radius: String,
         /// The number that always fits.
         fit: usize,
@@ -171,7 +170,7 @@ pub enum ShapesError {
     /// A kind is listed twice.
     #[error("shapes: shapes lists {0} more than once")]
     RepeatedKind(&'static str),
-    /// Shapes of some colour could not be told from the background.
+    /// Shapes of some colour could not be distinguished from the background.
     #[error(
         "shapes: the background {background:?} is too close to the shape colour {colour:?}; \
          choose a darker or a lighter one"
@@ -185,7 +184,7 @@ pub enum ShapesError {
 }
 
 impl ShapesError {
-    /// The fields of [`ShapesConfig`] that are to blame.
+    /// The fields of [`ShapesConfig`] that caused the error.
     pub fn keys(&self) -> Vec<&'static str> {
         match self {
             Self::OutOfRange { field, .. } => vec![field],
@@ -206,7 +205,7 @@ impl ShapesConfig {
     /// Checks every field.
     ///
     /// # Errors
-    /// The first field that is out of range or does not fit the others.
+    /// Names the first field that is out of range or does not fit the others.
     pub fn validate(&self) -> Result<(), ShapesError> {
         at_least("size", self.size, 8)?;
         at_least("frames", self.frames, 1)?;
@@ -263,8 +262,7 @@ impl ShapesConfig {
         Ok(())
     }
 
-    /// Cells along a side of the grid in which the largest shapes fit, one a
-    /// cell.
+    /// Cells along a side of the grid in which the largest shapes fit, one per cell.
     pub(super) fn grid_side(&self) -> usize {
         (0.5 / self.max_radius).floor() as usize
     }

@@ -1,10 +1,9 @@
-//! A synthetic world of coloured shapes that move in straight lines and
-//! bounce off the walls and, if wanted, off each other.
+//! A synthetic world of coloured shapes that move in straight lines and bounce off the walls and,
+//! optionally, off each other.
 //!
-//! The state of every shape in every frame is known, so that what a model
-//! generates can be measured against the laws of this world: the number,
-//! size and colour of the shapes are kept, speeds are kept between contacts,
-//! and reflections are elastic.
+//! The state of every shape in every frame is known, so generated videos can be measured against
+//! the laws of this world: the number, size and colour of the shapes stay the same, speeds stay the
+//! same between contacts, and reflections are elastic.
 
 mod config;
 mod motion;
@@ -21,21 +20,21 @@ use crate::batch::VideoItem;
 use crate::split::SourceIds;
 use scene::Scene;
 
-/// The first seed for evaluation: seeds for training stay below.
+/// The first seed for evaluation; seeds for training stay below it.
 pub const EVALUATION_SEED: u64 = 1 << 32;
 
 /// One shape through the frames of a clip.
 ///
-/// Lengths are fractions of the picture's side, `x` points right and `y`
-/// down; the centre of the picture is `[0.5, 0.5]`. A shape is in pixels at
-/// `position * size`, where the first pixel reaches from 0 to 1.
+/// Lengths are fractions of the frame's width; `x` points right and `y` down; the centre of the
+/// frame is `[0.5, 0.5]`. In pixels, a shape is at `position * size`, where the first pixel extends
+/// from 0 to 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Trajectory {
     /// Its outline.
     pub kind: ShapeKind,
     /// Its colour, one of [`PALETTE`], that no other shape of the clip has.
     pub colour: [u8; 3],
-    /// Radius of the circle around it, with which it bounces.
+    /// Radius of the circle around it, which bounces.
     pub radius: f64,
     /// Centre of that circle in each frame.
     pub positions: Vec<[f64; 2]>,
@@ -43,7 +42,7 @@ pub struct Trajectory {
     pub velocities: Vec<[f64; 2]>,
 }
 
-/// A clip of the synthetic world and how it came about.
+/// A clip of the synthetic world, with its ground truth.
 #[derive(Clone, Debug)]
 pub struct ShapesClip {
     /// The pictures.
@@ -56,9 +55,8 @@ pub struct ShapesClip {
 
 /// The world of bouncing shapes.
 ///
-/// Everything in a clip follows from its seed, on every platform. A longer
-/// clip of the same seed begins with the frames of the shorter one, and a
-/// larger picture shows the same scene.
+/// Everything in a clip follows from its seed, on every platform. A longer clip of the same seed
+/// starts with the frames of the shorter one, and a larger frame shows the same scene.
 #[derive(Clone, Debug)]
 pub struct ShapesWorld {
     config: ShapesConfig,
@@ -68,7 +66,7 @@ impl ShapesWorld {
     /// The world that a configuration describes.
     ///
     /// # Errors
-    /// What [`ShapesConfig::validate`] objects to.
+    /// As for [`ShapesConfig::validate`].
     pub fn new(config: ShapesConfig) -> Result<Self, ShapesError> {
         config.validate()?;
         Ok(Self { config })
@@ -151,8 +149,7 @@ impl ShapesWorld {
     }
 }
 
-/// The clips of consecutive seeds as a dataset of [`VideoItem`]s, drawn when
-/// they are asked for.
+/// The clips of consecutive seeds as a dataset of [`VideoItem`]s, drawn on demand.
 #[derive(Clone, Debug)]
 pub struct ShapesDataset {
     world: ShapesWorld,
@@ -163,7 +160,7 @@ pub struct ShapesDataset {
 impl ShapesDataset {
     /// The clips of the seeds `first_seed..first_seed + len`.
     ///
-    /// Give training and evaluation seeds that do not overlap.
+    /// Use seeds that do not overlap for training and evaluation.
     ///
     /// # Panics
     /// If the last seed is beyond 64 bits.
@@ -179,7 +176,7 @@ impl ShapesDataset {
         }
     }
 
-    /// The world that the clips are of.
+    /// The world of the clips.
     pub fn world(&self) -> &ShapesWorld {
         &self.world
     }

@@ -18,8 +18,8 @@ impl Disc {
     }
 }
 
-/// More events than this within one unit of time happen only when rounding
-/// keeps discs in contact; then discs pass through each other until its end.
+/// More events than this within one unit of time happen only if rounding keeps discs in contact;
+/// discs then pass through each other until its end.
 const MAX_EVENTS: usize = 1000;
 
 #[derive(Clone, Copy, Debug)]
@@ -28,8 +28,8 @@ enum Event {
     Pair { first: usize, second: usize },
 }
 
-/// Moves the discs on by one unit of time. They reflect elastically at the
-/// walls of the unit square and, with `collide`, at each other.
+/// Moves the discs by one unit of time. They reflect elastically at the walls of the unit square
+/// and, with `collide`, at each other.
 pub(super) fn advance(discs: &mut [Disc], collide: bool) {
     let mut left = 1.0;
     for count in 0.. {
@@ -37,7 +37,7 @@ pub(super) fn advance(discs: &mut [Disc], collide: bool) {
         let step = next.map_or(left, |(time, _)| time.min(left));
         for disc in discs.iter_mut() {
             for axis in 0..2 {
-                // The clamp only takes rounding away.
+                // The clamp only removes rounding errors.
                 let moved = disc.position[axis] + disc.velocity[axis] * step;
                 disc.position[axis] = moved.clamp(disc.radius, 1.0 - disc.radius);
             }
@@ -108,8 +108,8 @@ fn contact_time(a: &Disc, b: &Disc) -> Option<f64> {
     if discriminant < 0.0 {
         return None;
     }
-    // This form of the root does not cancel when the discs are close. A
-    // negative gap is rounding left from an earlier contact.
+    // This form of the root does not cancel when the discs are close. A negative gap is a rounding
+    // error from an earlier contact.
     Some((gap / (approach + discriminant.sqrt())).max(0.0))
 }
 

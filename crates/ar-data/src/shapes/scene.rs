@@ -6,14 +6,13 @@ use rand_chacha::ChaCha8Rng;
 use super::config::{LabelMode, PALETTE, ShapeKind, ShapesConfig};
 use super::motion::Disc;
 
-/// Shapes that start by rejection are at least this far apart and off the
-/// walls.
+/// Shapes that are placed by rejection are at least this far from each other and from the walls.
 const GAP: f64 = 0.01;
 
-/// Tries to place all the shapes at random before a grid is used.
+/// Number of attempts to place all shapes at random before a grid is used.
 const ATTEMPTS: usize = 200;
 
-/// What the seed decides. Shape `i` has `kinds[i]`, `colours[i]`, `discs[i]`.
+/// What the seed determines. Shape `i` has `kinds[i]`, `colours[i]`, `discs[i]`.
 pub(super) struct Scene {
     pub kinds: Vec<ShapeKind>,
     pub colours: Vec<[u8; 3]>,
@@ -22,7 +21,7 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    /// The scene of a seed. Neither `size` nor `frames` matters.
+    /// The scene of a seed. It does not depend on `size` and `frames`.
     pub(super) fn new(config: &ShapesConfig, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let count = rng.random_range(config.min_shapes..=config.max_shapes);
@@ -72,7 +71,7 @@ impl Scene {
     }
 }
 
-/// One try to place discs of these radii apart from each other.
+/// One attempt to place discs of these radii apart from each other.
 fn scatter(rng: &mut impl Rng, radii: &[f64]) -> Option<Vec<[f64; 2]>> {
     let mut positions: Vec<[f64; 2]> = Vec::with_capacity(radii.len());
     for (i, &radius) in radii.iter().enumerate() {
@@ -154,7 +153,7 @@ mod tests {
         }
     }
 
-    /// Four discs of radius 0.25 fit in one way only: the grid.
+    /// Four discs of radius 0.25 fit in only one way: the grid.
     #[test]
     fn the_tightest_scene_uses_the_grid() {
         let config = ShapesConfig {

@@ -17,8 +17,8 @@ fn a_seed_is_a_clip() {
     assert_ne!(world.clip(0).clip, world.clip(1).clip);
 }
 
-/// Pinned: if this fails, old seeds now mean other clips, and every result
-/// that was measured on them is void.
+/// Pinned: if this fails, old seeds would mean other clips, and every result measured on them would
+/// be void.
 #[test]
 fn seeds_keep_their_meaning() {
     let world = world(|_| ());

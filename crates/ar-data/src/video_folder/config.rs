@@ -14,22 +14,21 @@ use crate::skipped::{SkipKind, SkippedFile, list, reasons};
 pub struct VideoFolderConfig {
     /// Width and height in pixels that frames are scaled and cropped to.
     pub size: usize,
-    /// Frames of a clip.
+    /// Frames per clip.
     pub frames: usize,
-    /// Frames from the start of a clip to the start of the next one in the
-    /// same video; as many as a clip has if not given, so that clips follow
-    /// each other without overlap.
+    /// Frames from the start of a clip to the start of the next one in the same video; by default
+    /// the length of a clip, so that clips follow each other without overlap.
     pub skip: Option<usize>,
-    /// The most memory to keep frames in, in MiB. Clips of videos that do not fit are decoded each
-    /// time they are asked for.
+    /// The most memory for frames, in MiB. Clips of videos that do not fit are decoded each time
+    /// they are used.
     pub max_memory_mib: usize,
     /// The largest share of videos that may be unusable, from 0 to 1: broken, or shorter than a
-    /// clip. If there are more, opening fails. It does not change any clip.
+    /// clip. If there are more, opening fails. It does not change the clips.
     #[serde(skip_serializing_if = "is_default_share")]
     pub max_unusable: f64,
 }
 
-/// Written only where it is set, so that latents and runs of versions without it stay the same.
+/// Written only if it is set, so that latents and runs of versions without it stay the same.
 fn is_default_share(share: &f64) -> bool {
     *share == VideoFolderConfig::default().max_unusable
 }
@@ -73,7 +72,7 @@ impl VideoFolderConfig {
     }
 }
 
-/// A folder of videos, or its configuration, that does not make a dataset.
+/// An invalid folder of videos, or an invalid configuration of it.
 #[derive(Debug, thiserror::Error)]
 pub enum VideoFolderError {
     /// A number in the configuration is too low.
@@ -83,7 +82,7 @@ pub enum VideoFolderError {
         field: &'static str,
         /// Its value.
         value: usize,
-        /// The lowest value that it may have.
+        /// The lowest valid value.
         least: usize,
     },
     /// A share is not between 0 and 1.
@@ -97,12 +96,12 @@ pub enum VideoFolderError {
         /// Why.
         source: io::Error,
     },
-    /// There is no video at all.
+    /// There are no videos at all.
     #[error("there is no video in {root} or below{}", list(passed_over))]
     NoVideos {
-        /// Where they were looked for.
+        /// Where they were searched.
         root: PathBuf,
-        /// Files that may be meant to be videos, and why they are not.
+        /// Files that may be intended as videos, and why they are not.
         passed_over: Vec<SkippedFile>,
     },
     /// The list of videos cannot be used.
@@ -114,9 +113,9 @@ pub enum VideoFolderError {
     /// No video has a usable clip.
     #[error("no video in {root} gives a clip:{}", list(skipped))]
     NothingUsable {
-        /// Where videos were looked for.
+        /// Where videos were searched.
         root: PathBuf,
-        /// All of them.
+        /// All files that were left out.
         skipped: Vec<SkippedFile>,
     },
     /// More videos than allowed have no usable clip.
@@ -127,20 +126,19 @@ pub enum VideoFolderError {
         list(skipped)
     )]
     TooManyUnusable {
-        /// Videos without a usable clip.
+        /// Number of videos without a usable clip.
         unusable: usize,
-        /// Videos in all.
+        /// Number of all videos.
         videos: usize,
-        /// The share that is allowed.
+        /// The allowed share.
         most: f64,
-        /// All that is left out.
+        /// All files that were left out.
         skipped: Vec<SkippedFile>,
     },
-    /// A video cannot be read for a reason that is not the video's: see
-    /// [`VideoError::is_environment`].
+    /// A video cannot be read because of the environment: see [`VideoError::is_environment`].
     #[error("the videos cannot be read here: {0}")]
     Environment(VideoError),
-    /// The system has no thread left.
+    /// The system has no threads left.
     #[error(
         "cannot start a thread that reads videos ({0}): raise the limit on processes (`ulimit -u`)"
     )]

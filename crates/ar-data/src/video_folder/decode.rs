@@ -1,4 +1,4 @@
-//! Videos to the frames that belong to a clip.
+//! From videos to the frames of clips.
 
 use std::error::Error;
 use std::io;
@@ -16,7 +16,7 @@ use crate::progress::Progress;
 
 const MIB: usize = 1 << 20;
 
-/// What a video has to give.
+/// The result of reading a video.
 pub(super) struct Scan {
     pub clips: usize,
     /// The frames that belong to a clip, `[kept frames, size, size, 3]`, unless there was no room.
@@ -26,23 +26,23 @@ pub(super) struct Scan {
 /// Why a scan ended before all videos were read.
 #[derive(Debug)]
 pub(super) enum ScanEnd {
-    /// It was asked to.
+    /// It was interrupted.
     Interrupted,
-    /// A video cannot be read, and not because of the video.
+    /// A video cannot be read because of the environment.
     Environment(VideoError),
-    /// The system has no thread for it.
+    /// The system has no threads left.
     NoThread(io::Error),
 }
 
-/// How often a scan asks whether it should stop.
+/// How often a scan checks whether it should stop.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Decodes videos on `workers` threads. The results are in the order of `paths`: a scan, or why
-/// the video gives no clip.
+/// Decodes videos on `workers` threads. The results are in the order of `paths`: a scan, or why the
+/// video has no usable clip.
 ///
 /// # Errors
-/// If the progress says stop, or the environment does not let videos be read. Which of them are
-/// broken is not known then.
+/// If `progress` stops the scan, or the environment keeps videos from being read. It is then
+/// unknown which of them are broken.
 pub(super) fn scan_all(
     paths: &[PathBuf],
     config: &VideoFolderConfig,
@@ -63,14 +63,14 @@ pub(super) fn scan_all(
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(path) = paths.get(index) else { break };
                     let scan = scan(path, config, room, &stop);
-                    // Nobody waits for more once the scan has ended.
+                    // Nobody waits for more when the scan has ended.
                     let _ = sender.send((index, scan));
                 }
             };
             match thread::Builder::new().spawn_scoped(scope, scan_next) {
                 Ok(_) => {}
                 Err(error) if worker == 0 => end = Some(ScanEnd::NoThread(error)),
-                // Fewer workers do the same.
+                // Fewer workers give the same result.
                 Err(_) => break,
             }
         }
@@ -109,7 +109,7 @@ pub(super) fn scan_all(
     }
 }
 
-/// Bytes that are left for frames.
+/// Remaining bytes for frames.
 struct Room(AtomicUsize);
 
 impl Room {
@@ -124,7 +124,7 @@ impl Room {
     }
 }
 
-/// The frames of a video that are kept, until there is no room for one.
+/// The frames of a video that are kept, as long as there is room.
 struct Kept<'a> {
     room: &'a Room,
     pixels: Option<Vec<u8>>,
@@ -152,7 +152,7 @@ impl Kept<'_> {
     }
 }
 
-/// Why a video gives no scan.
+/// Why a video has no scan.
 enum NoScan {
     Unusable(String),
     Environment(VideoError),
@@ -185,7 +185,7 @@ fn scan(
         )));
     };
     let clips = rest / config.skip() + 1;
-    // A last clip that did not become whole is cut off.
+    // An incomplete last clip is cut off.
     let frames = (clips - 1) * stride(config) + config.frames;
     kept.truncate(frames * config.size * config.size * 3);
     Ok(Scan {
@@ -231,7 +231,7 @@ fn stride(config: &VideoFolderConfig) -> usize {
     config.skip().min(config.frames)
 }
 
-/// A clip out of the frames that were kept of its video.
+/// A clip from the kept frames of its video.
 pub(super) fn kept_clip(pixels: &[u8], clip: usize, config: &VideoFolderConfig) -> Clip {
     let bytes = config.size * config.size * 3;
     let first = clip * stride(config);
@@ -240,7 +240,7 @@ pub(super) fn kept_clip(pixels: &[u8], clip: usize, config: &VideoFolderConfig) 
     Clip::new(frames.map(frame).collect())
 }
 
-/// A clip that cannot be read though it could before.
+/// A clip that cannot be read although it could be read before.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClipError {
     #[error(transparent)]
@@ -249,7 +249,7 @@ pub(super) enum ClipError {
     Shorter { path: PathBuf, clip: usize },
 }
 
-/// Whether an item of a dataset cannot be read for a reason that is not the item's: see
+/// Whether an item of a dataset cannot be read because of the environment: see
 /// [`VideoError::is_environment`].
 pub fn is_environment(error: &(dyn Error + 'static)) -> bool {
     std::iter::successors(Some(error), |&error| error.source()).any(|error| {
@@ -262,7 +262,7 @@ pub fn is_environment(error: &(dyn Error + 'static)) -> bool {
     })
 }
 
-/// A clip out of its video.
+/// Reads a clip from its video.
 pub(super) fn read_clip(
     path: &Path,
     clip: usize,

@@ -9,16 +9,16 @@ use ar_video::FileKind;
 use super::config::VideoFolderError;
 use crate::skipped::{SkipKind, SkippedFile};
 
-/// What is below a folder.
+/// What was found below a folder.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     /// The videos in the order of their paths.
     pub videos: Vec<PathBuf>,
-    /// What is not taken for a video though it may be meant as one.
+    /// Files that are not videos although they may be intended as such.
     pub passed_over: Vec<SkippedFile>,
 }
 
-/// The videos in and below a folder, or the one that `root` is.
+/// The videos in and below a folder, or `root` itself if it is a video.
 pub(super) fn find_videos(root: &Path) -> Result<Found, VideoFolderError> {
     let mut found = Found::default();
     if root.is_file() {
@@ -33,7 +33,7 @@ pub(super) fn find_videos(root: &Path) -> Result<Found, VideoFolderError> {
 
 impl Found {
     /// Adds the videos in and below a folder. `seen` holds the folders that were entered, so that
-    /// links in a circle end. Returns whether there are videos or pictures.
+    /// cycles of links end. Returns whether there are videos or pictures.
     fn collect(
         &mut self,
         folder: &Path,
@@ -76,7 +76,7 @@ impl Found {
                 _ => {}
             }
         }
-        // In order, so that the same one of two links to a folder is always taken.
+        // Sorted, so that of two links to a folder, the same one is always used.
         folders.sort();
         let mut has_below = false;
         for path in &folders {

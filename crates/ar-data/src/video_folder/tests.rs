@@ -94,8 +94,8 @@ fn clips_follow_each_other() {
     assert!(folder.skipped().is_empty());
 }
 
-/// Overlapping clips, clips with gaps between them, and a last one that just
-/// fits or just does not.
+/// Overlapping clips, clips with gaps between them, and a last clip that just fits or just does
+/// not.
 #[test]
 fn skip_is_the_distance_of_starts() {
     let root = two_videos();
@@ -251,12 +251,12 @@ fn too_many_unusable_videos_are_an_error() {
     for wrong in [-0.1, 1.1, f64::NAN] {
         assert!(error(root.path(), share(wrong)).contains("has to be from 0 to 1"));
     }
-    // So that a configuration is written as it was before there was the key.
+    // So that a configuration is written as it was before the key existed.
     let written = toml::to_string(&share(0.5)).unwrap();
     assert!(!written.contains("max_unusable"), "{written}");
 }
 
-/// The videos of a folder, and what of it is passed over, below it.
+/// The videos in a folder and its ignored files, relative to it.
 fn listing(root: &Path) -> (Vec<String>, Vec<String>) {
     let folder = open(root, config(1, None));
     let name = |path: &Path| {
@@ -295,7 +295,7 @@ fn a_folder_of_frames_has_nothing_else_in_it() {
         "{passed_over:?}"
     );
 
-    // What lies beside frames without being one.
+    // Files beside frames that are not frames.
     for name in ["notes.txt", ".hidden.gif", "Thumbs.db", "README"] {
         fs::write(root.path().join("a").join(name), "x").unwrap();
     }
@@ -385,8 +385,8 @@ fn nothing_there() {
     assert!(message.starts_with("cannot list "), "{message}");
 }
 
-/// A frame of 300 x 300 pixels takes 270,000 bytes: 3 fit into 1 MiB. What does not fit is read
-/// again, with the same result.
+/// A frame of 300 x 300 pixels takes 270,000 bytes: 3 fit into 1 MiB. Clips that do not fit are
+/// read again, with the same result.
 #[test]
 fn memory_is_limited() {
     let root = two_videos();
@@ -498,7 +498,7 @@ fn every_class_has_validation_clips() {
     }
     assert!(videos.iter().all(|&count| count > 0), "{videos:?}");
 
-    // The place of the folder is not part of a video's name.
+    // The location of the folder is not part of a video's name.
     let moved = root.path().with_extension("moved");
     fs::rename(root.path(), &moved).unwrap();
     let again = open(&moved, config(2, Some(1)));

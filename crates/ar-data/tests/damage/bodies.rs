@@ -1,5 +1,5 @@
-//! What must hold for any input: the bodies of property tests here, and of the fuzz targets in
-//! `fuzz`.
+//! Properties that must hold for any input: the bodies of property tests here, and of the fuzz
+//! targets in `fuzz`.
 
 use std::fs;
 use std::path::Path;
@@ -23,7 +23,7 @@ fn config() -> VideoFolderConfig {
     }
 }
 
-/// A table of labels of any contents gives each video that it names a class, or is an error.
+/// A table of labels with any contents assigns a class to each video that it names, or is an error.
 pub(crate) fn table(bytes: &[u8]) {
     let folder = tempfile::tempdir().expect("a folder");
     let root = folder.path().join("videos");
@@ -49,7 +49,7 @@ pub(crate) fn table(bytes: &[u8]) {
     }
 }
 
-/// A file of digits of any contents makes clips, or is an error.
+/// A file of digits with any contents gives clips, or is an error.
 pub(crate) fn idx(bytes: &[u8]) {
     let folder = tempfile::tempdir().expect("a folder");
     let images = folder.path().join("images");
@@ -64,7 +64,7 @@ pub(crate) fn idx(bytes: &[u8]) {
     }
 }
 
-/// A file of latents of any contents is a clip of finite numbers, or an error.
+/// A file of latents with any contents is a clip of finite numbers, or an error.
 pub(crate) fn npy(bytes: &[u8]) {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("x.npy"), bytes).expect("a file");
@@ -75,7 +75,7 @@ pub(crate) fn npy(bytes: &[u8]) {
     }
 }
 
-/// A folder of anything: what is a video is there, and each video is listed once.
+/// A folder of anything: every video exists, and is listed once.
 pub(crate) fn tree(files: &[(String, bool)]) {
     let root = tempfile::tempdir().expect("a folder");
     for (name, is_video) in files {
@@ -84,7 +84,7 @@ pub(crate) fn tree(files: &[(String, bool)]) {
         let folder = path.parent().unwrap_or(Path::new(""));
         if is_below && fs::create_dir_all(folder).is_ok() {
             let bytes = if *is_video { GIF } else { b"" };
-            // Not every text is a name, and a folder may have it.
+            // Not every text is a valid name, and a folder may already have it.
             let _ = fs::write(path, bytes);
         }
     }

@@ -1,5 +1,5 @@
 //! Damaged files of every kind that is read here, and folders of anything: the bodies of the fuzz
-//! targets, for what proptest makes.
+//! targets, with inputs from proptest.
 
 mod bodies;
 

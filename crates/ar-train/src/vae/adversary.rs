@@ -46,7 +46,7 @@ pub enum Turn {
 /// Steps of the discriminator that left it as it was, because its loss or gradient was not finite.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkippedSteps {
-    /// All of them.
+    /// All files that were left out.
     pub total: usize,
     /// How many of them were the last ones.
     pub in_a_row: usize,

@@ -1,5 +1,4 @@
-//! What must hold for any input: the bodies of property tests here, and of the fuzz targets in
-//! `fuzz`.
+//! Properties that must hold for any input: the bodies of property tests here, and of the fuzz targets in `fuzz`.
 
 use std::fs;
 use std::path::Path;

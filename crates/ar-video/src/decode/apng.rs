@@ -21,7 +21,7 @@ pub(super) fn open(path: &Path) -> Result<Option<Frames>, VideoError> {
         bytes: 8 * MAX_PIXELS as usize,
     };
     let mut decoder = Decoder::new_with_limits(BufReader::new(file), limits);
-    // Compressed, and of no use here.
+    // Compressed, and not needed here.
     decoder.set_ignore_iccp_chunk(true);
     decoder.set_ignore_text_chunk(true);
     decoder.set_transformations(Transformations::normalize_to_color8() | Transformations::ALPHA);
@@ -39,7 +39,7 @@ pub(super) fn open(path: &Path) -> Result<Option<Frames>, VideoError> {
         .ok_or_else(|| failed(DecodingError::LimitsExceeded))?;
     let mut buffer = vec![0; size];
     if !is_first_frame {
-        // The default image is for programs that know no animation.
+        // The default image is for programs that do not support animation.
         reader.next_frame(&mut buffer).map_err(failed)?;
     }
     let canvas = Canvas::new(width, height);
@@ -52,8 +52,9 @@ pub(super) fn open(path: &Path) -> Result<Option<Frames>, VideoError> {
     })))
 }
 
-/// Whether a PNG file is an animation, of more than one frame: its control comes before the pixels.
-/// Only the heads of chunks are read. What is no PNG file is none.
+/// Whether a PNG file is an animation with more than one frame. The animation control chunk comes
+/// before the pixels; only the heads of chunks are read. A file that is not PNG is not an
+/// animation.
 pub(super) fn is_animated(stream: &mut (impl Read + Seek)) -> io::Result<bool> {
     let mut start = [0; 8];
     stream.read_exact(&mut start)?;
@@ -61,7 +62,7 @@ pub(super) fn is_animated(stream: &mut (impl Read + Seek)) -> io::Result<bool> {
         return Ok(false);
     }
     for _ in 0..MOST_CHUNKS {
-        // Length, kind and, of the control, the number of frames.
+        // Length, kind and, for the control chunk, the number of frames.
         let mut head = [0; 12];
         stream.read_exact(&mut head)?;
         let [length, frames] = [&head[..4], &head[8..]].map(|bytes| {
@@ -71,14 +72,15 @@ pub(super) fn is_animated(stream: &mut (impl Read + Seek)) -> io::Result<bool> {
         match &head[4..8] {
             b"acTL" => return Ok(frames > 1),
             b"IDAT" | b"IEND" => return Ok(false),
-            // To the checksum of four bytes and behind it.
+            // To the end of the checksum of four bytes.
             _ => stream.seek_relative(i64::from(length))?,
         }
     }
     Ok(false)
 }
 
-/// Chunks before the pixels among which an animation's control is looked for; there are a few.
+/// Number of chunks before the pixels that are searched for the animation control; usually there
+/// are only a few.
 const MOST_CHUNKS: usize = 1000;
 
 const MAGIC: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
@@ -91,7 +93,7 @@ pub(super) fn without_profile(bytes: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// The chunks before the pixels of a PNG file, as far as they are whole: kind and place.
+/// Kinds and positions of the complete chunks before the pixels of a PNG file.
 fn chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8], Range<usize>)> {
     let mut place = if bytes.starts_with(&MAGIC) {
         8
@@ -115,7 +117,7 @@ fn chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8], Range<usize>)> {
 struct ApngFrames {
     path: PathBuf,
     reader: Reader<BufReader<File>>,
-    /// Frames to come.
+    /// Number of remaining frames.
     frames: u32,
     canvas: Canvas,
     buffer: Vec<u8>,
@@ -156,7 +158,7 @@ impl ApngFrames {
                 DisposeOp::Previous => Disposal::Restore,
             };
         }
-        // The rows of an interlaced picture are as far apart as the rows of the whole canvas.
+        // The rows of an interlaced picture have the stride of the whole canvas.
         let line = if info.interlaced {
             info.width as usize
         } else {
@@ -179,7 +181,7 @@ impl ApngFrames {
 mod tests {
     use super::*;
 
-    /// A file of chunks of `length`, all of whose bytes are 2.
+    /// A file with chunks of `length` bytes, all of which are 2.
     fn png(kinds: &[&[u8; 4]], length: u32) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
         for kind in kinds {

@@ -1,15 +1,15 @@
-//! Composition of animations whose frames are patches over what came before (GIF, APNG).
+//! Composition of animations whose frames are patches over previous frames (GIF, APNG).
 
 use crate::Frame;
 
-/// A rectangle of new pixels, which may reach over the edge of the canvas.
+/// A rectangle of new pixels, which may extend past the edge of the canvas.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patch {
     pub left: usize,
     pub top: usize,
     pub width: usize,
     pub height: usize,
-    /// Whether transparent pixels show what was there before; otherwise they replace it.
+    /// Whether previous pixels show through transparent ones; otherwise they are replaced.
     pub over: bool,
     pub disposal: Disposal,
 }
@@ -20,17 +20,17 @@ pub(super) enum Disposal {
     Keep,
     /// Its rectangle becomes transparent.
     Clear,
-    /// The picture becomes what it was before.
+    /// The previous picture is restored.
     Restore,
 }
 
-/// The picture so far, blended over black. Clear pixels and black ones are the same here.
+/// The picture so far, blended over black. Transparent and black pixels are the same here.
 pub(super) struct Canvas {
     width: usize,
     height: usize,
     rgb: Vec<u8>,
     last: Option<Patch>,
-    /// The picture before the last patch, where that is restored.
+    /// The picture before the last patch, if it has to be restored.
     before: Vec<u8>,
 }
 
@@ -87,7 +87,7 @@ impl Canvas {
         Frame::new(self.width, self.height, self.rgb.clone())
     }
 
-    /// How many rows of a patch lie on the canvas.
+    /// How many rows of a patch are on the canvas.
     fn rows(&self, patch: &Patch) -> usize {
         patch.height.min(self.height.saturating_sub(patch.top))
     }
@@ -110,7 +110,7 @@ mod tests {
     const GREEN: [u8; 4] = [0, 255, 0, 255];
     const NONE: [u8; 4] = [255, 255, 255, 0];
 
-    /// The letters of the picture of 4x1 after each patch.
+    /// The 4x1 picture after each patch, as letters.
     fn draw(patches: &[(usize, &[[u8; 4]], bool, Disposal)]) -> Vec<String> {
         let mut canvas = Canvas::new(4, 1);
         let letter = |rgb: &[u8]| match rgb {

@@ -1,4 +1,4 @@
-//! The system's ffmpeg as a child process: untrusted files are decoded outside of this one.
+//! The system's ffmpeg as a child process, so that untrusted files are decoded outside this process.
 
 mod command;
 mod messages;
@@ -23,16 +23,16 @@ use messages::{Messages, NOT_LISTED};
 
 /// Frames decoded ahead of the consumer.
 const AHEAD: usize = 2;
-/// How often a wait looks whether it is interrupted.
+/// How often a wait checks for an interrupt.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// The ffmpeg program that decodes what this crate cannot. Version 5.1 or newer.
+/// The ffmpeg program that decodes what this crate cannot decode; version 5.1 or newer.
 #[derive(Clone, Debug)]
 pub struct Ffmpeg {
     program: OsString,
     timeout: Duration,
     interrupt: Arc<AtomicBool>,
-    /// Why the program is no ffmpeg that works, once that was asked.
+    /// Why the program is not a working ffmpeg, once this has been checked.
     fault: Arc<OnceLock<Option<String>>>,
 }
 
@@ -58,8 +58,7 @@ impl Ffmpeg {
         Self { timeout, ..self }
     }
 
-    /// Once `interrupt` is set, a wait for a frame ends at once, with
-    /// [`VideoError::Interrupted`].
+    /// When `interrupt` is set, a wait for a frame ends at once, with [`VideoError::Interrupted`].
     pub fn with_interrupt(self, interrupt: Arc<AtomicBool>) -> Self {
         Self { interrupt, ..self }
     }
@@ -101,7 +100,7 @@ impl Ffmpeg {
             // Nobody waits for them if the reader is dropped.
             let _ = to_end.send(Messages::read(stderr, input.is_transport_stream));
         };
-        // Where a thread is refused, `reader` ends ffmpeg.
+        // If a thread cannot be started, `reader` kills ffmpeg.
         let spawn = |work: Box<dyn FnOnce() + Send>| thread::Builder::new().spawn(work);
         spawn(Box::new(read_frames))
             .and_then(|_| spawn(Box::new(read_messages)))
@@ -109,8 +108,8 @@ impl Ffmpeg {
         Ok(Box::new(reader))
     }
 
-    /// Why the program is no ffmpeg that works: what it says when it is asked for its version. A program
-    /// that lacks a library, or is another one, must not count against the files.
+    /// Why the program is not a working ffmpeg: its output when asked for its version. A program that lacks a library,
+    /// or is something else, must not count against the files.
     fn fault(&self) -> Option<&str> {
         let ask = || {
             let mut child = Command::new(&self.program)
@@ -125,7 +124,7 @@ impl Ffmpeg {
             while matches!(child.try_wait(), Ok(None)) && goes_on() {
                 thread::sleep(Duration::from_millis(2));
             }
-            // It is ended if it does not end by itself; what it says about itself fits into a pipe.
+            // It is killed if it does not end by itself; its version information fits into a pipe.
             let _ = child.kill();
             let output = child
                 .wait_with_output()
@@ -173,7 +172,7 @@ struct FfmpegFrames {
     frames: Receiver<Result<Frame, VideoError>>,
     messages: Receiver<Messages>,
     ffmpeg: Ffmpeg,
-    /// Whether a frame has come.
+    /// Whether a frame has arrived.
     has_sent: bool,
 }
 
@@ -195,7 +194,7 @@ impl Iterator for FfmpegFrames {
         };
         self.has_sent |= item.is_ok();
         Some(match item {
-            // ffmpeg's own words are better than those about its cut-off output.
+            // ffmpeg's own message is better than one about its truncated output.
             Err(VideoError::Io { source, .. }) if source.kind() == io::ErrorKind::UnexpectedEof => {
                 let end = self.end().err();
                 Err(end.unwrap_or_else(|| VideoError::decode(&self.path, source)))
@@ -206,15 +205,15 @@ impl Iterator for FfmpegFrames {
 }
 
 impl FfmpegFrames {
-    /// What ffmpeg says about the stream that just ended; one that has not sent a frame is asked first
-    /// whether it is an ffmpeg at all.
+    /// What ffmpeg says about the stream that just ended. If it has not sent a frame, it is first checked whether it is
+    /// an ffmpeg at all.
     fn end(&mut self) -> Result<(), VideoError> {
         let verdict = self.verdict();
         if self.has_sent || !matches!(verdict, Ok(()) | Err(VideoError::Ffmpeg { .. })) {
             return verdict;
         }
         match self.ffmpeg.fault() {
-            // Perhaps ended before it could answer.
+            // Perhaps killed before it could answer.
             Some(_) if self.ffmpeg.is_interrupted() => Err(self.interrupted()),
             Some(fault) => Err(VideoError::FfmpegMissing {
                 path: self.path.clone(),
@@ -227,7 +226,7 @@ impl FfmpegFrames {
 
     fn verdict(&mut self) -> Result<(), VideoError> {
         let status = self.wait()?;
-        // A process that ffmpeg left behind may hold stderr open; its words are not waited for.
+        // A process that ffmpeg left behind may keep stderr open; its output is not waited for.
         let Messages { first, damage } = self
             .messages
             .recv_timeout(Duration::from_secs(2))
@@ -306,15 +305,15 @@ impl Drop for FfmpegFrames {
     }
 }
 
-/// What the system says when it is out of something that ffmpeg needs.
+/// Errors from a system that is out of something that ffmpeg needs.
 const REFUSALS: [&str; 3] = [
     "Too many open files",
     "Resource temporarily unavailable",
     "Cannot allocate memory",
 ];
 
-/// Whether somebody ended ffmpeg: by a signal that is no crash, or by one that ffmpeg takes as a
-/// request and answers with this status.
+/// Whether somebody ended ffmpeg: by a signal that is not a crash, or by one that ffmpeg handles as a request and
+/// answers with this status.
 fn is_ended_from_outside(status: ExitStatus) -> bool {
     #[cfg(unix)]
     if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {

@@ -1,4 +1,4 @@
-//! What every decoder hands out.
+//! The output of every decoder.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::{Frame, VideoError};
 /// The frames of a video in order.
 pub(super) type Frames = Box<dyn Iterator<Item = Result<Frame, VideoError>> + Send>;
 
-/// The size as `usize`, if it is one that is read. `width * height * 4` cannot overflow then.
+/// The size as `usize`, if it is within the limits. `width * height * 4` cannot overflow then.
 pub(super) fn checked_size(
     path: &Path,
     width: u64,

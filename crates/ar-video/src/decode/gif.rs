@@ -60,12 +60,12 @@ impl Iterator for GifFrames {
     }
 }
 
-/// A GIF with the clean end that many lack: zeros between blocks are left out, and an end mark is
-/// added where the file ends after a picture. A file that ends anywhere else stays cut off.
+/// A GIF with a clean end, which many lack: zeros between blocks are removed, and an end mark is
+/// added if the file ends after a picture. A file that ends anywhere else stays truncated.
 struct Blocks<R> {
     source: R,
     place: Place,
-    /// A piece of the file, and how much of it is handed out.
+    /// A piece of the file, and how much of it has been returned.
     piece: Vec<u8>,
     used: usize,
 }
@@ -99,7 +99,7 @@ impl<R: BufRead> Blocks<R> {
         }
     }
 
-    /// Reads the next piece; it is shorter than it should be where the file ends.
+    /// Reads the next piece; it is shorter than it should be if the file ends.
     fn read_piece(&mut self) -> io::Result<()> {
         self.piece.clear();
         self.used = 0;
@@ -150,7 +150,7 @@ impl<R: BufRead> Blocks<R> {
                 self.take(1)?;
                 self.place = Place::SubBlock { may_end: true };
             }
-            // The decoder says what is wrong, if it is not the end.
+            // If this is not the end, the decoder reports what is wrong.
             None | Some(_) => self.place = Place::End,
         }
         Ok(())
@@ -162,7 +162,7 @@ impl<R: BufRead> Blocks<R> {
         source.take(count).read_to_end(&mut self.piece).map(drop)
     }
 
-    /// Adds the colours that the flags at `place` of the piece announce.
+    /// Adds the colour table announced by the flags at `place` of the piece.
     fn take_colours(&mut self, place: usize) -> io::Result<()> {
         match self.piece.get(place) {
             Some(flags) if flags & 0x80 != 0 => self.take(6 << (flags & 7)),

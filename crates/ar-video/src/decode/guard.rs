@@ -1,5 +1,5 @@
-//! What decoders of other crates do to the program: a panic is an error of the file, and a small
-//! file cannot ask for endless work.
+//! Protection against decoders of other crates: a panic becomes an error about the file, and a
+//! small file cannot cause endless work.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe};
@@ -11,20 +11,21 @@ use crate::limits::{ANIMATION_PIXELS, ANIMATION_PIXELS_A_BYTE};
 use crate::{Frame, VideoError};
 
 thread_local! {
-    /// Whether a decoder is at work: then a panic is no news for the terminal.
+    /// Whether a decoder is running, so that a panic is not printed.
     static DECODING: Cell<bool> = const { Cell::new(false) };
     /// Where the last panic of a decoder was.
     static PANICKED: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Runs `decode`; a panic in it becomes an error of the file at `path`.
+/// Runs `decode`; a panic in it becomes an error about the file at `path`.
 pub(super) fn guarded<T>(
     path: &Path,
     decode: impl FnOnce() -> Result<T, VideoError>,
 ) -> Result<T, VideoError> {
     keep_quiet();
     let outer = DECODING.replace(true);
-    // After a panic nothing is left that could be seen: what was read is dropped.
+    // After a panic, nothing remains in a broken state, because everything that was read is
+    // dropped.
     let result = panic::catch_unwind(AssertUnwindSafe(decode));
     DECODING.set(outer);
     result.unwrap_or_else(|_| {
@@ -36,7 +37,7 @@ pub(super) fn guarded<T>(
     })
 }
 
-/// Has panics of decoders noted instead of printed; all others go where they went before.
+/// Records panics of decoders instead of printing them; all other panics are handled as before.
 fn keep_quiet() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -47,7 +48,7 @@ fn keep_quiet() {
             }
             let place = info.location().map(|place| {
                 let file: Vec<_> = Path::new(place.file()).components().collect();
-                // From the name of the crate on.
+                // Starting at the name of the crate.
                 let source = file.iter().rposition(|part| part.as_os_str() == "src");
                 let start = source.and_then(|source| source.checked_sub(1));
                 let file: PathBuf = file[start.unwrap_or(0)..].iter().collect();
@@ -58,7 +59,7 @@ fn keep_quiet() {
     });
 }
 
-/// The frames of an animation, guarded, until they are more than a file of `bytes` bytes may have.
+/// The frames of an animation, guarded, up to the limit for a file of `bytes` bytes.
 pub(super) fn animation(path: &Path, frames: Frames, bytes: u64) -> Frames {
     Box::new(Guarded {
         path: path.to_owned(),
@@ -71,7 +72,7 @@ pub(super) fn animation(path: &Path, frames: Frames, bytes: u64) -> Frames {
 struct Guarded {
     path: PathBuf,
     frames: Frames,
-    /// Pixels until now.
+    /// Pixels so far.
     pixels: u64,
     most: u64,
 }

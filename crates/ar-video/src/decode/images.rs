@@ -24,7 +24,7 @@ pub(super) const FORMATS: [ImageFormat; 4] = [
     ImageFormat::WebP,
 ];
 
-/// The frames of an animation, or the one of a still image.
+/// The frames of an animation, or the single frame of a still image.
 pub(super) fn open_file(path: &Path, format: ImageFormat) -> Result<Frames, VideoError> {
     let animation = match format {
         ImageFormat::Png => apng::open(path)?,
@@ -37,7 +37,7 @@ pub(super) fn open_file(path: &Path, format: ImageFormat) -> Result<Frames, Vide
     })
 }
 
-/// The images of a folder, one frame each, without the first `skipped` ones.
+/// The images of a folder, one per frame, without the first `skipped` ones.
 pub(super) fn open_folder(folder: &Path, skipped: usize) -> Result<Frames, VideoError> {
     let images = list(folder)?;
     if images.is_empty() {
@@ -95,7 +95,7 @@ fn name(path: &Path) -> String {
         .into_owned()
 }
 
-/// The still image that is a frame of a folder.
+/// The still image for a frame of a folder.
 fn read_frame(path: &Path) -> Result<Frame, VideoError> {
     let bytes = read_bytes(path)?;
     if is_animation(Cursor::new(&bytes)) {
@@ -111,7 +111,7 @@ fn is_animation(mut stream: impl Read + Seek) -> bool {
     if stream.read_exact(&mut start).is_err() {
         return false;
     }
-    // What ends early is no animation, and an error when it is read.
+    // A file that ends early is not an animation, and is an error when it is read.
     webp::is_animated(&start)
         || stream.rewind().is_ok() && apng::is_animated(&mut stream).unwrap_or(false)
 }
@@ -125,7 +125,7 @@ pub(super) fn is_animated_file(path: &Path) -> bool {
         && File::open(path).is_ok_and(|file| is_animation(BufReader::with_capacity(BUFFER, file)))
 }
 
-/// The contents of a picture file. What is no file, such as a pipe, may have no end.
+/// The contents of a picture file. Anything else, such as a pipe, may have no end.
 fn read_bytes(path: &Path) -> Result<Vec<u8>, VideoError> {
     let io = |e| VideoError::io(path, e);
     let metadata = fs::metadata(path).map_err(io)?;
@@ -151,7 +151,7 @@ fn read_bytes(path: &Path) -> Result<Vec<u8>, VideoError> {
     }
 }
 
-/// A still image, turned as its EXIF orientation says. Of an animation, the default image.
+/// A still image, rotated by its EXIF orientation; for an animation, the default image.
 fn read(path: &Path, bytes: &[u8]) -> Result<Frame, VideoError> {
     if image::guess_format(bytes).is_ok_and(|f| f == ImageFormat::Jpeg) && !jpeg_is_whole(bytes) {
         return Err(VideoError::decode(path, "the JPEG data ends early"));
@@ -171,8 +171,8 @@ fn read(path: &Path, bytes: &[u8]) -> Result<Frame, VideoError> {
     Ok(to_frame(image))
 }
 
-/// Whether the last scan (FF DA) is followed by the end of the image (FF D9): the decoder fills a
-/// truncated image up with grey. Neither marker can occur inside of compressed data.
+/// Whether the last scan (FF DA) is followed by the end of the image (FF D9): the decoder fills
+/// truncated images with grey. Neither marker can occur inside compressed data.
 fn jpeg_is_whole(bytes: &[u8]) -> bool {
     let last = |marker: u8| bytes.windows(2).rposition(|pair| pair == [0xff, marker]);
     last(0xd9).is_some_and(|end| last(0xda).is_none_or(|scan| scan < end))

@@ -1,4 +1,4 @@
-//! Reading: the format is found from a file's first bytes, not from its name.
+//! Reading: the format is detected from a file's first bytes, not from its name.
 
 mod apng;
 mod blend;
@@ -32,13 +32,13 @@ use names::{MOTION_JPEG_EXTENSIONS, Named, has_extension, is_hidden, named};
 ///
 /// Reads files that ffmpeg can decode, GIF, APNG and WebP animations, single PNG, JPEG, BMP and
 /// WebP images (videos of one frame), and folders of such images in natural order of their names
-/// (`2.png` before `10.png`). The frame times are ignored: each stored frame counts once.
-/// Transparent pixels are blended over black. All frames have one size.
+/// (`2.png` before `10.png`). Frame times are ignored: each stored frame counts once. Transparent
+/// pixels are blended over black. All frames have the same size.
 ///
-/// A damaged video is refused as a whole, the same way every time: iterate to the end before you
-/// use its frames. The limits are sides of 16,384 pixels, frames of 2^26 pixels, picture files of
-/// 512 MiB, and animations (GIF, APNG, WebP) of 2^26 pixels in all their frames and 4096 more for
-/// each byte of the file.
+/// A damaged video is refused as a whole, in the same way every time, so iterate to the end before
+/// you use its frames. The limits are 16,384 pixels per side, 2^26 pixels per frame, 512 MiB per
+/// picture file, and for animations (GIF, APNG, WebP) 2^26 pixels in all frames together plus 4096
+/// for each byte of the file.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), ar_video::VideoError> {
@@ -54,15 +54,15 @@ pub struct VideoReader {
     path: PathBuf,
     frames: Frames,
     size: (usize, usize),
-    /// Read by `open` already.
+    /// Already read by `open`.
     first: Option<Frame>,
     index: usize,
     failed: bool,
 }
 
 impl VideoReader {
-    /// Opens a video and decodes its first frame, with the `ffmpeg` of [`Ffmpeg::from_env`] where
-    /// one is needed.
+    /// Opens a video and decodes its first frame, with the `ffmpeg` of [`Ffmpeg::from_env`] if one
+    /// is needed.
     ///
     /// # Errors
     /// If the path is missing or empty, or the first frame cannot be decoded.
@@ -80,8 +80,8 @@ impl VideoReader {
         Self::start(path, frames_of(path, ffmpeg, 0)?, 0)
     }
 
-    /// [`open`](Self::open) for a video without its first `skipped` frames. They cost nothing in
-    /// a folder of images; elsewhere they are decoded.
+    /// [`open`](Self::open) for a video without its first `skipped` frames. They cost nothing in a
+    /// folder of images; otherwise they are decoded.
     ///
     /// # Errors
     /// As for [`open`](Self::open), and if the video has no more frames.
@@ -167,8 +167,8 @@ pub fn read_clip(path: impl AsRef<Path>) -> Result<Clip, VideoError> {
         .map(Clip::new)
 }
 
-/// What a file is to a dataset, by its name. PNG and WebP files may be animations, so their start
-/// is read.
+/// The kind of a file in a dataset, by its name. PNG and WebP files may be animations, so their
+/// start is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FileKind {
@@ -178,9 +178,9 @@ pub enum FileKind {
     Picture,
     /// A picture in a format that is not read.
     OtherPicture,
-    /// What often lies beside videos: text, sound, arrays. Hidden files, too.
+    /// Something that is often found beside videos: text, sound, arrays, hidden files.
     Beside,
-    /// Its name says nothing.
+    /// Unknown from the name.
     Unknown,
 }
 
@@ -222,7 +222,7 @@ fn frames_of(path: &Path, ffmpeg: &Ffmpeg, skipped: usize) -> Result<Frames, Vid
     File::open(path)
         .and_then(|file| file.take(64).read_to_end(&mut head))
         .map_err(|e| VideoError::io(path, e))?;
-    // Motion JPEG begins like a still picture.
+    // Motion JPEG starts like a still picture.
     let format = image::guess_format(&head)
         .ok()
         .filter(|_| !has_extension(path, &MOTION_JPEG_EXTENSIONS));

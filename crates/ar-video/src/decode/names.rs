@@ -1,4 +1,4 @@
-//! What names of files say.
+//! What names of files say about their contents.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ pub(super) enum Named {
     Picture,
     /// A picture of a kind that is not read.
     OtherPicture,
-    /// Text, sound, numbers: what lies beside videos and is not meant.
+    /// Text, sound, numbers: files that are found beside videos.
     Beside,
     Unknown,
 }
@@ -24,7 +24,7 @@ const VIDEOS: [&str; 81] = [
     "webm", "wmv", "wtv", "y4m",
 ];
 
-/// Motion JPEG begins like a still JPEG, and only its name tells it from one.
+/// Motion JPEG starts like a still JPEG, and only the name distinguishes them.
 pub(super) const MOTION_JPEG_EXTENSIONS: [&str; 2] = ["mjpeg", "mjpg"];
 
 const PICTURES: [&str; 7] = ["png", "jpg", "jpeg", "jpe", "jfif", "bmp", "webp"];
@@ -94,7 +94,7 @@ const BESIDE: [&str; 56] = [
     "yml",
 ];
 
-/// What lies beside videos without an extension.
+/// Files without an extension that are found beside videos.
 const BESIDE_STEMS: [&str; 6] = [
     "readme", "license", "licence", "copying", "notice", "makefile",
 ];
@@ -117,7 +117,7 @@ pub(super) fn named(path: &Path) -> Named {
     }
 }
 
-/// Whether the name starts with a dot; what has no name is hidden too.
+/// Whether the name starts with a dot; a path without a name counts as hidden too.
 pub(super) fn is_hidden(path: &Path) -> bool {
     path.file_name()
         .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."))

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-/// How digits after a point that follows digits are read.
+/// The meaning of a point between digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Point {
     /// `1.9` comes before `1.10`.
@@ -14,7 +14,7 @@ pub(super) enum Point {
 /// Runs of digits compare as numbers, everything else as text.
 pub(super) fn natural_order(a: &str, b: &str, point: Point) -> Ordering {
     let (mut rest_a, mut rest_b) = (a, b);
-    // What comes before is the same in both: whether it ends in digits, and then in a point.
+    // Whether the common part before ends in digits, and then in a point.
     let (mut after_digits, mut after_point) = (false, false);
     while let (Some(x), Some(y)) = (rest_a.chars().next(), rest_b.chars().next()) {
         let order = if x.is_ascii_digit() && y.is_ascii_digit() {
@@ -39,7 +39,7 @@ pub(super) fn natural_order(a: &str, b: &str, point: Point) -> Ordering {
             return order;
         }
     }
-    // Names that differ only in zeros still have one order.
+    // Names that differ only in leading zeros still have a definite order.
     rest_a.len().cmp(&rest_b.len()).then(a.cmp(b))
 }
 
@@ -90,7 +90,7 @@ mod tests {
             sorted(names, Point::Separates),
             ["t0.5", "t0.25", "t0.75", "t1.0"]
         );
-        // A point after a word is no decimal one.
+        // A point after a word is not a decimal point.
         assert_eq!(sorted(["x.10", "x.9"], Point::Decimal), ["x.9", "x.10"]);
     }
 }

@@ -1,4 +1,4 @@
-//! PAM pictures in a row, as ffmpeg's `image2pipe` sends them: each brings its own size.
+//! Consecutive PAM pictures, as ffmpeg's `image2pipe` sends them, each with its own size.
 
 use std::io::{self, BufRead, Read};
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::{Frame, VideoError};
 /// The longest header.
 const HEADER: u64 = 256;
 
-/// The next picture, or `None` where the stream ends between two pictures. Transparent pixels are
+/// The next picture, or `None` if the stream ends between two pictures. Transparent pixels are
 /// blended over black.
 pub(super) fn read(stream: &mut impl BufRead, path: &Path) -> Result<Option<Frame>, VideoError> {
     let io = |e| VideoError::io(path, e);
@@ -40,7 +40,7 @@ pub(super) fn read(stream: &mut impl BufRead, path: &Path) -> Result<Option<Fram
 struct Header {
     width: u64,
     height: u64,
-    /// Bytes of a pixel: 3, or 4 with alpha.
+    /// Bytes per pixel: 3, or 4 with alpha.
     depth: usize,
 }
 
@@ -73,7 +73,7 @@ fn header(stream: &mut impl BufRead) -> io::Result<Option<Header>> {
             "HEIGHT" => &mut height,
             "DEPTH" => &mut depth,
             "MAXVAL" => &mut max,
-            // The depth says it too.
+            // The depth implies it.
             "TUPLTYPE" => continue,
             _ => return Ok(None),
         };

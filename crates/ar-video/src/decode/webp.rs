@@ -1,6 +1,6 @@
-//! Animated WebP. The container is read here, and the frames are composed here, because the
-//! decoder's own composition does not follow the disposal of the specification; the decoder gets
-//! each frame as a still picture.
+//! Animated WebP. The container is parsed and the frames are composed here, because the decoder's
+//! own composition does not follow the specification's disposal rules; the decoder gets each frame
+//! as a still picture.
 
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
@@ -12,10 +12,10 @@ use super::canvas::{Canvas, Disposal, Patch};
 use super::frames::{Frames, checked_size};
 use crate::{Frame, VideoError};
 
-/// Bytes before the first chunk after `VP8X`: `RIFF`, the size of all that follows, `WEBP`, and
-/// `VP8X` with its size, flags and the size of the canvas.
+/// Bytes before the first chunk after `VP8X`: `RIFF`, the size of the rest, `WEBP`, and `VP8X` with
+/// its size, flags and the size of the canvas.
 pub(super) const START: usize = 12 + 18;
-/// In the flags of `VP8X`.
+/// The animation bit in the flags of `VP8X`.
 const ANIMATED: u8 = 0x02;
 const ALPHA: u8 = 0x10;
 /// Bytes of `ANMF` before the chunks of its picture.
@@ -32,7 +32,7 @@ pub(super) fn open(path: &Path) -> Result<Option<Frames>, VideoError> {
         return Ok(None);
     }
     let riff = u64::from(u32::from_le_bytes([start[4], start[5], start[6], start[7]]));
-    // The last byte may be missing where it only fills up.
+    // The last byte may be missing if it is only padding.
     if length + 1 < riff + 8 {
         return Err(VideoError::decode(path, "the file ends early"));
     }
@@ -62,7 +62,7 @@ fn number_at(bytes: &[u8]) -> u64 {
 struct WebpFrames {
     path: PathBuf,
     file: BufReader<File>,
-    /// Bytes to the end of the file.
+    /// Bytes left in the file.
     left: u64,
     canvas: Canvas,
 }
@@ -87,7 +87,7 @@ impl Iterator for WebpFrames {
 impl WebpFrames {
     /// The contents of the next `ANMF`.
     fn next_chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
-        // Less than a header is what some programs leave behind.
+        // Some programs leave less than a header at the end.
         while let Some(left) = self.left.checked_sub(8) {
             let mut header = [0; 8];
             self.file.read_exact(&mut header)?;
@@ -143,7 +143,7 @@ impl WebpFrames {
     }
 }
 
-/// A still WebP of the chunks of a frame, whose size is `size` as `VP8X` stores it.
+/// A still WebP from the chunks of a frame, with `size` as `VP8X` stores it.
 fn still(chunks: &[u8], size: &[u8]) -> Option<Vec<u8>> {
     let mut rest = chunks;
     let (mut alpha, mut picture) = (None, None);

@@ -1,4 +1,4 @@
-//! YUV4MPEG2 files that end early: ffmpeg drops their last frame without a word.
+//! YUV4MPEG2 files that end early, whose last frame ffmpeg drops silently.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -6,12 +6,12 @@ use std::path::Path;
 
 use crate::VideoError;
 
-/// What every file begins with.
+/// The start of every file.
 pub(super) const MAGIC: &[u8] = b"YUV4MPEG2 ";
 /// The longest header of a file or a frame.
 const HEADER: u64 = 1024;
 
-/// Whether the last frame is whole. Kinds that are not known here are for ffmpeg to judge.
+/// Checks that the last frame is complete. Kinds that are not known here are left to ffmpeg.
 ///
 /// # Errors
 /// If the file ends within a frame, or cannot be read.
@@ -52,7 +52,7 @@ fn line(stream: &mut impl BufRead) -> io::Result<Vec<u8>> {
     Ok(line)
 }
 
-/// The size of a frame by the header of its file.
+/// The size of a frame, from the header of the file.
 fn frame_bytes(header: &[u8]) -> Option<u64> {
     let header = std::str::from_utf8(header).ok()?;
     let (mut width, mut height, mut colours) = (None, None, "420");

@@ -9,9 +9,9 @@ use crate::{Frame, VideoError};
 
 pub(super) struct ApngEncoder {
     output: OutputFile,
-    /// Numerator and denominator of the time of a frame in seconds.
+    /// Numerator and denominator of a frame's duration in seconds.
     delay: (u16, u16),
-    /// The number of frames stands at the start of the file.
+    /// Kept, because the number of frames is at the start of the file.
     frames: Vec<Frame>,
 }
 
@@ -59,7 +59,7 @@ fn fraction(value: f64) -> (u16, u16) {
     for denominator in 1..=u16::MAX {
         let numerator = (value * f64::from(denominator)).round();
         let error = (numerator / f64::from(denominator) - value).abs();
-        // Smaller differences come from floating point.
+        // Smaller differences are rounding errors.
         if numerator <= f64::from(u16::MAX) && error < best.2 - 1e-12 {
             best = (numerator as u16, denominator, error);
         }

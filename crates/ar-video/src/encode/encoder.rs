@@ -1,8 +1,8 @@
-//! What every encoder does.
+//! The interface of every encoder.
 
 use crate::{Frame, VideoError};
 
-/// One output format. Frames come in one size; `finish` comes after at least one.
+/// One output format. All frames have the same size; `finish` is called after at least one.
 pub(super) trait Encoder: Send {
     fn write(&mut self, frame: &Frame) -> Result<(), VideoError>;
     fn finish(self: Box<Self>) -> Result<(), VideoError>;

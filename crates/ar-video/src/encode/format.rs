@@ -1,12 +1,12 @@
 use std::fmt;
 use std::path::Path;
 
-/// What a [`VideoWriter`](crate::VideoWriter) writes.
+/// The output formats of a [`VideoWriter`](crate::VideoWriter).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum VideoFormat {
     /// H.264 in an MP4 file: plays everywhere, lossy.
     Mp4,
-    /// An animated GIF: shows everywhere, 256 colours a frame.
+    /// An animated GIF: shows everywhere, 256 colours per frame.
     Gif,
     /// An animated PNG: shows in browsers, lossless.
     Apng,
@@ -36,8 +36,8 @@ impl VideoFormat {
         matches!(self, Self::Mp4 | Self::Raw)
     }
 
-    /// The file name extension without the dot. The folder of [`Png`](Self::Png) gets `frames`,
-    /// the bytes of [`Raw`](Self::Raw) `rgb`.
+    /// The file name extension without the dot. It is `frames` for the folder of
+    /// [`Png`](Self::Png), and `rgb` for the bytes of [`Raw`](Self::Raw).
     pub fn extension(self) -> &'static str {
         match self {
             Self::Png => "frames",

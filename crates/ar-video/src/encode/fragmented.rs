@@ -1,8 +1,8 @@
-//! Fragmented MP4: a header without an index, then every frame in a fragment of its own. It plays
-//! while it is written, and whatever is there of it plays too.
+//! Fragmented MP4: a header without an index, then every frame in its own fragment. It plays while
+//! it is written, and as far as it was written.
 //!
-//! The header is muxide's; its fragments are not used because it takes the duration of a frame from
-//! the next one, and a lone frame for 1/30 s.
+//! The header is muxide's. Its fragments are not used, because it takes the duration of a frame
+//! from the next one, and 1/30 s for a single frame.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::{Frame, VideoError};
 
 /// Units of time in a second.
 const TIMESCALE: u32 = 90_000;
-/// Types of NAL units: the parameter sets, which the header holds.
+/// Types of NAL units: the parameter sets, which are in the header.
 const SPS: u8 = 7;
 const PPS: u8 = 8;
 
@@ -23,7 +23,7 @@ pub(super) struct FragmentedMp4<W> {
     path: PathBuf,
     fps: f64,
     output: W,
-    /// Until the first frame tells the size.
+    /// None before the first frame, which determines the size.
     encoder: Option<H264Encoder>,
 }
 
@@ -37,12 +37,12 @@ impl<W> FragmentedMp4<W> {
         }
     }
 
-    /// When a frame begins, in units of [`TIMESCALE`].
+    /// When a frame starts, in units of [`TIMESCALE`].
     fn time(&self, frame: u64) -> u64 {
         (frame as f64 * f64::from(TIMESCALE) / self.fps).round() as u64
     }
 
-    /// What the stream begins with; the first frame has the parameter sets.
+    /// The start of the stream; the first frame has the parameter sets.
     fn header(&self, size: [u32; 2], first: &H264Frame) -> Result<Vec<u8>, VideoError> {
         let failed = |message: String| VideoError::encode(&self.path, message);
         let units = first.nal_units();
@@ -97,7 +97,8 @@ fn nal_type(unit: &[u8]) -> u8 {
     unit.first().map_or(0, |byte| byte & 0x1f)
 }
 
-/// A frame as MP4 stores it: lengths in place of start codes, parameter sets only in the header.
+/// A frame as MP4 stores it: with lengths instead of start codes, and parameter sets only in the
+/// header.
 fn length_prefixed(frame: &H264Frame) -> Vec<u8> {
     let units = frame.nal_units().into_iter();
     units
@@ -117,21 +118,21 @@ struct Sample {
 
 /// `moof` and `mdat` (ISO/IEC 14496-12, 8.8) of one frame.
 fn fragment(sample: Sample) -> Vec<u8> {
-    // The offset does not change the length of the box that it stands in.
+    // The offset does not change the length of the box that it is in.
     let data_offset = movie_fragment(&sample, 0).len() as u32 + 8;
     let moof = movie_fragment(&sample, data_offset);
     [moof, mp4_box(b"mdat", &sample.data)].concat()
 }
 
-/// The data begin `data_offset` bytes behind the start of this box.
+/// The data start `data_offset` bytes after the start of this box.
 fn movie_fragment(sample: &Sample, data_offset: u32) -> Vec<u8> {
-    // Depends on no other frame; or on others, and is no place to start from.
+    // Independent of other frames; or dependent on others and not a sync sample.
     let flags: u32 = if sample.is_key {
         0x0200_0000
     } else {
         0x0101_0000
     };
-    // The format counts fragments in 32 bits; players only look whether it goes up.
+    // The format counts fragments in 32 bits; players only check that the number increases.
     let sequence_number = sample.index as u32 + 1;
     let mfhd = full_box(b"mfhd", 0, &[sequence_number]);
     // Offsets count from the start of `moof`.
@@ -141,7 +142,7 @@ fn movie_fragment(sample: &Sample, data_offset: u32) -> Vec<u8> {
         0x0100_0000,
         &[(sample.start >> 32) as u32, sample.start as u32],
     );
-    // With the offset of the data; of one sample the duration, size and flags.
+    // With the offset of the data, and the duration, size and flags of one sample.
     let trun = full_box(
         b"trun",
         0x0701,

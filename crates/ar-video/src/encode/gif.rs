@@ -10,13 +10,13 @@ use super::output::OutputFile;
 use super::palette::{Indexed, quantise};
 use crate::{Frame, VideoError};
 
-/// Players take frames shorter than this (in 1/100 s) for a mistake and show them for 10.
+/// Players take shorter frames (in 1/100 s) for a mistake, and show them for 10.
 const MIN_DELAY: f64 = 2.0;
 pub(super) struct GifEncoder {
     path: PathBuf,
-    /// Time of a frame in 1/100 s.
+    /// Duration of a frame in 1/100 s.
     delay: f64,
-    /// Until the first frame tells the size.
+    /// None before the first frame, which determines the size.
     output: Option<OutputFile>,
     encoder: Option<RawEncoder<OutputFile>>,
     frames: u64,
@@ -51,7 +51,7 @@ impl GifEncoder {
         Ok(encoder)
     }
 
-    /// The time of the next frame: the error of rounding one is made up for in the next.
+    /// The duration of the next frame, which makes up for the rounding error of the previous one.
     fn next_delay(&self) -> u16 {
         let end_of = |frame: u64| (frame as f64 * self.delay).round();
         (end_of(self.frames + 1) - end_of(self.frames)) as u16

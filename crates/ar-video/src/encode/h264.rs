@@ -14,26 +14,26 @@ use super::VideoFormat;
 use super::yuv::Yuv;
 use crate::{Frame, VideoError};
 
-/// The smallest side that OpenH264 takes.
+/// The smallest side that OpenH264 accepts.
 const MIN_SIDE: usize = 16;
-/// The largest sides that OpenH264 takes, either way round.
+/// The largest sides that OpenH264 accepts, in either order.
 const MAX_SIDES: (usize, usize) = (3840, 2160);
-/// The same for all frames: high quality, whatever it takes. OpenH264 has this as the
-/// "buffer based" mode, which refines the quantiser until the lower end of its range; the modes
-/// called after quality and bit rate change the quantiser all the time.
+/// The same for all frames: high quality, whatever the bit rate. In OpenH264, this is the "buffer
+/// based" mode, which refines the quantiser to the lower end of its range; the modes named after
+/// quality and bit rate keep changing the quantiser.
 const QUANTISER: u8 = 18;
-/// With a size limit for slices OpenH264 makes its buffer for a frame large enough for noise;
-/// otherwise it is one byte a pixel, and frames that need more are errors. Ordinary frames need
-/// less than half a byte a pixel, and so only one slice; small ones get this many bytes.
+/// With a size limit for slices, OpenH264 makes its frame buffer large enough for noise; otherwise
+/// the buffer has one byte per pixel, and frames that need more are errors. Ordinary frames need
+/// less than half a byte per pixel, and therefore only one slice; small ones get this many bytes.
 const MIN_SLICE_BYTES: u32 = 4096;
-/// Only decides which level the file claims, that is, how fast a player has to be.
+/// Only determines the level that the file claims, that is, how fast a player has to be.
 const BITS_PER_PIXEL: f64 = 1.0;
 /// Seconds between frames that a player can jump to.
 const KEY_FRAME_SECONDS: f64 = 2.0;
-/// OpenH264 knows no higher frame rate. The file plays at its own.
+/// The highest frame rate that OpenH264 supports. The file still plays at its own rate.
 const MAX_ENCODER_FPS: f64 = 60.0;
 
-/// An encoder at work.
+/// A running encoder.
 pub(super) struct H264Encoder {
     path: PathBuf,
     fps: f64,
@@ -45,7 +45,7 @@ pub(super) struct H264Encoder {
 
 /// A compressed frame.
 pub(super) struct H264Frame {
-    /// NAL units behind start codes (Annex B).
+    /// NAL units after start codes (Annex B).
     pub bytes: Vec<u8>,
     /// Whether decoding may start here.
     pub is_key: bool,
@@ -84,7 +84,7 @@ impl H264Encoder {
         [self.width as u32, self.height as u32]
     }
 
-    /// How many frames there are so far.
+    /// The number of frames so far.
     pub(super) fn frames(&self) -> u64 {
         self.frames
     }
@@ -122,7 +122,7 @@ impl H264Frame {
     }
 }
 
-/// A start code may have any number of leading zeros, which are none of the unit before.
+/// A start code may have any number of leading zeros, which do not belong to the unit before.
 fn without_trailing_zeros(bytes: &[u8]) -> &[u8] {
     let end = bytes.iter().rposition(|&byte| byte != 0);
     &bytes[..end.map_or(0, |last| last + 1)]
@@ -144,8 +144,8 @@ fn config(width: usize, height: usize, fps: f64) -> EncoderConfig {
         .vui(VuiConfig::bt601())
 }
 
-/// Keeps OpenH264 from printing warnings. Its wrapper does this too, but only after the start of
-/// the encoder, which warns that a limit for slices limits slices.
+/// Keeps OpenH264 from printing warnings. Its wrapper does this too, but only after the encoder has
+/// started and warned about the limit for slices.
 fn silence(encoder: &mut Encoder) {
     let mut level: c_int = WELS_LOG_QUIET;
     // SAFETY: the option takes a pointer to an `int`, which is read before the call returns, and

@@ -1,5 +1,5 @@
-//! Writing: a file goes to a temporary sibling first and is renamed when it is complete; a stream
-//! goes out frame by frame.
+//! Writing: a file is first written to a temporary sibling, and renamed when it is complete; a
+//! stream is written frame by frame.
 
 mod apng;
 mod encoder;
@@ -27,21 +27,21 @@ pub use png::{encode_png, png_base64};
 
 /// Writes a video frame by frame.
 ///
-/// The output appears at its path in [`finish`](Self::finish), complete, replacing what was
-/// there; a writer that is dropped before, or whose write failed, leaves nothing behind (but the
-/// folders above the output, which [`create`](Self::create) makes, stay).
+/// The complete output appears at its path in [`finish`](Self::finish), and replaces an existing
+/// one. A writer that is dropped before, or whose write failed, leaves nothing behind (except the
+/// folders above the output that [`create`](Self::create) made).
 ///
-/// Memory: GIF and PNG frames are written at once; MP4 keeps the compressed frames, and APNG all
-/// frames, until the end, because their number stands at the start of the file.
+/// Memory: GIF and PNG frames are written at once. MP4 keeps the compressed frames, and APNG all
+/// frames, until the end, because their number is at the start of the file.
 ///
 /// - **MP4**: H.264, YUV 4:2:0, BT.601, limited range; lossy. Odd sizes are padded to even ones,
 ///   and small ones to 16, by repeating the edge pixels. At most 3840x2160 or 2160x3840.
-/// - **GIF**: at most 256 colours a frame, exact where the frame has no more; loops forever. Times
-///   are multiples of 1/100 s, rounded such that the whole keeps the rate. At most 50 frames a
-///   second, because players slow down what is faster: a higher rate plays at 50.
+/// - **GIF**: at most 256 colours per frame, exact if the frame has no more; loops forever. Times
+///   are multiples of 1/100 s, rounded so that the video keeps its rate. At most 50 frames per
+///   second, because players slow down faster ones: a higher rate plays at 50.
 /// - **APNG**: lossless; loops forever.
 /// - **PNG**: a folder of `frame_00000.png`, `frame_00001.png`, ...; lossless, without a rate. An
-///   existing folder is replaced if it holds nothing but such files.
+///   existing folder is replaced if it contains only such files.
 /// - **Raw**: RGB bytes, frame after frame; lossless, without size or rate.
 ///
 /// MP4 and raw frames also [stream](Self::stream).
@@ -55,8 +55,8 @@ pub struct VideoWriter {
 }
 
 impl VideoWriter {
-    /// Fails if a video could not be written, as far as that is known in advance. Missing parent
-    /// folders are made.
+    /// Fails if a video could not be written, as far as this can be known in advance. Missing
+    /// parent folders are created.
     ///
     /// # Errors
     /// If the frame rate is out of range or the path cannot be written.
@@ -69,10 +69,10 @@ impl VideoWriter {
         }
     }
 
-    /// Starts a video of `fps` frames a second (0.01 to 1000). Missing parent folders are made. An
-    /// existing file is replaced, with its permissions kept; links are followed. A pipe or a device
-    /// is written into: frame by frame in a format that [streams](VideoFormat::streams), else at
-    /// the end.
+    /// Starts a video at `fps` frames per second (0.01 to 1000). Missing parent folders are
+    /// created. An existing file is replaced, but keeps its permissions; links are followed. A pipe
+    /// or a device is written to: frame by frame in a format that [streams](VideoFormat::streams),
+    /// otherwise at the end.
     ///
     /// # Errors
     /// If the frame rate is out of range or the path cannot be written.
@@ -100,11 +100,11 @@ impl VideoWriter {
         Ok(Self::new(path, encoder))
     }
 
-    /// Starts a video of `fps` frames a second (0.01 to 1000) that goes to `output` frame by frame,
-    /// flushed after each, in constant memory. MP4 is fragmented: it plays while it is written, and
-    /// as far as it was written. Nothing is written before the first frame.
+    /// Starts a video at `fps` frames per second (0.01 to 1000) that is written to `output` frame
+    /// by frame, flushed after each, in constant memory. MP4 is fragmented: it plays while it is
+    /// written, and as far as it was written. Nothing is written before the first frame.
     ///
-    /// `name` stands for the path in messages.
+    /// `name` is used instead of the path in messages.
     ///
     /// # Errors
     /// If the frame rate is out of range or the format [does not stream](VideoFormat::streams).
@@ -147,8 +147,8 @@ impl VideoWriter {
     /// Appends a frame.
     ///
     /// # Errors
-    /// If the frame differs in size from the first one, the format cannot hold it, or it cannot be
-    /// written. After an error every further call fails.
+    /// If the frame has another size than the first one, the format does not support it, or it
+    /// cannot be written. After an error, every further call fails.
     pub fn write(&mut self, frame: &Frame) -> Result<(), VideoError> {
         let mut encoder = self.take()?;
         let expected = *self.size.get_or_insert(frame.size());
@@ -173,7 +173,7 @@ impl VideoWriter {
     /// Completes the video and puts it at its path.
     ///
     /// # Errors
-    /// If there is no frame, an earlier write failed, or the rest cannot be written.
+    /// If there are no frames, an earlier write failed, or the rest cannot be written.
     pub fn finish(mut self) -> Result<(), VideoError> {
         let encoder = self.take()?;
         if self.index == 0 {
@@ -190,7 +190,7 @@ impl VideoWriter {
 }
 
 fn check_rate(fps: f64) -> Result<(), VideoError> {
-    // Not a number is outside of every range.
+    // NaN is outside every range.
     if (0.01..=1000.0).contains(&fps) {
         Ok(())
     } else {

@@ -1,4 +1,4 @@
-//! H.264 in MP4, laid out by muxide with the index in front (fast start).
+//! H.264 in MP4, muxed by muxide with the index at the start (fast start).
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ const MAX_BYTES: u64 = u32::MAX as u64 - (1 << 26);
 pub(super) struct Mp4Encoder {
     path: PathBuf,
     fps: f64,
-    /// Until the first frame tells the size.
+    /// None before the first frame, which determines the size.
     output: Option<OutputFile>,
     stream: Option<Stream>,
 }
@@ -89,13 +89,13 @@ impl Encoder for Mp4Encoder {
     }
 }
 
-/// Writes `1 / fps` for the duration of the only frame. The muxer takes the duration of a frame
-/// from the next one, and without a next one writes 1/90000 s, which players show for no time.
+/// Writes `1 / fps` as the duration of the only frame. The muxer takes the duration of a frame from
+/// the next one, and writes 1/90000 s if there is none, which players do not show at all.
 fn set_only_duration(file: &mut (impl Read + Write + Seek), fps: f64) -> io::Result<()> {
     let mut head = Vec::new();
     file.seek(SeekFrom::Start(0))?;
     file.take(4096).read_to_end(&mut head)?;
-    // Where the duration stands after the name of its box, and its unit.
+    // The offset of the duration after the name of its box, and its unit.
     for (name, offset, unit) in [
         (b"mvhd", 20, 1000.0),
         (b"tkhd", 24, 1000.0),

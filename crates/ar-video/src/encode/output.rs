@@ -90,13 +90,14 @@ impl OutputFolder {
     }
 }
 
-/// Whether a folder may be replaced that holds this.
+/// Whether a folder that contains this may be replaced.
 fn is_frame(name: &OsStr) -> bool {
     let name = name.as_encoded_bytes();
     name.starts_with(b"frame_") && name.ends_with(b".png")
 }
 
-/// A pipe or device, opened when there is something to write: to open a pipe waits for its reader.
+/// A pipe or device. It is opened only when there is something to write, because opening a pipe
+/// waits for its reader.
 pub(super) struct Pipe {
     path: PathBuf,
     file: Option<File>,

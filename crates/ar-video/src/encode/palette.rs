@@ -1,13 +1,13 @@
 //! Pictures of at most 256 colours.
 //!
-//! The colours of a picture are split into boxes: always the box with the largest squared error,
-//! across its longest spread, at its mean. Rare colours far from all others so keep a place of
-//! their own, which neural quantisers lose in small pictures.
+//! The colours of a picture are split into boxes: the box with the largest squared error is split
+//! next, along its widest axis, at its mean. So rare colours that are far from all others keep
+//! their own entry, which neural quantisers lose in small pictures.
 
 use std::collections::HashMap;
 
 const COLOURS: usize = 256;
-/// Bits a channel by which similar colours are taken for one.
+/// Bits per channel within which colours count as the same.
 const CELL_BITS: u32 = 6;
 /// How often the colours are moved to the means of their pixels.
 const REFINEMENTS: usize = 1;
@@ -137,7 +137,7 @@ fn index_of(colour: [f64; 3], palette: &[[f64; 3]]) -> usize {
     nearest.0
 }
 
-/// Some cells, where they are cut next, and what that may gain.
+/// Some cells, where they are cut next, and how much that may gain.
 struct ColourBox {
     cells: Vec<Cell>,
     total: Cell,

@@ -45,7 +45,7 @@ impl Encoder for PngFolder {
     }
 }
 
-/// The frame as a PNG file in base64, for where text is needed: events, pages, terminals.
+/// The frame as a PNG file in base64, for text: events, pages, terminals.
 pub fn png_base64(frame: &Frame) -> String {
     STANDARD.encode(encode_png(frame))
 }

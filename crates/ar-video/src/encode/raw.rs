@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::encoder::Encoder;
 use crate::{Frame, VideoError};
 
-/// What makes an output complete.
+/// Completes an output.
 type Complete<W> = fn(W) -> Result<(), VideoError>;
 
 pub(super) struct RawFrames<W> {

@@ -1,4 +1,4 @@
-//! RGB to YUV 4:2:0 (BT.601, limited range), as video encoders take it.
+//! RGB to YUV 4:2:0 (BT.601, limited range), as video encoders expect it.
 
 use openh264::formats::YUVSource;
 

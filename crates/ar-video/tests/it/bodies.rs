@@ -1,20 +1,20 @@
-//! What must hold for any input: the bodies of property tests here, and of the fuzz targets in
-//! `fuzz`.
+//! Properties that must hold for any input: the bodies of property tests here, and of the fuzz
+//! targets in `fuzz`.
 
 use std::fs;
 use std::path::Path;
 
 use ar_video::{Ffmpeg, VideoError, VideoReader};
 
-/// What a file begins with to be taken for one of a kind.
+/// The start by which a kind of file is recognised.
 pub(crate) const GIF: &[u8] = b"GIF89a";
 /// See [`GIF`].
 pub(crate) const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 /// See [`GIF`].
 pub(crate) const WEBP: &[u8] = b"RIFF\0\0\0\0WEBP";
 
-/// A file of any contents, said to begin like one of a kind, is frames of one size or an error that
-/// names it; the same one every time. Nothing but ffmpeg may be asked for.
+/// A file with any contents that starts like a certain kind is either frames of the same size or an
+/// error that names the file, the same every time. It may need nothing but ffmpeg.
 pub(crate) fn file(start: &[u8], bytes: &[u8]) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("input");
@@ -36,11 +36,11 @@ fn overwrite(bytes: &mut Vec<u8>, at: usize, with: &[u8]) {
     bytes[at..at + with.len()].copy_from_slice(with);
 }
 
-/// A folder of files of any names and contents is frames of one size or an error.
+/// A folder of files with any names and contents is either frames of the same size or an error.
 pub(crate) fn folder(files: &[(String, Vec<u8>)]) {
     let folder = tempfile::tempdir().expect("a folder");
     for (name, bytes) in files {
-        // Not every text is a name.
+        // Not every text is a valid name.
         let name = name.replace(['/', '\0'], "_");
         let _ = fs::write(folder.path().join(name), bytes);
     }
@@ -48,7 +48,8 @@ pub(crate) fn folder(files: &[(String, Vec<u8>)]) {
     assert_eq!(verdict(folder.path(), &none), verdict(folder.path(), &none));
 }
 
-/// Whatever ffmpeg sends is frames of one size or an error. A shell script plays ffmpeg.
+/// Whatever ffmpeg sends is either frames of the same size or an error. A shell script plays
+/// ffmpeg.
 #[cfg(unix)]
 pub(crate) fn pipe(bytes: &[u8]) {
     use std::os::unix::fs::PermissionsExt;

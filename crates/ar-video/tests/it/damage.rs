@@ -1,4 +1,4 @@
-//! Damaged files of every kind that is decoded here: the bodies of the fuzz targets, for files
+//! Damaged files of every kind that is decoded here: the bodies of the fuzz targets, with files
 //! that proptest damages.
 
 use std::env;
@@ -21,7 +21,7 @@ enum Damage {
     Insert(Index, Vec<u8>),
     Remove(Index, u8),
     Repeat(Index, u8),
-    /// A number of four bytes, as sizes are.
+    /// A number of four bytes, like sizes.
     Number(Index, u32),
 }
 
@@ -95,7 +95,7 @@ fn config(cases: u32) -> ProptestConfig {
     }
 }
 
-/// Files that read, of a kind that is decoded here.
+/// A readable file of a kind that is decoded here.
 fn whole(format: VideoFormat) -> Vec<u8> {
     let folder = tempdir().unwrap();
     let path = folder.path().join("x");

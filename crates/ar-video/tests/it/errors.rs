@@ -58,7 +58,7 @@ fn images_of_different_sizes_are_named() {
     assert!(reader.next().is_none());
 }
 
-/// Every shorter piece of `bytes` that starts like it must be refused, never read as less.
+/// Every prefix of `bytes` must be refused, and never be read as a shorter video.
 fn assert_no_prefix_reads(path: &Path, bytes: &[u8], shortest: usize) {
     for length in shortest..bytes.len() {
         fs::write(path, &bytes[..length]).unwrap();
@@ -74,7 +74,7 @@ fn assert_no_prefix_reads(path: &Path, bytes: &[u8], shortest: usize) {
 #[test]
 fn truncated_animations_are_refused() {
     let folder = tempdir().unwrap();
-    // The shortest pieces are not known for what they are and go to ffmpeg, which is slow.
+    // The shortest prefixes are not recognised, and are passed to ffmpeg, which is slow.
     let path = folder.path().join("clip.apng");
     write_clip(&path, &noise(5, 4, 3), VideoFormat::Apng, 10.0).unwrap();
     let bytes = fs::read(&path).unwrap();
@@ -84,7 +84,7 @@ fn truncated_animations_are_refused() {
     let path = folder.path().join("clip.gif");
     write_clip(&path, &noise(5, 4, 3), VideoFormat::Gif, 10.0).unwrap();
     let bytes = fs::read(&path).unwrap();
-    // A GIF needs no end mark: what is cut off after a frame is not missed.
+    // A GIF needs no end mark, so one that is cut off after a frame is complete.
     let mut ends = Vec::new();
     for length in 6..bytes.len() {
         fs::write(&path, &bytes[..length]).unwrap();
@@ -207,7 +207,7 @@ fn colour_profiles_are_not_unpacked() {
             _ => path.clone(),
         };
         let bytes = fs::read(&file).unwrap();
-        // A profile that is no profile: a decoder that unpacks it finds damage.
+        // A damaged profile: a decoder that unpacks it fails.
         let mut profile = b"iCCPx\0\0damaged".to_vec();
         let mut crc = !0_u32;
         for &byte in &profile {

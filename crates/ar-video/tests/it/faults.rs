@@ -83,7 +83,7 @@ fn a_cover_is_no_video() {
     assert!(error.ends_with("a cover picture is none)"), "{error}");
 }
 
-/// Damage is told the same way every time, and so is none.
+/// Damage is reported in the same way every time, and an intact file never is.
 #[test]
 fn a_damaged_video_has_one_verdict() {
     if !has_ffmpeg() {
@@ -139,7 +139,7 @@ fn joined_transport_streams_are_whole() {
     let folder = tempdir().unwrap();
     let path = make(folder.path(), "a.ts", &format!("{PATTERN} -c:v libx264"));
     assert_eq!(count(&path), 25);
-    // Two packets of 188 bytes that the network lost.
+    // Two packets of 188 bytes, as lost by a network.
     let mut bytes = fs::read(&path).unwrap();
     bytes.drain(188 * 40..188 * 42);
     fs::write(&path, bytes).unwrap();
@@ -197,7 +197,7 @@ fn pixels_are_square() {
         ("1/1", (96, 64)),
         ("4/3", (128, 64)),
         ("1/2", (96, 128)),
-        // Nobody would notice, and nobody means it.
+        // One ratio that nobody would notice, and one that cannot be intended.
         ("101/100", (96, 64)),
         ("50/1", (96, 64)),
     ] {
@@ -212,7 +212,7 @@ fn pixels_are_square() {
     }
 }
 
-/// The same picture under different matrices: who reads the tag gets the same colours.
+/// The same picture with different matrices: a reader that respects the tag gets the same colours.
 #[test]
 fn colour_tags_are_read() {
     if !has_ffmpeg() {
@@ -246,7 +246,7 @@ fn colour_tags_are_read() {
     }
 }
 
-/// Nothing but the file itself is opened.
+/// Only the file itself is opened.
 #[test]
 fn files_that_name_others_are_refused() {
     if !has_ffmpeg() {
@@ -283,7 +283,7 @@ fn files_that_name_others_are_refused() {
             "{error}"
         );
     }
-    // A name is a name, and not a pattern for many.
+    // A name is only a name, and not a pattern.
     for number in [1, 2] {
         let name = format!("g{number}.tiff");
         make(folder.path(), &name, &format!("{PATTERN} -frames:v 1"));

@@ -64,7 +64,7 @@ fn script(folder: &Path, commands: &str) -> Ffmpeg {
     Ffmpeg::new(program)
 }
 
-/// What a stand-in makes of a file: the number of frames or the error.
+/// The result of reading with a stand-in: the number of frames or the error.
 #[cfg(unix)]
 fn read_with(commands: &str) -> Result<usize, String> {
     use std::time::Duration;
@@ -93,7 +93,7 @@ fn error(commands: &str) -> String {
 #[test]
 fn what_ffmpeg_does_is_reported() {
     assert_eq!(read_with(&format!("{FRAME}; {FRAME}")), Ok(2));
-    // Messages that are no error, more than a pipe holds.
+    // More messages than fit into a pipe, none of which is an error.
     let chatter = "yes chatter | head -c 300000 >&2";
     assert_eq!(read_with(&format!("{FRAME}; {chatter}; {FRAME}")), Ok(2));
 
@@ -211,7 +211,7 @@ fn the_environment_is_not_the_video() {
     fs::write(&path, "RIFF").unwrap();
     let error = VideoReader::open_with(&path, &Ffmpeg::new("no-such-ffmpeg")).unwrap_err();
     assert!(error.is_environment(), "{error}");
-    // Programs that are no ffmpeg, or lack a library.
+    // Programs that are not ffmpeg, or lack a library.
     for (commands, words) in [
         (
             "echo 'error while loading shared libraries: libx' >&2; exit 127",
@@ -251,7 +251,7 @@ fn a_playlist_is_named_for_what_it_is() {
     );
 }
 
-/// What a terminal sends to a program goes to all processes of its group.
+/// A signal from a terminal goes to all processes of the group.
 #[cfg(target_os = "linux")]
 #[test]
 fn ffmpeg_has_a_process_group_of_its_own() {
@@ -279,7 +279,8 @@ fn an_interrupt_ends_a_wait() {
     assert!(matches!(error, VideoError::Interrupted { .. }), "{error}");
 }
 
-/// An ffmpeg that is asked for its version, and interrupted before it answers, is no missing one.
+/// If an interrupt comes before ffmpeg has answered with its version, ffmpeg does not count as
+/// missing.
 #[cfg(unix)]
 #[test]
 fn an_interrupt_while_ffmpeg_is_asked_is_no_verdict() {

@@ -1,4 +1,4 @@
-//! Reading and writing of whole files, all made here.
+//! Reading and writing of whole files, all of which are made here.
 #![allow(clippy::print_stderr, reason = "tests say what they skip")]
 
 mod bodies;
@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 
 use ar_video::{Clip, Frame};
 
-/// A smooth picture that moves: no encoder has an excuse.
+/// A smooth moving picture, which every encoder should encode well.
 fn smooth(width: usize, height: usize, frames: usize) -> Clip {
     let picture = |t: usize| {
         let pixel = |i: usize| {

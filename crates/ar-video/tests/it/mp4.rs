@@ -101,7 +101,7 @@ fn mp4_keeps_every_frame_and_has_key_frames() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("clip.mp4");
     let tables = ["moov", "trak", "mdia", "minf", "stbl"];
-    // Noise is what an encoder would like to skip, and more than OpenH264 reckons with.
+    // An encoder may want to skip noise, and noise needs more bytes than OpenH264 expects.
     for clip in [smooth(32, 32, 130), noise(128, 128, 130)] {
         write_clip(&path, &clip, VideoFormat::Mp4, 60.0).unwrap();
         let bytes = fs::read(&path).unwrap();

@@ -65,10 +65,10 @@ fn every_frame_is_a_fragment_of_its_own() {
         let (moof, mdat) = (pair[0].1, pair[1].1);
         assert_eq!(number(inside(moof, &["mfhd"]), 4), index + 1);
         let run = inside(moof, &["traf", "trun"]);
-        // Behind the rest of `moof` and the head of `mdat`.
+        // After the rest of `moof` and the head of `mdat`.
         assert_eq!(number(run, 8), moof.len() + 16);
         assert_eq!(number(run, 16), mdat.len());
-        // A frame begins where the one before it ends, and the rate is kept over all of them.
+        // A frame starts where the previous one ends, and the rate is kept over all of them.
         assert_eq!(number(inside(moof, &["traf", "tfdt"]), 8), end);
         end += number(run, 12);
         assert_eq!(end, ((index + 1) as f64 * 90_000.0 / fps).round() as usize);

@@ -96,7 +96,7 @@ fn outputs_are_replaced_whole() {
         write_clip(&path, &noise(16, 16, 3), format, 25.0).unwrap();
         let mut writer = VideoWriter::create(&path, format, 25.0).unwrap();
         writer.write(&noise(16, 16, 1).frames()[0]).unwrap();
-        // Until it is finished, the old one is there.
+        // The old one remains until the new one is finished.
         let is_read_here = !format.streams();
         if is_read_here {
             assert_eq!(VideoReader::open(&path).unwrap().count(), 3);

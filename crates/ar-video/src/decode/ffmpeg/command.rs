@@ -6,10 +6,10 @@ use std::process::{Command, Stdio};
 
 use super::super::names::{MOTION_JPEG_EXTENSIONS, has_extension};
 
-/// Bytes at the start of a file that tell what it needs.
+/// Number of bytes at the start of a file that determine what it needs.
 pub(super) const HEAD: u64 = 1 << 16;
 
-/// The demuxers that are used: for files that hold a video themselves. Playlists and the
+/// The demuxers that are used: those for files that contain a video themselves. Playlists and the
 /// like (HLS, DASH, concat, numbered images), which make ffmpeg open other files, are not among
 /// them.
 const DEMUXERS: &str = "3dostr,amv,apng,asf,av1,avi,avs,avs2,avs3,bethsoftvid,bfi,bink,bmv,\
@@ -19,20 +19,21 @@ const DEMUXERS: &str = "3dostr,amv,apng,asf,av1,avi,avs,avs2,avs3,bethsoftvid,bf
     siff,smk,smush,swf,thp,tiertexseq,tmv,ty,vc1,vc1test,viv,vivo,vmd,vvc,wc3movie,webm,\
     wsvqa,wtv,xmv,yop,yuv4mpegpipe";
 
-/// Square pixels: the shorter side of each pixel is stretched, by whole pixels of the picture.
-/// What nobody would notice (2 %) and what nobody means (more than 4 to 1) is left.
+/// Makes pixels square by stretching the shorter side of each pixel, to whole pixels of the
+/// picture. Ratios that nobody would notice (2 %) or that cannot be intended (more than 4 to 1) are
+/// ignored.
 const SQUARE_PIXELS: &str = "scale=w='if(gt(sar,1.02)*lte(sar,4),round(iw*sar),iw)':\
     h='if(lt(sar,1/1.02)*gte(sar,1/4),round(ih/sar),ih)'";
 
-/// What the first bytes of a file and its name ask of ffmpeg.
+/// What ffmpeg needs for a file, from its first bytes and its name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Input {
-    /// Streams of this kind are made to be cut and joined anywhere: a jump from one packet to
-    /// another is no damage.
+    /// Streams of this kind are made to be cut and joined anywhere, so a jump from one packet to
+    /// another is not damage.
     pub is_transport_stream: bool,
-    /// A demuxer where ffmpeg would guess another.
+    /// A demuxer if ffmpeg would guess another.
     demuxer: Option<&'static str>,
-    /// A decoder where ffmpeg would take one that does not know transparency.
+    /// A decoder if ffmpeg would choose one that does not support transparency.
     decoder: Option<&'static str>,
 }
 
@@ -47,8 +48,8 @@ impl Input {
     }
 }
 
-/// Whether the packets of an MPEG transport stream begin where they would: every 188 bytes, or
-/// 192 with a time before each.
+/// Whether packets of an MPEG transport stream start every 188 bytes, or every 192 with a timestamp
+/// before each.
 fn is_transport_stream(head: &[u8]) -> bool {
     [(0, 188), (4, 192)].into_iter().any(|(first, packet)| {
         let mut starts = head.iter().skip(first).step_by(packet).take(3);
@@ -71,9 +72,9 @@ fn transparent_vpx(head: &[u8]) -> Option<&'static str> {
 }
 
 /// ffmpeg with the frames of a file's first video as PAM pictures on its standard output. Cover
-/// pictures are no video.
+/// pictures do not count as video.
 pub(super) fn command(program: &OsStr, path: &Path, input: Input) -> Command {
-    // With the protocol in front, a name may start with a dash or contain a colon.
+    // With the protocol before it, a name may start with a dash or contain a colon.
     let mut file = OsString::from("file:");
     file.push(path);
     let mut command = Command::new(program);
@@ -86,8 +87,8 @@ pub(super) fn command(program: &OsStr, path: &Path, input: Input) -> Command {
     }
     command.args(["-protocol_whitelist", "file,pipe"]);
     command.args(["-format_whitelist", DEMUXERS]);
-    // Threads of a decoder race with each other to report damage. One gives the same verdict every
-    // time; several videos are decoded side by side instead.
+    // Threads of a decoder race with each other to report damage. With one thread, the result is
+    // the same every time; several videos are decoded in parallel instead.
     command.args(["-threads", "1"]);
     if let Some(demuxer) = input.demuxer {
         command.args(["-f", demuxer]);
@@ -107,7 +108,8 @@ pub(super) fn command(program: &OsStr, path: &Path, input: Input) -> Command {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    // Ctrl-C in a terminal goes to the whole group of the program: it is for us to end ffmpeg.
+    // Ctrl-C in a terminal goes to the whole process group of the program, but we end ffmpeg
+    // ourselves.
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     command

@@ -1,11 +1,11 @@
-//! What ffmpeg says, and what it means.
+//! ffmpeg's messages, and what they mean.
 
 use std::io::{self, BufRead, BufReader, Read};
 
-/// What is kept of a line, in bytes.
+/// The most bytes of a line that are kept.
 const LONGEST: u64 = 400;
 
-/// Words of messages that come with status 0 where a file ends before its video does.
+/// Messages for files that end before their video does, in spite of status 0.
 const CUT_OFF: [&str; 2] = ["partial file", "File ended prematurely"];
 
 /// The decoders of transport streams, whose complaints are about the video.
@@ -21,12 +21,12 @@ const STREAM_DECODERS: [&str; 9] = [
     "libdav1d",
 ];
 
-/// The messages that matter, cleaned.
+/// The relevant messages, cleaned.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Messages {
     /// The first one.
     pub first: String,
-    /// The first one that says that the video is damaged, whatever the status.
+    /// The first one that means that the video is damaged, whatever the status.
     pub damage: Option<String>,
 }
 
@@ -58,7 +58,7 @@ impl Messages {
     }
 }
 
-/// Before the name of a demuxer that is not used.
+/// The text before the name of a demuxer that is not used.
 pub(super) const NOT_LISTED: &str = "not on the list of formats: ";
 
 /// `[source @ 0x55ecd785a40] [level] text`, of which all but the text may be missing.
@@ -106,9 +106,8 @@ fn read_line(stream: &mut impl BufRead) -> io::Result<Option<String>> {
     Ok(Some(clean(&String::from_utf8_lossy(&line))))
 }
 
-/// Text that a terminal shows and does not obey: without control characters, the sequences that
-/// an escape begins, and marks that change the direction of writing. Files can put all of them
-/// into messages.
+/// Text that is safe to print on a terminal: without control characters, escape sequences, and
+/// marks that change the writing direction. Files can put all of them into messages.
 fn clean(text: &str) -> String {
     let mut cleaned = String::new();
     let mut chars = text.chars().peekable();
