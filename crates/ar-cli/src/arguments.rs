@@ -2,29 +2,42 @@ use std::env;
 use std::ffi::OsString;
 use std::path::Path;
 
-use ar_files::expand_home;
+use ar_files::{expand_home, home_of_another, not_a_home};
+
+use crate::exit::FAILED;
+use crate::tell;
 
 /// The arguments of this process, with the home folder instead of any `~` that the shell did not
 /// expand: in `--out=~/x`, `--set key=~/x` or quotes. Write `./~` for a folder that is called `~`.
+/// An argument that begins with the home folder of another user (`~root/x`) ends the process.
+#[expect(clippy::exit, reason = "the command line is wrong")]
 pub fn arguments() -> impl Iterator<Item = OsString> {
-    env::args_os().map(with_home)
+    env::args_os().map(|argument| {
+        with_home(argument).unwrap_or_else(|error| {
+            tell(format_args!("error: {error}"));
+            std::process::exit(FAILED.into())
+        })
+    })
 }
 
-fn with_home(argument: OsString) -> OsString {
+fn with_home(argument: OsString) -> Result<OsString, String> {
     // An argument that is not text has no `~/` that a person typed.
     let Some(text) = argument.to_str() else {
-        return argument;
+        return Ok(argument);
     };
     let (start, path) = match text.split_once('=') {
         Some((option, path)) => (format!("{option}="), path),
         None => (String::new(), text),
     };
+    if let Some(user) = home_of_another(path) {
+        return Err(format!("{text}: {}", not_a_home(&user)));
+    }
     if path != "~" && !path.starts_with("~/") {
-        return argument;
+        return Ok(argument);
     }
     let mut expanded = OsString::from(start);
     expanded.push(expand_home(Path::new(path)));
-    expanded
+    Ok(expanded)
 }
 
 #[cfg(test)]
@@ -43,7 +56,11 @@ mod tests {
             ("--name=a~/b", "--name=a~/b".into()),
             ("a=b=~/c", "a=b=~/c".into()),
         ] {
-            assert_eq!(with_home(argument.into()), OsString::from(expected));
+            assert_eq!(with_home(argument.into()), Ok(OsString::from(expected)));
+        }
+        for argument in ["~root/x.mp4", "--out=~root/x.mp4", "run.out=~root"] {
+            let error = with_home(argument.into()).expect_err("another home");
+            assert!(error.contains("./~root"), "{error}");
         }
     }
 }

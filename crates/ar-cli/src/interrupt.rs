@@ -1,19 +1,36 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::tell;
 
 /// The exit status of a program that was interrupted, as shells report it after Ctrl-C.
 pub const INTERRUPTED: u8 = 130;
 
+/// How long a program that has nothing to keep may take to end by itself.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Whether the program has something to keep.
+static HAS_WORK: AtomicBool = AtomicBool::new(false);
+
+/// Says that the program has something to keep from now on, such as a finished frame: an interrupt
+/// waits for it to do that. Before, an interrupt ends the process in less than a second.
+pub fn work_begins() {
+    HAS_WORK.store(true, Ordering::Relaxed);
+}
+
+fn has_work() -> bool {
+    HAS_WORK.load(Ordering::Relaxed)
+}
+
 /// A flag that an interrupt sets.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// Listens for Ctrl-C and termination signals: the first sets the flag and prints `message`,
-    /// the second ends the process with status [`INTERRUPTED`].
+    /// [`on_interrupt`] with this flag.
     ///
     /// # Errors
     /// If the program is listening already, or the system refuses.
@@ -33,27 +50,68 @@ impl Interrupt {
     pub fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
+
+    /// The flag, for what waits.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
+    }
 }
 
-/// Calls `stop` at the first Ctrl-C or termination signal, then prints `message`; the second ends
-/// the process with status [`INTERRUPTED`].
+/// Listens for Ctrl-C and termination signals. The first calls `stop`. A program that has
+/// [something to keep](work_begins) then goes on, and `message` is printed; another one is ended
+/// unless it ends by itself at once. The second signal ends the process. Whatever ends it here
+/// leaves nothing unfinished, and status [`INTERRUPTED`].
 ///
 /// # Errors
 /// If the program is listening already, or the system refuses.
-#[expect(clippy::exit, reason = "the second interrupt ends the process")]
-pub fn on_interrupt(
+pub fn on_interrupt(message: &'static str, stop: impl FnMut() + Send + 'static) -> io::Result<()> {
+    listen(message, PATIENCE, stop)
+}
+
+/// Listens for Ctrl-C and termination signals, for a program with nothing to keep: the first ends
+/// the process with status [`INTERRUPTED`], and leaves nothing unfinished.
+///
+/// # Errors
+/// If the program is listening already, or the system refuses.
+pub fn end_on_interrupt() -> io::Result<()> {
+    listen("", Duration::ZERO, || {})
+}
+
+/// Ends the process as interrupted; it leaves nothing unfinished.
+#[expect(clippy::exit, reason = "the process is to end")]
+pub fn end_interrupted() -> ! {
+    let _none = ar_files::remove_unfinished();
+    std::process::exit(INTERRUPTED.into())
+}
+
+fn listen(
     message: &'static str,
+    patience: Duration,
     mut stop: impl FnMut() + Send + 'static,
 ) -> io::Result<()> {
     let mut is_stopping = false;
     let handler = move || {
         if is_stopping {
-            std::process::exit(INTERRUPTED.into());
+            end_interrupted();
         }
         is_stopping = true;
         // Before the message, which may not be printable any more.
         stop();
+        let start = Instant::now();
+        while !has_work() {
+            if start.elapsed() >= patience {
+                tell("interrupted");
+                end_interrupted();
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
         tell(message);
     };
-    ctrlc::set_handler(handler).map_err(io::Error::other)
+    ctrlc::set_handler(handler).map_err(|error| match error {
+        ctrlc::Error::System(error) => io::Error::new(
+            error.kind(),
+            format!("cannot start the thread that waits for Ctrl-C: {error}"),
+        ),
+        error => io::Error::other(error),
+    })
 }

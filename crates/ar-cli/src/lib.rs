@@ -11,6 +11,7 @@
 //!     let interrupt = ar_cli::Interrupt::listen("stopping; press Ctrl-C again to stop at once")?;
 //!     while !interrupt.is_set() {
 //!         ar_cli::print("working\n")?;
+//!         ar_cli::work_begins();
 //!     }
 //!     Ok(ar_cli::INTERRUPTED.into())
 //! }
@@ -28,8 +29,10 @@ mod terminal;
 
 pub use arguments::arguments;
 pub use exit::exit_code;
-pub use interrupt::{INTERRUPTED, Interrupt, on_interrupt};
-pub use message::{one_line, one_line_as, with_causes, without_controls};
+pub use interrupt::{
+    INTERRUPTED, Interrupt, end_interrupted, end_on_interrupt, on_interrupt, work_begins,
+};
+pub use message::{one_line, one_line_as, without_controls};
 pub use print::{is_broken_pipe, print, tell};
 pub use run::run_program;
 pub use terminal::terminal_size;

@@ -1,4 +1,5 @@
 use std::error::Error;
+use std::fmt::Display;
 
 /// An error and its causes in one line, without the parts that an error repeats from its cause.
 pub fn one_line(error: &(dyn Error + 'static)) -> String {
@@ -10,21 +11,46 @@ pub fn one_line_as(
     error: &(dyn Error + 'static),
     say: impl Fn(&(dyn Error + 'static)) -> String,
 ) -> String {
-    joined(error, |cause| without_excerpts(&say(cause)))
+    let mut message = as_line(&say(error));
+    for cause in chain(error).skip(1) {
+        let text = as_line(&say(cause));
+        if !message.contains(&text) {
+            message = format!("{message}: {text}");
+        }
+    }
+    match limit(&message) {
+        Some(limit) => format!("{message}: raise the limit on {limit}"),
+        None => message,
+    }
 }
 
-/// An error and its causes with their line breaks, such as in the excerpt of a file, without the
-/// parts that an error repeats from its cause.
-pub fn with_causes(error: &(dyn Error + 'static)) -> String {
-    joined(error, |cause| cause.to_string())
+/// The limit of the system that an error is about, if it does not say so.
+fn limit(message: &str) -> Option<&'static str> {
+    const LIMITS: [(&str, &str); 4] = [
+        (
+            "Resource temporarily unavailable (",
+            "processes (`ulimit -u`)",
+        ),
+        ("Too many open files (", "open files (`ulimit -n`)"),
+        ("File too large (", "the size of files (`ulimit -f`)"),
+        ("Cannot allocate memory (", "memory (`ulimit -v`)"),
+    ];
+    if message.contains("ulimit") {
+        return None;
+    }
+    let mut limits = LIMITS.into_iter();
+    limits
+        .find(|(words, _)| message.contains(words))
+        .map(|(_, limit)| limit)
 }
 
-/// Text that is safe to print on a terminal: control characters, which file names can contain, are
-/// escaped.
-pub fn without_controls(text: &str) -> String {
+/// Text as one line that is safe to print on a terminal: line breaks and other control characters,
+/// which file names can contain, are escaped.
+pub fn without_controls(text: impl Display) -> String {
+    let text = text.to_string();
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() && c != '\n' && c != '\t' {
+        if c.is_control() {
             shown.extend(c.escape_default());
         } else {
             shown.push(c);
@@ -40,36 +66,22 @@ pub(crate) fn chain<'a>(
     std::iter::successors(Some(error), |&error| error.source())
 }
 
-fn joined(error: &(dyn Error + 'static), say: impl Fn(&(dyn Error + 'static)) -> String) -> String {
-    let mut message = say(error);
-    for cause in chain(error).skip(1) {
-        let text = say(cause);
-        if !message.contains(&text) {
-            message = format!("{message}: {text}");
-        }
-    }
-    message
-}
-
-/// A message of several lines as one line, without the excerpts of files (`3 | text`, ` | ^^^`)
-/// that parsers draw.
-fn without_excerpts(message: &str) -> String {
+/// A message as one line. The excerpts of files (`3 | text`, `  | ^^^`) that parsers draw are left out;
+/// line breaks in other messages are those of file names.
+fn as_line(message: &str) -> String {
     let is_excerpt = |line: &str| {
         line.split_once('|')
             .is_some_and(|(number, _)| number.chars().all(|c| c == ' ' || c.is_ascii_digit()))
     };
-    let mut joined = String::new();
-    for line in message.lines().filter(|line| !is_excerpt(line)) {
-        let line = line.trim();
-        joined += match joined.as_str() {
-            "" => "",
-            _ if line.is_empty() => "",
-            before if before.ends_with(':') => " ",
-            _ => ": ",
-        };
-        joined += line;
+    if !message.lines().any(is_excerpt) {
+        return without_controls(message);
     }
-    joined
+    let lines = message.lines().filter(|line| !is_excerpt(line));
+    let lines: Vec<String> = lines
+        .map(|line| without_controls(line.trim()))
+        .filter(|line| !line.is_empty())
+        .collect();
+    lines.join(": ")
 }
 
 #[cfg(test)]
@@ -88,16 +100,35 @@ mod tests {
             .context("cannot write");
         let expected = "cannot write: a.mp4: disk on fire";
         assert_eq!(one_line(error.as_ref()), expected);
-        assert_eq!(with_causes(error.as_ref()), expected);
         let error = Error::msg("not one").context("start_from = a");
-        assert_eq!(with_causes(error.as_ref()), "start_from = a: not one");
+        assert_eq!(one_line(error.as_ref()), "start_from = a: not one");
     }
 
     #[test]
     fn names_of_files_do_not_command_a_terminal() {
         let name = "a\u{1b}[31m\r\u{9b}2J.mp4:\n\tb";
-        let shown = "a\\u{1b}[31m\\r\\u{9b}2J.mp4:\n\tb";
+        let shown = "a\\u{1b}[31m\\r\\u{9b}2J.mp4:\\n\\tb";
         assert_eq!(without_controls(name), shown);
+        let error = Error::msg(name).context("cannot read");
+        assert_eq!(one_line(error.as_ref()), format!("cannot read: {shown}"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn limits_of_the_system_are_named() {
+        // EAGAIN on Linux, EMFILE, EFBIG.
+        for (code, limit) in [
+            (libc::EAGAIN, "-u"),
+            (libc::EMFILE, "-n"),
+            (libc::EFBIG, "-f"),
+        ] {
+            let error = Error::new(io::Error::from_raw_os_error(code)).context("a.mp4");
+            let message = one_line(error.as_ref());
+            assert!(
+                message.ends_with(&format!("(`ulimit {limit}`)")),
+                "{message}"
+            );
+        }
     }
 
     #[test]
@@ -105,12 +136,21 @@ mod tests {
         let message =
             "TOML parse error at line 2, column 1\n  |\n2 | a = 1\n  | ^\nunknown field\n";
         assert_eq!(
-            without_excerpts(message),
+            as_line(message),
             "TOML parse error at line 2, column 1: unknown field"
         );
-        assert_eq!(
-            without_excerpts("no clip:\n  a.gif: damaged\n\n  and 3 more\n"),
-            "no clip: a.gif: damaged: and 3 more"
-        );
+        assert_eq!(as_line("a\nb.gif: damaged\n"), "a\\nb.gif: damaged\\n");
+    }
+
+    proptest::proptest! {
+        /// Whatever an error and its causes say.
+        #[test]
+        fn any_error_is_one_line(texts in proptest::collection::vec("(\\PC|\n|[ 0-9]{0,3}\\||[\u{0}-\u{1f}\u{7f}-\u{9f}]){0,20}", 1..4)) {
+            let mut texts = texts.into_iter();
+            let first = Error::msg(texts.next().expect("a text"));
+            let error = texts.fold(first, Error::context);
+            let line = one_line(error.as_ref());
+            proptest::prop_assert!(!line.chars().any(char::is_control), "{line:?}");
+        }
     }
 }

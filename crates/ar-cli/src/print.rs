@@ -17,7 +17,7 @@ pub fn print(text: &str) -> io::Result<()> {
 /// Writes a line to the standard error, [without control characters](without_controls). If it
 /// cannot be written, it is dropped: a closed terminal or a full disk must not end the work.
 pub fn tell(line: impl Display) {
-    let line = without_controls(&line.to_string());
+    let line = without_controls(line);
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 

@@ -13,7 +13,18 @@ use crate::{exit::FAILED, tell};
 /// operation, which takes as long as a small operation. Freed memory is also kept.
 pub fn run_program<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     keep_freed_memory();
+    outlive_long_files();
     in_pool(work)
+}
+
+/// Makes a file that has reached the limit on sizes an error of that file, rather than the end of the
+/// process.
+fn outlive_long_files() {
+    #[cfg(unix)]
+    // SAFETY: it changes what a signal does, and runs no code of ours.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+    }
 }
 
 #[cfg(feature = "flex")]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ar_files::expand_home;
+use ar_files::{expand_home, home_of_another, not_a_home};
 use burn_dataset::{Dataset, DatasetError};
 use serde::{Deserialize, Serialize};
 
@@ -173,6 +173,15 @@ impl TryFrom<Section> for DataConfig {
             videos,
             latents,
         } = section;
+        for (key, path) in [("path", &path), ("latents", &latents), ("list", &list)] {
+            if let Some((path, user)) = path.as_ref().and_then(|p| Some((p, home_of_another(p)?))) {
+                return Err(DataError::Home {
+                    key,
+                    path: path.clone(),
+                    user,
+                });
+            }
+        }
         // Done here rather than where they are used, so that everybody who reads the section gets
         // them expanded.
         let [path, latents, list] =
@@ -386,6 +395,16 @@ pub enum DataError {
     /// A key that only applies to videos.
     #[error("data.{0} goes with [data.videos]")]
     NotVideos(&'static str),
+    /// The home folder of another user.
+    #[error("data.{key} = {}: {}", path.display(), not_a_home(user))]
+    Home {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        path: PathBuf,
+        /// The user.
+        user: String,
+    },
     /// The folder of videos is missing.
     #[error("[data.videos] needs data.path, a folder of videos: `--set data.path=FOLDER`")]
     NoPath,
@@ -451,6 +470,7 @@ impl DataError {
         let keys: &[&str] = match self {
             Self::Source => &["data"],
             Self::NotVideos(key) => return vec![format!("data.{key}")],
+            Self::Home { key, .. } => return vec![format!("data.{key}")],
             Self::NoPath => &["data.path", "data.videos"],
             Self::NotClips | Self::NotLatents => &["data.latents"],
             Self::FlippedLatents => &["data.flip"],

@@ -1,5 +1,4 @@
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::path::PathBuf;
 
 /// A file that is left out of a dataset.
@@ -28,20 +27,20 @@ pub enum SkipKind {
 }
 
 /// The most files that an error names; the others are only counted.
-const NAMED: usize = 10;
+const NAMED: usize = 5;
 /// The most reasons in a summary.
 const REASONS: usize = 3;
 
-/// A line for each of the first files.
+/// The first files, each with its reason.
 pub(crate) fn list(skipped: &[SkippedFile]) -> String {
-    let mut text = String::new();
-    for SkippedFile { path, reason, .. } in skipped.iter().take(NAMED) {
-        let _ = write!(text, "\n  {}: {reason}", path.display());
-    }
+    let named = skipped.iter().take(NAMED);
+    let mut files: Vec<String> = named
+        .map(|SkippedFile { path, reason, .. }| format!("{}: {reason}", path.display()))
+        .collect();
     if skipped.len() > NAMED {
-        let _ = write!(text, "\n  and {} more", skipped.len() - NAMED);
+        files.push(format!("and {} more", skipped.len() - NAMED));
     }
-    text
+    files.join("; ")
 }
 
 /// The most common reasons why files of one kind are left out, each with its count. Reasons that

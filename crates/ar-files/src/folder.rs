@@ -91,7 +91,7 @@ impl OutputFolder {
             return Ok(());
         }
         // In two steps, where the system knows no better.
-        let aside = TemporaryFolder::new_in(folder_of(target))?;
+        let aside = TemporaryFolder::for_old_in(folder_of(target))?;
         let old = aside.path().join("old");
         fs::rename(target, &old)?;
         if let Err(error) = fs::rename(ours, target) {

@@ -20,12 +20,11 @@ enum Identity {
     New(Box<Identity>, OsString),
 }
 
-/// None of pipes and devices, which any number of outputs may go to, and where the system does not say.
+/// None of the null device, which any number of outputs may go to, and where the system does not say.
 fn identity(path: &Path) -> Option<Identity> {
     let path = follow(path).ok()?;
     match fs::metadata(&path) {
-        Ok(metadata) if metadata.is_file() || metadata.is_dir() => existing(&path, &metadata),
-        Ok(_) => None,
+        Ok(metadata) => existing(&path, &metadata),
         Err(error) if error.kind() == io::ErrorKind::NotFound => match path.file_name() {
             Some(name) => Some(Identity::New(
                 Box::new(identity(folder_of(&path))?),
@@ -39,11 +38,31 @@ fn identity(path: &Path) -> Option<Identity> {
 }
 
 #[cfg(unix)]
-#[expect(clippy::unnecessary_wraps, reason = "it fails on other systems")]
 fn existing(_: &Path, metadata: &fs::Metadata) -> Option<Identity> {
-    use std::os::unix::fs::MetadataExt;
+    of_metadata(metadata)
+}
 
-    Some(Identity::Existing(metadata.dev(), metadata.ino()))
+#[cfg(unix)]
+fn of_metadata(metadata: &fs::Metadata) -> Option<Identity> {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+
+    let is_null = metadata.file_type().is_char_device()
+        && fs::metadata("/dev/null").is_ok_and(|null| null.rdev() == metadata.rdev());
+    (!is_null).then(|| Identity::Existing(metadata.dev(), metadata.ino()))
+}
+
+/// What the standard output of this process goes to.
+#[cfg(unix)]
+fn of_stdout() -> Option<Identity> {
+    use std::os::fd::AsFd;
+
+    let stdout = std::io::stdout().as_fd().try_clone_to_owned().ok()?;
+    of_metadata(&fs::File::from(stdout).metadata().ok()?)
+}
+
+#[cfg(not(unix))]
+fn of_stdout() -> Option<Identity> {
+    None
 }
 
 #[cfg(not(unix))]
@@ -55,6 +74,12 @@ fn existing(path: &Path, _: &fs::Metadata) -> Option<Identity> {
 /// and spellings.
 pub fn is_same_file(a: impl AsRef<Path>, b: impl AsRef<Path>) -> bool {
     identity(a.as_ref()).is_some_and(|a| Some(a) == identity(b.as_ref()))
+}
+
+/// Whether `path` leads to what the standard output of this process goes to: a file, a pipe, or a
+/// device other than the null device.
+pub fn is_stdout(path: impl AsRef<Path>) -> bool {
+    of_stdout().is_some_and(|stdout| Some(stdout) == identity(path.as_ref()))
 }
 
 /// Whether `path` leads to `folder` or to something below it.

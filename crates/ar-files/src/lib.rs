@@ -5,6 +5,7 @@
 //!   replace another.
 //! - [`seal_folder`], [`write_sealed`] and their opposites keep checksums, so that damage is
 //!   noticed.
+//! - [`remove_unfinished`] is for a process that ends before they are complete.
 //! - [`FolderLock`] keeps two processes from working in one folder.
 //! - [`read`] limits how much is read.
 //!
@@ -36,13 +37,13 @@ pub use checksums::{
 pub use content_hash::ContentHash;
 pub use environment::is_environment;
 pub use folder::{OutputFolder, remove_folder};
-pub use home::expand_home;
-pub use identity::{is_same_file, lies_in, name_of};
+pub use home::{expand_home, home_of_another, not_a_home};
+pub use identity::{is_same_file, is_stdout, lies_in, name_of};
 pub use lock::FolderLock;
 pub use output::{OutputFile, check_writable, write_atomically};
 pub use place::is_stream;
 pub use read::{MOST_TEXT, check_regular, read, read_text};
-pub use temporary::TEMPORARY_PREFIX;
+pub use temporary::{NoneUnfinished, TEMPORARY_PREFIX, remove_unfinished};
 
 /// Tests the examples of the README.
 #[cfg(doctest)]

@@ -1,21 +1,30 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// The most bytes of a configuration, or of other text that people write, that are read.
 pub const MOST_TEXT: u64 = 16 << 20;
+
+/// How long a pipe may have no writer: a shell starts both ends at once.
+const WAIT_FOR_WRITER: Duration = Duration::from_secs(2);
 
 /// Reads a file of at most `most` bytes. A pipe is read to its end; a device is refused, since it
 /// may have no end.
 ///
 /// # Errors
-/// If the file is longer, a folder or a device, or cannot be read.
+/// If the file is longer, a folder or a device, a pipe that nothing comes out of, or cannot be read.
 pub fn read(path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
-    let file = open(path)?;
-    let length = file.metadata()?.len();
+    let mut file = open(path)?;
+    let metadata = file.metadata()?;
     let mut bytes = Vec::new();
-    if length <= most {
-        file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    if metadata.len() <= most {
+        if !metadata.is_file() {
+            bytes.extend(first_of_pipe(&mut file)?);
+        }
+        let rest = most.saturating_add(1).saturating_sub(bytes.len() as u64);
+        file.take(rest).read_to_end(&mut bytes)?;
         if bytes.len() as u64 <= most {
             return Ok(bytes);
         }
@@ -71,7 +80,57 @@ fn open(path: impl AsRef<Path>) -> io::Result<File> {
             ));
         }
     }
+    if metadata.is_file() {
+        return File::open(path);
+    }
+    open_pipe(path)
+}
+
+/// Opens a pipe without waiting for whoever writes into it.
+#[cfg(unix)]
+fn open_pipe(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(nonblocking)
+        .open(path)
+}
+
+#[cfg(not(unix))]
+fn open_pipe(path: &Path) -> io::Result<File> {
     File::open(path)
+}
+
+/// The first byte of a pipe, which then waits for more as files do.
+#[cfg(unix)]
+fn first_of_pipe(pipe: &mut File) -> io::Result<Option<u8>> {
+    let start = Instant::now();
+    let mut byte = [0];
+    loop {
+        match pipe.read(&mut byte) {
+            Ok(0) if start.elapsed() > WAIT_FOR_WRITER => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "this is a pipe, and nothing is written into it",
+                ));
+            }
+            Ok(0) => {}
+            Ok(_) => break,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    let flags = rustix::fs::fcntl_getfl(&*pipe)?;
+    rustix::fs::fcntl_setfl(&*pipe, flags - rustix::fs::OFlags::NONBLOCK)?;
+    Ok(Some(byte[0]))
+}
+
+#[cfg(not(unix))]
+fn first_of_pipe(_: &mut File) -> io::Result<Option<u8>> {
+    Ok(None)
 }
 
 fn a_folder() -> io::Error {
@@ -100,6 +159,29 @@ mod tests {
         let error = read(&path, 2047).expect_err("too long").to_string();
         assert!(error.contains("1 KiB"), "{error}");
         assert!(read(folder.path(), 1).is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_is_read_to_its_end_and_one_without_a_writer_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.expect("mkfifo").success());
+        let error = read(&path, 10).expect_err("nobody writes").to_string();
+        assert!(error.contains("nothing is written into it"), "{error}");
+        let writer = {
+            let path = path.clone();
+            thread::spawn(move || {
+                let mut pipe = File::create(path).expect("the pipe");
+                for part in ["a", "bc"] {
+                    thread::sleep(Duration::from_millis(50));
+                    std::io::Write::write_all(&mut pipe, part.as_bytes()).expect("written");
+                }
+            })
+        };
+        assert_eq!(read(&path, 3).expect("read"), b"abc");
+        writer.join().expect("written");
     }
 
     #[cfg(unix)]

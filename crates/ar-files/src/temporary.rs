@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use tempfile::{Builder, NamedTempFile, TempDir};
@@ -24,7 +24,48 @@ pub(crate) fn file_in(folder: &Path, is_private: bool) -> io::Result<NamedTempFi
         .tempfile_in(folder)
         .map_err(without_name)?;
     lock(file.as_file());
+    register(file.path());
     Ok(file)
+}
+
+/// What this process fills, or has filled.
+static FILLED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn filled() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    // A path is in the set or not.
+    FILLED.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+fn register(path: &Path) {
+    /// From so many on, those that are gone are looked for.
+    const MANY: usize = 256;
+    let mut filled = filled();
+    if filled.len() >= MANY {
+        filled.retain(|path| path.exists());
+    }
+    // The process may change its folder.
+    filled.insert(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+}
+
+/// Keeps this process from making temporary files and folders.
+#[derive(Debug)]
+pub struct NoneUnfinished {
+    _filled: MutexGuard<'static, BTreeSet<PathBuf>>,
+}
+
+/// Removes the temporary files and folders that this process fills, for a process that ends without
+/// dropping what it holds. As long as the result lives, there are no new ones.
+pub fn remove_unfinished() -> NoneUnfinished {
+    let mut filled = filled();
+    for path in std::mem::take(&mut *filled) {
+        // What has got its own name is not there any more.
+        let _ = if path.is_dir() {
+            fs::remove_dir_all(path)
+        } else {
+            fs::remove_file(path)
+        };
+    }
+    NoneUnfinished { _filled: filled }
 }
 
 /// An empty temporary folder with the usual permissions, removed when it is dropped.
@@ -35,7 +76,15 @@ pub(crate) struct TemporaryFolder {
 }
 
 impl TemporaryFolder {
+    /// One for what is new.
     pub(crate) fn new_in(folder: &Path) -> io::Result<Self> {
+        let new = Self::for_old_in(folder)?;
+        register(new.path());
+        Ok(new)
+    }
+
+    /// One for what was there before, which is nothing [unfinished](remove_unfinished).
+    pub(crate) fn for_old_in(folder: &Path) -> io::Result<Self> {
         clean_once(folder);
         let folder = builder(0o777).tempdir_in(folder).map_err(without_name)?;
         let handle = if cfg!(unix) {
@@ -157,6 +206,40 @@ mod tests {
             assert_eq!(error.kind(), io::ErrorKind::NotFound);
             assert!(!error.to_string().contains(TEMPORARY_PREFIX), "{error}");
         }
+    }
+
+    #[test]
+    fn what_a_process_fills_is_removed_at_its_end() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        // In a process of its own: other tests fill files, too.
+        if let Some(place) = std::env::var_os("AR_TEST_UNFINISHED") {
+            let place = Path::new(&place);
+            let mut finished = crate::OutputFile::create(place.join("finished")).expect("a file");
+            io::Write::write_all(&mut finished, b"all").expect("written");
+            finished.persist().expect("moved");
+            let file = file_in(place, false).expect("a file");
+            let made = TemporaryFolder::new_in(place).expect("a folder");
+            fs::write(made.path().join("frame"), "").expect("a file");
+            let old = TemporaryFolder::for_old_in(place).expect("a folder");
+            // As a process that exits.
+            std::mem::forget((file, made, old));
+            let _none = remove_unfinished();
+            return;
+        }
+        let child = std::process::Command::new(std::env::current_exe().expect("this test"))
+            .args([
+                "--exact",
+                "temporary::tests::what_a_process_fills_is_removed_at_its_end",
+            ])
+            .env("AR_TEST_UNFINISHED", folder.path())
+            .output();
+        assert!(child.expect("an end").status.success());
+        let names = fs::read_dir(folder.path()).expect("a list");
+        let names: Vec<_> = names.map(|e| e.expect("an entry").file_name()).collect();
+        assert_eq!(fs::read(path("finished")).expect("the file"), b"all");
+        // The one for what was there.
+        assert_eq!(names.len(), 2, "{names:?}");
     }
 
     #[test]

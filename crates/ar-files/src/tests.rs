@@ -195,6 +195,14 @@ fn files_are_told_by_what_they_are() {
     assert!(lies_in(path("a"), path("folder")));
     assert!(lies_in(path("soon"), path("a")));
     assert!(!lies_in(path("a"), path("a/file")));
-    // Two outputs may go to one device.
+    // Two outputs may go to where nothing is kept, and to nothing else.
     assert!(!is_same_file("/dev/null", "/dev/null"));
+    assert!(is_same_file("/dev/full", "/dev/full"));
+    let made = std::process::Command::new("mkfifo")
+        .arg(path("pipe"))
+        .status();
+    assert!(made.expect("mkfifo").success());
+    symlink("pipe", path("to-pipe")).expect("a link");
+    assert!(is_same_file(path("pipe"), path("to-pipe")));
+    assert!(!is_same_file(path("pipe"), path("a/file")));
 }

@@ -52,6 +52,7 @@ impl ModelFiles {
     /// # Errors
     /// If the directory is not a model directory, or the file cannot be read.
     pub fn read_config(&self) -> Result<ModelConfig, ModelError> {
+        self.check_folder()?;
         match check_regular(&self.config) {
             Err(error)
                 if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
@@ -70,6 +71,19 @@ impl ModelFiles {
 }
 
 impl ModelFiles {
+    /// Fails where a pipe or a device is in place of the directory.
+    fn check_folder(&self) -> Result<(), ModelError> {
+        let dir = self.config.parent().unwrap_or(&self.config);
+        match std::fs::metadata(dir) {
+            Ok(metadata) if !metadata.is_dir() && !metadata.is_file() => {
+                let message = "this is a pipe or a device, and a model is a folder";
+                let source = std::io::Error::new(ErrorKind::NotADirectory, message);
+                Err(ModelError::io(dir)(source))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Writes `config.toml`.
     ///
     /// # Errors

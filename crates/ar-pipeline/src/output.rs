@@ -5,7 +5,7 @@ use std::io::stdout;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::SyncSender;
 
-use ar_files::{check_writable, is_same_file, lies_in, name_of};
+use ar_files::{check_writable, is_same_file, is_stdout, lies_in, name_of};
 use ar_video::{Enlargement, VideoFormat, VideoWriter};
 
 use crate::{GeneratedFrame, PipelineError, ResolvedOptions};
@@ -55,6 +55,16 @@ impl Destination {
         match self {
             Self::Path(path) => Some(path),
             Self::Stdout => None,
+        }
+    }
+}
+
+impl Destination {
+    /// Whether it is the standard output, as such or as the file, pipe or device that this goes to.
+    pub fn is_stdout(&self) -> bool {
+        match self {
+            Self::Path(path) => is_stdout(path),
+            Self::Stdout => true,
         }
     }
 }
@@ -159,6 +169,9 @@ impl VideoTarget {
     /// is in.
     pub fn replaces(&self, path: impl AsRef<Path>, options: &ResolvedOptions) -> bool {
         let path = path.as_ref();
+        if self.destination == Destination::Stdout {
+            return is_stdout(path);
+        }
         let replaces = |video: &Path| self.format_replaces(video, path);
         if self.there(options).iter().any(|video| replaces(video)) {
             return true;
@@ -178,8 +191,10 @@ impl VideoTarget {
 
     /// Whether the only video would replace the file or folder at `path`, or the folder that it is in.
     pub fn would_replace(&self, path: impl AsRef<Path>) -> bool {
-        let video = self.destination.path();
-        video.is_some_and(|video| self.format_replaces(video, path.as_ref()))
+        match &self.destination {
+            Destination::Path(video) => self.format_replaces(video, path.as_ref()),
+            Destination::Stdout => is_stdout(path),
+        }
     }
 
     fn format_replaces(&self, video: &Path, path: &Path) -> bool {
@@ -233,7 +248,14 @@ impl Outputs {
 }
 
 impl Outputs {
-    /// Fails if two outputs are the same file.
+    /// Whether one of them goes to the standard output, where there is no room for messages then.
+    pub fn use_stdout(&self) -> bool {
+        let mut videos = self.video.iter().chain(&self.denoising);
+        videos.any(|target| target.destination.is_stdout())
+            || self.latents.as_ref().is_some_and(is_stdout)
+    }
+
+    /// Fails if two outputs are the same file, pipe or device.
     ///
     /// # Errors
     /// In that case.

@@ -1,5 +1,6 @@
 //! `ar-sample evaluate`
 
+use ar_cli::without_controls;
 use ar_data::SkippedFile;
 use ar_eval::{Evaluation, EvaluationOptions};
 
@@ -27,11 +28,11 @@ pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
         Some(report) => {
             report.write(&args.out)?;
             let page = args.out.join("report.html");
-            format!("{}\n{}\n", report.table(), page.display())
+            format!("{}\n{}\n", report.table(), without_controls(page.display()))
         }
         None => format!(
             "{}: {} clips of this part are measured; the report waits for the other parts\n",
-            args.out.display(),
+            without_controls(args.out.display()),
             evaluation.measured()?
         ),
     };

@@ -17,7 +17,7 @@ use ar_pipeline::{
 
 use crate::cli::GenerateArgs;
 use crate::devices::open_device;
-use crate::output::{check_is_file, enlarged, finish, video_target};
+use crate::output::{KEEPING, check_is_file, enlarged, finish, video_target};
 use crate::preview::Preview;
 use crate::progress::Progress;
 use crate::report::json_line;
@@ -26,6 +26,7 @@ use report::{GenerateReport, Run};
 /// Generates videos and says what was written.
 pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
+    let interrupt = Interrupt::listen(KEEPING)?;
     let source = args.model.source();
     let config = source.config()?;
     let options = GenerateOptions::try_from(args)?.resolve(&config)?;
@@ -38,9 +39,9 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     if let Some(note) = guidance_note(options.guidance, &config).filter(|_| !args.video.quiet) {
         ar_cli::tell(note);
     }
-    let interrupt =
-        Interrupt::listen("keeping the finished frames; press Ctrl-C again to stop at once")?;
     outputs.check(&options)?;
+    // Once they are written, the standard output may be another file than theirs.
+    let stdout_is_used = outputs.use_stdout();
 
     let mut load = Duration::ZERO;
     let pipeline = timed(&mut load, || Pipeline::from_source(&source, &device))?;
@@ -77,8 +78,7 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     if args.video.json {
         text += &json_line(&report);
     }
-    let video = outputs.video.as_ref().map(|video| &video.destination);
-    finish(video, &text, outcome.interrupted)
+    finish(stdout_is_used, &text, outcome.interrupted)
 }
 
 /// An error, or if it is that whoever reads the video has closed it, which ends a run in peace, that
@@ -124,6 +124,7 @@ fn progress(
     move |progress| {
         let message = finished(progress.frames_sampled, progress.frames);
         shown.update(progress.iteration, message);
+        ar_cli::work_begins();
         if interrupt.is_set() {
             ControlFlow::Break(())
         } else {

@@ -38,10 +38,20 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         None => return generate::run(&cli.generate),
         Some(Command::Generate(args)) => return generate::run(args),
-        Some(Command::Plan(args)) => plan::run(args)?,
+        Some(Command::Plan(args)) => {
+            ar_cli::end_on_interrupt()?;
+            plan::run(args)?;
+        }
         Some(Command::Reconstruct(args)) => return reconstruct::run(args),
-        Some(Command::Evaluate(args)) => evaluate::run(args)?,
-        Some(Command::Devices) => devices::run()?,
+        Some(Command::Evaluate(args)) => {
+            // What is measured is kept, clip by clip.
+            ar_cli::end_on_interrupt()?;
+            evaluate::run(args)?;
+        }
+        Some(Command::Devices) => {
+            ar_cli::end_on_interrupt()?;
+            devices::run()?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

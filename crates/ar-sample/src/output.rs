@@ -12,6 +12,9 @@ use ar_video::{Enlargement, VideoFormat};
 
 use crate::cli::VideoArgs;
 
+/// What is told at an interrupt once there are frames.
+pub(crate) const KEEPING: &str = "keeping the finished frames; press Ctrl-C again to stop at once";
+
 /// The path that stands for the standard output.
 pub(crate) const STDOUT: &str = "-";
 
@@ -112,15 +115,15 @@ pub(crate) fn shown(destination: &Destination) -> String {
         .map_or_else(|| STDOUT.into(), |path| path.display().to_string())
 }
 
-/// Tells how a run has ended: on the standard error if the video is on the standard output. That it
+/// Tells how a run has ended: on the standard error if an output is on the standard output. That it
 /// was interrupted is its status, whoever hears of it.
 pub(crate) fn finish(
-    video: Option<&Destination>,
+    stdout_is_used: bool,
     text: &str,
     interrupted: bool,
 ) -> anyhow::Result<ExitCode> {
-    let told = if video == Some(&Destination::Stdout) {
-        ar_cli::tell(text.trim_end());
+    let told = if stdout_is_used {
+        text.lines().for_each(ar_cli::tell);
         Ok(())
     } else {
         ar_cli::print(text)

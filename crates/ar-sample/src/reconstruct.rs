@@ -5,23 +5,24 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use ar_cli::{INTERRUPTED, Interrupt, memory};
+use ar_cli::{INTERRUPTED, Interrupt, memory, without_controls};
 use ar_metrics::{PsnrSum, SSIM_WINDOW, ssim};
 use ar_model::SamplingConfig;
 use ar_pipeline::{Pipeline, timed};
-use ar_video::{Frame, VideoReader, square_crop};
+use ar_video::{Ffmpeg, Frame, VideoError, VideoReader, square_crop};
 use serde::Serialize;
 
 use crate::cli::ReconstructArgs;
 use crate::devices::open_device;
-use crate::output::{enlarged, finish, shown, video_target};
+use crate::output::{KEEPING, enlarged, finish, shown, video_target};
 use crate::progress::Progress;
 use crate::report::{ModelReport, json_line};
 
 /// Passes a video through a VAE, a few frames at a time, and says what was lost. An interrupt keeps the
-/// frames that are done.
+/// frames that are done, if there are any.
 pub(crate) fn run(args: &ReconstructArgs) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
+    let interrupt = Interrupt::listen(KEEPING)?;
     let source = args.model.source();
     let config = source.config()?;
     let vae = config.vae.as_ref().context("this model has no VAE")?;
@@ -41,11 +42,14 @@ pub(crate) fn run(args: &ReconstructArgs) -> anyhow::Result<ExitCode> {
             args.input.display()
         );
     }
-    let mut reader = VideoReader::open(&args.input)?;
+    let ffmpeg = Ffmpeg::from_env().with_interrupt(interrupt.flag());
+    let mut reader = match VideoReader::open_with(&args.input, &ffmpeg) {
+        Err(VideoError::Interrupted { .. }) => return Ok(without_frames()),
+        reader => reader?,
+    };
     let (device_name, device) = open_device(&args.model.device)?;
     target.check_one()?;
-    let interrupt =
-        Interrupt::listen("keeping the finished frames; press Ctrl-C again to stop at once")?;
+    let stdout_is_used = target.destination.is_stdout();
     let mut writer = target.create(&target.destination)?;
 
     let mut seconds = Seconds::default();
@@ -58,15 +62,17 @@ pub(crate) fn run(args: &ReconstructArgs) -> anyhow::Result<ExitCode> {
     let mut progress = Progress::without_end("frame", String::new(), args.video.quiet);
     let mut quality = Quality::new(size);
     while !interrupt.is_set() {
-        let originals: Vec<Frame> = timed(&mut seconds.read, || {
+        let originals = timed(&mut seconds.read, || {
             let frames = reader.by_ref().take(pipeline.frames_at_once());
             frames
                 .map(|frame| Ok(square_crop(&frame?, size)))
-                .collect::<anyhow::Result<_>>()
-        })?;
-        if originals.is_empty() {
-            break;
-        }
+                .collect::<Result<Vec<Frame>, VideoError>>()
+        });
+        let originals = match originals {
+            Ok(originals) if originals.is_empty() => break,
+            Err(VideoError::Interrupted { .. }) => break,
+            originals => originals?,
+        };
         let frames = timed(&mut seconds.reconstruct, || {
             pipeline.reconstruct(&originals)
         })?;
@@ -74,12 +80,12 @@ pub(crate) fn run(args: &ReconstructArgs) -> anyhow::Result<ExitCode> {
             frames.iter().try_for_each(|frame| writer.write(frame))
         })?;
         quality.add(&originals, &frames);
+        ar_cli::work_begins();
         progress.update(quality.frames, quality.to_string());
     }
     drop(progress);
     if quality.frames == 0 {
-        ar_cli::tell("interrupted before a frame was finished: no video is written");
-        return Ok(INTERRUPTED.into());
+        return Ok(without_frames());
     }
     timed(&mut seconds.encode, || writer.finish())?;
 
@@ -104,7 +110,7 @@ pub(crate) fn run(args: &ReconstructArgs) -> anyhow::Result<ExitCode> {
     };
     let mut text = format!(
         "{}: {}{} frames of {side}x{side} at {fps} fps in {total:.1} s, {quality}\n",
-        report.output,
+        without_controls(&report.output),
         if interrupted {
             "interrupted, kept "
         } else {
@@ -115,7 +121,13 @@ pub(crate) fn run(args: &ReconstructArgs) -> anyhow::Result<ExitCode> {
     if args.video.json {
         text += &json_line(&report);
     }
-    finish(Some(&target.destination), &text, interrupted)
+    finish(stdout_is_used, &text, interrupted)
+}
+
+/// Says that an interrupt came before anything was there to keep.
+fn without_frames() -> ExitCode {
+    ar_cli::tell("interrupted before a frame was finished: no video is written");
+    INTERRUPTED.into()
 }
 
 /// Time by phase.

@@ -5,9 +5,10 @@ use std::env;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
 
 use ar_pipeline::{ModelSource, Pipeline};
-use ar_serve::{Server, ServerOptions, Token};
+use ar_serve::{Server, ServerOptions, Stopper, Token};
 use clap::Parser;
 use mimalloc::MiMalloc;
 
@@ -46,6 +47,13 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+    // Until there is a server, an interrupt ends the process.
+    let stopper: Arc<OnceLock<Stopper>> = Arc::default();
+    let on_interrupt = Arc::clone(&stopper);
+    ar_cli::on_interrupt(
+        "ending the videos at work; press Ctrl-C again to stop at once",
+        move || on_interrupt.get().into_iter().for_each(Stopper::stop),
+    )?;
     let source = cli
         .model
         .as_ref()
@@ -68,11 +76,8 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             token,
         },
     )?;
-    let stopper = server.stopper();
-    ar_cli::on_interrupt(
-        "ending the videos at work; press Ctrl-C again to stop at once",
-        move || stopper.stop(),
-    )?;
+    let _ = stopper.set(server.stopper());
+    ar_cli::work_begins();
     ar_cli::print(&format!("{}\n", server.url()))?;
     server.run()?;
     Ok(ar_cli::INTERRUPTED.into())

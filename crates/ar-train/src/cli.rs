@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use anyhow::{Context, Result, bail, ensure};
+use ar_cli::without_controls;
 use ar_data::Part;
 use ar_device::open;
 use ar_files::{MOST_TEXT, lies_in, read_text, write_atomically};
@@ -199,13 +200,12 @@ impl Stage {
         ))
     }
 
-    /// Ctrl-C once stops at the next step with a checkpoint, twice at once.
-    fn options(&self) -> Result<StageOptions> {
-        Ok(StageOptions {
+    fn options(&self, interrupter: &Interrupter) -> StageOptions {
+        StageOptions {
             resume: self.resume,
-            interrupter: interrupter()?,
+            interrupter: interrupter.clone(),
             observer: Rc::new(Console::default()),
-        })
+        }
     }
 
     fn workers(&self, group: Rc<dyn Group>) -> Result<Workers> {
@@ -218,8 +218,8 @@ impl Stage {
 }
 
 impl Training {
-    fn options(&self) -> Result<StageOptions> {
-        let mut options = self.stage.options()?;
+    fn options(&self, interrupter: &Interrupter) -> Result<StageOptions> {
+        let mut options = self.stage.options(interrupter);
         if self.dashboard {
             options.observer = Rc::new(Dashboard::new(options.interrupter.clone())?);
         }
@@ -228,12 +228,15 @@ impl Training {
 }
 
 pub(crate) fn run() -> Result<ExitCode> {
-    match Cli::parse_from(ar_cli::arguments()).command {
+    let command = Cli::parse_from(ar_cli::arguments()).command;
+    // Before anything that takes long.
+    let interrupter = interrupter(&command)?;
+    match command {
         Command::Vae(training) => {
             let (config, source): (VaeRun, _) = training.stage.read()?;
             if training.dry_run {
                 let workers = training.stage.workers(Rc::new(Alone))?;
-                let options = training.options()?;
+                let options = training.options(&interrupter)?;
                 let forecast = || vae::forecast(&config, &workers, &options);
                 return Ok(match source.locate(guarded(&config, &workers, forecast))? {
                     Some(forecast) => {
@@ -245,7 +248,7 @@ pub(crate) fn run() -> Result<ExitCode> {
             }
             together(|group| {
                 let workers = training.stage.workers(group)?;
-                let options = training.options()?;
+                let options = training.options(&interrupter)?;
                 let ending = guarded(&config, &workers, || {
                     vae::train(&config, &workers, &options)
                 });
@@ -259,9 +262,9 @@ pub(crate) fn run() -> Result<ExitCode> {
                 bail!("a process encodes on one device: share the work between them with --part");
             };
             let device = open(device)?;
-            let ending = latents::encode(&config, part, &device, &stage.options()?);
+            let ending = latents::encode(&config, part, &device, &stage.options(&interrupter));
             let ending = source.locate(ending)?;
-            let out = config.out.display();
+            let out = without_controls(config.out.display());
             say(match ending {
                 Ending::Finished => format!("latents in {out}"),
                 Ending::NotStarted => NOT_STARTED.into(),
@@ -280,7 +283,7 @@ pub(crate) fn run() -> Result<ExitCode> {
             }
             together(|group| {
                 let workers = training.stage.workers(group)?;
-                let options = training.options()?;
+                let options = training.options(&interrupter)?;
                 let train = || diffusion::train(&config, &workers, &options);
                 let ending = guarded(&config, &workers, train);
                 let ending = source.locate(ending)?;
@@ -307,7 +310,7 @@ pub(crate) fn run() -> Result<ExitCode> {
             say(format!(
                 "{out}: edit it, then\n  ar-train {} --config {out}",
                 preset.stage,
-                out = out.display()
+                out = without_controls(out.display())
             ));
             Ok(ExitCode::SUCCESS)
         }
@@ -316,7 +319,8 @@ pub(crate) fn run() -> Result<ExitCode> {
             let inputs = [&options.transformer, &options.vae, &import.config];
             check_out(&import.out, inputs.into_iter().flatten())?;
             let found = ar_model::import(&options, &import.out)?;
-            say(format!("{found}\nmodel in {}", import.out.display()));
+            let out = without_controls(import.out.display());
+            say(format!("{found}\nmodel in {out}"));
             Ok(ExitCode::SUCCESS)
         }
         Command::Export(export) => {
@@ -324,7 +328,10 @@ pub(crate) fn run() -> Result<ExitCode> {
             let device = open("auto")?;
             let model = VideoModel::load(&export.model, &device)?;
             model.save(&export.out, precision(export.half))?;
-            say(format!("model in {}", export.out.display()));
+            say(format!(
+                "model in {}",
+                without_controls(export.out.display())
+            ));
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -356,11 +363,11 @@ fn check_out<'a>(
 
 fn farewell(ending: Ending, out: &std::path::Path, workers: &Workers) -> ExitCode {
     let text = match ending {
-        Ending::Finished => format!("model in {}", out.join("model").display()),
+        Ending::Finished => format!("model in {}", without_controls(out.join("model").display())),
         Ending::NotStarted => NOT_STARTED.into(),
         _ => format!(
             "stopped; the checkpoint is in {}, go on with --resume",
-            out.display()
+            without_controls(out.display())
         ),
     };
     if workers.group.is_leader() {
@@ -384,11 +391,17 @@ fn say(text: impl std::fmt::Display) {
     let _ = ar_cli::print(&format!("{text}\n"));
 }
 
-/// Ctrl-C once stops at the next step with a checkpoint, twice at once.
-fn interrupter() -> Result<Interrupter> {
+/// What Ctrl-C stops: a stage at the next step, with a checkpoint. It ends other commands, a stage before
+/// its first step, and a stage that is asked twice, at once.
+fn interrupter(command: &Command) -> Result<Interrupter> {
     let interrupter = Interrupter::new();
-    let handle = interrupter.clone();
-    let message = "stopping after this step; press Ctrl-C again to stop at once";
-    ar_cli::on_interrupt(message, move || handle.stop(None))?;
+    match command {
+        Command::Vae(_) | Command::Latents(_) | Command::Diffusion(_) => {
+            let handle = interrupter.clone();
+            let message = "stopping after this step; press Ctrl-C again to stop at once";
+            ar_cli::on_interrupt(message, move || handle.stop(None))?;
+        }
+        _ => ar_cli::end_on_interrupt()?,
+    }
     Ok(interrupter)
 }

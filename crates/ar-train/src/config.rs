@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use ar_data::DataConfig;
 use ar_diffusion::{DiffusionConfig, LossConfig};
 use ar_dit::DitConfig;
-use ar_files::expand_home;
+use ar_files::{expand_home, home_of_another, not_a_home};
 pub use ar_model::ComputePrecision;
 use ar_model::{ConditioningConfig, LatentScale, SamplingConfig};
 use ar_schedulers::{PlannedConfig, TimestepSampler};
@@ -353,7 +353,9 @@ pub fn read_config<C: DeserializeOwned>(
         for text in overrides {
             set(&mut table, text)?;
         }
-        table.iter_mut().for_each(|(_, value)| expand_homes(value));
+        for (key, value) in &mut table {
+            expand_homes(key, value)?;
+        }
         C::deserialize(table).map_err(misfit)
     };
     read(&mut overrides.iter()).map_err(|error| {
@@ -370,16 +372,27 @@ pub fn read_config<C: DeserializeOwned>(
 }
 
 /// Puts the home folder for the `~` of paths, wherever they stand: no other text begins with `~/`.
-fn expand_homes(value: &mut Value) {
+fn expand_homes(key: &str, value: &mut Value) -> Result<(), ConfigError> {
     match value {
-        Value::String(text) if text == "~" || text.starts_with("~/") => {
-            if let Some(path) = expand_home(&*text).to_str() {
+        Value::String(text) => {
+            if let Some(user) = home_of_another(&*text) {
+                let message = format!("{key} = {text}: {}", not_a_home(&user));
+                return Err(ConfigError::new([key], message));
+            }
+            if (text == "~" || text.starts_with("~/"))
+                && let Some(path) = expand_home(&*text).to_str()
+            {
                 *text = path.to_owned();
             }
+            Ok(())
         }
-        Value::Array(values) => values.iter_mut().for_each(expand_homes),
-        Value::Table(table) => table.iter_mut().for_each(|(_, value)| expand_homes(value)),
-        _ => {}
+        Value::Array(values) => values
+            .iter_mut()
+            .try_for_each(|value| expand_homes(key, value)),
+        Value::Table(table) => table
+            .iter_mut()
+            .try_for_each(|(name, value)| expand_homes(&format!("{key}.{name}"), value)),
+        _ => Ok(()),
     }
 }
 
@@ -388,7 +401,7 @@ fn unreadable(error: toml::de::Error) -> ConfigError {
 }
 
 /// An error of a table, which has no excerpt but the key in a line of its own.
-fn misfit(error: toml::de::Error) -> ConfigError {
+pub(crate) fn misfit(error: toml::de::Error) -> ConfigError {
     ConfigError::without_key(error.to_string().trim_end().replace('\n', ", "))
 }
 

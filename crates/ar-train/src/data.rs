@@ -105,8 +105,8 @@ impl<I: Send + Sync + 'static> TrainingData<I> {
         let items = self.readable(indices.iter().copied())?;
         if items.is_empty() && !indices.is_empty() {
             let message = format!(
-                "none of the clips {indices:?} of the dataset can be read:\n{}",
-                self.skipped
+                "none of the clips {indices:?} of the dataset can be read: {}",
+                self.skipped.first()
             );
             return Err(Error::Data(message.into()));
         }
@@ -123,7 +123,10 @@ impl<I: Send + Sync + 'static> TrainingData<I> {
                 return Ok(first);
             }
         }
-        let message = format!("no clip of the dataset can be read:\n{}", self.skipped);
+        let message = format!(
+            "no clip of the dataset can be read: {}",
+            self.skipped.first()
+        );
         Err(Error::Data(message.into()))
     }
 
@@ -277,8 +280,19 @@ impl SkippedItems {
 
     /// A line stays one, whatever file names hold.
     fn add(&self, line: &str) {
-        let line = ar_cli::without_controls(line).replace('\n', "\\n");
-        self.lines().insert(line);
+        self.lines().insert(ar_cli::without_controls(line));
+    }
+
+    /// The first lines, in one.
+    fn first(&self) -> String {
+        /// Lines that are told.
+        const TOLD: usize = 5;
+        let lines = self.lines();
+        let mut told: Vec<String> = lines.iter().take(TOLD).cloned().collect();
+        if lines.len() > TOLD {
+            told.push(format!("and {} more", lines.len() - TOLD));
+        }
+        told.join("; ")
     }
 
     /// Adds the lines of a file that an earlier process has written, if there is one.

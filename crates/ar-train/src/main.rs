@@ -12,5 +12,5 @@ use mimalloc::MiMalloc;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    ar_cli::run_program(|| ar_cli::exit_code(cli::run(), ar_cli::with_causes))
+    ar_cli::run_program(|| ar_cli::exit_code(cli::run(), ar_cli::one_line))
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 use toml::{Table, Value};
 
-use crate::config::StageConfig;
+use crate::config::{StageConfig, misfit};
 use crate::error::ConfigError;
 
 /// A key whose value differs between two configurations.
@@ -39,7 +39,7 @@ pub(crate) fn run_config<C: StageConfig>(text: &str) -> Result<C, ConfigError> {
     let config = toml::from_str::<Table>(text).and_then(C::deserialize);
     config.map_err(|error| {
         let message = "the configuration of the run is none of this stage and version";
-        ConfigError::without_key(message).because(error)
+        ConfigError::without_key(message).because(misfit(error))
     })
 }
 

@@ -122,7 +122,7 @@ pub enum LatentError {
     )]
     Nothing(PathBuf),
     /// No `.npy` file of a folder can be read.
-    #[error("no .npy file in {root} has latents:{}", list(skipped))]
+    #[error("no .npy file in {root} has latents: {}", list(skipped))]
     NothingUsable {
         /// Where files were searched.
         root: PathBuf,

@@ -97,7 +97,11 @@ pub enum VideoFolderError {
         source: io::Error,
     },
     /// There are no videos at all.
-    #[error("there is no video in {root} or below{}", list(passed_over))]
+    #[error(
+        "there is no video in {root} or below{}{}",
+        if passed_over.is_empty() { "" } else { ": " },
+        list(passed_over)
+    )]
     NoVideos {
         /// Where they were searched.
         root: PathBuf,
@@ -111,7 +115,7 @@ pub enum VideoFolderError {
     #[error(transparent)]
     Labels(#[from] LabelsError),
     /// No video has a usable clip.
-    #[error("no video in {root} gives a clip:{}", list(skipped))]
+    #[error("no video in {root} gives a clip: {}", list(skipped))]
     NothingUsable {
         /// Where videos were searched.
         root: PathBuf,
@@ -121,7 +125,7 @@ pub enum VideoFolderError {
     /// More videos than allowed have no usable clip.
     #[error(
         "{unusable} of {videos} videos give no clip, more than data.videos.max_unusable = {most} \
-         allows ({}); set max_unusable higher to go on without them:{}",
+         allows ({}); set max_unusable higher to go on without them: {}",
         reasons(skipped, SkipKind::Unusable),
         list(skipped)
     )]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ar_cli::memory;
+use ar_cli::{memory, without_controls};
 use ar_model::{ModelConfig, SamplingMethod};
 use ar_pipeline::{ModelSource, Outcome, Outputs, ResolvedOptions};
 use serde::Serialize;
@@ -210,8 +210,12 @@ impl GenerateReport {
             let [tokens, channels] = options.latent;
             let shape = [self.count, self.frames, tokens, channels];
             text += &match &self.latents {
-                None => format!("{path}: interrupted, not written\n"),
-                Some(path) => format!("{path}: latents {shape:?} in {:.1} s\n", seconds.total),
+                None => format!("{}: interrupted, not written\n", without_controls(path)),
+                Some(path) => format!(
+                    "{}: latents {shape:?} in {:.1} s\n",
+                    without_controls(path),
+                    seconds.total
+                ),
             };
         }
         text
@@ -225,6 +229,7 @@ impl GenerateReport {
             [path] => path.clone(),
             paths => format!("{} to {}", paths[0], paths[paths.len() - 1]),
         };
+        let names = without_controls(names);
         if self.interrupted {
             let kept = self.frames_sampled + self.prefix_frames * self.outputs.len();
             return format!(

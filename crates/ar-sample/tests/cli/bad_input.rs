@@ -178,6 +178,30 @@ fn bad_models_are_one_line() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_no_input() {
+    let folder = Folder::new();
+    folder.tiny_model();
+    let made = std::process::Command::new("mkfifo")
+        .arg(folder.path("pipe"))
+        .status();
+    assert!(made.expect("mkfifo").success());
+    for place in ["/dev/zero", "/dev/null", "/dev/stdin", "pipe"] {
+        for command in ["", "reconstruct a.gif", "evaluate --data shapes"] {
+            folder.fails(
+                &format!("{command} --model {place} --out new"),
+                "a model is a folder",
+            );
+        }
+        folder.fails(&format!("--model tiny --prefix {place}"), place);
+        folder.fails(&format!("reconstruct {place} --model tiny"), place);
+    }
+    for noise in ["/dev/zero", "pipe"] {
+        folder.fails(&format!("--model tiny --noise {noise}"), noise);
+    }
+}
+
 #[test]
 fn an_existing_video_survives_an_error() {
     let folder = Folder::new();

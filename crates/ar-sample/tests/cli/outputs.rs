@@ -174,6 +174,98 @@ fn an_output_does_not_replace_an_input() {
     ));
 }
 
+/// Whatever the standard output is called, and whatever it is.
+#[test]
+fn the_standard_output_takes_one_output() {
+    let folder = Folder::new();
+    folder.tiny_model();
+    symlink("/dev/stdout", folder.path("out.gif")).expect("a link");
+    pipe(&folder, "pipe");
+    for (outputs, options) in [
+        (
+            "--out - --save-latents /dev/stdout",
+            "--out and --save-latents",
+        ),
+        ("--out - --save-latents /proc/self/fd/1", "--out and"),
+        ("--out - --save-latents /dev/fd/1", "--out and"),
+        ("--out - --denoising out.gif", "--out and --denoising"),
+        (
+            "--out /dev/stdout --format mp4 --save-latents /dev/fd/1",
+            "--out and",
+        ),
+        (
+            "--denoising out.gif --save-latents /dev/stdout",
+            "--denoising and",
+        ),
+    ] {
+        for reader in [">file", "| cat >file", "> >(cat >file)", ">>file"] {
+            let line = format!("set -o pipefail; $AR {TINY} {outputs} {reader}");
+            let output = shell(&folder, &line);
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{line}: {error}");
+            let expected = format!("error: {options}");
+            assert!(
+                error.starts_with(&expected) && error.lines().count() == 1,
+                "{line}: {error}"
+            );
+        }
+    }
+    // The file by its name, and a named pipe twice.
+    for line in [
+        "--out - --save-latents file >file",
+        "--out - --format raw --save-latents ./file >>file",
+        "--out pipe --format gif --save-latents pipe",
+        "--out - --save-latents pipe <>pipe >&0",
+    ] {
+        let output = shell(&folder, &format!("$AR {TINY} {line}"));
+        assert_eq!(output.status.code(), Some(2), "{line}");
+    }
+    // With one output there, messages go elsewhere.
+    folder.ok(&format!("{TINY} --out whole.gif --save-latents whole"));
+    for (outputs, whole) in [
+        ("--out /dev/stdout --format gif", "whole.gif"),
+        ("--out v.gif --save-latents /dev/stdout", "whole"),
+    ] {
+        let output = shell(&folder, &format!("$AR {TINY} {outputs} --json | cat"));
+        assert!(output.stdout == folder.read(whole), "{outputs}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("\"outputs\":"), "{said}");
+    }
+    // Nothing is lost where nothing is kept.
+    let line = format!("$AR {TINY} --out - --save-latents /dev/null >/dev/null");
+    assert!(shell(&folder, &line).status.success());
+}
+
+/// Names can hold what moves the cursor, or breaks the line.
+#[test]
+fn names_of_files_are_escaped() {
+    let folder = Folder::new();
+    folder.tiny_model();
+    let named = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_ar-sample"))
+            .current_dir(folder.0.path())
+            .args("--steps 4 --ar-step 2".split_whitespace())
+            .args(arguments)
+            .output()
+            .expect("the command starts");
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8(said).expect("text");
+        let is_plain = said.chars().all(|c| !c.is_control() || c == '\n');
+        assert!(is_plain && said.contains("a\\n\\u{1b}[2Jb"), "{said:?}");
+        said
+    };
+    let out = "a\n\u{1b}[2Jb.gif";
+    named(&["--model", "tiny", "--out", out]);
+    assert!(folder.path(out).is_file());
+    for arguments in [
+        &["--model", "tiny", "--prefix", "a\n\u{1b}[2Jb.none"][..],
+        &["--model", "a\n\u{1b}[2Jb"],
+        &["--model", "tiny", "--out", out, "--save-latents", out],
+    ] {
+        assert_eq!(named(arguments).lines().count(), 1);
+    }
+}
+
 #[test]
 fn what_is_known_before_is_said_before() {
     let folder = Folder::new();
@@ -227,6 +319,14 @@ fn a_tilde_is_home() {
     assert!(folder.path("home/x.gif").is_file());
     assert!(folder.path("home/new/l.safetensors").is_file());
     assert!(!folder.path("~").exists());
+    for argument in [
+        "--out ~root/x.gif",
+        "--out=~root/x.gif",
+        "--save-latents ~root",
+    ] {
+        folder.fails(&format!("{TINY} {argument}"), "./~root");
+    }
+    folder.ok(&format!("{TINY} --out ./~root/x.gif"));
 }
 
 #[test]

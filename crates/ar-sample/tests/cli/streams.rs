@@ -246,3 +246,137 @@ fn a_preview_is_for_terminals_only() {
     assert_eq!(preview.stdout, plain.stdout);
     assert!(!preview.stderr.contains(&0x1b));
 }
+
+/// Waits until a process handles Ctrl-C, interrupts it, and checks that it ends within a second with
+/// status 130.
+#[cfg(target_os = "linux")]
+fn interrupted_at_once(mut process: Child, what: &str) {
+    let status = format!("/proc/{}/status", process.id());
+    let handles = || {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let caught = text.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        caught.is_some_and(|mask| {
+            let mask = u64::from_str_radix(mask.trim(), 16).expect("a mask");
+            mask & 2 != 0
+        })
+    };
+    while !handles() {
+        assert!(process.try_wait().expect("a status").is_none(), "{what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+    // Into its work.
+    thread::sleep(Duration::from_millis(100));
+    let start = Instant::now();
+    let output = interrupt(process);
+    let took = start.elapsed();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{what}: {error}");
+    assert!(took < Duration::from_secs(1), "{what} took {took:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_interrupt_before_the_first_frame_ends_commands_within_a_second() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = Folder::new();
+    folder.tiny_model();
+    std::fs::write(folder.path("a.mp4"), "a video").expect("a file");
+    let made = Command::new("mkfifo").arg(folder.path("pipe")).status();
+    assert!(made.expect("mkfifo").success());
+    // A writer that writes nothing.
+    let pipe = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(folder.path("pipe"));
+    let _pipe = pipe.expect("the pipe");
+    let ffmpeg = folder.path("ffmpeg.sh");
+    let before = |commands: &str| {
+        let version = "[ \"$1\" = -version ] && exec echo 'ffmpeg version 0'";
+        std::fs::write(&ffmpeg, format!("#!/bin/sh\n{version}\n{commands}\n")).expect("a file");
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&ffmpeg, mode).expect("a program");
+        folder.list()
+    };
+    let silent = "exec sleep 5";
+    // One frame, and no more: the output has begun.
+    let one = "printf 'P7\\nWIDTH 1\\nHEIGHT 1\\nDEPTH 3\\nMAXVAL 255\\nTUPLTYPE RGB\\nENDHDR\\nabc'; exec sleep 5";
+    for (arguments, commands) in [
+        ("reconstruct a.mp4 --model tiny", silent),
+        ("reconstruct a.mp4 --model tiny", one),
+        ("--model tiny --prefix a.mp4", silent),
+        ("evaluate --model tiny --data pipe --out new", silent),
+    ] {
+        let names = before(commands);
+        let process = Command::new(env!("CARGO_BIN_EXE_ar-sample"))
+            .current_dir(folder.0.path())
+            .env("AR_FFMPEG", &ffmpeg)
+            .args(arguments.split_whitespace())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn();
+        interrupted_at_once(process.expect("the command starts"), arguments);
+        assert_eq!(folder.list(), names, "{arguments}");
+    }
+}
+
+/// What the system grants no more of is named, with the limit; nothing panics and nothing is left.
+#[cfg(target_os = "linux")]
+#[test]
+fn limits_of_the_system_are_named() {
+    let folder = Folder::new();
+    folder.tiny_model();
+    let names = folder.list();
+    let shell = |line: &str| {
+        Command::new("bash")
+            .args(["-c", line])
+            .current_dir(folder.0.path())
+            .env("AR", env!("CARGO_BIN_EXE_ar-sample"))
+            .output()
+            .expect("a shell")
+    };
+    let check = |line: &str, limit: &str| {
+        let output = shell(line);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{line}: {error}");
+        assert!(
+            error.contains(&format!("`ulimit {limit}`")),
+            "{line}: {error}"
+        );
+        assert_eq!(error.lines().count(), 1, "{line}: {error}");
+        assert_eq!(folder.list(), names, "{line}");
+    };
+    for format in ["mp4", "gif", "rgb", "apng"] {
+        check(
+            &format!("ulimit -f 1; $AR {TINY} --frames 40 --out a.{format}"),
+            "-f",
+        );
+    }
+    check(
+        &format!("ulimit -f 0; $AR {TINY} --save-latents l --out /dev/null --format mp4"),
+        "-f",
+    );
+    check(
+        &format!("ulimit -n 4; $AR {TINY} --out a.gif --denoising d.gif"),
+        "-n",
+    );
+    // An amount of memory is enough, or it is named.
+    for kibibytes in (40_000..800_000).step_by(60_000) {
+        let line = format!("ulimit -v {kibibytes}; $AR {TINY} --out a.mp4");
+        let output = shell(&line);
+        let error = String::from_utf8_lossy(&output.stderr);
+        match output.status.code() {
+            Some(0) => std::fs::remove_file(folder.path("a.mp4")).expect("a video"),
+            // The allocator has nothing left for the message of an error.
+            None | Some(134) => assert!(error.contains("memory allocation"), "{line}: {error}"),
+            code => {
+                assert_eq!(code, Some(2), "{line}: {error}");
+                assert!(
+                    error.contains("ulimit -v") || error.contains("`-v`"),
+                    "{line}: {error}"
+                );
+                assert_eq!(folder.list(), names, "{line}");
+            }
+        }
+    }
+}

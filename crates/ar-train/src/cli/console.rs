@@ -50,6 +50,7 @@ impl Observer for Console {
     }
 
     fn step(&self, step: usize) {
+        ar_cli::work_begins();
         if let Some(bar) = &*self.bar.borrow() {
             bar.set_position(step as u64);
             if step == self.steps.get() {

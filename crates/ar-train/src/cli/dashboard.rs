@@ -4,7 +4,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use ar_cli::INTERRUPTED;
 use ar_train::log::{Observer, Scalars};
 use burn_train::Interrupter;
 use burn_train::logger::TrainingProgressLogger;
@@ -55,7 +54,7 @@ impl Dashboard {
         if let Some(renderer) = &mut *self.renderer.borrow_mut()
             && catch_unwind(AssertUnwindSafe(|| call(renderer))).is_err()
         {
-            std::process::exit(INTERRUPTED.into());
+            ar_cli::end_interrupted();
         }
     }
 
@@ -98,6 +97,7 @@ impl Observer for Dashboard {
     }
 
     fn step(&self, step: usize) {
+        ar_cli::work_begins();
         let done = step.saturating_sub(self.first_step.get());
         self.with(|renderer| renderer.update_split(done));
     }

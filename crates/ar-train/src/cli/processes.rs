@@ -14,7 +14,7 @@ pub(crate) fn together<T>(work: impl FnOnce(Rc<dyn Group>) -> Result<T>) -> Resu
         && group.size() > 1
     {
         let [number, count] = [group.rank() + 1, group.size()];
-        let error = ar_cli::with_causes(error.as_ref());
+        let error = ar_cli::one_line(error.as_ref());
         ar_cli::tell(format_args!("error: process {number} of {count}: {error}"));
         group.abort(2);
     }

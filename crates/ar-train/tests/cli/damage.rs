@@ -265,6 +265,57 @@ fn a_resumed_run_measures_what_the_killed_one_did_not() {
     assert_eq!(text("vae/metrics.jsonl"), metrics);
 }
 
+/// Names can hold what moves the cursor, or breaks the line.
+#[cfg(unix)]
+#[test]
+fn names_of_files_are_escaped() {
+    let folder = Folder::new();
+    let name = "a\n\u{1b}[2Jb";
+    fs::create_dir(folder.path(name)).expect("a folder");
+    fs::write(folder.path(&format!("{name}/{name}.gif")), "GIF89a").expect("a file");
+    fs::write(folder.path(&format!("{name}.toml")), "[run]\nsteps = \n").expect("a file");
+    for arguments in [
+        &["vae", "--config", &format!("{name}.toml")][..],
+        &["vae", "--config", &format!("{name}.none")],
+        &[
+            "vae",
+            "--config",
+            "v.toml",
+            "--set",
+            &format!("run.out={name}.toml"),
+        ],
+        &[
+            "vae",
+            "--config",
+            "v.toml",
+            "--set",
+            &format!("data.path={name}"),
+        ],
+        &["export", "--model", name, "--out", "new"],
+        &["import", "--vae", name, "--out", "new"],
+        &["init", "--preset", "shapes-vae", "--out", name],
+    ] {
+        fs::write(
+            folder.path("v.toml"),
+            "[vae]\nkind = \"conv\"\n[data]\npath = '.'\n[data.videos]\nsize = 32\nframes = 2\n",
+        )
+        .expect("a file");
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_ar-train"))
+            .current_dir(folder.0.path())
+            .args(arguments)
+            .output()
+            .expect("the command starts");
+        let error = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
+        let line = error.strip_suffix('\n').expect("a line");
+        assert!(
+            !line.chars().any(char::is_control),
+            "{arguments:?}: {line:?}"
+        );
+        assert!(line.contains("a\\n\\u{1b}[2Jb"), "{arguments:?}: {line:?}");
+    }
+}
+
 #[test]
 fn absurd_configurations_are_one_line() {
     let folder = Folder::new();
@@ -275,7 +326,44 @@ fn absurd_configurations_are_one_line() {
         "large.toml: it has more than 16 MiB",
     );
     #[cfg(unix)]
-    folder.fails("vae --config /dev/zero", "/dev/zero: this is a device");
+    {
+        folder.fails("vae --config /dev/zero", "/dev/zero: this is a device");
+        let made = std::process::Command::new("mkfifo")
+            .arg(folder.path("pipe"))
+            .status();
+        assert!(made.expect("mkfifo").success());
+        folder.fails("vae --config pipe", "nothing is written into it");
+        for place in ["/dev/zero", "pipe"] {
+            for arguments in [
+                "export --out new --model",
+                "latents --config l.toml --set vae=",
+            ] {
+                fs::write(
+                    folder.path("l.toml"),
+                    "out = 'new'\n[data]\n[data.shapes]\n",
+                )
+                .expect("written");
+                let space = if arguments.ends_with('=') { "" } else { " " };
+                folder.fails(&format!("{arguments}{space}{place}"), "a model is a folder");
+            }
+            folder.fails(
+                &format!("import --out new --vae {place}"),
+                "a pipe or a device, not a file",
+            );
+        }
+    }
+    for (text, what) in [
+        ("[run]\nout = '~root/r'\n", "./~root"),
+        ("[run]\nsteps = \n", "TOML parse error at line 2"),
+        ("[run]\nstepz = 3\n", "unknown field `stepz`"),
+        ("[run]\nsteps = 'many'\n", "line 2"),
+        ("a = [\n\"x\n\"", "TOML parse error at line 3"),
+    ] {
+        fs::write(folder.path("bad.toml"), text).expect("written");
+        folder.fails("vae --config bad.toml", what);
+    }
+    folder.fails(&format!("{} --set run.out=~root/r", vae()), "./~root");
+    folder.fails(&format!("{} --set run=3", vae()), "--set run=3");
     // A pipe is a file like any other.
     #[cfg(unix)]
     {

@@ -196,3 +196,46 @@ fn an_interrupted_stage_is_no_success() {
     let checkpoints = fs::read_dir(folder.path("vae/checkpoints")).expect("a folder");
     assert_eq!(checkpoints.count(), 1);
 }
+
+/// Whatever is read when the signal comes: here a pipe into which nobody writes.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_interrupt_before_the_first_step_ends_commands_within_a_second() {
+    use std::time::{Duration, Instant};
+
+    let folder = Folder::new();
+    let made = Command::new("mkfifo").arg(folder.path("pipe")).status();
+    assert!(made.expect("mkfifo").success());
+    let pipe = fs::File::options()
+        .read(true)
+        .write(true)
+        .open(folder.path("pipe"));
+    let _pipe = pipe.expect("the pipe");
+    for arguments in [
+        "vae --config pipe",
+        "vae --dry-run --config pipe",
+        "latents --config pipe",
+        "diffusion --config pipe",
+        "import --vae none --config pipe --out new",
+    ] {
+        for signal in ["-INT", "-TERM", "-HUP"] {
+            let mut child = folder.start(arguments);
+            let status = format!("/proc/{}/status", child.id());
+            wait_for(&mut child, || {
+                let text = fs::read_to_string(&status).unwrap_or_default();
+                let caught = text.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+                caught.is_some_and(|mask| {
+                    u64::from_str_radix(mask.trim(), 16).expect("a mask") & 2 != 0
+                })
+            });
+            std::thread::sleep(Duration::from_millis(50));
+            let start = Instant::now();
+            interrupt(&child, signal);
+            assert_eq!(end(child).code(), Some(130), "{arguments} {signal}");
+            let took = start.elapsed();
+            assert!(took < Duration::from_secs(1), "{arguments}: {took:?}");
+        }
+    }
+    let names = fs::read_dir(folder.path("")).expect("a list");
+    assert_eq!(names.count(), 1);
+}

@@ -67,7 +67,7 @@ impl H264Encoder {
         }
         let mut encoder =
             Encoder::with_api_config(OpenH264API::from_source(), config(width, height, fps))
-                .map_err(|e| VideoError::encode(path, e))?;
+                .map_err(|e| refused(path, &e))?;
         silence(&mut encoder);
         Ok(Self {
             path: path.to_owned(),
@@ -95,13 +95,25 @@ impl H264Encoder {
         let encoded = self
             .encoder
             .encode_at(&picture, Timestamp::from_millis((time * 1000.0) as u64))
-            .map_err(|e| VideoError::encode(&self.path, e))?;
+            .map_err(|e| refused(&self.path, &e))?;
         self.frames += 1;
         Ok(H264Frame {
             is_key: encoded.frame_type() == FrameType::IDR,
             bytes: encoded.to_vec(),
         })
     }
+}
+
+/// Sizes and rates are such that the encoder takes them: what it cannot get are threads and memory,
+/// and it does not say so.
+fn refused(path: &Path, error: &openh264::Error) -> VideoError {
+    let said = error.to_string();
+    let said = said.split(". ").next().unwrap_or_default();
+    let message = format!(
+        "the H.264 encoder does not start, for which it takes threads and memory ({said}): raise \
+         the limits on processes and memory (`ulimit -u`, `-v`), or write another format"
+    );
+    VideoError::encode(path, message)
 }
 
 impl H264Frame {
