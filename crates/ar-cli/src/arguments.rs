@@ -9,7 +9,7 @@ use crate::tell;
 
 /// The arguments of this process, with the home folder instead of any `~` that the shell did not
 /// expand: in `--out=~/x`, `--set key=~/x` or quotes. Write `./~` for a folder that is called `~`.
-/// An argument that begins with the home folder of another user (`~root/x`) ends the process.
+/// An argument that starts with the home folder of another user (`~root/x`) ends the process.
 #[expect(clippy::exit, reason = "the command line is wrong")]
 pub fn arguments() -> impl Iterator<Item = OsString> {
     env::args_os().map(|argument| {

@@ -12,11 +12,11 @@ pub const INTERRUPTED: u8 = 130;
 /// How long a program that has nothing to keep may take to end by itself.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Whether the program has something to keep.
+/// Whether the program has anything to keep.
 static HAS_WORK: AtomicBool = AtomicBool::new(false);
 
-/// Says that the program has something to keep from now on, such as a finished frame: an interrupt
-/// waits for it to do that. Before, an interrupt ends the process in less than a second.
+/// Declares that the program has something to keep from now on, such as a finished frame, so that
+/// an interrupt waits for it. Before this, an interrupt ends the process in less than a second.
 pub fn work_begins() {
     HAS_WORK.store(true, Ordering::Relaxed);
 }
@@ -51,7 +51,7 @@ impl Interrupt {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// The flag, for what waits.
+    /// The flag, for code that waits.
     pub fn flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.0)
     }
@@ -59,8 +59,8 @@ impl Interrupt {
 
 /// Listens for Ctrl-C and termination signals. The first calls `stop`. A program that has
 /// [something to keep](work_begins) then goes on, and `message` is printed; another one is ended
-/// unless it ends by itself at once. The second signal ends the process. Whatever ends it here
-/// leaves nothing unfinished, and status [`INTERRUPTED`].
+/// unless it ends by itself at once. The second signal ends the process. However it ends here, it
+/// leaves nothing unfinished, and has status [`INTERRUPTED`].
 ///
 /// # Errors
 /// If the program is listening already, or the system refuses.

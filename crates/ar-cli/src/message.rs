@@ -24,7 +24,7 @@ pub fn one_line_as(
     }
 }
 
-/// The limit of the system that an error is about, if it does not say so.
+/// The system limit that an error is about, if the error does not name it.
 fn limit(message: &str) -> Option<&'static str> {
     const LIMITS: [(&str, &str); 4] = [
         (
@@ -66,8 +66,8 @@ pub(crate) fn chain<'a>(
     std::iter::successors(Some(error), |&error| error.source())
 }
 
-/// A message as one line. The excerpts of files (`3 | text`, `  | ^^^`) that parsers draw are left out;
-/// line breaks in other messages are those of file names.
+/// A message as one line. The excerpts of files (`3 | text`, ` | ^^^`) that parsers draw are left out; line breaks in
+/// other messages come from file names.
 fn as_line(message: &str) -> String {
     let is_excerpt = |line: &str| {
         line.split_once('|')
@@ -143,7 +143,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Whatever an error and its causes say.
+        /// The texts of an error and its causes.
         #[test]
         fn any_error_is_one_line(texts in proptest::collection::vec("(\\PC|\n|[ 0-9]{0,3}\\||[\u{0}-\u{1f}\u{7f}-\u{9f}]){0,20}", 1..4)) {
             let mut texts = texts.into_iter();

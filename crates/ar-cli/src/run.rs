@@ -17,8 +17,7 @@ pub fn run_program<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     in_pool(work)
 }
 
-/// Makes a file that has reached the limit on sizes an error of that file, rather than the end of the
-/// process.
+/// Makes exceeding the limit on file sizes an error about the file, instead of ending the process.
 fn outlive_long_files() {
     #[cfg(unix)]
     // SAFETY: it changes what a signal does, and runs no code of ours.

@@ -10,7 +10,7 @@ pub(crate) struct Backend {
     filter: fn() -> DeviceFilter,
 }
 
-/// What was compiled in, in order of preference.
+/// The backends that were compiled in, in order of preference.
 pub(crate) const BACKENDS: &[Backend] = &[
     #[cfg(feature = "cuda")]
     Backend {
@@ -51,7 +51,7 @@ pub(crate) const BACKENDS: &[Backend] = &[
 ];
 
 impl Backend {
-    /// Its devices on this machine, software last; or why it cannot tell.
+    /// Its devices on this machine, software last, or why they cannot be listed.
     pub(crate) fn devices(&self) -> Result<Vec<Found>, String> {
         let mut devices = panics::caught(|| Device::enumerate((self.filter)()).into_vec())?;
         devices.sort_by_key(is_software);
@@ -73,7 +73,7 @@ impl Backend {
     }
 }
 
-/// Whether a graphics API names this device a processor, as software drivers do.
+/// Whether the graphics API says that this device is a CPU, as with software drivers.
 #[cfg(any(feature = "vulkan", feature = "wgpu", feature = "metal"))]
 fn is_software(device: &Device) -> bool {
     use burn::backend::{CubeDevice, DispatchDevice, WgpuDeviceKind};

@@ -1,12 +1,12 @@
 use burn::tensor::Device;
 
-/// What hardware a device is, as far as its driver and the system say.
+/// The hardware of a device, as far as its driver and the system report it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Details {
     /// The name of the hardware.
     pub hardware: Option<String>,
-    /// The memory of its own, in bytes.
+    /// Its own memory, in bytes.
     pub memory_bytes: Option<u64>,
     /// The driver and its version.
     pub driver: Option<String>,
@@ -19,7 +19,7 @@ pub struct Details {
     feature = "metal"
 )))]
 impl Details {
-    /// Nothing that the processor's name would add.
+    /// Nothing: the name of the processor says it all.
     pub fn of(_: &Device) -> Self {
         Self::default()
     }
@@ -52,7 +52,7 @@ impl Details {
         details
     }
 
-    /// Memory and driver of an NVIDIA card by NVIDIA's library.
+    /// Memory and driver of an NVIDIA card, from NVIDIA's library.
     fn ask_nvidia(&mut self, address: &str) {
         let Ok(nvml) = nvml_wrapper::Nvml::init() else {
             return;
@@ -65,7 +65,7 @@ impl Details {
         self.driver = driver.map(|version| format!("NVIDIA {version}"));
     }
 
-    /// Memory of an AMD card by Linux.
+    /// Memory of an AMD card, from Linux.
     fn ask_linux(&mut self, address: &str) {
         let file = format!("/sys/bus/pci/devices/{address}/mem_info_vram_total");
         if self.memory_bytes.is_none()
@@ -75,7 +75,7 @@ impl Details {
         }
     }
 
-    /// The driver by the graphics API that lists the adapter.
+    /// The driver, from the graphics API that lists the adapter.
     #[cfg(any(feature = "vulkan", feature = "wgpu", feature = "metal"))]
     fn ask_graphics_api(&mut self) {
         use std::future::Future;
@@ -88,7 +88,7 @@ impl Details {
             return;
         }
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
-        // Natively the list is there at once.
+        // On native platforms, the list is available at once.
         let adapters = pin!(instance.enumerate_adapters(wgpu::Backends::all()));
         let Poll::Ready(adapters) = adapters.poll(&mut Context::from_waker(Waker::noop())) else {
             return;

@@ -7,11 +7,11 @@ use crate::panics;
 /// A device that was found.
 #[derive(Clone, Debug)]
 pub struct Found {
-    /// Its name, as [`open`](crate::open) takes it.
+    /// Its name, as [`open`](crate::open) accepts it.
     pub name: String,
-    /// How it is reached.
+    /// The API through which it is used.
     pub description: &'static str,
-    /// Whether the processor emulates this GPU: slow, for tests only.
+    /// Whether the CPU emulates this GPU: slow, only for tests.
     pub is_software: bool,
     /// The device.
     pub device: Device,
@@ -43,7 +43,7 @@ impl Found {
     /// Describes the hardware. Opens the device.
     ///
     /// # Errors
-    /// [`DeviceError::Unusable`] as [`Found::try_out`].
+    /// [`DeviceError::Unusable`], as for [`Found::try_out`].
     pub fn details(&self) -> Result<Details, DeviceError> {
         self.try_out()?;
         Ok(Details::of(&self.device))

@@ -1,7 +1,7 @@
 //! The devices that a build can compute on, by name.
 //!
 //! Backends are features of this crate; binaries and benches forward theirs to it, so that one
-//! build can hold several and a user chooses by name: `cpu`, `cuda`, `vulkan:1`.
+//! build can include several and the user chooses by name: `cpu`, `cuda`, `vulkan:1`.
 //!
 //! ```
 //! # #[cfg(feature = "flex")] {
@@ -27,7 +27,7 @@ pub use crate::error::DeviceError;
 pub use crate::found::Found;
 pub use crate::panics::caught;
 
-/// Every device of this build and machine, the preferred first. None of them is opened.
+/// Every device of this build and machine, the preferred ones first. None of them is opened.
 pub fn available() -> Vec<Found> {
     BACKENDS
         .iter()
@@ -53,12 +53,12 @@ pub fn missing() -> Vec<(&'static str, String)> {
 /// [software](Found::is_software). A name without `:index` means the first device of several.
 ///
 /// # Errors
-/// If there is no such device (the message names those there are), or it is unusable.
+/// If there is no such device (the message lists the available ones), or it is unusable.
 pub fn open(name: &str) -> Result<Device, DeviceError> {
     Ok(find(name)?.device)
 }
 
-/// As [`open`], with the device's name.
+/// Like [`open`], with the device's name.
 ///
 /// # Errors
 /// As [`open`].

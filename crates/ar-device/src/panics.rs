@@ -3,22 +3,22 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What stands before each cause in the messages of CubeCL.
+/// The text before each cause in CubeCL's messages.
 const CAUSE: &str = "Caused by:";
 
 thread_local! {
-    /// Whether this thread runs in [`caught`].
+    /// Whether this thread is running in [`caught`].
     static IS_CAUGHT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What `run` returns, or the first line of the message of its panic. Backends and their drivers panic
-/// where they are not installed, refuse a device, or run out of its memory. The message of the first
-/// panic counts, also where another thread panics that `run` waits for; none of them is printed.
+/// Returns the result of `run`, or the first line of the message of its panic. Backends and their drivers panic if they
+/// are not installed, refuse a device, or run out of its memory. The message of the first panic is returned, even if
+/// another thread panics that `run` waits for; none of them is printed.
 ///
 /// # Errors
 /// The message.
 pub fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
-    // The hook is the whole program's.
+    // The hook belongs to the whole program.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     if IS_CAUGHT.get() {
         return catch_unwind(AssertUnwindSafe(run)).map_err(|payload| message(&*payload));
@@ -50,7 +50,7 @@ fn message(payload: &(dyn Any + Send)) -> String {
         (None, Some(text)) => text.as_str(),
         (None, None) => "it stopped without a message",
     };
-    // Some messages go on with a trace of calls; what all began with is the last of their causes.
+    // Some messages continue with a stack trace; the original error is the last of their causes.
     let lines = || text.lines().map(str::trim);
     let causes = lines().zip(lines().skip(1));
     let cause = causes.filter(|(heading, _)| *heading == CAUSE).last();

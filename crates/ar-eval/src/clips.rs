@@ -19,7 +19,7 @@ pub(crate) struct ClipMaker<'a> {
 }
 
 impl ClipMaker<'_> {
-    /// The clips of these numbers.
+    /// The clips with these numbers.
     ///
     /// # Errors
     /// If a clip cannot be read or made.
@@ -101,7 +101,7 @@ impl ClipMaker<'_> {
         Ok(self.pipeline.generate(&options)?.videos()?)
     }
 
-    /// The classes that samples are of.
+    /// The classes of samples.
     fn classes(&self, clips: Range<usize>) -> Option<Vec<usize>> {
         clips
             .map(|clip| self.settings.class(clip, self.reference))

@@ -14,10 +14,10 @@ use burn_dataset::DatasetError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EvaluationError {
-    /// The model cannot be read, or does not sample as it is asked to.
+    /// The model cannot be read, or cannot sample as requested.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
-    /// The model does not do what is asked for.
+    /// The model cannot do what was requested.
     #[error(transparent)]
     Model(#[from] ModelError),
     /// A clip cannot be written.
@@ -37,7 +37,7 @@ pub enum EvaluationError {
     Clip {
         /// The number of the clip.
         clip: usize,
-        /// What the data are called.
+        /// The name of the data.
         data: String,
         /// What is wrong.
         source: DatasetError,
@@ -50,7 +50,7 @@ pub enum EvaluationError {
         /// What is wrong.
         source: MetricError,
     },
-    /// Measures that were read back are not of their metric.
+    /// Measures that were read back do not belong to their metric.
     #[error("the measures of {clips} by `{metric}` are damaged: {source}; measure anew")]
     Measures {
         /// The metric.
@@ -60,21 +60,21 @@ pub enum EvaluationError {
         /// What is wrong.
         source: serde_json::Error,
     },
-    /// A network gives NaN or infinity.
+    /// A network outputs NaN or infinity.
     #[error("`{metric}` gives features that are not finite: check the weights")]
     NotFinite {
         /// The metric.
         metric: &'static str,
     },
-    /// An option has a value that does not fit.
+    /// An option has an invalid value.
     #[error("`{option}` {reason}")]
     Option {
         /// The option.
         option: &'static str,
-        /// What it is, and what would be right.
+        /// The value, and what would be right.
         reason: String,
     },
-    /// A metric says nothing about the clips, or lacks something.
+    /// A metric does not apply to the clips, or something is missing for it.
     #[error("`metrics`: `{metric}` {reason}")]
     Metric {
         /// The metric.
@@ -82,7 +82,7 @@ pub enum EvaluationError {
         /// What is missing.
         reason: String,
     },
-    /// The data are none to measure against.
+    /// The data cannot be compared with.
     #[error("{name}: {reason}")]
     Data {
         /// The configuration file.
@@ -95,10 +95,10 @@ pub enum EvaluationError {
     Config {
         /// The configuration file.
         name: String,
-        /// Where and what.
+        /// Where and why.
         source: Box<toml::de::Error>,
     },
-    /// The folder has clips that were measured in another way.
+    /// The folder has clips that were measured in a different way.
     #[error(
         "{} holds another evaluation ({difference}); choose another `out`, or remove that folder",
         folder.display()
@@ -109,7 +109,7 @@ pub enum EvaluationError {
         /// What differs.
         difference: String,
     },
-    /// A file of an evaluation is not as it was written.
+    /// A file of an evaluation is damaged.
     #[error("{}: {reason}", path.display())]
     Damaged {
         /// The file.

@@ -22,7 +22,7 @@ use crate::{
     SeenClip,
 };
 
-/// How far an evaluation is.
+/// The progress of an evaluation.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Progress {
@@ -30,22 +30,22 @@ pub struct Progress {
     pub measured: usize,
     /// Clips of this part, over all sources.
     pub clips: usize,
-    /// The source whose clips are made now.
+    /// The source whose clips are being made.
     pub source: String,
 }
 
-/// An evaluation whose options fit each other, the model and the data.
+/// An evaluation with checked options.
 pub struct Evaluation {
     options: EvaluationOptions,
     model: ModelSource,
     settings: Settings,
     reference: Reference,
     kept: Kept,
-    /// The clips of every source that this part of the work is.
+    /// The clips of every source in this part of the work.
     clips: Range<usize>,
 }
 
-/// What measures clips.
+/// The loaded metrics.
 #[derive(Default)]
 struct Meters {
     of_clips: Vec<(&'static str, ClipMeter)>,
@@ -53,8 +53,8 @@ struct Meters {
 }
 
 impl Evaluation {
-    /// Checks what is asked for; nothing is computed or written. Videos of the data that are left
-    /// out are told to `skipped`.
+    /// Checks the options, without computing or writing anything. `skipped` gets the videos of the data that are left
+    /// out.
     ///
     /// # Errors
     /// If options do not fit each other, the model or the data, or the data cannot be read.
@@ -91,12 +91,12 @@ impl Evaluation {
         })
     }
 
-    /// Measures the clips that are not measured yet. Gives the report when the clips of all parts
-    /// are, and none while other parts are at work.
+    /// Measures the clips that have not been measured yet. Returns the report if the clips of all parts have been
+    /// measured, and None while other parts are in progress.
     ///
     /// # Errors
-    /// If the model or weights cannot be loaded, a clip cannot be read or made, the folder holds
-    /// another evaluation, another process is at work on this part of it, or it cannot be written.
+    /// If the model or weights cannot be loaded, a clip cannot be read or made, the folder contains another evaluation,
+    /// another process is working on this part of it, or it cannot be written.
     pub fn run(
         &self,
         device: &Device,
@@ -104,11 +104,12 @@ impl Evaluation {
     ) -> Result<Option<Report>, EvaluationError> {
         let mut records = self.records()?;
         if !self.is_complete(&records) {
-            // Before what takes long, where there is a folder; otherwise none is made before that.
+            // Taken before anything that takes long if the folder exists; otherwise the folder is only created after
+            // that.
             let lock = self.folder().is_dir().then(|| self.lock()).transpose()?;
             let pipeline = Pipeline::from_source(&self.model, device)?;
             self.complete(&pipeline, lock, device, progress)?;
-            // With what other parts have measured meanwhile: the last one to end finds everything.
+            // Includes what other parts have measured meanwhile, so that the last one to finish finds everything.
             records = self.records()?;
         }
         Report::new(&self.settings, &records, device)
@@ -117,12 +118,12 @@ impl Evaluation {
     /// Clips of this part that are measured, over all sources.
     ///
     /// # Errors
-    /// If the folder holds another evaluation or cannot be read.
+    /// If the folder contains another evaluation or cannot be read.
     pub fn measured(&self) -> Result<usize, EvaluationError> {
         Ok(self.count(&self.records()?))
     }
 
-    /// What is to be told before the work starts.
+    /// Messages for the user before the work starts.
     pub fn notes(&self) -> &[String] {
         &self.settings.notes
     }
@@ -155,7 +156,7 @@ impl Evaluation {
         self.settings.sources.iter().map(of_source).sum()
     }
 
-    /// The clips of a source that are to be made.
+    /// The clips of a source that still have to be made.
     fn missing(&self, source: &Source, records: &Records) -> Vec<usize> {
         let name = source.to_string();
         let is_missing =
@@ -168,8 +169,8 @@ impl Evaluation {
         sources.all(|source| self.missing(source, records).is_empty())
     }
 
-    /// Makes, keeps and measures what is missing. Nothing is written before everything that it takes
-    /// is loaded; then the lock is taken, where it is not yet.
+    /// Makes, keeps and measures the missing clips. Nothing is written before everything is loaded; then the lock is
+    /// taken, unless it already has been.
     fn complete(
         &self,
         pipeline: &Pipeline,
@@ -196,7 +197,7 @@ impl Evaluation {
             protocol, features, ..
         } = settings;
         let _lock = lock.map_or_else(|| self.lock(), Ok)?;
-        // With what a process that had the lock before has measured.
+        // Includes what an earlier holder of the lock measured.
         let records = self.records()?;
         let part = self.options.part;
         let mut recorder = Recorder::new(self.folder(), protocol, features, part, &records)?;
@@ -262,7 +263,7 @@ impl Meters {
         Ok(meters)
     }
 
-    /// Everything that says something of the clip.
+    /// The measures of all metrics that apply to the clip.
     fn measures(&self, clip: &MeasuredClip<'_>) -> Measures {
         self.of_clips
             .iter()
@@ -270,7 +271,7 @@ impl Meters {
             .collect()
     }
 
-    /// What the metrics of sets see in a clip, each `[samples, width]`, flat.
+    /// The features of a clip for the metrics of sets, each `[samples, width]`, flattened.
     fn features(
         &self,
         number: usize,

@@ -1,4 +1,4 @@
-//! A set of clips, seen by the features of its clips.
+//! A set of clips, represented by features.
 
 use std::cell::OnceCell;
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::EvaluationError;
 use crate::records::{Features, Records};
 
-/// Clips whose features are taken in together.
+/// Number of clips whose features are read together.
 const CLIPS: usize = 64;
 
 /// The features of all clips of a source, `[clips * samples, width]`.
@@ -22,9 +22,9 @@ pub struct FeatureSet<'a> {
     pub(crate) features: Features,
     pub(crate) clips: usize,
     pub(crate) device: &'a Device,
-    /// Whether it is of the changes between successive samples.
+    /// Whether it consists of the changes between successive samples.
     pub(crate) of_changes: bool,
-    /// Computed when asked for first: every source is compared with one truth.
+    /// Computed on first use, because every source is compared with the same truth.
     pub(crate) statistics: OnceCell<FeatureStatistics>,
 }
 
@@ -38,8 +38,7 @@ impl FeatureSet<'_> {
         }
     }
 
-    /// The Frechet distance from `truth`; none where there is none to compare with, or no two
-    /// samples of it.
+    /// The Frechet distance from `truth`; None if there is no truth, or it has fewer than two samples.
     ///
     /// # Errors
     /// If features cannot be read, or there are too few.
@@ -56,7 +55,7 @@ impl FeatureSet<'_> {
     /// The inception score over `splits` parts of the set, whose features are class probabilities.
     ///
     /// # Errors
-    /// If features cannot be read or are no probabilities, or there are too few.
+    /// If features cannot be read or are not probabilities, or there are too few.
     pub fn inception_score(&self, splits: usize) -> Result<InceptionScore, EvaluationError> {
         let mut probabilities = ClassProbabilities::new(self.features.width);
         self.batches(|rows| probabilities.add(rows))?;
@@ -73,7 +72,7 @@ impl FeatureSet<'_> {
         Ok(self.statistics.get_or_init(|| statistics))
     }
 
-    /// Hands the features over in batches, `[any number, width]`.
+    /// Passes the features on in batches, `[any number, width]`.
     fn batches(
         &self,
         mut take: impl FnMut(Tensor<2>) -> Result<(), MetricError>,

@@ -8,7 +8,7 @@ pub enum FidFrames {
     /// Every frame.
     #[default]
     All,
-    /// One frame of each clip: of clip number n, its frame n modulo the number of frames, so that
-    /// all places count alike.
+    /// One frame of each clip: for clip number n, frame n modulo the number of frames, so that all
+    /// positions are used equally.
     One,
 }

@@ -1,4 +1,4 @@
-//! What an evaluation reads stays as it is.
+//! Keeps an evaluation from changing what it reads.
 
 use std::path::Path;
 
@@ -34,8 +34,8 @@ pub(crate) fn check_inputs(
         .try_for_each(|(option, path)| check_input(&options.out, option, path))
 }
 
-/// Fails if an evaluation in the folder `out` would add to the folder, or replace the file, at `path`,
-/// which `option` names: links and other spellings are seen.
+/// Fails if an evaluation in the folder `out` would add to the folder, or replace the file, at `path`, the value of
+/// `option`. Links and other spellings are recognised.
 ///
 /// # Errors
 /// In that case.

@@ -1,4 +1,4 @@
-//! Clips that are kept to be looked at.
+//! Clips that are kept as videos.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use ar_video::{Clip, Frame, VideoFormat, write_clip};
 use crate::source::Source;
 use crate::{EvaluationError, EvaluationOptions};
 
-/// Losslessly, so that what is seen is what was measured.
+/// Lossless, so that the video shows exactly what was measured.
 const FORMAT: VideoFormat = VideoFormat::Apng;
 
 /// The first clips of every source.
@@ -18,7 +18,7 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// The clips that `options` ask for, at `fps` frames per second.
+    /// The clips that `options` request, at `fps` frames per second.
     pub(crate) fn new(options: &EvaluationOptions, fps: f64) -> Self {
         Self {
             folder: options.out.join("clips"),
@@ -27,12 +27,12 @@ impl Kept {
         }
     }
 
-    /// Whether a clip should be there and is not.
+    /// Whether a clip should be kept but does not exist yet.
     pub(crate) fn lacks(&self, source: &Source, clip: usize) -> bool {
         clip < self.clips && !self.path(source, clip).is_file()
     }
 
-    /// Writes a clip, if it should be there and is not.
+    /// Writes a clip, if it should be kept and does not exist yet.
     ///
     /// # Errors
     /// If that fails.

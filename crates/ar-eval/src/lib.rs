@@ -1,12 +1,12 @@
-//! Evaluation of AR-Diffusion models: ground truth, its reconstruction and samples, measured alike
-//! and put side by side.
+//! Evaluation of AR-Diffusion models: ground truth, its reconstruction and samples, measured in the same way and put
+//! side by side.
 //!
-//! [`Evaluation`] checks what is asked for, makes the clips of every source, measures each clip, and
-//! gives a [`Report`] when all clips are measured. What is measured is the table [`METRICS`]: a
-//! metric is a file in `src/metrics` and a line there.
+//! [`Evaluation`] checks the options, makes the clips of every source, measures each clip, and returns a [`Report`]
+//! when all clips have been measured. The metrics are in the table [`METRICS`]: a metric is a file in `src/metrics` and
+//! a line in the table.
 //!
-//! The measures of a clip are written down at once. So a run that was stopped goes on where it was,
-//! and runs that share a folder share the work.
+//! The measures of a clip are stored at once. So a run that was stopped can continue, and runs that share a folder can
+//! share the work.
 //!
 //! ```no_run
 //! use ar_eval::{Evaluation, EvaluationOptions};

@@ -1,4 +1,4 @@
-//! What a metric is.
+//! The interface of a metric.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::{EvaluationError, FeatureSet, FidFrames, Network, NetworkFiles, Row};
 
-/// Something to measure, of one of two kinds. The table `METRICS` has all.
+/// A metric, of one of two kinds. The table `METRICS` has all of them.
 #[derive(Clone, Copy)]
 pub enum Metric {
     /// Measures every clip by itself.
@@ -22,20 +22,20 @@ pub enum Metric {
     Set(&'static dyn SetMetric),
 }
 
-/// What is known of a metric without measuring anything.
+/// What is known about a metric without measuring anything.
 pub trait MetricInfo: Sync {
     /// The name in options and records, such as `fid-video`.
     fn name(&self) -> &'static str;
 
-    /// What it measures, as a line of a help text.
+    /// What it measures, in one line for the help.
     fn help(&self) -> &'static str;
 
-    /// The published networks that it looks through, whose weights the user brings.
+    /// The published networks that it uses, whose weights the user provides.
     fn networks(&self) -> &'static [Network] {
         &[]
     }
 
-    /// Fails with what is missing if the metric says nothing about such clips.
+    /// Fails, and says what is missing, if the metric does not apply to such clips.
     #[allow(unused_variables, reason = "most metrics say something about any clip")]
     fn check(&self, clips: &Clips) -> Result<(), String> {
         Ok(())
@@ -44,7 +44,7 @@ pub trait MetricInfo: Sync {
     /// The keys of its figures in `report.json`.
     fn keys(&self) -> &'static [&'static str];
 
-    /// How its figures are shown, lower being better unless the name says otherwise.
+    /// How its figures are shown; lower is better unless the name says otherwise.
     fn columns(&self) -> &'static [Column];
 
     /// Its curves.
@@ -55,7 +55,7 @@ pub trait MetricInfo: Sync {
 
 /// A metric of single clips.
 pub trait ClipMetric: MetricInfo {
-    /// Makes it ready to measure.
+    /// Prepares it for measuring.
     ///
     /// # Errors
     /// If weights cannot be read.
@@ -65,7 +65,7 @@ pub trait ClipMetric: MetricInfo {
     /// mean, unless a metric says otherwise.
     ///
     /// # Errors
-    /// If a measure is none of this metric's.
+    /// If a measure does not belong to this metric.
     fn summary(&self, measures: &[&Value]) -> Result<Value, serde_json::Error> {
         let numbers = measures.iter().map(|&value| f64::deserialize(value));
         let numbers = numbers.collect::<Result<Vec<f64>, _>>()?;
@@ -75,18 +75,17 @@ pub trait ClipMetric: MetricInfo {
 
 /// A metric of sets of clips.
 pub trait SetMetric: MetricInfo {
-    /// `[samples, width]`: the samples that a clip gives, and the features of a sample.
+    /// `[samples, width]`: samples per clip, and features per sample.
     fn feature_shape(&self, clips: &Clips) -> [usize; 2];
 
-    /// Makes it ready to look at clips.
+    /// Prepares it for extracting features.
     ///
     /// # Errors
-    /// If weights cannot be read, or the network does not take clips of that length.
+    /// If weights cannot be read, or the network does not accept clips of that length.
     fn load(&self, load: &Load<'_>) -> Result<FeatureExtractor, EvaluationError>;
 
-    /// The figures of a source, in the order of [`keys`](MetricInfo::keys): the Frechet distance,
-    /// unless a metric says otherwise. `truth` is the set of the ground truth, and none where that is
-    /// the source.
+    /// The figures of a source, in the order of [`keys`](MetricInfo::keys): the Frechet distance, unless a metric says
+    /// otherwise. `truth` is the set of the ground truth, or None if that is the source.
     ///
     /// # Errors
     /// If features cannot be read, or there are too few.
@@ -105,7 +104,7 @@ pub type ClipMeter = Box<dyn Fn(&MeasuredClip<'_>) -> Option<Value>>;
 /// Turns a clip into features, `samples * width` numbers, sample by sample.
 pub type FeatureExtractor = Box<dyn Fn(SeenClip) -> Result<Vec<f32>, EvaluationError>>;
 
-/// A clip as networks see it.
+/// A clip as the input of networks.
 #[derive(Clone, Debug)]
 pub struct SeenClip {
     /// The number of the clip.
@@ -127,19 +126,19 @@ pub struct Clips {
     pub latent: [usize; 2],
     /// Name of the data.
     pub data: String,
-    /// Whether they are of a world of shapes.
+    /// Whether they show a world of shapes.
     pub is_world: bool,
     /// The frames that FID looks at.
     pub fid_frames: FidFrames,
 }
 
-/// What a metric may load from.
+/// What a metric may use when it is loaded.
 pub struct Load<'a> {
     /// The weights of published networks.
     pub networks: &'a NetworkFiles,
     /// The model that is measured.
     pub model: &'a VideoModel,
-    /// What clips have in common.
+    /// What the clips have in common.
     pub clips: &'a Clips,
     /// Where to compute.
     pub device: &'a Device,
@@ -149,7 +148,7 @@ pub struct Load<'a> {
 pub struct MeasuredClip<'a> {
     /// Its frames.
     pub frames: &'a [Frame],
-    /// The clip as it should be, where that is known.
+    /// The ground truth, if known.
     pub truth: Option<Truth<'a>>,
     /// The laws of the data, if they are a world of shapes.
     pub world: Option<&'a World>,
@@ -158,7 +157,7 @@ pub struct MeasuredClip<'a> {
 }
 
 impl MeasuredClip<'_> {
-    /// The frames that were not given, and the truth of each; none where there is no truth.
+    /// The frames that were not given, and the truth of each; None if there is no truth.
     pub fn compared(&self) -> Option<(&[Frame], &[Frame])> {
         let Truth { frames, given } = self.truth?;
         Some((&self.frames[given..], &frames[given..]))
@@ -174,7 +173,7 @@ impl MeasuredClip<'_> {
 pub struct Column {
     /// Its name, with the unit.
     pub name: &'static str,
-    /// The figure of a source in words.
+    /// The figure of a source as text.
     pub figure: fn(&Row) -> Option<String>,
 }
 
@@ -216,7 +215,7 @@ impl fmt::Debug for Metric {
 /// The extractor of a published network.
 ///
 /// # Errors
-/// If it does not take clips of `frames` frames.
+/// If it does not accept clips of `frames` frames.
 pub(crate) fn extractor(
     metric: &dyn MetricInfo,
     network: impl networks::FeatureExtractor + 'static,
@@ -239,7 +238,7 @@ pub(crate) fn extractor(
     }))
 }
 
-/// Fails if there are no two clips to compare sets of.
+/// Fails if there are fewer than two clips, since sets could not be compared.
 pub(crate) fn check_two(clips: &Clips) -> Result<(), String> {
     if clips.samples > 1 {
         return Ok(());

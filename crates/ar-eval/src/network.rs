@@ -1,4 +1,4 @@
-//! The published networks that metrics look through; their weights are the user's.
+//! The published networks that metrics use; the user provides their weights.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,27 +12,27 @@ use crate::EvaluationError;
 pub struct Network {
     /// The name in options, such as `inception-v3`.
     pub name: &'static str,
-    /// A file that holds its weights, as published.
+    /// A file with its weights, as published.
     pub published: &'static str,
 }
 
-/// The files of all networks that an evaluation looks through.
+/// The files of all networks that an evaluation uses.
 #[derive(Clone, Debug, Default)]
 pub struct NetworkFiles(BTreeMap<&'static str, PathBuf>);
 
 impl NetworkFiles {
-    /// Of several files for a network the last counts.
+    /// If there are several files for a network, the last one is used.
     pub(crate) fn new(files: impl IntoIterator<Item = (Network, PathBuf)>) -> Self {
         let files = files.into_iter();
         Self(files.map(|(network, path)| (network.name, path)).collect())
     }
 
-    /// Whether the weights of a network are there.
+    /// Whether there are weights for a network.
     pub(crate) fn contains(&self, network: &Network) -> bool {
         self.0.contains_key(network.name)
     }
 
-    /// The files of these networks only.
+    /// Only the files of these networks.
     pub(crate) fn only(mut self, networks: &[Network]) -> Self {
         self.0
             .retain(|name, _| networks.iter().any(|network| network.name == *name));
@@ -50,7 +50,7 @@ impl NetworkFiles {
         }
     }
 
-    /// By network the content hash of its file.
+    /// The content hash of each network's file.
     ///
     /// # Errors
     /// If one cannot be read.

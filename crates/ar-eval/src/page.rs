@@ -1,4 +1,4 @@
-//! The report as a page that needs no other file.
+//! The report as a page in a single file.
 
 use std::error::Error;
 use std::fmt::Write;
@@ -12,7 +12,7 @@ use crate::{METRICS, Plot, ReferenceSplit, Report};
 const SIZE: (u32, u32) = (720, 320);
 const LEGEND_WIDTH: u32 = 200;
 
-/// Colours that colour-blind people can tell apart (Okabe and Ito).
+/// Colours that colour-blind people can distinguish (Okabe and Ito).
 const LINES: [RGBColor; 8] = [
     RGBColor(0, 0, 0),
     RGBColor(230, 159, 0),
@@ -120,7 +120,7 @@ fn svg(plot: &Plot, report: &Report) -> Result<Option<String>, Box<dyn Error>> {
     let Some(largest) = values.copied().reduce(f64::max) else {
         return Ok(None);
     };
-    // Room above, and an axis where all is 0.
+    // Some room above, and an axis even if everything is 0.
     let top = if largest > 0.0 {
         1.08 * largest * plot.scale
     } else {
@@ -165,7 +165,7 @@ fn svg(plot: &Plot, report: &Report) -> Result<Option<String>, Box<dyn Error>> {
     Ok(Some(picture))
 }
 
-/// Successive values that are there, with their frames.
+/// Runs of successive values that exist, with their frames.
 fn runs(values: &[Option<f64>]) -> impl Iterator<Item = impl Iterator<Item = (usize, f64)>> {
     let frames: Vec<(usize, Option<f64>)> = values.iter().copied().enumerate().collect();
     let runs: Vec<Vec<(usize, f64)>> = frames

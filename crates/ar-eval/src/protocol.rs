@@ -6,11 +6,11 @@ use serde_json::Value;
 
 use crate::{FidFrames, ReferenceSplit};
 
-/// What the measures of clips depend on: measures made with different protocols cannot be compared.
+/// What the measures of clips depend on. Measures made with different protocols cannot be compared.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Protocol {
-    /// Where the model came from.
+    /// The source of the model.
     pub model: String,
     /// Content hash of the model's files.
     pub model_fingerprint: String,
@@ -18,7 +18,7 @@ pub struct Protocol {
     pub data: String,
     /// The `[data]` section, as far as clips depend on it.
     pub data_config: Value,
-    /// Content hash of the files of the data; none of data that are drawn.
+    /// Content hash of the files of the data; None for data that are drawn.
     pub data_fingerprint: Option<String>,
     /// Which clips of the data.
     pub split: ReferenceSplit,
@@ -28,8 +28,8 @@ pub struct Protocol {
     pub videos_fingerprint: Option<String>,
     /// Frames per clip.
     pub frames: usize,
-    /// Frames that are given where clips are continued. They are not measured in the ground truth
-    /// and its reconstruction either.
+    /// Number of given frames in continued clips. They are not measured in the ground truth and its
+    /// reconstruction either.
     pub prefix_frames: usize,
     /// Names of the metrics.
     pub metrics: Vec<&'static str>,
@@ -41,9 +41,9 @@ pub struct Protocol {
     pub through_mp4: bool,
     /// The frames of a clip that FID looks at.
     pub fid_frames: FidFrames,
-    /// Denoising steps of a frame.
+    /// Denoising steps per frame.
     pub steps: usize,
-    /// Fresh noise of a step.
+    /// Fresh noise in each step.
     pub eta: f64,
     /// Classifier-free guidance.
     pub guidance: f64,
@@ -58,7 +58,7 @@ pub struct Protocol {
 pub enum Classes {
     /// Nothing: clips of any class.
     None,
-    /// Only this class. If the data have labels, samples are measured against clips of the class.
+    /// Only this class. If the data have labels, samples are compared with clips of the class.
     One(usize),
     /// For every clip, a sample of its class.
     OfClips,

@@ -1,6 +1,6 @@
-//! Measures of single clips on disk: one line of JSON a clip, in a file for each part of the work.
-//! The features by which sets of clips are compared lie beside it as plain 32-bit floats, in a file
-//! for each metric, clip by clip in the order of the lines.
+//! Measures of single clips on disk: one line of JSON per clip, in a file for each part of the
+//! work. The features for comparing sets of clips are stored beside it as plain 32-bit floats, in a
+//! file for each metric, clip by clip in the order of the lines.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -16,51 +16,51 @@ use serde_json::Value;
 use crate::files::PROTOCOL;
 use crate::{EvaluationError, Protocol};
 
-/// What is measured of one clip, by the name of the metric.
+/// The measures of one clip, by the name of the metric.
 pub(crate) type Measures = BTreeMap<String, Value>;
 
-/// The features of a clip by which sets of clips are compared.
+/// The features of a clip for comparing sets of clips.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Features {
     /// Name of the metric.
     pub metric: &'static str,
-    /// Samples of a clip.
+    /// Samples per clip.
     pub samples: usize,
     /// Features per sample.
     pub width: usize,
 }
 
 impl Features {
-    /// Features of a clip.
+    /// Number of features per clip.
     pub(crate) fn len(self) -> usize {
         self.samples * self.width
     }
 
-    /// Bytes of the features of a clip.
+    /// Bytes of the features per clip.
     fn bytes(self) -> usize {
         self.len() * size_of::<f32>()
     }
 }
 
-/// The measures of all clips that were measured when they were read, by whichever run.
+/// The measures of all clips that had been measured, by any run, when they were read.
 #[derive(Default)]
 pub(crate) struct Records {
     entries: BTreeMap<String, BTreeMap<usize, Entry>>,
     files: BTreeMap<PathBuf, Complete>,
 }
 
-/// What is complete of a file.
+/// The complete part of a file.
 #[derive(Clone, Copy, Debug, Default)]
 struct Complete {
     lines: usize,
     bytes: u64,
 }
 
-/// What there is of a clip.
+/// The record of a clip.
 struct Entry {
     measures: Measures,
     features: BTreeMap<String, u32>,
-    /// The file and the line that has it, which is where its features are.
+    /// The file and the line of the record, which determine where its features are.
     path: PathBuf,
     line: usize,
 }
@@ -70,7 +70,7 @@ struct Entry {
 struct Record {
     source: String,
     clip: usize,
-    /// CRC-32C of the clip's features, by metric; none in folders of older versions.
+    /// CRC-32C of the clip's features, by metric; empty in folders of older versions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     features: BTreeMap<String, u32>,
     #[serde(flatten)]
@@ -78,7 +78,7 @@ struct Record {
 }
 
 impl Record {
-    /// The line, which ends with a checksum of what stands before it.
+    /// The line, which ends with a checksum of the text before it.
     fn to_line(&self) -> String {
         let text = serde_json::to_string(self).expect("measures are plain values");
         let checksum = crc32c(text.as_bytes());
@@ -86,7 +86,7 @@ impl Record {
         format!("{text}{CHECKSUM}{checksum}}}\n")
     }
 
-    /// Reads a line of these metrics; lines of older versions have no checksum.
+    /// Reads a line with these metrics; lines of older versions have no checksum.
     fn from_line(line: &str, metrics: &[&str]) -> Result<Self, String> {
         let record: Self = if let Some((text, checksum)) = line.rsplit_once(CHECKSUM) {
             let text = format!("{text}}}");
@@ -107,15 +107,15 @@ impl Record {
     }
 }
 
-/// How the checksum of a line begins.
+/// The text before the checksum of a line.
 const CHECKSUM: &str = ",\"checksum\":";
 
 impl Records {
-    /// Reads what `folder` has, if anything, and changes nothing there. Lines that are not complete
-    /// are being written, or were when their run ended.
+    /// Reads the records in `folder`, if there are any, and changes nothing there. Incomplete lines
+    /// are being written, or were when their run was ended.
     ///
     /// # Errors
-    /// If the folder holds another evaluation or something else.
+    /// If the folder contains another evaluation or something else.
     pub(crate) fn read(
         folder: &Path,
         protocol: &Protocol,
@@ -172,7 +172,7 @@ impl Records {
         clips.insert(record.clip, entry);
     }
 
-    /// Whether a clip is measured.
+    /// Whether a clip has been measured.
     pub(crate) fn has(&self, source: &str, clip: usize) -> bool {
         self.get(source, clip).is_some()
     }
@@ -182,7 +182,7 @@ impl Records {
         Some(&self.entries.get(source)?.get(&clip)?.measures)
     }
 
-    /// The features `[samples, width]` of a clip that is measured, flat.
+    /// The features `[samples, width]` of a measured clip, flattened.
     ///
     /// # Errors
     /// If they cannot be read.
@@ -215,7 +215,7 @@ impl Records {
     }
 }
 
-/// The file of a part of the work, to which clips are added.
+/// The file of a part of the work, to which records are added.
 pub(crate) struct Recorder {
     path: PathBuf,
     file: File,
@@ -224,11 +224,11 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// Begins an evaluation in `folder`, or goes on with it after what `records` of it has of this
-    /// part. What a run that was stopped left incomplete is removed.
+    /// Starts an evaluation in `folder`, or continues it after this part's records in `records`.
+    /// Incomplete leftovers of a run that was stopped are removed.
     ///
     /// # Errors
-    /// If the folder cannot be written, or holds another evaluation by now.
+    /// If the folder cannot be written, or contains another evaluation by now.
     pub(crate) fn new(
         folder: &Path,
         protocol: &Protocol,
@@ -253,8 +253,7 @@ impl Recorder {
         })
     }
 
-    /// Writes down the measures of a clip, and its features in the order in which this was made
-    /// with them.
+    /// Stores the measures of a clip, and its features, in the order that [`Self::new`] got.
     ///
     /// # Errors
     /// If that fails.
@@ -266,7 +265,7 @@ impl Recorder {
         features: &[Vec<f32>],
     ) -> Result<(), EvaluationError> {
         let mut checksums = BTreeMap::new();
-        // Before the line, which says that all is there.
+        // Before the line, which says that everything is complete.
         for ((of, file), values) in self.features.iter_mut().zip(features) {
             let values: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
             checksums.insert(of.metric.to_owned(), crc32c(&values));
@@ -293,7 +292,7 @@ fn damaged(path: &Path, reason: String) -> EvaluationError {
     }
 }
 
-/// Opens a file to write after its first `length` bytes.
+/// Opens a file for writing after its first `length` bytes.
 fn open_to_append(path: &Path, length: u64) -> Result<File, EvaluationError> {
     let open = || {
         let file = OpenOptions::new().append(true).create(true).open(path)?;
@@ -303,7 +302,7 @@ fn open_to_append(path: &Path, length: u64) -> Result<File, EvaluationError> {
     open().map_err(EvaluationError::write(path))
 }
 
-/// Fails if the features of some lines of a file of measures are not there.
+/// Fails if features are missing for some lines of a file of measures.
 fn check_features(
     measures: &Path,
     lines: usize,
@@ -322,17 +321,17 @@ fn check_features(
     Err(damaged(&path, reason))
 }
 
-/// The file of features that goes with a file of measures.
+/// The file of features that belongs to a file of measures.
 fn features_path(measures: &Path, features: Features) -> PathBuf {
     measures.with_extension(format!("{}.f32", features.metric))
 }
 
-/// Where a folder has its protocol.
+/// The path of a folder's protocol.
 fn protocol_path(folder: &Path) -> PathBuf {
     folder.join(PROTOCOL)
 }
 
-/// Writes the protocol where there is none, and compares it with the one that is there.
+/// Writes the protocol if there is none, and otherwise compares it with the existing one.
 fn begin(folder: &Path, protocol: &Protocol) -> Result<(), EvaluationError> {
     let path = protocol_path(folder);
     if !path.is_file() {
@@ -356,7 +355,7 @@ fn agree(folder: &Path, protocol: &Protocol) -> Result<(), EvaluationError> {
     let theirs = serde_json::from_str(&theirs)
         .map_err(|error| damaged(&path, format!("is damaged: {error}")))?;
     let theirs = comparable(theirs);
-    // Read as theirs are, for numbers.
+    // Parsed like theirs, so that numbers compare.
     let ours = comparable(serde_json::from_str(&text(protocol)).expect("JSON"));
     let Some((field, theirs, ours)) = difference("", &theirs, &ours) else {
         return Ok(());
@@ -371,8 +370,8 @@ fn agree(folder: &Path, protocol: &Protocol) -> Result<(), EvaluationError> {
     })
 }
 
-/// A protocol without what older versions wrote in another way: the number of validation clips had
-/// another name, and metrics another order; later settings are as they were before there was a
+/// A protocol in a form that is comparable with older versions: the number of validation clips had
+/// another name, and metrics another order; newer settings get the values from before there was a
 /// choice.
 fn comparable(mut protocol: Value) -> Value {
     let later = [
@@ -396,7 +395,7 @@ fn comparable(mut protocol: Value) -> Value {
     protocol
 }
 
-/// The first value of ours that is another one of theirs: its name and both values.
+/// The first value that differs: its name and both values.
 fn difference(name: &str, theirs: &Value, ours: &Value) -> Option<(String, Value, Value)> {
     if let (Value::Object(theirs), Value::Object(ours)) = (theirs, ours) {
         return ours.iter().find_map(|(field, ours)| {
@@ -443,7 +442,7 @@ mod tests {
         Measures::from([("psnr".into(), psnr.into())])
     }
 
-    /// What a folder has, and the file of a part of it.
+    /// The records of a folder, and the file of a part of it.
     fn open(
         folder: &Path,
         seed: u64,
@@ -513,7 +512,7 @@ mod tests {
     #[test]
     fn parts_see_each_other() {
         let folder = tempfile::tempdir().unwrap();
-        // Both begin before either has measured anything.
+        // Both start before either has measured anything.
         let parts = [0, 1].map(|index| {
             let (_, recorder) = open(folder.path(), 1, &[], Part { index, count: 2 }).unwrap();
             (index, recorder)

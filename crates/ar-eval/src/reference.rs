@@ -1,4 +1,4 @@
-//! The clips that a model is measured against: the ground truth.
+//! The clips that a model is compared with: the ground truth.
 
 use std::fs;
 use std::io;
@@ -20,37 +20,36 @@ use serde::Deserialize;
 use crate::inputs::check_input;
 use crate::{EvaluationError, EvaluationOptions, ReferenceSplit};
 
-/// Frames of a clip where neither model nor user says.
+/// Frames per clip if neither model nor user sets them.
 const FRAMES: usize = 16;
 
-/// The clips that a model is measured against, of the size of the model's VAE.
+/// The clips that a model is compared with, in the size of the model's VAE.
 pub(crate) struct Reference {
-    /// What it is, in words.
+    /// A description.
     pub name: String,
-    /// What of the `[data]` section the clips depend on, with nothing left open.
+    /// The `[data]` section, as far as the clips depend on it, with all defaults filled in.
     pub config: DataConfig,
-    /// Content hash of the files of the clips; none of clips that are drawn.
+    /// Content hash of the files of the clips; None for clips that are drawn.
     pub fingerprint: Option<ContentHash>,
     /// Frames per clip.
     pub frames: usize,
     clips: Box<dyn Dataset<VideoItem>>,
-    /// The clips of the dataset that are measured against, in order.
+    /// The clips of the dataset that are used, in order.
     order: Vec<usize>,
     /// The class of each of these, if they have classes.
     labels: Option<Vec<usize>>,
-    /// The world that the clips are of, if they are of shapes.
+    /// The world of the clips, if they show shapes.
     shapes: Option<ShapesConfig>,
 }
 
-/// The part of ar-train's configuration files that says what data there are.
+/// The part of ar-train's configuration files that defines the data.
 #[derive(Debug, Deserialize)]
 struct File {
     data: DataConfig,
 }
 
 impl Reference {
-    /// Opens the data that `options` name, or the world of shapes. Videos that are left out are told
-    /// to `skipped`.
+    /// Opens the data in `options`, or else bouncing shapes. `skipped` gets the videos that are left out.
     ///
     /// # Errors
     /// If the data cannot be read, do not fit the model, or have too few clips.
@@ -84,7 +83,7 @@ impl Reference {
                 return Err(EvaluationError::option("data", reason));
             }
             let mut reference = Self::shapes(name, config, shapes, options)?;
-            // The protocol is the same for any number of clips: a clip depends on its number only.
+            // The protocol is the same for any number of clips, because a clip depends only on its number.
             (reference.config.clips, reference.config.validation) = (0, 0);
             return Ok(reference);
         };
@@ -245,7 +244,7 @@ impl Reference {
         })
     }
 
-    /// Leaves the clips of other classes out.
+    /// Leaves out the clips of other classes.
     fn keep_class(&mut self, class: usize) {
         if let Some(labels) = &mut self.labels {
             let mut of_clips = labels.iter();
@@ -254,7 +253,7 @@ impl Reference {
         }
     }
 
-    /// Whether clips are of a world of shapes.
+    /// Whether clips show a world of shapes.
     pub(crate) fn is_world(&self) -> bool {
         self.shapes.is_some()
     }
@@ -264,8 +263,8 @@ impl Reference {
         self.labels.is_some()
     }
 
-    /// The laws of the data, if they are a world of shapes: of clips of a class, where one is given
-    /// and clips have labels.
+    /// The laws of the data, if they are a world of shapes; for clips of a class, if one is given and clips have
+    /// labels.
     pub(crate) fn world(&self, class: Option<usize>) -> Option<World> {
         let config = self.shapes.as_ref()?;
         let mut world = laws(config);
@@ -300,7 +299,7 @@ impl Reference {
     }
 }
 
-/// The clips that are measured against, in order.
+/// The clips that are used, in order.
 fn order(split: Split, options: &EvaluationOptions) -> Vec<usize> {
     match options.split {
         ReferenceSplit::Validation => split.validation,
@@ -315,7 +314,7 @@ fn order(split: Split, options: &EvaluationOptions) -> Vec<usize> {
     }
 }
 
-/// The clips of a folder of videos. Videos that are left out are told to `skipped`.
+/// The clips of a folder of videos. `skipped` gets the videos that are left out.
 pub(crate) fn open_folder(
     path: &Path,
     config: VideoFolderConfig,
@@ -328,7 +327,7 @@ pub(crate) fn open_folder(
     Ok(folder)
 }
 
-/// Content hash of the videos of a folder, of their names and contents.
+/// Content hash of the videos of a folder, over their names and contents.
 ///
 /// # Errors
 /// If one cannot be read.
@@ -349,7 +348,7 @@ pub(crate) fn fingerprint(
     Ok(fingerprint)
 }
 
-/// The files of a video: itself, or the images that it is a folder of.
+/// The files of a video: itself, or the images in the folder.
 fn files(video: &Path) -> io::Result<Vec<PathBuf>> {
     if video.is_file() {
         return Ok(vec![video.to_owned()]);
@@ -370,7 +369,7 @@ fn check_size(name: &str, data: usize, model: usize) -> Result<(), EvaluationErr
     Err(EvaluationError::data(name, reason))
 }
 
-/// What is known of a world of shapes.
+/// The laws of a world of shapes.
 fn laws(config: &ShapesConfig) -> World {
     World {
         background: config.background,
@@ -388,7 +387,7 @@ mod tests {
     use super::*;
     use ar_metrics::physics::{Failures, PhysicsReport, measure};
 
-    /// The floor under every figure: what the measures say of rendered ground truth.
+    /// The lower bound of every figure: the measures of rendered ground truth.
     #[test]
     fn ground_truth_is_lawful() {
         let config = ShapesConfig::default();

@@ -1,4 +1,4 @@
-//! The measures of all clips together.
+//! The figures over all clips.
 
 use std::cell::OnceCell;
 use std::fmt::Write;
@@ -27,7 +27,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// None as long as a clip is missing.
+    /// The report, or None as long as a clip is missing.
     ///
     /// # Errors
     /// If records are damaged, or sets of clips cannot be compared.
@@ -61,7 +61,7 @@ impl Report {
         }))
     }
 
-    /// The figures of every source: the names of the columns, then a row a source.
+    /// The figures of every source: the names of the columns, and a row for each source.
     pub(crate) fn cells(&self) -> (Vec<&'static str>, Vec<Vec<String>>) {
         let used: Vec<&Column> = METRICS
             .iter()
@@ -82,7 +82,7 @@ impl Report {
         )
     }
 
-    /// The figures as a table for a terminal: one a line, the sources side by side.
+    /// The figures as a table for a terminal: one per line, with the sources side by side.
     pub fn table(&self) -> String {
         let (names, rows) = self.cells();
         let sources: Vec<&str> = self.sources.iter().map(|row| row.source.as_str()).collect();
@@ -102,7 +102,7 @@ impl Report {
     }
 }
 
-/// The keys of all metrics: a reader finds each, with null where there is no figure.
+/// The keys of all metrics. A report always has all of them, with null where there is no figure.
 fn keys() -> impl Iterator<Item = &'static str> {
     METRICS.iter().flat_map(|metric| metric.keys()).copied()
 }

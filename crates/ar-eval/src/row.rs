@@ -8,7 +8,7 @@ use serde_json::Value;
 pub struct Row {
     /// Its name.
     pub source: String,
-    /// By the keys of all metrics; null where there is none.
+    /// By the keys of all metrics; null if there is none.
     pub figures: Vec<(&'static str, Value)>,
 }
 
@@ -29,7 +29,7 @@ impl Row {
         *place = figure;
     }
 
-    /// A figure, if there is one of that shape.
+    /// A figure, if there is one of that type.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
         let (_, figure) = self.figures.iter().find(|(name, _)| *name == key)?;
         T::deserialize(figure).ok()
@@ -40,7 +40,7 @@ impl Row {
         self.get(key)
     }
 
-    /// A distance in words.
+    /// A distance as text.
     pub(crate) fn distance(&self, key: &str) -> Option<String> {
         self.number(key).map(|value| format!("{value:.1}"))
     }

@@ -1,4 +1,4 @@
-//! What an evaluation does, checked before anything is computed.
+//! The settings of an evaluation, checked before anything is computed.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::{
     Protocol,
 };
 
-/// An evaluation in which nothing is left open.
+/// The options of an evaluation with all defaults filled in.
 pub(crate) struct Settings {
     pub protocol: Protocol,
     pub sources: Vec<Source>,
@@ -29,15 +29,15 @@ pub(crate) struct Settings {
     pub metrics: Vec<Metric>,
     /// What the clips have in common.
     pub clips: Clips,
-    /// What sets of clips are compared by, in the order of their metrics.
+    /// The features for comparing sets of clips, in the order of their metrics.
     pub features: Vec<Features>,
     pub networks: NetworkFiles,
-    /// What is to be told.
+    /// Messages for the user.
     pub notes: Vec<String>,
 }
 
 impl Settings {
-    /// Fills in the model's defaults. Videos that are left out are told to `skipped`.
+    /// Fills in the model's defaults. `skipped` gets the videos that are left out.
     ///
     /// # Errors
     /// If options do not fit each other, the model or the reference.
@@ -156,7 +156,7 @@ impl Settings {
         Ok(())
     }
 
-    /// The class that the samples with the number of a clip are of.
+    /// The class of the samples with the number of a clip.
     pub(crate) fn class(&self, clip: usize, reference: &Reference) -> Option<usize> {
         match self.protocol.classes {
             Classes::None => None,
@@ -201,12 +201,12 @@ fn videos(
     Ok(videos)
 }
 
-/// Width and height of what the model makes; 0 of one without a VAE, which makes nothing.
+/// Width and height of the model's frames; 0 for a model without a VAE, which makes none.
 fn frame_size(model: &ModelConfig) -> usize {
     model.vae.as_ref().map_or(0, |vae| vae.image_size())
 }
 
-/// What to measure, in the order of [`METRICS`], and the weights that it takes.
+/// The metrics to compute, in the order of [`METRICS`], and the weights for them.
 fn metrics(
     options: &EvaluationOptions,
     clips: &Clips,
@@ -235,13 +235,13 @@ fn metrics(
             )));
         }
     }
-    // Weights that no metric looks through are no part of the protocol.
+    // Weights that no metric uses are not part of the protocol.
     let networks = metrics.iter().flat_map(|metric| metric.networks());
     let files = files.only(&networks.copied().collect::<Vec<_>>());
     Ok((metrics, files))
 }
 
-/// What classes to sample.
+/// The classes to sample.
 fn classes(
     options: &EvaluationOptions,
     class: Option<usize>,

@@ -1,22 +1,22 @@
-//! The kinds of clips that are measured.
+//! The sources of clips that are measured.
 
 use std::fmt;
 
-/// A kind of clips; each has one for every clip of the data.
+/// A source of clips; each has one for every clip of the data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     /// The data themselves: the best that can be measured.
     Truth,
     /// The data, encoded and decoded by the VAE: the best that the model can reach.
     Reconstruction,
-    /// Videos of a folder.
+    /// Videos from a folder.
     Videos,
-    /// Samples of the model, which continue the first frames of the data or start from nothing.
+    /// Samples of the model, which continue the first frames of the data or start from noise only.
     Samples { ar_step: usize, prefix: usize },
 }
 
 impl Source {
-    /// Whether the clips should be the clips of the data.
+    /// Whether the clips should equal the clips of the data.
     pub(crate) fn has_truth(&self) -> bool {
         match self {
             Self::Truth | Self::Reconstruction => true,

@@ -1,8 +1,8 @@
 //! Checksums of files that are written to be read back.
 //!
-//! A list is a text file: CRC-32C, size and name of each file, a line each, below a line with the
+//! A list is a text file with a line for each file (CRC-32C, size and name), below a line with the
 //! checksum of those lines. `checksums.txt` is the list of the folder that it is in;
-//! `NAME.checksum` beside a file is a list of that one file.
+//! `NAME.checksum` beside a file is a list of only that file.
 
 use std::ffi::OsString;
 use std::fmt::Write;
@@ -24,9 +24,9 @@ const MOST_BYTES: u64 = 16 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Integrity {
-    /// They are as they were written.
+    /// They are exactly as they were written.
     Verified,
-    /// There are no checksums: an older version or another program has written the files.
+    /// There are no checksums: an older version or another program wrote the files.
     Unknown,
 }
 
@@ -68,16 +68,16 @@ pub fn seal_folder(folder: impl AsRef<Path>) -> io::Result<()> {
     write_list(&folder.join(CHECKSUMS), folder, &names)
 }
 
-/// Checks the files of `folder` that its list names.
+/// Checks the files of `folder` that are in its list.
 ///
 /// # Errors
-/// If one is missing or damaged, which the message names, or cannot be read.
+/// If one is missing, damaged (the message names it), or cannot be read.
 pub fn verify_folder(folder: impl AsRef<Path>) -> io::Result<Integrity> {
     let folder = folder.as_ref();
     verify_list(&folder.join(CHECKSUMS), folder, |_| true).map(Integrity::of)
 }
 
-/// Checks one file of `folder`, if its list names it.
+/// Checks one file of `folder`, if it is in the list.
 ///
 /// # Errors
 /// As [`verify_folder`].
@@ -94,7 +94,7 @@ pub fn verify_in_folder(folder: impl AsRef<Path>, name: &str) -> io::Result<Inte
 pub fn write_sealed(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
     let path = path.as_ref();
     let name = name(path)?;
-    // First: a file without its checksum is one of an older version.
+    // Written first, because a file without a checksum would look like one from an older version.
     let list = list(&line(crc32c(bytes), bytes.len() as u64, &name));
     write_atomically(list_of_file(path), list.as_bytes())?;
     write_atomically(path, bytes)
@@ -103,7 +103,7 @@ pub fn write_sealed(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
 /// Checks a file against the checksum beside it.
 ///
 /// # Errors
-/// If it is damaged, the checksum is of another file, or they cannot be read.
+/// If it is damaged, the checksum belongs to another file, or they cannot be read.
 pub fn verify_file(path: impl AsRef<Path>) -> io::Result<Integrity> {
     let path = path.as_ref();
     let (name, list) = (name(path)?, list_of_file(path));
@@ -160,7 +160,8 @@ fn write_list(path: &Path, folder: &Path, names: &[String]) -> io::Result<()> {
     write_atomically(path, list(&lines).as_bytes())
 }
 
-/// Checks the files of a list that are `wanted`; how many there are, if there is a list.
+/// Checks the files of a list that are `wanted`, and returns how many there are, if there is a
+/// list.
 fn verify_list(
     path: &Path,
     folder: &Path,

@@ -2,8 +2,8 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-/// A hash of contents, by which files are told apart: 64-bit FNV-1a over all bytes that are added,
-/// in order. It displays as 16 hexadecimal digits.
+/// A content hash of files: 64-bit FNV-1a over all bytes that are added, in order. It is displayed
+/// as 16 hexadecimal digits.
 ///
 /// ```
 /// use ar_files::ContentHash;

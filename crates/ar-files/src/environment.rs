@@ -1,7 +1,7 @@
 use std::io;
 
-/// Whether an error of reading is not the file's fault: the system is out of open files or memory,
-/// or the disk fails. The same file may be readable at another time.
+/// Whether a read error is not caused by the file: the system is out of open files or memory, or
+/// the disk fails. The same file may be readable at another time.
 pub fn is_environment(error: &io::Error) -> bool {
     !matches!(
         error.kind(),

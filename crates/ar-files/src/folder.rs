@@ -7,11 +7,11 @@ use crate::output::{finished, sync_folder};
 use crate::place::{check_replaceable, folder_of, follow};
 use crate::temporary::{TemporaryFolder, file_in};
 
-/// A folder that is being written. [`persist`](Self::persist) puts it at its path, complete, in
-/// place of the folder that is there. If it is dropped before, it leaves nothing. Links are
+/// A folder that is being written. [`persist`](Self::persist) moves the complete folder to its
+/// path, and replaces an existing one. If it is dropped before, it leaves nothing. Links are
 /// followed.
 ///
-/// It replaces a folder only if the names of all files there are `ours`, so that no other files are
+/// It replaces a folder only if the names of all files in it are `ours`, so that no other files are
 /// lost.
 #[derive(Debug)]
 pub struct OutputFolder {
@@ -21,7 +21,7 @@ pub struct OutputFolder {
 }
 
 impl OutputFolder {
-    /// Begins the folder. Missing parent folders are made.
+    /// Starts the folder. Missing parent folders are created.
     ///
     /// # Errors
     /// As [`check`](Self::check).
@@ -35,12 +35,12 @@ impl OutputFolder {
         })
     }
 
-    /// Fails if the folder could not be written, as far as that is known in advance. Missing parent
-    /// folders are made.
+    /// Fails if the folder could not be written, as far as this can be known in advance. Missing
+    /// parent folders are created.
     ///
     /// # Errors
-    /// Errors of the system; if a file is in the way, or the folder there holds other files or is
-    /// the working directory of the process.
+    /// Errors of the system, or if a file is in the way, or an existing folder contains other files
+    /// or is the working directory of the process.
     pub fn check(path: impl AsRef<Path>, ours: fn(&OsStr) -> bool) -> io::Result<()> {
         let target = target(path.as_ref(), ours)?;
         fs::create_dir_all(folder_of(&target))?;
@@ -57,11 +57,11 @@ impl OutputFolder {
         self.folder.path()
     }
 
-    /// Puts the folder at its path, once its files are on the disk.
+    /// Moves the folder to its path when its files are on the disk.
     ///
     /// # Errors
-    /// Errors of the system, or if other files have appeared in the folder there. If the complete
-    /// folder cannot be put at its path, it is kept, and the message names it.
+    /// Errors of the system, or if other files have appeared in the existing folder. If the
+    /// complete folder cannot be moved to its path, it is kept, and the message names it.
     pub fn persist(self) -> io::Result<()> {
         sync_below(self.path())?;
         let moved = check_ours(&self.target, self.ours).and_then(|()| self.exchange());
@@ -73,7 +73,7 @@ impl OutputFolder {
             )));
         }
         sync_folder(folder_of(&self.target));
-        // What was there is in our place now.
+        // The previous folder is now at our temporary path.
         if self.path().exists() {
             return self.folder.close();
         }
@@ -81,7 +81,7 @@ impl OutputFolder {
         Ok(())
     }
 
-    /// Moves the folder to its path, and what is there to its place.
+    /// Exchanges the folder with the one at its path.
     fn exchange(&self) -> io::Result<()> {
         let (ours, target) = (self.path(), self.target.as_path());
         if !target.exists() {
@@ -90,7 +90,7 @@ impl OutputFolder {
         if exchange(ours, target).is_ok() {
             return Ok(());
         }
-        // In two steps, where the system knows no better.
+        // In two steps, if the system cannot exchange them.
         let aside = TemporaryFolder::for_old_in(folder_of(target))?;
         let old = aside.path().join("old");
         fs::rename(target, &old)?;
@@ -102,7 +102,8 @@ impl OutputFolder {
     }
 }
 
-/// Renames a folder and then removes it, since half of it would be taken for a complete one.
+/// Renames a folder before removing it, since a half-removed folder would be taken for a complete
+/// one.
 ///
 /// # Errors
 /// Errors of the system.
@@ -125,11 +126,11 @@ fn exchange(_: &Path, _: &Path) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Where the folder goes, if it may.
+/// The path of the folder, if it may be written.
 fn target(path: &Path, ours: fn(&OsStr) -> bool) -> io::Result<PathBuf> {
     let target = follow(path)?;
     check_ours(&target, ours)?;
-    // As it is called: `.` cannot be renamed.
+    // By its real name, because `.` cannot be renamed.
     let Ok(target) = target.canonicalize() else {
         return Ok(target);
     };
@@ -143,7 +144,7 @@ fn target(path: &Path, ours: fn(&OsStr) -> bool) -> io::Result<PathBuf> {
     Ok(target)
 }
 
-/// Fails if the folder holds anything that is not ours, or is none.
+/// Fails if it is not a folder, or contains anything that is not ours.
 fn check_ours(folder: &Path, ours: fn(&OsStr) -> bool) -> io::Result<()> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,

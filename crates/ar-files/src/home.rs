@@ -1,8 +1,8 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// The path with the home folder for a leading `~`, which shells leave alone in `key=~/x` and in
-/// quotes. A folder that is called `~` is `./~`.
+/// The path with a leading `~` expanded to the home folder, which shells do not do in `key=~/x` and
+/// in quotes. Write `./~` for a folder that is called `~`.
 pub fn expand_home(path: impl AsRef<Path>) -> PathBuf {
     let path = path.as_ref();
     match (path.strip_prefix("~"), env::home_dir()) {
@@ -12,8 +12,8 @@ pub fn expand_home(path: impl AsRef<Path>) -> PathBuf {
     }
 }
 
-/// The user whose home folder `path` begins with, as in `~root/a.mp4`: a shell would have put the
-/// folder there, and nothing else does.
+/// The user in a `path` that starts with a home folder, as in `~root/a.mp4`, which only a shell
+/// would expand.
 pub fn home_of_another(path: impl AsRef<Path>) -> Option<String> {
     let first = path.as_ref().iter().next()?.to_str()?;
     let user = first.strip_prefix('~')?;
@@ -24,7 +24,8 @@ pub fn home_of_another(path: impl AsRef<Path>) -> Option<String> {
     is_name.then(|| user.to_owned())
 }
 
-/// What is wrong with a path that begins with the home folder of `user`, and what would be right.
+/// The message for a path that starts with the home folder of `user`: what is wrong, and what would
+/// be right.
 pub fn not_a_home(user: &str) -> String {
     format!(
         "only `~` stands for a home folder, and not `~{user}`: write the path of that folder, or \

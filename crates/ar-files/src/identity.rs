@@ -7,20 +7,20 @@ use std::path::{Path, PathBuf};
 
 use crate::place::{folder_of, follow};
 
-/// What a file is, whatever it is called.
+/// The identity of a file, whatever it is called.
 #[derive(Debug, PartialEq, Eq)]
 enum Identity {
-    /// Device and number on it.
+    /// Device and inode number.
     #[cfg(unix)]
     Existing(u64, u64),
     /// Its path without links.
     #[cfg(not(unix))]
     Existing(PathBuf),
-    /// A name in a folder, where nothing is yet.
+    /// A name in a folder where nothing exists yet.
     New(Box<Identity>, OsString),
 }
 
-/// None of the null device, which any number of outputs may go to, and where the system does not say.
+/// None for the null device, to which any number of outputs may be written, and if the system does not say.
 fn identity(path: &Path) -> Option<Identity> {
     let path = follow(path).ok()?;
     match fs::metadata(&path) {
@@ -51,7 +51,7 @@ fn of_metadata(metadata: &fs::Metadata) -> Option<Identity> {
     (!is_null).then(|| Identity::Existing(metadata.dev(), metadata.ino()))
 }
 
-/// What the standard output of this process goes to.
+/// The identity of this process's standard output.
 #[cfg(unix)]
 fn of_stdout() -> Option<Identity> {
     use std::os::fd::AsFd;
@@ -76,8 +76,8 @@ pub fn is_same_file(a: impl AsRef<Path>, b: impl AsRef<Path>) -> bool {
     identity(a.as_ref()).is_some_and(|a| Some(a) == identity(b.as_ref()))
 }
 
-/// Whether `path` leads to what the standard output of this process goes to: a file, a pipe, or a
-/// device other than the null device.
+/// Whether `path` leads to the standard output of this process, if that is a file, a pipe, or a device other than the
+/// null device.
 pub fn is_stdout(path: impl AsRef<Path>) -> bool {
     of_stdout().is_some_and(|stdout| Some(stdout) == identity(path.as_ref()))
 }

@@ -1,10 +1,10 @@
-//! Files that appear complete or not at all, and are read back as they were written.
+//! Files that appear complete or not at all, and are read back exactly as they were written.
 //!
 //! - [`OutputFile`] and [`OutputFolder`] are outputs that are being written; [`check_writable`]
-//!   says in advance whether one can be written, [`is_same_file`] and [`lies_in`] whether it would
-//!   replace another.
-//! - [`seal_folder`], [`write_sealed`] and their opposites keep checksums, so that damage is
-//!   noticed.
+//!   checks in advance whether one can be written, [`is_same_file`] and [`lies_in`] whether it
+//!   would replace another.
+//! - [`seal_folder`], [`write_sealed`] and their counterparts write and verify checksums, so that
+//!   damage is noticed.
 //! - [`remove_unfinished`] is for a process that ends before they are complete.
 //! - [`FolderLock`] keeps two processes from working in one folder.
 //! - [`read`] limits how much is read.

@@ -6,22 +6,21 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// How often a holder on this machine shows that it is alive to those on others.
+/// How often a holder shows processes on other machines that it is alive.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// A holder on another machine that has not shown itself for so long is gone.
+/// A holder on another machine that has not shown a sign of life for this long is gone.
 const GONE: Duration = Duration::from_secs(120);
 
-/// The lock of a folder that one process works in; another one that wants it gets an error that
-/// names the first. The lock ends with the process, however that ends.
+/// The lock of a folder in which only one process may work; another process that wants it gets an error that names the
+/// first. The lock ends with the process, however the process ends.
 ///
-/// It is the system's lock on the file `.lock`, which names the process and its machine. File
-/// systems that several machines share do not all pass such locks on; so the holder also writes to
-/// the file again and again, and a file of another machine that has not been written for two
-/// minutes is stale.
+/// It is the system's lock on the file `.lock`, which names the process and its machine. Not all file systems that
+/// machines share pass such locks on, so the holder also keeps writing to the file, and a file from another machine
+/// that has not been written for two minutes is stale.
 #[derive(Debug)]
 pub struct FolderLock {
     file: File,
-    /// Dropped, it ends the thread.
+    /// Ends the thread when it is dropped.
     alive: Option<Sender<()>>,
     heartbeat: Option<JoinHandle<()>>,
 }
@@ -30,8 +29,8 @@ impl FolderLock {
     /// Takes the lock `name` of a folder, which has to exist.
     ///
     /// # Errors
-    /// Of the kind [`ResourceBusy`](io::ErrorKind::ResourceBusy) if another process has it, which the
-    /// message names; otherwise what the system says.
+    /// [`ResourceBusy`](io::ErrorKind::ResourceBusy) if another process has it, which the message names; otherwise
+    /// errors of the system.
     pub fn take(folder: impl AsRef<Path>, name: &str) -> io::Result<Self> {
         let path = folder.as_ref().join(name);
         let mut file = OpenOptions::new()
@@ -43,7 +42,7 @@ impl FolderLock {
         let is_locked = match file.try_lock() {
             Ok(()) => true,
             Err(TryLockError::WouldBlock) => return Err(busy(&mut file)),
-            // The file system knows no locks.
+            // The file system does not support locks.
             Err(TryLockError::Error(_)) => false,
         };
         let (us, found) = (holder(), read(&mut file)?);
@@ -63,7 +62,7 @@ impl FolderLock {
         let mut of_thread = file.try_clone()?;
         let heartbeat = thread::Builder::new().spawn(move || {
             while ended.recv_timeout(HEARTBEAT) == Err(RecvTimeoutError::Timeout) {
-                // A full disk is no reason to stop.
+                // A full disk is not a reason to stop.
                 let _ = write(&mut of_thread, &us);
             }
         })?;
@@ -95,7 +94,7 @@ fn busy(file: &mut File) -> io::Error {
     io::Error::new(io::ErrorKind::ResourceBusy, message)
 }
 
-/// This process, as the file names it.
+/// The name of this process in the file.
 fn holder() -> String {
     format!("process {} on {}", std::process::id(), machine())
 }
@@ -109,14 +108,14 @@ fn machine() -> String {
         .unwrap_or_else(|| "this machine".into())
 }
 
-/// Whether the process that a file names runs on this machine; where the system does not say, it does.
+/// Whether the process that a file names is running on this machine; assumed if the system does not say.
 fn is_running(holder: &str) -> bool {
     let number = holder.split(' ').nth(1);
     let procs = Path::new("/proc");
     number.is_none_or(|number| !procs.join("self").exists() || procs.join(number).exists())
 }
 
-/// Whether the file has not been written for long, by the clock of its file system.
+/// Whether the file has not been written for a long time, by the clock of its file system.
 fn is_gone(file: &File, folder: &Path) -> io::Result<bool> {
     let now = crate::temporary::file_in(folder, true)?;
     let now = now.as_file().metadata()?.modified()?;

@@ -7,17 +7,17 @@ use tempfile::{PathPersistError, TempPath};
 use crate::place::{Place, check_replaceable, folder_of, follow};
 use crate::temporary::{TEMPORARY_PREFIX, file_in};
 
-/// How names of files begin that are finished and could not be put at their paths.
+/// The prefix of names of finished files that could not be moved to their paths.
 const FINISHED_PREFIX: &str = ".finished-";
 
-/// A file that is being written. [`persist`](Self::persist) puts it at its path, complete. If it is
-/// dropped before, it leaves nothing.
+/// A file that is being written. [`persist`](Self::persist) moves the complete file to its path. If it is dropped
+/// before, it leaves nothing.
 ///
-/// - An existing file is replaced by renaming; its permissions are kept, and its owner if possible.
+/// - An existing file is replaced by renaming; its permissions are kept, and if possible its owner.
 /// - Links are followed: the target is replaced.
-/// - A pipe or a device is written into, at the end.
+/// - A pipe or a device is written to, at the end.
 ///
-/// Until then, it can be read and sought in.
+/// Until then, it supports reading and seeking.
 #[derive(Debug)]
 pub struct OutputFile {
     file: BufWriter<File>,
@@ -35,7 +35,7 @@ enum Destination {
 }
 
 impl OutputFile {
-    /// Begins the file. Missing parent folders are made.
+    /// Starts the file. Missing parent folders are created.
     ///
     /// # Errors
     /// Errors of the system, or if `path` is a folder or a socket.
@@ -44,8 +44,8 @@ impl OutputFile {
             Place::Beside { target, before } => {
                 let folder = folder_of(&target);
                 fs::create_dir_all(folder)?;
-                // The permissions of a file that is replaced come at the end; until then it is read
-                // by nobody who may not read that.
+                // The permissions of the replaced file are set at the end; until then, nobody can read the file who may
+                // not read the replaced one.
                 let (file, temporary) = file_in(folder, before.is_some())?.into_parts();
                 Self {
                     file: BufWriter::new(file),
@@ -63,11 +63,10 @@ impl OutputFile {
         })
     }
 
-    /// Puts the file at its path, once it is on the disk.
+    /// Moves the file to its path when it is on the disk.
     ///
     /// # Errors
-    /// Errors of the system. If the complete file cannot be put at its path, it is kept, and the
-    /// message names it.
+    /// Errors of the system. If the complete file cannot be moved to its path, it is kept, and the message names it.
     pub fn persist(self) -> io::Result<()> {
         let Self { file, destination } = self;
         let mut file = file.into_inner().map_err(|error| error.into_error())?;
@@ -94,7 +93,7 @@ impl OutputFile {
     }
 }
 
-/// Gives a file the permissions of the one that it replaces, and its owner where that is allowed.
+/// Gives a file the permissions of the file that it replaces, and its owner if that is allowed.
 #[cfg(unix)]
 fn take_after(file: &File, before: &Metadata) -> io::Result<()> {
     use std::os::unix::fs::{MetadataExt, fchown};
@@ -123,7 +122,7 @@ fn kept(error: PathPersistError) -> io::Error {
     ))
 }
 
-/// Where something finished lies, once it has a name that is not taken for something unfinished.
+/// Gives a finished output a name that is not taken for an unfinished one, and returns its path.
 pub(crate) fn finished(unfinished: PathBuf) -> PathBuf {
     let name = unfinished.file_name().unwrap_or_default().to_string_lossy();
     let name = name.replacen(TEMPORARY_PREFIX, FINISHED_PREFIX, 1);
@@ -134,7 +133,7 @@ pub(crate) fn finished(unfinished: PathBuf) -> PathBuf {
     }
 }
 
-/// Has a change of names reach the disk, where the system does that.
+/// Flushes changes of names to the disk, if the system supports it.
 pub(crate) fn sync_folder(folder: &Path) {
     if let Ok(folder) = File::open(folder) {
         let _ = folder.sync_all();
@@ -167,16 +166,16 @@ impl Seek for OutputFile {
 /// Writes `bytes` as an [`OutputFile`].
 ///
 /// # Errors
-/// Errors of the system; an older file at `path` is then untouched.
+/// Errors of the system; an existing file at `path` is then unchanged.
 pub fn write_atomically(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
     let mut file = OutputFile::create(path)?;
     file.write_all(bytes)?;
     file.persist()
 }
 
-/// Fails if an [`OutputFile`] could not be written, as far as that is known in advance: `path` is a
-/// folder, its name is too long, its folder cannot be written, what is there cannot be replaced.
-/// Missing parent folders are made.
+/// Fails if an [`OutputFile`] could not be written, as far as this can be known in advance: `path` is a folder, its
+/// name is too long, its folder cannot be written, or an existing file cannot be replaced. Missing parent folders are
+/// created.
 ///
 /// # Errors
 /// Errors of the system.
@@ -188,14 +187,14 @@ pub fn check_writable(path: impl AsRef<Path>) -> io::Result<()> {
             drop(file_in(folder_of(&target), true)?);
             match before {
                 Some(_) => check_replaceable(&target),
-                // Its folder may not have been there to say that the name is too long.
+                // The folder may not have existed before to report that the name is too long.
                 None => follow(&target).map(drop),
             }
         }
     }
 }
 
-/// Whether a pipe or device may be written. It is not opened: that waits for a reader.
+/// Whether a pipe or device may be written. It is not opened, because that would wait for a reader.
 #[cfg(unix)]
 fn check_may_write(path: &Path) -> io::Result<()> {
     Ok(rustix::fs::access(path, rustix::fs::Access::WRITE_OK)?)

@@ -1,22 +1,22 @@
-//! What a path leads to, and whether it can be replaced.
+//! What a path leads to, and whether that can be replaced.
 
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// As many links as Linux follows.
+/// The number of links that Linux follows.
 const MOST_LINKS: usize = 40;
 
-/// Where the bytes of an output go.
+/// Where the bytes of an output are written.
 #[derive(Debug)]
 pub(crate) enum Place {
     /// To a file beside `target`, which then replaces it.
     Beside {
         target: PathBuf,
-        /// What is there.
+        /// The existing file.
         before: Option<Metadata>,
     },
-    /// Into the pipe or device that is there.
+    /// Into an existing pipe or device.
     Into(PathBuf),
 }
 
@@ -53,11 +53,11 @@ impl Place {
     }
 }
 
-/// Where `path` leads if it is a link, whether or not there is something.
+/// Where `path` leads if it is a link, whether or not something exists there.
 pub(crate) fn follow(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..MOST_LINKS {
-        // A file that is open but has no path of its own, such as a pipe: the link leads nowhere.
+        // An open file without a path, such as a pipe: the link leads nowhere.
         if is_descriptor(&path) {
             return Ok(path);
         }
@@ -81,14 +81,14 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Whether a path stands for a file that some process has open: to replace it would not reach that.
+/// Whether a path stands for a file that a process has open, which replacing the path would not affect.
 fn is_descriptor(path: &Path) -> bool {
     ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc"]
         .iter()
         .any(|start| path.starts_with(start))
 }
 
-/// Whether a path leads to a pipe or a device, which is written into and not replaced.
+/// Whether a path leads to a pipe or a device, which is written to and not replaced.
 ///
 /// # Errors
 /// Errors of the system, or if the path is a folder.
@@ -96,8 +96,8 @@ pub fn is_stream(path: impl AsRef<Path>) -> io::Result<bool> {
     Ok(matches!(Place::of_file(path.as_ref())?, Place::Into(_)))
 }
 
-/// Fails where the file or folder at `target` could not be replaced by renaming another one: it belongs
-/// to somebody else in a shared folder, is immutable, or something is mounted on it.
+/// Fails if the file or folder at `target` could not be replaced by renaming another one: it belongs to somebody else
+/// in a shared folder, is immutable, or something is mounted on it.
 pub(crate) fn check_replaceable(target: &Path) -> io::Result<()> {
     if is_mount_point(target) {
         return Err(io::Error::new(
@@ -106,8 +106,8 @@ pub(crate) fn check_replaceable(target: &Path) -> io::Result<()> {
         ));
     }
     let is_folder = target.is_dir();
-    // The system refuses to put a folder in place of a file, and a file in place of a folder; but it
-    // first looks at whether the target may go.
+    // The system refuses to replace a file by a folder, and a folder by a file, but it first checks whether the target
+    // may be removed.
     let (probe, expected);
     if is_folder {
         probe = crate::temporary::file_in(folder_of(target), true)?
@@ -127,7 +127,7 @@ pub(crate) fn check_replaceable(target: &Path) -> io::Result<()> {
         Err(expected[0].into())
     };
     let left = match renamed {
-        // What was there has gone in the meantime.
+        // The target has disappeared in the meantime.
         Ok(()) => target,
         Err(_) => &probe,
     };
@@ -164,7 +164,7 @@ fn is_socket(_: &Metadata) -> bool {
     false
 }
 
-/// Whether Linux says that something is mounted here.
+/// Whether something is mounted here, according to Linux.
 fn is_mount_point(path: &Path) -> bool {
     let (Ok(path), Ok(mounts)) = (
         path.canonicalize(),

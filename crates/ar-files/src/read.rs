@@ -4,7 +4,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The most bytes of a configuration, or of other text that people write, that are read.
+/// The largest configuration, or other text written by people, that is read, in bytes.
 pub const MOST_TEXT: u64 = 16 << 20;
 
 /// How long a pipe may have no writer: a shell starts both ends at once.
@@ -14,7 +14,7 @@ const WAIT_FOR_WRITER: Duration = Duration::from_secs(2);
 /// may have no end.
 ///
 /// # Errors
-/// If the file is longer, a folder or a device, a pipe that nothing comes out of, or cannot be read.
+/// If the file is longer, a folder or a device, a pipe without data, or cannot be read.
 pub fn read(path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
     let mut file = open(path)?;
     let metadata = file.metadata()?;
@@ -43,7 +43,7 @@ pub fn read_text(path: impl AsRef<Path>, most: u64) -> io::Result<String> {
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
 }
 
-/// Fails unless `path` is a file with an end, whose size is known: no folder, pipe or device.
+/// Fails unless `path` is a regular file with a known size: not a folder, pipe or device.
 ///
 /// # Errors
 /// In those cases, or if the system does not say.
@@ -86,7 +86,7 @@ fn open(path: impl AsRef<Path>) -> io::Result<File> {
     open_pipe(path)
 }
 
-/// Opens a pipe without waiting for whoever writes into it.
+/// Opens a pipe without waiting for its writer.
 #[cfg(unix)]
 fn open_pipe(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;

@@ -1,5 +1,5 @@
-//! Temporary files and folders. Whoever fills one holds a lock on it, so that what a killed process
-//! has left can be told from what is being written, and is removed.
+//! Temporary files and folders. The process that writes one holds a lock on it, so that leftovers of killed processes
+//! can be distinguished from files in progress, and be removed.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use tempfile::{Builder, NamedTempFile, TempDir};
 
-/// How names of temporary files and folders begin: hidden, so that listings do not take them for
-/// results, should the process be killed.
+/// The prefix of names of temporary files and folders. They are hidden, so that listings do not take them for results
+/// if the process is killed.
 pub const TEMPORARY_PREFIX: &str = ".unfinished-";
 
-/// One that is younger may not be locked yet.
+/// A younger one may not be locked yet.
 const LEFT_ALONE: Duration = Duration::from_secs(60);
 
 /// An empty temporary file in `folder`, with the usual permissions or for its owner only.
@@ -28,7 +28,7 @@ pub(crate) fn file_in(folder: &Path, is_private: bool) -> io::Result<NamedTempFi
     Ok(file)
 }
 
-/// What this process fills, or has filled.
+/// What this process is writing, or has written.
 static FILLED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 fn filled() -> MutexGuard<'static, BTreeSet<PathBuf>> {
@@ -37,7 +37,7 @@ fn filled() -> MutexGuard<'static, BTreeSet<PathBuf>> {
 }
 
 fn register(path: &Path) {
-    /// From so many on, those that are gone are looked for.
+    /// From this number on, entries that no longer exist are removed.
     const MANY: usize = 256;
     let mut filled = filled();
     if filled.len() >= MANY {
@@ -53,8 +53,8 @@ pub struct NoneUnfinished {
     _filled: MutexGuard<'static, BTreeSet<PathBuf>>,
 }
 
-/// Removes the temporary files and folders that this process fills, for a process that ends without
-/// dropping what it holds. As long as the result lives, there are no new ones.
+/// Removes the temporary files and folders that this process is writing, for a process that ends without dropping its
+/// values. As long as the result exists, no new ones are created.
 pub fn remove_unfinished() -> NoneUnfinished {
     let mut filled = filled();
     for path in std::mem::take(&mut *filled) {
@@ -105,7 +105,7 @@ impl TemporaryFolder {
         self.folder.path()
     }
 
-    /// Does not remove it any more.
+    /// Keeps it from being removed.
     pub(crate) fn keep(self) -> PathBuf {
         self.folder.keep()
     }
@@ -115,7 +115,7 @@ impl TemporaryFolder {
     }
 }
 
-/// What the system says, without the temporary name, of which nobody has heard.
+/// The error from the system, without the temporary name, which the user does not know.
 fn without_name(error: io::Error) -> io::Error {
     match error.to_string().split_once(" at path ") {
         Some((system, _)) => io::Error::new(error.kind(), system.to_owned()),
@@ -123,14 +123,14 @@ fn without_name(error: io::Error) -> io::Error {
     }
 }
 
-/// The lock ends with the process, however that ends. A file system without locks does without.
+/// Locks the file until the process ends, however it ends. On file systems without locks, there is none.
 fn lock(file: &File) {
     if cfg!(unix) {
         let _ = file.try_lock();
     }
 }
 
-/// Temporary files are private by default; these get other permissions, less the umask.
+/// Temporary files are private by default; these get other permissions, reduced by the umask.
 fn builder(mode: u32) -> Builder<'static, 'static> {
     let mut builder = Builder::new();
     builder.prefix(TEMPORARY_PREFIX);
@@ -141,8 +141,8 @@ fn builder(mode: u32) -> Builder<'static, 'static> {
     builder
 }
 
-/// [`remove_abandoned`], the first time that this process writes to `folder`. What cannot be removed
-/// is in nobody's way.
+/// Calls [`remove_abandoned`] the first time that this process writes to `folder`. Leftovers that cannot be removed do
+/// no harm.
 fn clean_once(folder: &Path) {
     static CLEANED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
     let Ok(folder) = folder.canonicalize() else {
@@ -155,7 +155,7 @@ fn clean_once(folder: &Path) {
     }
 }
 
-/// Removes the temporary files and folders in `folder` that no process is filling.
+/// Removes the temporary files and folders in `folder` that no process is writing.
 fn remove_abandoned(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -171,7 +171,7 @@ fn remove_abandoned(folder: &Path) -> io::Result<()> {
             .modified()?
             .elapsed()
             .is_ok_and(|age| age > LEFT_ALONE);
-        // On other systems nobody holds a lock.
+        // On other systems there are no locks.
         if !cfg!(unix) || !is_old || metadata.is_symlink() {
             continue;
         }

@@ -62,7 +62,7 @@ fn permissions_stay_and_links_are_followed() {
         assert_eq!(fs::read(path("there/old")).expect("a file"), b"new");
         fs::remove_file(path("link")).expect("removed");
     }
-    // Where nothing is yet.
+    // Where nothing exists yet.
     symlink("there/new", path("link")).expect("a link");
     write_atomically(path("link"), b"new").expect("written");
     assert_eq!(fs::read(path("there/new")).expect("a file"), b"new");
@@ -195,7 +195,7 @@ fn files_are_told_by_what_they_are() {
     assert!(lies_in(path("a"), path("folder")));
     assert!(lies_in(path("soon"), path("a")));
     assert!(!lies_in(path("a"), path("a/file")));
-    // Two outputs may go to where nothing is kept, and to nothing else.
+    // Several outputs may be written to the null device, and to nothing else.
     assert!(!is_same_file("/dev/null", "/dev/null"));
     assert!(is_same_file("/dev/full", "/dev/full"));
     let made = std::process::Command::new("mkfifo")

@@ -71,7 +71,7 @@ impl ModelFiles {
 }
 
 impl ModelFiles {
-    /// Fails where a pipe or a device is in place of the directory.
+    /// Fails if there is a pipe or a device instead of the directory.
     fn check_folder(&self) -> Result<(), ModelError> {
         let dir = self.config.parent().unwrap_or(&self.config);
         match std::fs::metadata(dir) {

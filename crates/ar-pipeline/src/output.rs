@@ -60,7 +60,7 @@ impl Destination {
 }
 
 impl Destination {
-    /// Whether it is the standard output, as such or as the file, pipe or device that this goes to.
+    /// Whether it is the standard output, either as such or as the file, pipe or device behind it.
     pub fn is_stdout(&self) -> bool {
         match self {
             Self::Path(path) => is_stdout(path),
@@ -248,7 +248,7 @@ impl Outputs {
 }
 
 impl Outputs {
-    /// Whether one of them goes to the standard output, where there is no room for messages then.
+    /// Whether one of them is written to the standard output, so that messages must not be.
     pub fn use_stdout(&self) -> bool {
         let mut videos = self.video.iter().chain(&self.denoising);
         videos.any(|target| target.destination.is_stdout())

@@ -203,7 +203,7 @@ fn default_frames(config: SamplerConfig, prefix: usize, window: usize) -> usize 
 /// prefix.
 ///
 /// # Errors
-/// In those two cases.
+/// In those cases.
 pub fn check_frames(
     config: SamplerConfig,
     frames: usize,

@@ -179,7 +179,7 @@ pub(crate) struct PlanArgs {
     /// Frames of the video
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub frames: usize,
-    /// Denoising steps of a frame
+    /// Denoising steps per frame
     #[arg(long, value_name = "S", default_value_t = 50)]
     pub steps: usize,
     /// Steps that each frame is behind the frame before it: 0 denoises all frames together, S one after another
@@ -330,7 +330,7 @@ pub(crate) enum ProtocolName {
     Published,
 }
 
-/// What fills the pixels of enlarged frames.
+/// How frames are enlarged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ScaleFilter {
     /// Smooth

@@ -18,7 +18,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     Ok(ar_cli::print(&describe())?)
 }
 
-/// Opens a device by name, and says which one `auto` is.
+/// Opens a device by name, and returns which one `auto` is.
 pub(crate) fn open_device(name: &str) -> anyhow::Result<(String, Device)> {
     let found = ar_device::find(name)?;
     Ok((found.name, found.device))
@@ -29,7 +29,7 @@ fn describe() -> String {
     let width = devices.iter().map(|found| found.name.len()).max();
     let width = width.unwrap_or(0);
     let mut text = String::new();
-    // `auto` is the first that works and is no software.
+    // `auto` is the first one that works and is not software.
     let mut has_default = false;
     for found in &devices {
         let details = found.details();
@@ -61,7 +61,7 @@ fn describe() -> String {
     text
 }
 
-/// How a device is reached, and what hardware it is.
+/// The API and the hardware of a device.
 fn about(found: &Found, details: &Details) -> String {
     let mut about = vec![found.description.to_owned()];
     about.extend(details.hardware.clone());

@@ -8,7 +8,8 @@ use crate::cli::{EvaluateArgs, ProtocolName};
 use crate::devices::open_device;
 use crate::progress::Progress;
 
-/// Measures what is not measured yet, and writes the report when all is.
+/// Measures what has not been measured yet, and writes the report when everything has been
+/// measured.
 pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     let options = EvaluationOptions::from(args);
     let evaluation = Evaluation::new(&args.model.source(), &options, tell_skipped)?;

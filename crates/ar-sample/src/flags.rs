@@ -1,4 +1,4 @@
-//! Options as the command line calls them.
+//! Options with their names on the command line.
 
 use std::error::Error;
 
@@ -8,11 +8,11 @@ use clap::{Command, CommandFactory};
 
 use crate::cli::Cli;
 
-/// What an error says. Libraries name options as `frames` and `ar_step`; the flags of the command line
-/// stand in their place, --frames and --ar-step.
+/// The message of an error. Libraries name options as `frames` and `ar_step`; these are replaced by the flags of the
+/// command line, --frames and --ar-step.
 pub(crate) fn message(error: &(dyn Error + 'static)) -> String {
     let text = error.to_string();
-    // What only passes on what a parser says names its keys.
+    // Errors that only pass on a parser's message are about its keys.
     let is_ours =
         error.is::<PipelineError>() || error.is::<NoiseError>() || error.is::<EvaluationError>();
     let is_about_options = error.source().is_none() && is_ours;

@@ -23,7 +23,7 @@ use crate::progress::Progress;
 use crate::report::json_line;
 use report::{GenerateReport, Run};
 
-/// Generates videos and says what was written.
+/// Generates videos and reports what was written.
 pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
     let interrupt = Interrupt::listen(KEEPING)?;
@@ -81,8 +81,8 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     finish(stdout_is_used, &text, outcome.interrupted)
 }
 
-/// An error, or if it is that whoever reads the video has closed it, which ends a run in peace, that
-/// other outputs were asked for and are not written.
+/// The error to report. If the reader of the video has closed it, that alone is not an error, but it is one if other
+/// outputs were requested and have not been written.
 fn or_unwritten(error: anyhow::Error, outputs: &Outputs) -> anyhow::Error {
     let denoising = outputs.denoising.as_ref();
     let denoising = denoising.and_then(|target| target.destination.path());
@@ -136,7 +136,7 @@ fn progress(
 impl TryFrom<&GenerateArgs> for GenerateOptions {
     type Error = anyhow::Error;
 
-    /// Reads the starting noise, if there is a file of it.
+    /// Reads the starting noise, if there is a file with it.
     fn try_from(args: &GenerateArgs) -> anyhow::Result<Self> {
         let asked = &args.sampling;
         let noise = asked.noise.as_ref().map(StartNoise::read).transpose()?;
@@ -208,7 +208,7 @@ fn outputs(args: &GenerateArgs, model: &ModelConfig) -> anyhow::Result<Outputs> 
     Ok(outputs)
 }
 
-/// Fails unless all that is asked for are latents.
+/// Fails unless only latents are requested.
 fn check_latents_only(args: &GenerateArgs) -> anyhow::Result<()> {
     if args.save_latents.is_none() {
         bail!("this model has no VAE to make videos with; --save-latents FILE writes the latents");

@@ -1,4 +1,4 @@
-//! Where videos go, as the command line says it.
+//! The outputs of videos, from the command line.
 
 use std::io::{IsTerminal, stdout};
 use std::path::Path;
@@ -12,14 +12,14 @@ use ar_video::{Enlargement, VideoFormat};
 
 use crate::cli::VideoArgs;
 
-/// What is told at an interrupt once there are frames.
+/// The message at an interrupt when there are frames.
 pub(crate) const KEEPING: &str = "keeping the finished frames; press Ctrl-C again to stop at once";
 
 /// The path that stands for the standard output.
 pub(crate) const STDOUT: &str = "-";
 
-/// The target of a video. The format is the given one, or the one of the path's extension; the path is the
-/// one given or `stem` with the format's extension. The standard output takes what streams.
+/// The target of a video. The format is the given one, or follows from the path's extension; the path is the given one,
+/// or `stem` with the format's extension. The standard output accepts formats that stream.
 pub(crate) fn video_target(
     path: Option<&Path>,
     format: Option<VideoFormat>,
@@ -66,8 +66,8 @@ pub(crate) fn video_target(
     })
 }
 
-/// The target whose frames of `size` pixels are enlarged as asked for, by default as the model says if
-/// the format is for watching.
+/// The target whose frames of `size` pixels are enlarged as requested; by default, as the model says if the format is
+/// for watching.
 pub(crate) fn enlarged(
     target: VideoTarget,
     args: &VideoArgs,
@@ -108,15 +108,15 @@ fn check_stdout(format: VideoFormat) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A destination as the command line writes it.
+/// A destination in the notation of the command line.
 pub(crate) fn shown(destination: &Destination) -> String {
     destination
         .path()
         .map_or_else(|| STDOUT.into(), |path| path.display().to_string())
 }
 
-/// Tells how a run has ended: on the standard error if an output is on the standard output. That it
-/// was interrupted is its status, whoever hears of it.
+/// Reports how a run ended: on the standard error if an output is on the standard output. The exit status says if it
+/// was interrupted, even if the report cannot be printed.
 pub(crate) fn finish(
     stdout_is_used: bool,
     text: &str,

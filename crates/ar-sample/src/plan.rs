@@ -10,12 +10,12 @@ use ar_schedulers::{AdConfig, AdPlan, FrameState};
 use crate::cli::PlanArgs;
 use crate::output::check_is_file;
 
-/// Columns of text.
+/// Width of the text in characters.
 const WIDTH: usize = 100;
-/// Most rows; the middle of longer plans is left out.
+/// The most rows; the middle of longer plans is left out.
 const ROWS: usize = 48;
 
-/// Prints a plan, and draws it if asked.
+/// Prints a plan, and draws it if requested.
 pub(crate) fn run(args: &PlanArgs) -> anyhow::Result<()> {
     let plan = AdPlan::new(AdConfig {
         steps: args.steps,
@@ -106,7 +106,7 @@ fn rows(plan: &AdPlan) -> Vec<Vec<usize>> {
     vec![rows, last]
 }
 
-/// What the columns of the chart are.
+/// The columns of the chart.
 struct Columns {
     /// The frames that have one.
     frames: Frames,
@@ -114,11 +114,11 @@ struct Columns {
 }
 
 enum Frames {
-    /// Every frame of the video its own.
+    /// One for every frame of the video.
     All(usize),
     /// The frames of the window, which moves.
     OfWindow(usize),
-    /// So many of the first and of the last frames.
+    /// Some of the first and of the last frames.
     Ends { shown: usize, frames: usize },
 }
 

@@ -19,9 +19,9 @@ use indicatif::ProgressBar;
 use cells::Cells;
 use protocol::Protocol;
 
-/// Frames that may wait; more are left out.
+/// Frames that may wait; more are dropped.
 const QUEUE: usize = 64;
-/// Time between two pictures, which terminals far away keep up with.
+/// Time between two pictures; remote terminals can keep up with it.
 const INTERVAL: Duration = Duration::from_millis(66);
 /// White pixels between two videos.
 const GAP: usize = 2;
@@ -33,8 +33,8 @@ pub(crate) struct Preview {
 }
 
 impl Preview {
-    /// Shows the newest frames of up to `videos` videos side by side, above `bar`; none where the
-    /// standard error is no terminal.
+    /// Shows the newest frames of up to `videos` videos side by side, above `bar`; None if the
+    /// standard error is not a terminal.
     ///
     /// # Errors
     /// If the system has no thread left.
@@ -52,15 +52,15 @@ impl Preview {
         Ok(Some(Self { frames, thread }))
     }
 
-    /// Where frames go.
+    /// The sender for frames.
     pub(crate) fn sender(&self) -> SyncSender<GeneratedFrame> {
         self.frames.clone()
     }
 
-    /// Shows what is left. All senders have to be gone.
+    /// Shows the remaining frames. All senders must have been dropped.
     pub(crate) fn finish(self) {
         drop(self.frames);
-        // A preview that has failed is no reason for a run to fail.
+        // A preview that failed is not a reason for a run to fail.
         let _ = self.thread.join();
     }
 }
@@ -75,7 +75,7 @@ fn show(frames: Receiver<GeneratedFrame>, mut screen: Screen, videos: usize) {
         });
         let is_end = match frames.recv_timeout(wait.max(Duration::from_millis(1))) {
             Ok(frame) => {
-                // Of a batch that has ended, the first videos go.
+                // The first videos of a batch that has ended are removed.
                 while newest.len() >= videos && !newest.contains_key(&frame.video) {
                     newest.pop_first();
                 }
@@ -104,12 +104,12 @@ fn show(frames: Receiver<GeneratedFrame>, mut screen: Screen, videos: usize) {
 struct Screen {
     protocol: Protocol,
     bar: Option<ProgressBar>,
-    /// Lines that the last picture takes.
+    /// Lines of the last picture.
     rows: usize,
 }
 
 impl Screen {
-    /// Puts a picture in the place of the last one.
+    /// Replaces the last picture.
     fn draw(&mut self, picture: &Frame) {
         let Some((width, height)) = ar_cli::terminal_size() else {
             return;
@@ -117,7 +117,7 @@ impl Screen {
         let cells = Cells::fit(picture, width, height);
         let mut text = match self.rows {
             0 => String::new(),
-            // Up to the last picture, which goes if the new one is smaller.
+            // Moves up to the last picture and erases it, in case the new one is smaller.
             rows => format!("\x1b[{rows}A\r\x1b[J"),
         };
         text += &self.protocol.encode(picture, cells);

@@ -1,4 +1,4 @@
-//! How far a run is, on the standard error.
+//! The progress of a run, on the standard error.
 
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use ar_cli::tell;
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
-/// Time between two lines where there is no terminal.
+/// Time between two lines if there is no terminal.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Progress over steps of one kind: a bar on a terminal, now and then a line elsewhere.
+/// Progress over steps of one kind: a bar on a terminal, occasional lines elsewhere.
 pub(crate) struct Progress {
     display: Display,
     step: &'static str,
-    /// How many there are, if that is known.
+    /// The number of steps, if known.
     steps: Option<usize>,
 }
 
@@ -24,12 +24,12 @@ enum Display {
 }
 
 impl Progress {
-    /// Progress over `steps`, each a `step`, with a word on what is done.
+    /// Progress over `steps` steps, each called a `step`, with a message about what is being done.
     pub(crate) fn new(step: &'static str, steps: usize, message: String, quiet: bool) -> Self {
         Self::start(step, Some(steps), message, quiet)
     }
 
-    /// Progress over steps of which nobody knows how many there are.
+    /// Progress over an unknown number of steps.
     pub(crate) fn without_end(step: &'static str, message: String, quiet: bool) -> Self {
         Self::start(step, None, message, quiet)
     }
@@ -66,7 +66,7 @@ impl Progress {
         }
     }
 
-    /// The bar, where there is one.
+    /// The bar, if there is one.
     pub(crate) fn bar(&self) -> Option<ProgressBar> {
         match &self.display {
             Display::Bar(bar) => Some(bar.clone()),
@@ -74,7 +74,7 @@ impl Progress {
         }
     }
 
-    /// Shows that so many steps are done.
+    /// Shows that `done` steps are done.
     pub(crate) fn update(&mut self, done: usize, message: String) {
         match &mut self.display {
             Display::Bar(bar) => {

@@ -18,8 +18,8 @@ use crate::output::{KEEPING, enlarged, finish, shown, video_target};
 use crate::progress::Progress;
 use crate::report::{ModelReport, json_line};
 
-/// Passes a video through a VAE, a few frames at a time, and says what was lost. An interrupt keeps the
-/// frames that are done, if there are any.
+/// Passes a video through a VAE, a few frames at a time, and reports what was lost. An interrupt keeps the frames that
+/// are done, if there are any.
 pub(crate) fn run(args: &ReconstructArgs) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
     let interrupt = Interrupt::listen(KEEPING)?;
@@ -124,7 +124,7 @@ pub(crate) fn run(args: &ReconstructArgs) -> anyhow::Result<ExitCode> {
     finish(stdout_is_used, &text, interrupted)
 }
 
-/// Says that an interrupt came before anything was there to keep.
+/// Reports that an interrupt came before there was anything to keep.
 fn without_frames() -> ExitCode {
     ar_cli::tell("interrupted before a frame was finished: no video is written");
     INTERRUPTED.into()
@@ -139,11 +139,11 @@ struct Seconds {
     encode: Duration,
 }
 
-/// What is lost, over the frames until now.
+/// The quality over the frames so far.
 struct Quality {
     frames: usize,
     psnr: PsnrSum,
-    /// Summed over the frames; none where they are smaller than its window.
+    /// Summed over the frames; none if they are smaller than its window.
     ssim: Option<f64>,
 }
 

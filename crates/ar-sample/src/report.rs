@@ -1,4 +1,4 @@
-//! What commands tell at their end.
+//! Reports at the end of commands.
 
 use ar_model::ModelConfig;
 use ar_pipeline::ModelSource;
@@ -7,9 +7,9 @@ use serde::Serialize;
 /// A model in a report.
 #[derive(Debug, Serialize)]
 pub(crate) struct ModelReport {
-    /// Where it came from.
+    /// Its source.
     pub source: String,
-    /// What it calls itself.
+    /// The name in its configuration.
     pub name: String,
 }
 

@@ -21,7 +21,7 @@ use crate::upload::{self, Kind};
 use crate::videos::Videos;
 use crate::{Token, download, events, limits, openapi, pages};
 
-/// What all requests share.
+/// State shared by all requests.
 pub(crate) struct Shared {
     pub token: Token,
     pub model: ModelConfig,
@@ -60,7 +60,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .with_state(shared)
 }
 
-/// Counts answers, and adds what holds for all of them.
+/// Counts responses, and adds the headers that all of them have.
 async fn count(State(shared): Shares, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
@@ -85,7 +85,7 @@ async fn count(State(shared): Shares, request: Request, next: Next) -> Response 
     response
 }
 
-/// Lets only those pass who know the token.
+/// Lets only requests with the token pass.
 async fn authorize(State(shared): Shares, request: Request, next: Next) -> Response {
     let header = request.headers().get(header::AUTHORIZATION);
     let given = match header.map(|value| value.to_str().unwrap_or_default()) {
@@ -99,7 +99,7 @@ async fn authorize(State(shared): Shares, request: Request, next: Next) -> Respo
     }
 }
 
-/// A parameter of a query; what the parameters here can be needs no escapes.
+/// A parameter of a query; the values of our parameters need no escapes.
 fn parameter<'a>(query: Option<&'a str>, name: &str) -> Option<&'a str> {
     let pairs = query.unwrap_or_default().split('&');
     let mut pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
@@ -113,7 +113,7 @@ fn number(id: &str) -> Result<u64, ApiError> {
     id.ok_or_else(|| ApiError::BadRequest("the number of a video is a whole number".into()))
 }
 
-/// What a client needs to know of the model.
+/// What a client needs to know about the model.
 #[derive(Serialize)]
 struct Model<'a> {
     name: &'a str,
@@ -207,7 +207,7 @@ async fn decode(
     file: tempfile::NamedTempFile,
 ) -> Result<Vec<ar_video::Frame>, ApiError> {
     let network = shared.model.transformer.as_ref();
-    // A new frame sees as many frames before it.
+    // A new frame sees this many frames before it.
     let most = network.map_or(1, |network| network.num_frames.saturating_sub(1).max(1));
     if let Some(asked) = options
         .prefix_frames
@@ -228,7 +228,8 @@ async fn status(State(shared): Shares, Path(id): Path<String>) -> Result<Respons
 async fn cancel(State(shared): Shares, Path(id): Path<String>) -> Result<Response, ApiError> {
     let video = shared.videos.get(number(&id)?)?;
     video.cancel();
-    // An iteration takes milliseconds, and the answer is then what became of the video.
+    // Waits for the current iteration, which takes milliseconds, so that the response has the final
+    // state of the video.
     let mut changes = video.subscribe();
     let ended = async {
         while !video.phase().is_ended() {

@@ -1,4 +1,4 @@
-//! Connections: how many there are, and how long each may take.
+//! Connections, with limits on their number and on the time of each.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -21,21 +21,21 @@ use crate::limits;
 use crate::metrics::Metrics;
 use crate::worker::stopped;
 
-/// The answer to a connection that is one too many.
+/// The response to a connection beyond the limit.
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     content-type: application/json\r\n\
     content-length: 51\r\n\
     retry-after: 2\r\n\
     connection: close\r\n\r\n\
     {\"error\":\"too many connections; try again later\"}\r\n";
-/// Refused connections that are answered at a time; more are closed.
+/// Refused connections that get a response at the same time; more are just closed.
 const REFUSED: usize = 256;
-/// Time for a refused client to take its answer.
+/// Time for a refused client to read the response.
 const REFUSAL_TIME: Duration = Duration::from_millis(500);
-/// Pause after the system has refused a connection, such as for want of files.
+/// Pause after the system refused a connection, for example for lack of open files.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Answers connections until `stop` says so, and then lets those that are open end.
+/// Serves connections until `stop` is set, and then lets open ones end.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
@@ -82,7 +82,7 @@ pub(crate) async fn serve(
     .await;
 }
 
-/// Answers the requests of one connection.
+/// Serves the requests of one connection.
 async fn answer(stream: TcpStream, router: Router, stop: watch::Receiver<bool>) {
     let io = TokioIo::new(Patient::new(stream));
     let mut connection = http1::Builder::new()
@@ -102,8 +102,8 @@ async fn answer(stream: TcpStream, router: Router, stop: watch::Receiver<bool>) 
     })
     .await;
     if ended.is_ok() {
-        // Closed at once while the client is still sending, the connection would be reset, and the
-        // client would not read why its upload was refused.
+        // If it were closed while the client is still sending, the connection would be reset, and
+        // the client could not read why its upload was refused.
         let mut stream = connection.into_parts().io.into_inner().stream;
         let _ = timeout(limits::LINGER, linger(&mut stream)).await;
     }
@@ -114,7 +114,7 @@ async fn refuse(mut stream: TcpStream) -> io::Result<()> {
     linger(&mut stream).await
 }
 
-/// Ends the answer, and drops what the client still sends.
+/// Ends the response, and discards what the client still sends.
 async fn linger(stream: &mut TcpStream) -> io::Result<()> {
     stream.shutdown().await?;
     let mut dropped = [0; 16 << 10];
@@ -122,10 +122,10 @@ async fn linger(stream: &mut TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// A connection whose reader is given up if it has read nothing for a long time.
+/// A connection that fails if its reader has read nothing for a long time.
 struct Patient {
     stream: TcpStream,
-    /// Until when a write may wait, if one does.
+    /// The deadline of a waiting write, if there is one.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
@@ -137,7 +137,7 @@ impl Patient {
         }
     }
 
-    /// The result of a write; an error if one has waited too long.
+    /// The result of a write, or an error if it has waited too long.
     fn watch<T>(
         &mut self,
         context: &mut Context<'_>,

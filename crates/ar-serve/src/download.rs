@@ -16,10 +16,10 @@ use crate::options::ChosenOptions;
 
 /// Bytes that are read at a time.
 const PIECE: usize = 64 << 10;
-/// Pieces that wait for the client.
+/// Pieces that may wait for the client.
 const AHEAD: usize = 2;
 
-/// The answer with the file. It holds `place` until the file is read.
+/// The response with the file. It holds `place` until the file has been read.
 ///
 /// # Errors
 /// 409 if no frame is finished.
@@ -59,7 +59,7 @@ pub(crate) async fn mp4(
     Ok((headers, Body::new(Pieces(receiver))).into_response())
 }
 
-/// A file that has no name, and its length.
+/// An unnamed file, and its length.
 fn encode(
     frames: &[Arc<Frame>],
     fps: f64,

@@ -11,7 +11,7 @@ use serde::Serialize;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// The address cannot be listened at.
+    /// The server cannot listen on the address.
     #[error("cannot listen at {address}: {source}; choose another `port` (0 is any that is free)")]
     Listen {
         /// The address.
@@ -24,18 +24,18 @@ pub enum ServeError {
     Token {
         /// Its length.
         found: usize,
-        /// The least length.
+        /// The shortest valid length.
         least: usize,
     },
-    /// The system has no thread, timer or random number.
+    /// The system has no threads, timers or random numbers left.
     #[error("cannot start the server: {0}")]
     System(#[source] io::Error),
-    /// The model does not make videos.
+    /// The model cannot make videos.
     #[error(transparent)]
     Model(#[from] PipelineError),
 }
 
-/// Why a request is not answered as the client hoped.
+/// A request that failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiError {
     #[error("give the token that the program printed, as `Authorization: Bearer TOKEN`")]
@@ -67,7 +67,7 @@ pub(crate) enum ApiError {
     Internal(String),
 }
 
-/// The body of an answer that is an error.
+/// The body of an error response.
 #[derive(Serialize)]
 struct Message {
     error: String,
@@ -127,7 +127,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// An answer in JSON.
+/// A response in JSON.
 pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response {
     let body = serde_json::to_vec(value).expect("plain structs are JSON");
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()

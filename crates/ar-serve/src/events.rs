@@ -42,11 +42,12 @@ struct ProgressEvent {
     seconds_left: Option<f64>,
 }
 
-/// The events of a video from frame `next` on. They are made as they are read: one waits, no more.
+/// The events of a video, starting at frame `next`. They are made as they are read, so at most one
+/// waits.
 pub(crate) fn stream(watcher: Watcher, next: usize) -> Body {
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
-        // It ends when the video does, or when nobody reads any more.
+        // Ends with the video, or when nobody reads any more.
         let _ = Events {
             watcher,
             sender,
@@ -59,7 +60,7 @@ pub(crate) fn stream(watcher: Watcher, next: usize) -> Body {
     Body::new(Pieces(receiver))
 }
 
-/// The reader has gone.
+/// The reader has disconnected.
 struct Gone;
 
 struct Events {

@@ -1,9 +1,8 @@
-//! Serves an AR-Diffusion model over HTTP: an API, and a page on which videos can be watched as they
-//! are denoised.
+//! Serves an AR-Diffusion model over HTTP: an API, and a page that shows videos as they are denoised.
 //!
-//! [`Server::bind`] listens, and [`Server::run`] answers until a [`Stopper`] stops it. One thread
-//! computes, with one copy of the model; videos wait in a queue, and what one client can take from
-//! the others is bounded ([`limits`]). The API describes itself at `/v1/openapi.json`.
+//! [`Server::bind`] listens, and [`Server::run`] serves until a [`Stopper`] stops it. One thread computes, with one
+//! copy of the model; videos wait in a queue, and [`limits`] keep one client from taking too much from the others. The
+//! API describes itself at `/v1/openapi.json`.
 //!
 //! ```
 //! use ar_pipeline::Pipeline;

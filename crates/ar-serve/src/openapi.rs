@@ -1,11 +1,11 @@
-//! The API in the words of OpenAPI 3.1, with the limits that hold.
+//! The API as an OpenAPI 3.1 document, with its limits.
 
 use ar_model::ModelConfig;
 use serde_json::{Map, Value, json};
 
 use crate::limits;
 
-/// The document of a server of `model`.
+/// The document for a server with `model`.
 pub(crate) fn document(model: &ModelConfig) -> Value {
     json!({
         "openapi": "3.1.0",
@@ -193,7 +193,7 @@ fn paths() -> Value {
     })
 }
 
-/// Answers by status; those without a body are errors. 401 is added.
+/// Responses by status; those without a body are errors. 401 is added.
 fn responses(answers: &[(u16, &str, Option<Value>)]) -> Value {
     let mut responses = Map::new();
     let unauthorized = (401, "The token is missing or wrong", None);
@@ -216,7 +216,7 @@ fn reference(schema: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{schema}")})
 }
 
-/// An object that has these properties, and no others.
+/// An object with exactly these properties.
 fn object(properties: Value) -> Value {
     let names: Vec<_> = properties
         .as_object()

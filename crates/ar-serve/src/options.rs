@@ -1,4 +1,4 @@
-//! What a client asks for.
+//! The options of a request.
 
 use ar_model::ModelConfig;
 use ar_pipeline::{Classes, GenerateOptions, Prefix, ResolvedOptions};
@@ -9,34 +9,35 @@ use serde::{Deserialize, Serialize};
 use crate::error::ApiError;
 use crate::limits;
 
-/// The options of a video, named as in `ar-sample`. What is absent or null is the model's choice.
+/// The options of a video, with the names of `ar-sample`. Options that are absent or null have the
+/// model's defaults.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct VideoOptions {
-    /// Frames of the video, with the frames of the prefix.
+    /// Frames of the video, including the prefix.
     pub frames: Option<usize>,
-    /// Go on until the video is cancelled, or nobody watches it any more.
+    /// Whether to continue until the video is cancelled, or nobody watches it any more.
     pub endless: bool,
-    /// Denoising steps of a frame, S.
+    /// Denoising steps per frame, S.
     pub steps: Option<usize>,
-    /// Steps that a frame is behind the one before it, s.
+    /// Steps that each frame is behind the frame before it, s.
     pub ar_step: Option<usize>,
     /// Scale of classifier-free guidance; 1 is none.
     pub guidance: Option<f64>,
-    /// Scale of the fresh noise of a step.
+    /// Scale of the fresh noise in each step.
     pub eta: Option<f64>,
     /// Class to generate: its name, or its number.
     pub class: Option<String>,
     /// Seed of the noise.
     pub seed: u64,
-    /// Frames to take of the prefix, its last.
+    /// Number of frames to take from the end of the prefix.
     pub prefix_frames: Option<usize>,
-    /// Frames a second that the video is made at, rather than as fast as possible. It waits for its
-    /// watchers.
+    /// Frames per second at which the video is made, rather than as fast as possible. It waits for
+    /// its watchers.
     pub pace: Option<f64>,
     /// Frames per second of the MP4 file.
     pub fps: Option<f64>,
-    /// How many times as wide and high the frames of the MP4 file are.
+    /// Factor by which the frames of the MP4 file are enlarged.
     pub scale: Option<usize>,
 }
 
@@ -46,22 +47,22 @@ pub(crate) struct Request {
     pub chosen: ChosenOptions,
 }
 
-/// Options in which nothing is left open, as the API shows them.
+/// Options with all defaults filled in, as the API shows them.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct ChosenOptions {
-    /// Frames of the video, with the prefix; none of an endless one.
+    /// Frames of the video, including the prefix; none for an endless one.
     pub frames: Option<usize>,
-    /// Whether it goes on until it is cancelled.
+    /// Whether it continues until it is cancelled.
     pub endless: bool,
-    /// Denoising steps of a frame.
+    /// Denoising steps per frame.
     pub steps: usize,
-    /// Steps that a frame is behind the one before it.
+    /// Steps that each frame is behind the frame before it.
     pub ar_step: usize,
     /// Frames of the plan's window.
     pub window: usize,
     /// Scale of classifier-free guidance.
     pub guidance: f64,
-    /// Scale of the fresh noise of a step.
+    /// Scale of the fresh noise in each step.
     pub eta: f64,
     /// The class, as a number.
     pub class: Option<usize>,
@@ -69,7 +70,7 @@ pub(crate) struct ChosenOptions {
     pub seed: u64,
     /// Frames of the prefix.
     pub prefix_frames: usize,
-    /// Frames a second that it is made at.
+    /// Frames per second at which it is made.
     pub pace: Option<f64>,
     /// Frames per second of the MP4 file.
     pub fps: f64,
@@ -81,9 +82,9 @@ impl VideoOptions {
     /// Reads JSON.
     ///
     /// # Errors
-    /// 400 for text that is no JSON, 422 for JSON that means nothing.
+    /// 400 for text that is not JSON, 422 for JSON that is not valid options.
     pub(crate) fn parse(json: &[u8]) -> Result<Self, ApiError> {
-        // Serde takes a list for a struct, its values in the order of the fields.
+        // Serde would accept a list as a struct, with values in the order of the fields.
         let first = json.iter().find(|byte| !byte.is_ascii_whitespace());
         if first == Some(&b'[') {
             return Err(ApiError::Unprocessable(
@@ -99,7 +100,7 @@ impl VideoOptions {
         })
     }
 
-    /// Fills in the model's choices; `prefix` is in the size of the model.
+    /// Fills in the model's defaults; `prefix` is in the size of the model.
     ///
     /// # Errors
     /// 422 if the options do not fit the model, the server or each other.
@@ -164,7 +165,7 @@ impl VideoOptions {
         Ok(Request { options, chosen })
     }
 
-    /// Fails if a number is outside of its range, or two options contradict each other.
+    /// Fails if a number is out of range, or two options contradict each other.
     fn check(&self, has_prefix: bool) -> Result<(), ApiError> {
         let ranges = [
             ("frames", self.frames, 1..=limits::FRAMES),
@@ -209,8 +210,8 @@ impl ChosenOptions {
         self.endless || self.pace.is_some()
     }
 
-    /// Seconds of an iteration of `plan`, if the video has a pace: it takes as long as its frames
-    /// take to play.
+    /// Seconds per iteration of `plan`, if the video has a pace: making it takes as long as playing
+    /// it.
     pub(crate) fn seconds_an_iteration(&self, plan: &AdPlan) -> Option<f64> {
         let frames = plan.config().frames as f64;
         Some(frames / (self.pace? * plan.iterations() as f64))
@@ -235,7 +236,7 @@ fn check_at_work(options: &ResolvedOptions) -> Result<(), ApiError> {
     )))
 }
 
-/// Fails if the frames of a video would take more memory than one may have.
+/// Fails if the frames of a video would take more memory than allowed.
 fn check_bytes(frames: usize, size: usize) -> Result<(), ApiError> {
     let most = (limits::VIDEO_BYTES / (size * size * 3).max(1)).max(1);
     if frames <= most {

@@ -1,4 +1,5 @@
-//! The page and what it loads. It knows no secret: whoever opens it needs the token.
+//! The page and the files that it loads. They contain no secrets: whoever opens the page needs the
+//! token.
 
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -36,7 +37,7 @@ pub(crate) const FILES: &[PageFile] = files! {
     "/docs.js", SCRIPT, "docs.js";
 };
 
-/// Scripts and styles are our own; pictures are made of what the API sends.
+/// Only our own scripts and styles; pictures are made from data of the API.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
                       img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; \
                       form-action 'none'; frame-ancestors 'none'";

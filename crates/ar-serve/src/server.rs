@@ -15,19 +15,19 @@ use crate::videos::Videos;
 use crate::worker::Worker;
 use crate::{ServeError, Token, connections, limits};
 
-/// Connections that the system keeps until they are accepted.
+/// Connections that the system queues until they are accepted.
 const BACKLOG: u32 = 1024;
-/// Threads that encode and decode pictures, at most.
+/// The most threads that encode and decode pictures.
 const BLOCKING_THREADS: usize = 16;
 
 /// Where a server listens, and who may use it.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
-    /// The address; by default 127.0.0.1, which only programs on the same machine reach.
+    /// The address; by default 127.0.0.1, which only programs on the same machine can reach.
     pub host: IpAddr,
-    /// The port; 0 is any that is free.
+    /// The port; 0 chooses a free one.
     pub port: u16,
-    /// What clients have to know; by default a random token.
+    /// The token that clients need; by default a random one.
     pub token: Option<Token>,
 }
 
@@ -41,7 +41,7 @@ impl Default for ServerOptions {
     }
 }
 
-/// A server that is listening. It answers once it [runs](Server::run).
+/// A server that is listening. It serves requests when it [runs](Server::run).
 pub struct Server {
     pipeline: Pipeline,
     /// Pixels of a frame.
@@ -58,7 +58,7 @@ pub struct Server {
 pub struct Stopper(watch::Sender<bool>);
 
 impl Stopper {
-    /// Asks the server to stop: it takes no more requests, ends the videos in progress, and gives
+    /// Asks the server to stop: it accepts no more requests, ends the videos in progress, and gives
     /// open connections 3 seconds to end.
     pub fn stop(&self) {
         self.0.send_replace(true);
@@ -69,8 +69,8 @@ impl Server {
     /// Listens.
     ///
     /// # Errors
-    /// If the model has no transformer or no VAE, or the address is taken or is not one of this
-    /// machine.
+    /// If the model has no transformer or no VAE, or the address is in use or does not belong to
+    /// this machine.
     pub fn bind(pipeline: &Pipeline, options: &ServerOptions) -> Result<Self, ServeError> {
         let model = pipeline.model().config();
         if model.transformer.is_none() {
@@ -101,7 +101,7 @@ impl Server {
         self.address
     }
 
-    /// What clients have to know.
+    /// The token that clients need.
     pub fn token(&self) -> &Token {
         &self.token
     }
@@ -110,18 +110,18 @@ impl Server {
     pub fn url(&self) -> String {
         let mut address = self.address;
         if address.ip().is_unspecified() {
-            // All addresses of this machine, this one among them.
+            // All addresses of this machine, including this one.
             address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
         }
         format!("http://{address}/?token={}", self.token.as_str())
     }
 
-    /// What stops it.
+    /// A handle that stops the server.
     pub fn stopper(&self) -> Stopper {
         Stopper(self.stop.clone())
     }
 
-    /// Answers requests, and makes videos on this thread, until the server is stopped.
+    /// Serves requests, and makes videos on this thread, until the server is stopped.
     ///
     /// # Errors
     /// If the system has no thread left.
@@ -148,7 +148,7 @@ impl Server {
         let serving = connections::serve(listener, router, metrics, stop.clone());
         let thread = thread::Builder::new().name("http".into()).spawn(move || {
             http.block_on(serving);
-            // An encoder may still be at work for a client that has gone.
+            // An encoder may still be running for a client that has disconnected.
             http.shutdown_background();
         });
         let thread = thread.map_err(ServeError::System)?;
@@ -181,10 +181,10 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     }?;
-    // A server that was stopped leaves its port in use for a minute otherwise.
+    // Otherwise the port of a stopped server stays in use for a minute.
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
-    // Little waits in the system for a reader that is behind: connections inherit it.
+    // The system buffers little for slow readers; connections inherit this.
     socket.set_send_buffer_size(limits::BUFFER_BYTES as u32)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)

@@ -6,10 +6,10 @@ use crate::ServeError;
 
 /// Characters of the shortest token that is accepted.
 const LEAST: usize = 16;
-/// Random bytes of a token.
+/// Random bytes in a token.
 const BYTES: usize = 16;
 
-/// What a client has to know to use the API.
+/// The secret that a client needs to use the API.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
@@ -48,7 +48,7 @@ impl Token {
         &self.0
     }
 
-    /// Whether `text` is the token. The time depends on the length of `text` only, so it tells
+    /// Whether `text` is the token. The time depends only on the length of `text`, so it reveals
     /// nothing about the token.
     pub(crate) fn is(&self, text: &str) -> bool {
         let own = self.0.as_bytes();

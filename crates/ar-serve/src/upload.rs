@@ -1,4 +1,4 @@
-//! What a client sends: options, and a video or an image to continue.
+//! Uploads: options, and a video or an image to continue.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -21,7 +21,7 @@ use crate::error::ApiError;
 use crate::limits;
 use crate::options::VideoOptions;
 
-/// What was sent.
+/// The contents of an upload.
 pub(crate) struct Upload {
     pub options: VideoOptions,
     pub prefix: Option<NamedTempFile>,
@@ -35,7 +35,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// # Errors
-    /// 415 for any other, 413 for one that says that it is too large.
+    /// 415 for any other, 413 if its declared size is too large.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let kind = text(header::CONTENT_TYPE).unwrap_or_default();
@@ -149,7 +149,7 @@ async fn save(field: &mut Field<'_>) -> Result<NamedTempFile, ApiError> {
         |error: std::io::Error| ApiError::Internal(format!("cannot keep the upload: {error}"));
     let mut file = NamedTempFile::new().map_err(failed)?;
     while let Some(piece) = in_time(field.chunk()).await? {
-        // Pieces are a few kilobytes, and go to the system's memory.
+        // Pieces have a few kilobytes, and are buffered by the system.
         file.write_all(&piece).map_err(failed)?;
     }
     Ok(file)
@@ -158,7 +158,7 @@ async fn save(field: &mut Field<'_>) -> Result<NamedTempFile, ApiError> {
 /// The last frames of an uploaded video, in the size of the model.
 ///
 /// # Errors
-/// 422 if it is no video, too long to decode, or has fewer frames than asked for.
+/// 422 if it is not a video, takes too long to decode, or has fewer frames than requested.
 pub(crate) async fn decode(
     file: NamedTempFile,
     asked: Option<usize>,
@@ -172,7 +172,7 @@ pub(crate) async fn decode(
         frames.map_err(|error| without_path(&error, file.path()))
     };
     let frames = timeout(limits::PREFIX_TIME, spawn_blocking(work)).await;
-    // Dropped, the interrupt ends what is still at work.
+    // When it is dropped, the interrupt ends any work in progress.
     let frames = frames.map_err(|_| {
         let seconds = limits::PREFIX_TIME.as_secs();
         ApiError::Unprocessable(format!("the prefix takes more than {seconds} s to decode"))

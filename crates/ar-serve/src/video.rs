@@ -1,4 +1,4 @@
-//! A video and how far it is. The worker adds to it, watchers read it.
+//! A video and its progress. The worker adds to it, watchers read it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,19 +12,19 @@ use tokio::sync::watch;
 use crate::limits;
 use crate::options::ChosenOptions;
 
-/// What becomes of a video.
+/// The state of a video.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Phase {
-    /// It waits for its turn.
+    /// It is waiting for its turn.
     Queued,
     /// Frames are being made.
     Running,
-    /// All frames are there.
+    /// All frames are finished.
     Done,
-    /// It was cancelled, or nobody watched it any more; what was finished is there.
+    /// It was cancelled, or nobody watched it any more; finished frames are kept.
     Cancelled,
-    /// It could not be made further; what was finished is there.
+    /// It could not be continued; finished frames are kept.
     Failed,
 }
 
@@ -45,20 +45,20 @@ pub(crate) struct Status {
     /// Pixels of a frame.
     pub width: usize,
     pub height: usize,
-    /// Frames that are finished, with the frames of the prefix.
+    /// Frames that are finished, including the prefix.
     pub frames_finished: usize,
-    /// Iterations of the sampler that are done, and all of them; not known of an endless video.
+    /// Sampler iterations that are done, and all of them, which is unknown for an endless video.
     pub iteration: usize,
     pub iterations: Option<usize>,
-    /// Seconds since it began, until it ended.
+    /// Seconds since it started, or until it ended.
     pub seconds: f64,
-    /// Seconds that it will take, as far as that is known.
+    /// Seconds that it will still take, if known.
     pub seconds_left: Option<f64>,
 }
 
 /// Frames in progress.
 pub(crate) struct Previews {
-    /// How many previews there were before.
+    /// How many previews there were before these.
     pub number: usize,
     pub iteration: usize,
     pub frames: Vec<Preview>,
@@ -85,24 +85,24 @@ struct State {
     previews: Option<Arc<Previews>>,
     started: Option<Instant>,
     ended: Option<Instant>,
-    /// Frames that a watcher has taken, the most of any.
+    /// The most frames that any watcher has taken.
     delivered: usize,
     watchers: usize,
     preview_watchers: usize,
-    /// When a watcher last came, took a frame or went.
+    /// When a watcher last came, took a frame or left.
     active: Option<Instant>,
 }
 
 /// What is new for a watcher.
 pub(crate) struct News {
-    /// Frames with their places; at most a few at a time.
+    /// Frames with their positions; at most a few at a time.
     pub frames: Vec<(usize, Arc<Frame>)>,
     pub previews: Option<Arc<Previews>>,
     pub iteration: usize,
     pub is_ended: bool,
 }
 
-/// Frames that a watcher gets in one go.
+/// The most frames that a watcher gets at once.
 const FEW: usize = 4;
 
 impl Video {
@@ -118,7 +118,7 @@ impl Video {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Every change is whole, whatever panics elsewhere.
+        // Every change is complete, so panics elsewhere do no harm.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -128,7 +128,7 @@ impl Video {
         result
     }
 
-    /// Tells of every change.
+    /// Notifies of every change.
     pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
@@ -165,12 +165,12 @@ impl Video {
         self.state().frames.len() * self.size * self.size * 3
     }
 
-    /// The frames that are there.
+    /// The frames that are kept.
     pub(crate) fn frames(&self) -> Vec<Arc<Frame>> {
         self.state().frames.iter().cloned().collect()
     }
 
-    /// Asks for its end. A video that waits ends at once.
+    /// Requests its end. A video that is waiting ends at once.
     pub(crate) fn cancel(&self) {
         self.change(|state| {
             state.is_cancelled = true;
@@ -184,7 +184,7 @@ impl Video {
         self.state().is_cancelled
     }
 
-    /// Its turn has come; false if it was cancelled before.
+    /// Starts the video; false if it was cancelled before.
     pub(crate) fn begin(&self) -> bool {
         self.change(|state| {
             if state.is_cancelled {
@@ -197,7 +197,7 @@ impl Video {
         })
     }
 
-    /// Adds what an iteration has finished.
+    /// Adds the frames that an iteration finished.
     pub(crate) fn add(&self, step: Step) {
         let kept = (limits::ENDLESS_BYTES / (self.size * self.size * 3).max(1))
             .clamp(2 * limits::AHEAD, limits::ENDLESS_KEPT);
@@ -238,13 +238,13 @@ impl Video {
         self.state().preview_watchers > 0
     }
 
-    /// Whether the video may go on: a live one is only so far ahead of its watchers.
+    /// Whether the video may continue: a live one may only be so far ahead of its watchers.
     pub(crate) fn has_room(&self) -> bool {
         let state = self.state();
         !self.options.is_live() || state.finished() < state.delivered + limits::AHEAD
     }
 
-    /// Whether all watchers of a live video have gone, or stopped reading for good.
+    /// Whether all watchers of a live video have left, or stopped reading for good.
     pub(crate) fn is_abandoned(&self) -> bool {
         let state = self.state();
         let patience = if state.watchers == 0 {
@@ -276,7 +276,7 @@ impl Video {
         }
     }
 
-    /// Frames until `next` have gone to a watcher.
+    /// Records that a watcher has received the frames before `next`.
     pub(crate) fn deliver(&self, next: usize) {
         self.change(|state| {
             state.delivered = state.delivered.max(next);
@@ -284,7 +284,7 @@ impl Video {
         });
     }
 
-    /// Counts a watcher for as long as the result lives.
+    /// Counts a watcher for as long as the result exists.
     pub(crate) fn watch(self: &Arc<Self>, with_previews: bool) -> Watcher {
         self.change(|state| state.watchers(1, with_previews));
         Watcher {

@@ -1,4 +1,4 @@
-//! All videos of a server: those that wait, run and are kept.
+//! All videos of a server: waiting, running and ended ones.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ use crate::video::{Phase, Status, Video};
 pub(crate) struct Job {
     pub video: Arc<Video>,
     pub options: ResolvedOptions,
-    /// The place among live videos, if it is one.
+    /// The permit for a live video, if it is one.
     pub live: Option<OwnedSemaphorePermit>,
 }
 
@@ -24,7 +24,7 @@ pub(crate) struct Job {
 pub(crate) struct Jobs {
     /// One after another.
     pub queued: mpsc::Receiver<Job>,
-    /// Side by side, as they are paced.
+    /// At the same time, each at its pace.
     pub live: mpsc::Receiver<Job>,
 }
 
@@ -110,7 +110,7 @@ impl Videos {
         videos.iter().map(|video| video.status()).collect()
     }
 
-    /// Drops ended videos while there are too many, the oldest first.
+    /// Drops ended videos, the oldest first, while there are too many.
     pub(crate) fn prune(&self) {
         let mut all = self.all();
         let ended = all.videos.values().rev();
@@ -130,7 +130,7 @@ impl Videos {
         }
     }
 
-    /// Cancels all videos, and takes no more.
+    /// Cancels all videos, and accepts no more.
     pub(crate) fn stop(&self) {
         let all = self.all();
         self.is_stopping.store(true, Ordering::Relaxed);
@@ -139,7 +139,7 @@ impl Videos {
         }
     }
 
-    /// How many videos are in each state, and bytes of their frames.
+    /// The number of videos in each state, and the bytes of their frames.
     pub(crate) fn count(&self) -> ([(Phase, usize); 5], usize) {
         let all = self.all();
         let mut counts = [

@@ -1,5 +1,5 @@
-//! The thread that computes. All videos share it, and one copy of the model: videos that are at
-//! work at the same time take turns, an iteration of the sampler each.
+//! The thread that computes. All videos share it, and one copy of the model. Videos that are made
+//! at the same time take turns of one sampler iteration each.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,10 +14,10 @@ use crate::metrics::Metrics;
 use crate::video::{Phase, Video};
 use crate::videos::{Job, Jobs, Videos};
 
-/// How often a video that waits for its watchers looks whether there still are any.
+/// How often a video that is waiting for its watchers checks whether there are any left.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What the worker needs.
+/// The worker.
 #[derive(Clone)]
 pub(crate) struct Worker {
     pub pipeline: Pipeline,
@@ -26,7 +26,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Makes videos until `stop` says so; those at work end as if they were cancelled.
+    /// Makes videos until `stop` is set; videos in progress then end as if they were cancelled.
     pub(crate) async fn run(self, jobs: Jobs, stop: watch::Receiver<bool>) {
         let Jobs { queued, live } = jobs;
         let set = LocalSet::new();
@@ -51,7 +51,7 @@ impl Worker {
         }
     }
 
-    /// Makes one video. Whatever goes wrong concerns only that one.
+    /// Makes one video. An error affects only that video.
     async fn make(&self, job: Job) {
         let Job {
             video,
@@ -68,7 +68,7 @@ impl Worker {
                 // The panic was printed where it happened.
                 Err(_) => (Phase::Failed, Some("the sampler has a bug".into())),
             };
-            // Whoever reads that it has ended may ask for its place.
+            // A client that reads that it has ended may want its place.
             drop(live);
             video.end(phase, error);
         }
@@ -111,7 +111,7 @@ impl Worker {
 
 /// Waits until the server is asked to stop.
 pub(crate) async fn stopped(mut stop: watch::Receiver<bool>) {
-    // Nobody is left to ask for it, which is the same.
+    // If the sender has been dropped, that means the same.
     let _ = stop.wait_for(|&stop| stop).await;
 }
 
@@ -122,7 +122,7 @@ async fn next(jobs: &mut mpsc::Receiver<Job>, stop: &watch::Receiver<bool>) -> O
     }
 }
 
-/// Waits until the video may go on; false if it has come to its end.
+/// Waits until the video may continue; false if it has been ended.
 async fn wait_for_room(video: &Video) -> bool {
     let mut changes = video.subscribe();
     loop {
@@ -147,7 +147,7 @@ struct Clock {
 }
 
 impl Clock {
-    /// Lateness that is made up for; after a longer wait the clock starts anew.
+    /// The most delay that is made up for; after a longer wait, the clock starts again.
     const SLACK: Duration = Duration::from_millis(250);
 
     fn new(seconds: f64) -> Self {

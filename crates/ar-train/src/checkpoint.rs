@@ -1,4 +1,4 @@
-//! Checkpoints: folders that hold everything that resuming needs, complete or absent.
+//! Checkpoints: folders with everything that resuming needs, complete or absent.
 //!
 //! ```text
 //! checkpoints/step-00000500/state.toml      step, clips seen, skipped steps, seed
@@ -9,9 +9,9 @@
 //! checkpoints/step-00000500/checksums.txt   checksums of all of these
 //! ```
 //!
-//! and `discriminator/` and `latent_statistics.toml`, where the stage has them.
+//! and `discriminator/` and `latent_statistics.toml`, if the stage has them.
 //!
-//! Schedules and random numbers are functions of seed and step, so those two are their state.
+//! Schedules and random numbers are functions of seed and step, so they have no other state.
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
@@ -35,12 +35,12 @@ use crate::learner::Learner;
 use crate::resume::run_config;
 use crate::trainer::{Position, Trainer};
 
-/// Something that checkpoints hold.
+/// State that is saved in checkpoints.
 pub trait Checkpointed {
-    /// Where training stands.
+    /// How far training has come.
     fn position(&self) -> Position;
 
-    /// Writes all state but the position into `folder`.
+    /// Writes all state except the position into `folder`.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -49,20 +49,20 @@ pub trait Checkpointed {
     /// The path of a parameter that is not finite, if there is one.
     fn not_finite(&self) -> Option<String>;
 
-    /// Takes the state that [`Checkpointed::save`] has written, and the position.
+    /// Loads the state that [`Checkpointed::save`] wrote, and sets the position.
     ///
     /// # Errors
     /// If it cannot be read, or does not fit the network.
     fn load(&mut self, folder: &Path, position: Position) -> Result<(), BoxError>;
 }
 
-/// What a checkpoint says about itself.
+/// The state file of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CheckpointState {
-    /// Where training stands.
+    /// How far training has come.
     #[serde(flatten)]
     pub position: Position,
-    /// Clips that training has seen: where the data continue. Runs of older versions lack it.
+    /// Number of clips that training has seen, which is where the data continue. Missing in runs of older versions.
     pub clips: Option<u64>,
     /// Seed of the run.
     pub seed: Option<u64>,
@@ -72,7 +72,7 @@ impl CheckpointState {
     /// Reads the state of the checkpoint in `folder`.
     ///
     /// # Errors
-    /// If it cannot be read, or is not of the step that the folder is called after.
+    /// If it cannot be read, or its step is not the one in the folder's name.
     pub fn read(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
         let path = folder.join(STATE);
@@ -84,7 +84,7 @@ impl CheckpointState {
         read().map_err(Error::checkpoint(CANNOT_RESUME, &path))
     }
 
-    /// Fails where the numbers contradict each other, or the step that the folder is called after.
+    /// Fails if the numbers contradict each other, or the step in the folder's name.
     fn check(&self, step: Option<usize>) -> Result<(), BoxError> {
         let Position {
             step: found,
@@ -109,7 +109,7 @@ impl CheckpointState {
         }
     }
 
-    /// Clips that training has seen.
+    /// Number of clips that training has seen.
     pub fn clips(&self, config: &RunConfig) -> u64 {
         let one_size = (self.position.step * config.clips_per_step()) as u64;
         self.clips.unwrap_or(one_size)
@@ -127,7 +127,7 @@ impl<M: Module> Learner<M> {
         Ok(self.optimizer.save(folder.join("optimizer.bpk"))?)
     }
 
-    /// Loads what [`Learner::save`] has written.
+    /// Loads what [`Learner::save`] wrote.
     ///
     /// # Errors
     /// If it cannot be read, or does not fit the network.
@@ -158,7 +158,7 @@ impl<M: Module> Checkpointed for Trainer<M> {
     fn load(&mut self, folder: &Path, position: Position) -> Result<(), BoxError> {
         self.learner.load(folder)?;
         let average = load_average(&self.ema, folder)?;
-        // The next step takes the average of parameters by their identities.
+        // The next step averages parameters by their ids.
         if Shapes::of(&average) != Shapes::of(&self.learner.model) {
             return Err("average.bpk and weights.bpk have other parameters".into());
         }
@@ -168,11 +168,10 @@ impl<M: Module> Checkpointed for Trainer<M> {
     }
 }
 
-/// The configuration of the run that has written the checkpoint in `folder`, once all files of that are
-/// known to be as they were written.
+/// Verifies all files of the checkpoint in `folder`, and reads the configuration of the run that wrote it.
 ///
 /// # Errors
-/// If they are not, or the run is one of another stage.
+/// If a file is damaged, or the run belongs to another stage.
 pub(crate) fn read_config<C: StageConfig>(folder: &Path) -> Result<C, BoxError> {
     verify_folder(folder)?;
     let text = read_text(folder.join("config.toml"), MOST_TEXT)?;
@@ -182,7 +181,7 @@ pub(crate) fn read_config<C: StageConfig>(folder: &Path) -> Result<C, BoxError> 
 /// `network` with the averaged weights of the checkpoint in `folder`.
 ///
 /// # Errors
-/// If they cannot be read, or are another network's.
+/// If they cannot be read, or belong to another network.
 pub(crate) fn load_average<M: Module>(network: &M, folder: &Path) -> Result<M, BoxError> {
     load_module(network, &folder.join("average.bpk"))
 }
@@ -192,16 +191,16 @@ pub(crate) fn is_checkpoint(path: &Path) -> bool {
     path.join(STATE).is_file()
 }
 
-/// What a checkpoint that cannot be read is for.
+/// The problem with a checkpoint that cannot be read.
 pub(crate) const CANNOT_RESUME: &str = "cannot resume from";
 
-/// More than any run computes a step from: a larger count is damage.
+/// More than any run has per step; a larger count is damage.
 const MOST_CLIPS_PER_STEP: u64 = 1 << 32;
 
 /// The file of a checkpoint's [`CheckpointState`].
 const STATE: &str = "state.toml";
 
-/// What the names of checkpoints begin with.
+/// The prefix of the names of checkpoints.
 const STEP: &str = "step-";
 
 /// Reads a file of TOML.
@@ -209,7 +208,7 @@ pub(crate) fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T, BoxError>
     Ok(toml::from_str(&read_text(path, MOST_TEXT)?)?)
 }
 
-/// The step that a folder of a checkpoint is called after.
+/// The step in the name of a checkpoint's folder.
 fn step_of(folder: &Path) -> Option<usize> {
     name(folder)?.strip_prefix(STEP)?.parse().ok()
 }
@@ -222,8 +221,8 @@ fn load_module<M: Module>(module: &M, path: &Path) -> Result<M, BoxError> {
     Ok(module.clone().try_load_record(ModuleRecord::load(path)?)?)
 }
 
-/// Fails unless every tensor of an optimizer's state has the shape of its parameter: the optimizer finds
-/// out in its next step only.
+/// Fails unless every tensor of an optimizer's state has the shape of its parameter, since the optimizer would notice
+/// only in its next step.
 fn check_moments<M: Module>(module: &M, path: &Path) -> Result<(), BoxError> {
     let shapes = Shapes::of(module);
     for tensor in Reader::from_file(path)?.into_tensors()? {
@@ -244,7 +243,7 @@ fn check_moments<M: Module>(module: &M, path: &Path) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// The shapes of parameters by their identity.
+/// The shapes of parameters by their ids.
 #[derive(Default, PartialEq)]
 struct Shapes(BTreeMap<u64, Vec<usize>>);
 
@@ -276,7 +275,7 @@ impl Checkpoints {
         }
     }
 
-    /// Complete checkpoints with their steps, oldest first.
+    /// Complete checkpoints with their steps, the oldest first.
     ///
     /// # Errors
     /// If the folder cannot be read.
@@ -301,8 +300,8 @@ impl Checkpoints {
         Ok(self.list()?.pop().map(|(_, folder)| folder))
     }
 
-    /// The newest checkpoint that is not damaged. Notes for the user, about it and about newer ones
-    /// that are damaged, are added to `notes`.
+    /// The newest checkpoint that is not damaged. Notes for the user, about it and about newer damaged ones, are added
+    /// to `notes`.
     ///
     /// # Errors
     /// If the folder cannot be read, or all checkpoints are damaged.
@@ -333,7 +332,7 @@ impl Checkpoints {
         newest.map_or(Ok(None), Err)
     }
 
-    /// Puts checkpoints that are newer than `step` aside, under names that begin with `what`.
+    /// Sets checkpoints that are newer than `step` aside, under names that start with `what`.
     ///
     /// # Errors
     /// If one cannot be renamed.
@@ -374,8 +373,8 @@ impl Checkpoints {
         write().map_err(Error::checkpoint("cannot write", &complete))
     }
 
-    /// Removes all but the newest `keep` and one every `every` steps (0: none), and what
-    /// writers that were killed have left.
+    /// Removes all except the newest `keep` and one every `every` steps (0: none), and also removes leftovers of killed
+    /// writers.
     ///
     /// # Errors
     /// If one cannot be removed.
@@ -488,7 +487,7 @@ mod tests {
         other
             .load(folder.path(), Position::default())
             .expect_err("other weights");
-        // Only the moments are of another network.
+        // Only the moments belong to another network.
         let path = folder.path().join("other");
         fs::create_dir(&path).expect("a folder");
         let loss = other
@@ -507,7 +506,7 @@ mod tests {
         let error = error.expect_err("other moments").to_string();
         assert!(error.contains("optimizer.bpk"), "{error}");
 
-        // An average of the same shape, but of parameters with other identities.
+        // An average with the same shapes, but with other parameter ids.
         let another = trainer();
         one.save(folder.path()).expect("written");
         save_module(&another.ema, &folder.path().join("average.bpk")).expect("written");
@@ -570,11 +569,11 @@ mod tests {
             fs::write(&file, whole).expect("written");
         }
         assert_eq!(newest(), (2, vec![]));
-        // An older version has written no checksums.
+        // An older version wrote no checksums.
         fs::remove_file(path.join(ar_files::CHECKSUMS)).expect("removed");
         let (step, notes) = newest();
         assert!(step == 2 && notes[0].contains("no checksums"), "{notes:?}");
-        // But what it says has to make sense.
+        // But its contents must be valid.
         for state in [
             "step = 1000000000000\n",
             "step = 2\nskipped = 3\n",
@@ -596,7 +595,7 @@ mod tests {
         let mut trainer = trainer();
         steps(&mut trainer, 1);
         save(&checkpoints, &trainer);
-        // As a killed writer leaves it.
+        // As left by a killed writer.
         let unfinished = checkpoints.root.join(".unfinished-abc123");
         fs::create_dir(&unfinished).expect("a folder");
         trainer.save(&unfinished).expect("state");

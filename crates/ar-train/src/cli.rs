@@ -345,7 +345,7 @@ fn precision(half: bool) -> Precision {
     }
 }
 
-/// Fails if a model directory could not be written to `out`, or would replace what it is made from.
+/// Fails if a model directory could not be written to `out`, or would replace one of its inputs.
 fn check_out<'a>(
     out: &std::path::Path,
     inputs: impl IntoIterator<Item = &'a PathBuf>,
@@ -378,7 +378,7 @@ fn farewell(ending: Ending, out: &std::path::Path, workers: &Workers) -> ExitCod
 
 const NOT_STARTED: &str = "stopped while the data were read; nothing was written";
 
-/// An interrupt ends what a shell does next: `ar-train vae .. && ar-train latents ..`.
+/// After an interrupt, a shell must not continue with `ar-train vae .. && ar-train latents ..`.
 fn exit_code(ending: Ending) -> ExitCode {
     match ending {
         Ending::Finished => ExitCode::SUCCESS,
@@ -386,7 +386,7 @@ fn exit_code(ending: Ending) -> ExitCode {
     }
 }
 
-/// Says how work has ended. Where nobody hears it, the work is done all the same.
+/// Prints how the work ended. If it cannot be printed, the work is done all the same.
 fn say(text: impl std::fmt::Display) {
     let _ = ar_cli::print(&format!("{text}\n"));
 }

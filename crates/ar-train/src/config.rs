@@ -36,16 +36,16 @@ pub struct VaeRun {
     pub name: String,
     /// Which parameters train.
     pub stage: VaeStage,
-    /// Whose weights training starts from: a model directory, `built-in`, a checkpoint of a run (its
-    /// average), or the file of a published VAE or image tokenizer; fresh ones if it is not given. The
-    /// temporal stage starts from the model or a checkpoint of an image stage.
+    /// The model that training starts from: a model directory, `built-in`, a checkpoint of a run (its average), or the
+    /// file of a published VAE or image tokenizer; by default, training starts from random weights. The temporal stage
+    /// starts from the model or a checkpoint of an image stage.
     pub start_from: Option<PathBuf>,
     /// Whether the backward pass recomputes blocks instead of keeping their activations: layers of
     /// the transformers, residual blocks and upsampling blocks.
     #[serde(alias = "recompute_blocks")]
     pub activation_checkpointing: bool,
-    /// Floats that the network computes in. Weights, their average and the optimizer's state are
-    /// 32-bit floats always, and so are LPIPS, the discriminator, the losses and the sum of gradients.
+    /// The precision that the network computes in. Weights, their average and the optimizer's state are always f32, and
+    /// so are LPIPS, the discriminator, the losses and the sum of gradients.
     pub precision: ComputePrecision,
     /// Length and folder of the run.
     pub run: RunConfig,
@@ -55,7 +55,7 @@ pub struct VaeRun {
     pub optimizer: OptimizerConfig,
     /// What to optimise.
     pub loss: VaeLossConfig,
-    /// The network that tells reconstructions from data; none if it is not given.
+    /// The network that distinguishes reconstructions from data; by default none.
     pub discriminator: Option<DiscriminatorConfig>,
     /// The network.
     pub vae: VaeConfig,
@@ -80,9 +80,9 @@ pub struct DiffusionRun {
     pub name: String,
     /// Model directory of the VAE, or `built-in`; it becomes part of the trained model.
     pub vae: PathBuf,
-    /// Whose transformer training starts from, with a fresh optimizer and average: a model directory,
-    /// `built-in`, a checkpoint of a run (its average), or the file of a published model. Training
-    /// starts from random weights if it is not given.
+    /// The model whose transformer training starts from, with a fresh optimizer and average: a model directory,
+    /// `built-in`, a checkpoint of a run (its average), or the file of a published model. By default, training starts
+    /// from random weights.
     pub start_from: Option<PathBuf>,
     /// Length and folder of the run.
     pub run: RunConfig,
@@ -92,28 +92,28 @@ pub struct DiffusionRun {
     pub optimizer: OptimizerConfig,
     /// What to optimise.
     pub loss: LossConfig,
-    /// How the timesteps of a clip are drawn (published: `fopp`). `planned` draws them from the plans
-    /// that sampling follows, and takes the loss over active frames.
+    /// How the timesteps of a clip are drawn (published: `fopp`). `planned` draws them from the plans that sampling
+    /// follows, and averages the loss over active frames.
     pub timestep_sampler: TimestepSampler,
-    /// Which plans `planned` draws from; their number of steps is `sampling.steps`.
+    /// The plans that `planned` draws from; their number of steps is `sampling.steps`.
     pub planned: PlannedConfig,
-    /// How latents are brought to the scale of the noise (published: `off`). Also read as
-    /// `standardize_latents`, where true is `channel`.
+    /// How latents are scaled to the noise (published: `off`). The older key `standardize_latents` is also read, where
+    /// true means `channel`.
     #[serde(alias = "standardize_latents", deserialize_with = "latent_scale")]
     pub latent_scale: LatentScale,
-    /// Probability that a step cuts its clips into shorter ones, down to single frames (published:
-    /// 0). FoPP seldom gives the first frames of a clip much noise, so a short training leaves them
-    /// weak; shorter clips have more first frames.
+    /// Probability that a step cuts its clips into shorter ones, down to single frames (published: 0). FoPP seldom
+    /// gives the first frames of a clip much noise, so they stay weak after a short training; with shorter clips there
+    /// are more first frames.
     pub short_clips: f64,
     /// Probability of training a clip on the null class instead of its own; 0 for a model without
     /// classes.
     pub context_dropout: f64,
-    /// Whether the backward pass recomputes blocks instead of keeping their activations: the memory
-    /// of one block, at the cost of one more forward pass.
+    /// Whether the backward pass recomputes blocks instead of keeping their activations: activations take the memory of
+    /// one block, at the cost of one more forward pass.
     #[serde(alias = "recompute_blocks")]
     pub activation_checkpointing: bool,
-    /// Floats that the network computes in. Weights, their average and the optimizer's state are
-    /// 32-bit floats always, and so are the loss and the sum of gradients.
+    /// The precision that the network computes in. Weights, their average and the optimizer's state are always f32, and
+    /// so are the loss and the sum of gradients.
     pub precision: ComputePrecision,
     /// The diffusion process.
     pub diffusion: DiffusionConfig,
@@ -174,7 +174,7 @@ pub struct LatentsRun {
     pub data: DataConfig,
     /// Folder to write.
     pub out: PathBuf,
-    /// Clips of a file in that folder. An interrupted run starts its last file anew.
+    /// Clips per file in that folder. After an interrupt, the unfinished file is encoded again.
     pub clips_per_shard: usize,
 }
 
@@ -189,7 +189,7 @@ impl Default for LatentsRun {
     }
 }
 
-/// How long a run is and what it leaves behind.
+/// The length of a run, and what it writes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RunConfig {
@@ -205,15 +205,15 @@ pub struct RunConfig {
     pub seed: u64,
     /// Steps between lines of `metrics.jsonl`.
     pub log_every: usize,
-    /// Steps between measurements on validation data; 0 is at the end only.
+    /// Steps between evaluations on validation data; 0 is only at the end.
     pub eval_every: usize,
     /// Steps between samples of the averaged weights, in the run's folder; 0 is never.
     pub sample_every: usize,
-    /// Steps between checkpoints; 0 is at the end only.
+    /// Steps between checkpoints; 0 is only at the end.
     pub checkpoint_every: usize,
-    /// Newest checkpoints that are kept.
+    /// Number of the newest checkpoints that are kept.
     pub keep_checkpoints: usize,
-    /// Checkpoints of every so many steps are kept for good; 0 keeps none.
+    /// Steps between checkpoints that are kept for good; 0 keeps none.
     pub keep_every: usize,
 }
 
@@ -236,7 +236,7 @@ impl Default for RunConfig {
 }
 
 impl RunConfig {
-    /// Clips that a process computes for a step.
+    /// Number of clips that a process computes in a step.
     pub fn clips_per_step(&self) -> usize {
         self.batch_size * self.accumulate
     }
@@ -250,7 +250,7 @@ pub struct VaeLossConfig {
     pub l1: f64,
     /// Weight of the squared error.
     pub l2: f64,
-    /// Weight of LPIPS (published: as `l1`), which needs `lpips_weights`; 0 is without.
+    /// Weight of LPIPS (published: as `l1`), which needs `lpips_weights`; 0 disables it.
     pub lpips: f64,
     /// The range of the frames that LPIPS gets (published: `0..1`).
     pub lpips_range: LpipsRange,
@@ -258,12 +258,12 @@ pub struct VaeLossConfig {
     pub lpips_weights: Option<LpipsWeights>,
     /// Weight of the Kullback-Leibler divergence (published: 0).
     pub kl: f64,
-    /// Whether to decode a draw from the posterior instead of its mean (published: yes). With a
-    /// small `kl` it makes the latent space smooth, so that small errors of diffusion stay small.
+    /// Whether to decode a sample of the posterior instead of its mean (published: yes). With a small `kl`, this makes
+    /// the latent space smooth, so that small errors of diffusion stay small.
     pub sample_posterior: bool,
-    /// Extra weight of pixels that differ from the median colour of their frame: a pixel's
-    /// weight is `1 + foreground * |pixel - median|`, normalised to a mean of 1. Above 0 it keeps
-    /// small objects from drowning in a plain background.
+    /// Extra weight of pixels that differ from the median colour of their frame: a pixel's weight is
+    /// `1 + foreground * |pixel - median|`, normalised to a mean of 1. Above 0, it keeps small objects from drowning in
+    /// a plain background.
     pub foreground: f64,
 }
 
@@ -317,18 +317,18 @@ pub enum LpipsRange {
     #[default]
     #[serde(rename = "-1..1")]
     Symmetric,
-    /// 0 to 1, as frames are: what the published tokenizers were trained with.
+    /// 0 to 1, like frames, as in the training of the published tokenizers.
     #[serde(rename = "0..1")]
     Unit,
 }
 
-/// The published files behind LPIPS, in PyTorch's own format or as safetensors.
+/// The published files for LPIPS, in PyTorch's own format or as safetensors.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LpipsWeights {
-    /// VGG16 of `torchvision`: `vgg16-397923af.pth`.
+    /// `torchvision`'s VGG16: `vgg16-397923af.pth`.
     pub vgg: WeightsLocation,
-    /// LPIPS's own layers: `weights/v0.1/vgg.pth` of its authors.
+    /// LPIPS's own layers: its authors' `weights/v0.1/vgg.pth`.
     pub linear: WeightsLocation,
 }
 
@@ -341,10 +341,10 @@ pub fn read_config<C: DeserializeOwned>(
     text: &str,
     overrides: &[String],
 ) -> Result<C, ConfigError> {
-    // Parsed as it stands first: then messages name the line.
+    // Parsed without overrides first, so that messages name the line.
     let config: C = toml::from_str(text).map_err(unreadable)?;
     if overrides.is_empty() && !text.contains('~') {
-        // Numbers beyond 63 bits are read and could not be written again.
+        // Numbers beyond 63 bits could be read but not be written again.
         let _: Table = toml::from_str(text).map_err(unreadable)?;
         return Ok(config);
     }
@@ -359,7 +359,7 @@ pub fn read_config<C: DeserializeOwned>(
         C::deserialize(table).map_err(misfit)
     };
     read(&mut overrides.iter()).map_err(|error| {
-        // The one without which the others are in order is to blame.
+        // The culprit is the one without which the others are valid.
         let culprit = overrides.iter().find(|culprit| {
             let mut others = overrides.iter().filter(|other| other != culprit);
             read(&mut others).is_ok()
@@ -371,7 +371,7 @@ pub fn read_config<C: DeserializeOwned>(
     })
 }
 
-/// Puts the home folder for the `~` of paths, wherever they stand: no other text begins with `~/`.
+/// Expands `~` to the home folder in all paths: no other text starts with `~/`.
 fn expand_homes(key: &str, value: &mut Value) -> Result<(), ConfigError> {
     match value {
         Value::String(text) => {
@@ -400,19 +400,19 @@ fn unreadable(error: toml::de::Error) -> ConfigError {
     ConfigError::without_key(error)
 }
 
-/// An error of a table, which has no excerpt but the key in a line of its own.
+/// An error about a table, which has the key on a separate line instead of an excerpt.
 pub(crate) fn misfit(error: toml::de::Error) -> ConfigError {
     ConfigError::without_key(error.to_string().trim_end().replace('\n', ", "))
 }
 
-/// Keys that have been renamed, by their last part, with the name that they have now.
+/// Keys that have been renamed, by their last part, with their current names.
 const RENAMED: [(&str, &str); 3] = [
     ("standardize_latents", "latent_scale"),
     ("held_out", "validation"),
     ("recompute_blocks", "activation_checkpointing"),
 ];
 
-/// The name that a key has now, sections included: keys of older versions are still read.
+/// The current name of a key, sections included: keys of older versions are still read.
 pub fn current_key(key: &str) -> String {
     let (sections, last) = match key.rsplit_once('.') {
         Some((sections, last)) => (Some(sections), last),
@@ -430,7 +430,7 @@ fn current_name(last: &str) -> &str {
     found.map_or(last, |(_, new)| new)
 }
 
-/// Sets a key in place of the one that is there, under whichever of its names.
+/// Sets a key, and replaces an existing one under any of its names.
 fn insert(table: &mut Table, key: &str, value: Value) {
     table.retain(|other, _| current_name(other) != current_name(key));
     table.insert(key.to_owned(), value);

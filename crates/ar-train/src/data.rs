@@ -1,4 +1,4 @@
-//! Datasets of clips and latents: split, ordered, read ahead.
+//! Datasets of clips and latents: split, shuffled, prefetched.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -27,7 +27,8 @@ fn skipped_file(process: usize) -> String {
     }
 }
 
-/// What happens to an item between the dataset and a batch: item, seed of the run, draw.
+/// A transformation of items between the dataset and a batch, from the item, the seed of the run,
+/// and the draw.
 type Augmentation<I> = fn(I, u64, EpochItem) -> I;
 
 /// The clips of a dataset, some of them set aside for validation.
@@ -36,16 +37,16 @@ pub struct TrainingData<I> {
     split: Arc<Split>,
     ahead: ReadAhead,
     augmentation: Option<Augmentation<I>>,
-    /// Where an epoch takes one clip of every video.
+    /// Set if an epoch takes one clip of every video.
     by_video: Option<Arc<OnePerVideo>>,
     skipped: SkippedItems,
 }
 
 impl<I: Send + Sync + 'static> TrainingData<I> {
-    /// Sets `data.validation` items aside, as [`Split`] chooses them.
+    /// Sets aside `data.validation` items, chosen by [`Split`].
     ///
     /// # Errors
-    /// If none would be left for training, or nothing could be read ahead.
+    /// If none would be left for training, or prefetching is impossible.
     pub fn new(
         dataset: impl Dataset<I> + SourceIds + 'static,
         data: &DataConfig,
@@ -81,7 +82,7 @@ impl<I: Send + Sync + 'static> TrainingData<I> {
         })
     }
 
-    /// Items in all.
+    /// Number of all items.
     pub fn clips(&self) -> usize {
         self.dataset.len()
     }
@@ -96,10 +97,10 @@ impl<I: Send + Sync + 'static> TrainingData<I> {
         &self.split.validation
     }
 
-    /// The items of `indices` in order, less those that cannot be read.
+    /// The items of `indices` in order, without unreadable ones.
     ///
     /// # Errors
-    /// If all of them cannot be read, or one for a reason that is not the item's.
+    /// If none of them can be read, or one cannot be read because of the environment.
     pub fn items(&self, indices: impl IntoIterator<Item = usize>) -> Result<Vec<I>> {
         let indices: Vec<usize> = indices.into_iter().collect();
         let items = self.readable(indices.iter().copied())?;
@@ -116,7 +117,7 @@ impl<I: Send + Sync + 'static> TrainingData<I> {
     /// The first item that can be read.
     ///
     /// # Errors
-    /// If none can be read, or one cannot for a reason that is not the item's.
+    /// If none can be read, or one cannot be read because of the environment.
     pub fn first(&self) -> Result<I> {
         for index in 0..self.clips() {
             if let Some(first) = self.readable([index])?.pop() {
@@ -130,10 +131,10 @@ impl<I: Send + Sync + 'static> TrainingData<I> {
         Err(Error::Data(message.into()))
     }
 
-    /// The items of `indices` in order, less those that cannot be read; read by all workers.
+    /// The items of `indices` in order, without unreadable ones; read by all workers.
     ///
     /// # Errors
-    /// If one cannot be read for a reason that is not the item's ([`is_environment`]).
+    /// If one cannot be read because of the environment ([`is_environment`]).
     pub fn readable(&self, indices: impl IntoIterator<Item = usize>) -> Result<Vec<I>> {
         let indices: Vec<usize> = indices.into_iter().collect();
         let get = |&index: &usize| match self.dataset.get(index) {
@@ -152,7 +153,7 @@ impl<I: Send + Sync + 'static> TrainingData<I> {
                 .map(|share| {
                     let worker = thread::Builder::new();
                     let worker = worker.spawn_scoped(scope, move || read(share));
-                    // Where the system has no thread left, this one reads.
+                    // If the system has no threads left, this thread reads.
                     worker.map_err(|_| read(share))
                 })
                 .collect();
@@ -169,9 +170,9 @@ impl<I: Send + Sync + 'static> TrainingData<I> {
         Ok(items)
     }
 
-    /// Endless batches of training items, the clips of a step each, at `positions` of their order;
-    /// read ahead on threads of their own. They depend only on the seed of the run. What is left
-    /// out of the dataset is listed in the folder of the run; a run that goes on adds to its list.
+    /// Endless batches of training items, each with the clips of a step, at `positions` of their
+    /// order, prefetched on other threads. They depend only on the seed of the run. Items that are
+    /// left out of the dataset are listed in the folder of the run; a resumed run adds to its list.
     ///
     /// # Errors
     /// If the list cannot be read or written.
@@ -212,13 +213,13 @@ impl<I: Send + Sync + 'static> TrainingData<I> {
         })
     }
 
-    /// What an epoch draws: clips, or videos.
+    /// Number of items in an epoch: clips, or videos.
     fn drawn(&self) -> usize {
         let videos = self.by_video.as_ref();
         videos.map_or(self.split.training.len(), |order| order.videos().len())
     }
 
-    /// Notes files that the dataset has left out.
+    /// Records files that the dataset left out.
     pub fn leave_out(&self, files: &[ar_data::SkippedFile]) {
         for file in files {
             let line = format!("{}: {}", file.path.display(), file.reason);
@@ -226,13 +227,13 @@ impl<I: Send + Sync + 'static> TrainingData<I> {
         }
     }
 
-    /// What was left out of the dataset until now.
+    /// What was left out of the dataset so far.
     pub fn skipped(&self) -> &SkippedItems {
         &self.skipped
     }
 }
 
-/// Batches that are read ahead.
+/// Prefetched batches.
 pub struct TrainingBatches<I> {
     batches: Batches<I>,
     split: Arc<Split>,
@@ -245,14 +246,14 @@ impl<I: Send + 'static> TrainingBatches<I> {
     /// The next batch.
     ///
     /// # Errors
-    /// If too many items cannot be read, or the list of those cannot be written.
+    /// If too many items cannot be read, or their list cannot be written.
     pub fn next_batch(&mut self) -> Result<Vec<I>> {
         let batch = self.batches.next_batch()?;
         let unreadable = self.batches.take_skipped();
         if !unreadable.is_empty() {
             for item in unreadable {
                 let index = match &self.by_video {
-                    // The video's first clip stands for the one that was drawn.
+                    // The video's first clip represents the one that was drawn.
                     Some(order) => order.videos()[item.index][0],
                     None => self.split.training[item.index],
                 };
@@ -274,11 +275,11 @@ pub struct SkippedItems(Arc<Mutex<BTreeSet<String>>>);
 
 impl SkippedItems {
     fn lines(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        // A line is in the set or not: a panic elsewhere leaves it intact.
+        // A line is in the set or not, so a panic elsewhere leaves the set intact.
         self.0.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// A line stays one, whatever file names hold.
+    /// A line stays one line, whatever file names contain.
     fn add(&self, line: &str) {
         self.lines().insert(ar_cli::without_controls(line));
     }
@@ -295,7 +296,7 @@ impl SkippedItems {
         told.join("; ")
     }
 
-    /// Adds the lines of a file that an earlier process has written, if there is one.
+    /// Adds the lines of a file that an earlier process wrote, if there is one.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -340,11 +341,11 @@ pub struct Clips {
     pub report: Vec<String>,
 }
 
-/// Opens a dataset of clips; the observer of `options` is told how far files are read. Nothing if
-/// that is interrupted.
+/// Opens a dataset of clips, and reports progress to the observer of `options`. None if it is
+/// interrupted.
 ///
 /// # Errors
-/// If the configuration names no clips, or they cannot be read.
+/// If the configuration has no clips, or they cannot be read.
 pub fn open_clips(data: &DataConfig, options: &StageOptions) -> Result<Option<Clips>> {
     let dataset = match data.open_clips(Scan(options)) {
         Err(error) if error.is_interrupt() => return Ok(None),
@@ -365,7 +366,7 @@ pub fn open_clips(data: &DataConfig, options: &StageOptions) -> Result<Option<Cl
     }))
 }
 
-/// Whoever waits while a dataset is opened.
+/// Reports progress while a dataset is opened.
 struct Scan<'a>(&'a StageOptions);
 
 impl Progress for Scan<'_> {
@@ -383,7 +384,7 @@ mod tests {
     use super::*;
     use burn_dataset::DatasetError;
 
-    /// Numbers of which the first cannot be read.
+    /// Numbers, of which the first cannot be read.
     struct Numbers;
 
     impl Dataset<usize> for Numbers {
@@ -420,7 +421,7 @@ mod tests {
         };
         for (first, lines) in [
             (8, "clip 0: broken\nclip 2: gone for a while\n"),
-            // A run from the start has a list of its own.
+            // A run from the start has a new list.
             (0, "clip 0: broken\n"),
         ] {
             let split = TrainingData::new(Numbers, &data).expect("a dataset");
@@ -438,7 +439,7 @@ mod tests {
         assert_eq!(skipped.to_string(), "a\\n\\u{1b}[31mb.mp4: broken\n");
     }
 
-    /// Clips that nothing is wrong with, but which cannot be read now.
+    /// Intact clips that cannot be read now.
     struct Away;
 
     impl Dataset<usize> for Away {

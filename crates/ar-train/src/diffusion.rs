@@ -35,16 +35,15 @@ use crate::start_from::started;
 use crate::trainer::{Position, Trainer};
 use crate::workers::Workers;
 
-/// Videos that are sampled to see how training is getting on, and how many of them to a row.
+/// Number of videos that are sampled to show the progress of training, and videos per row.
 const SHOWN: usize = 4;
 const SHOWN_IN_A_ROW: usize = 2;
 
-/// Trains a transformer as `config` says, with all of `workers`, and leaves a complete model
-/// directory, VAE included, in the run's folder.
+/// Trains a transformer according to `config`, with all of `workers`, and writes a complete model
+/// directory, VAE included, into the run's folder.
 ///
 /// # Errors
-/// If the configuration is impossible, the data cannot be read, or the run's folder cannot be
-/// written.
+/// If the configuration is invalid, the data cannot be read, or the run's folder cannot be written.
 pub fn train(config: &DiffusionRun, workers: &Workers, options: &StageOptions) -> Result<Ending> {
     config.check_sizes()?;
     let device = workers.main_device();
@@ -76,7 +75,7 @@ pub fn train(config: &DiffusionRun, workers: &Workers, options: &StageOptions) -
     let mut transformer = Transformer::new(&config.transformer, &config.conditioning, device)
         .map_err(ConfigError::from)?;
     let mut known_statistics = None;
-    // A checkpoint holds all weights: what the run started from may be gone by now.
+    // A checkpoint has all weights, and the model that the run started from may no longer exist.
     if let Some(path) = config.start_from.as_ref().filter(|_| !run.is_resumed()) {
         let start = start::start(path, transformer, config, &model_config.conditioning)?;
         run.line(started(path, &start.taken));
@@ -137,7 +136,7 @@ pub fn train(config: &DiffusionRun, workers: &Workers, options: &StageOptions) -
     let sample = |run: &Run, training: &Training| {
         let path = run.sample_path(training.trainer.step());
         match show(model(training)?, config, &path) {
-            // Of a model that has hardly begun; training goes on.
+            // The model has hardly been trained yet, so training continues.
             Err(Error::Samples(error)) if matches!(*error, PipelineError::NotFinite { .. }) => {
                 run.line(format!("no samples: {error}"));
                 Ok(())
@@ -165,7 +164,7 @@ pub fn train(config: &DiffusionRun, workers: &Workers, options: &StageOptions) -
         run.step(&[("loss", loss)], report)?;
         run.prove(false)?;
 
-        // Before what may fail or take long.
+        // Before anything that may fail or take long.
         if run.checkpoint_is_due(false) {
             run.checkpoint(&training)?;
             model(&training)?.save(run.model_dir(), Precision::Full)?;
@@ -185,10 +184,11 @@ pub fn train(config: &DiffusionRun, workers: &Workers, options: &StageOptions) -
     run.finish()
 }
 
-/// What [`train`] will take, from a few steps with the first latents; nothing is written.
+/// How much time and memory [`train`] will need, measured in a few steps with the first latents;
+/// nothing is written.
 ///
 /// # Errors
-/// If the configuration is impossible, or the latents cannot be read.
+/// If the configuration is invalid, or the latents cannot be read.
 pub fn forecast(config: &DiffusionRun, workers: &Workers) -> Result<Forecast> {
     config.check_sizes()?;
     validate(config)?;
@@ -228,13 +228,13 @@ pub fn forecast(config: &DiffusionRun, workers: &Workers) -> Result<Forecast> {
     })
 }
 
-/// All that a diffusion stage keeps between its steps.
+/// The state of a diffusion stage between its steps.
 struct Training {
     trainer: Trainer<Transformer>,
     /// Tokens and channels of a frame.
     latent: [usize; 2],
-    /// Statistics of the latents that the run began with, or of the model that it started from. The
-    /// network knows no other scale, so they stay when it continues with other latents.
+    /// Statistics of the latents that the run started with, or of the model that it started from.
+    /// The network knows no other scale, so they do not change if it continues with other latents.
     statistics: Option<LatentStatistics>,
 }
 
@@ -277,7 +277,7 @@ fn validate(config: &DiffusionRun) -> Result<(), ConfigError> {
             "{key} = {value} is no probability; it must be in 0..=1"
         );
     }
-    // Zeros, through layer norms: gradients grow a thousandfold in every block.
+    // With zeros, the layer norms would make gradients grow a thousandfold in every block.
     ensure_config!(
         config.context_dropout == 0.0 || config.conditioning.classes > 0,
         ["context_dropout", "conditioning.classes"],
@@ -307,8 +307,8 @@ fn sampler_config(config: &DiffusionRun) -> SamplerConfig {
     }
 }
 
-/// Samples a few videos of the trained length, always of the same noise; a
-/// class-conditional model samples its first classes.
+/// Samples a few videos of the trained length, always from the same noise; a class-conditional
+/// model samples its first classes.
 fn show(model: VideoModel, config: &DiffusionRun, path: &Path) -> Result<()> {
     let classes = config.conditioning.classes;
     let options = GenerateOptions {

@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 
 /// `decay * average + (1 - decay) * model`, parameter by parameter.
 pub(crate) fn average<M: Module>(average: M, model: &M, decay: f64) -> M {
-    // A container of tensors by parameter, which is what gradients are kept in.
+    // The container of gradients, which holds tensors by parameter.
     struct Collect(GradientsParams);
     impl ModuleVisitor for Collect {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {

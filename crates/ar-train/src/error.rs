@@ -1,4 +1,4 @@
-//! What can go wrong in a stage.
+//! Errors of a stage.
 
 use std::error::Error as StdError;
 use std::fmt::Display;
@@ -16,12 +16,12 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 /// The result of a stage, or of a part of one.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a stage cannot begin or go on. That it was interrupted is no error: see
+/// Why a stage cannot start or continue. An interrupt is not an error: see
 /// [`Ending`](crate::run::Ending).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The configuration is impossible, or names something that cannot be used.
+    /// The configuration is invalid, or names something that cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// Clips or latents cannot be read or written.
@@ -30,7 +30,7 @@ pub enum Error {
     /// A checkpoint cannot be written, or resumed from.
     #[error("{problem} {}", path.display())]
     Checkpoint {
-        /// What cannot be done with it.
+        /// What cannot be done with the checkpoint.
         problem: &'static str,
         /// The folder of the checkpoint, or a file in it.
         path: PathBuf,
@@ -51,7 +51,7 @@ pub enum Error {
     /// Samples of the network cannot be drawn or written.
     #[error(transparent)]
     Samples(#[from] Box<PipelineError>),
-    /// The system has no thread for a device.
+    /// The system has no thread left for a device.
     #[error("cannot start a thread ({0}): raise the limit on processes (`ulimit -u`)")]
     NoThread(io::Error),
     /// The processes of a group cannot work together.
@@ -63,9 +63,9 @@ pub enum Error {
     /// The device has no memory left for a step.
     #[error("the device is out of memory ({message}): {advice}")]
     OutOfMemory {
-        /// What the device says.
+        /// The device's message.
         message: String,
-        /// What takes less memory.
+        /// How to use less memory.
         advice: String,
     },
     /// The loss or the gradient was not finite for too many steps in a row.
@@ -74,8 +74,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// The keys of the configuration that are to blame, with their sections, such as `run.steps`;
-    /// none where it is not the configuration.
+    /// The keys of the configuration that caused the error, with their sections, such as
+    /// `run.steps`; empty if it was not the configuration.
     pub fn keys(&self) -> &[String] {
         match self {
             Self::Config(error) => error.keys(),
@@ -83,7 +83,7 @@ impl Error {
         }
     }
 
-    /// An error of the file at `path`.
+    /// An error about the file at `path`.
     pub(crate) fn io(path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io {
             path: path.as_ref().to_owned(),
@@ -134,7 +134,7 @@ impl From<LatentError> for Error {
     }
 }
 
-/// A configuration that is impossible, or names something that cannot be used.
+/// A configuration that is invalid, or names something that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct ConfigError {
@@ -144,7 +144,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// An error for which the values of `keys` are to blame.
+    /// An error that is caused by the values of `keys`.
     pub fn new<K: Into<String>>(keys: impl IntoIterator<Item = K>, message: impl Display) -> Self {
         Self {
             keys: keys.into_iter().map(Into::into).collect(),
@@ -153,7 +153,7 @@ impl ConfigError {
         }
     }
 
-    /// An error of a text that is no configuration.
+    /// An error about a text that is not a configuration.
     pub(crate) fn without_key(message: impl Display) -> Self {
         Self::new::<String>([], message)
     }
@@ -166,7 +166,7 @@ impl ConfigError {
         }
     }
 
-    /// The keys that are to blame, with their sections, such as `run.steps`.
+    /// The keys that caused the error, with their sections, such as `run.steps`.
     pub fn keys(&self) -> &[String] {
         &self.keys
     }

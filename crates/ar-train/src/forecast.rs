@@ -1,4 +1,4 @@
-//! How much time and memory a run will take, before it starts.
+//! Predicts how much time and memory a run will need.
 
 use std::time::Instant;
 
@@ -9,11 +9,11 @@ use burn::tensor::Device;
 use crate::config::{ComputePrecision, StageConfig};
 use crate::error::{Error, Result};
 
-/// Steps that are taken. The second one holds the optimizer's moments from its start.
+/// Number of steps that are taken. From the second one on, the optimizer's moments exist.
 const STEPS: u64 = 3;
 
-/// How much time and memory a run of a stage will take:
-/// [`diffusion::forecast`](crate::diffusion::forecast), [`vae::forecast`](crate::vae::forecast).
+/// How much time and memory a run of a stage will need: [`diffusion::forecast`](crate::diffusion::forecast),
+/// [`vae::forecast`](crate::vae::forecast).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Forecast {
     /// Parameters of the network.
@@ -22,20 +22,20 @@ pub struct Forecast {
     pub state_bytes: u64,
     /// Steps of the run.
     pub steps: usize,
-    /// Keeping all activations for the backward pass.
+    /// Measured while keeping all activations for the backward pass.
     pub keeping: Measured,
-    /// Recomputing blocks (`activation_checkpointing`), if the network can.
+    /// Measured while recomputing blocks (`activation_checkpointing`), if the network supports it.
     pub recomputing: Option<Measured>,
-    /// Available memory in bytes, if the system or the device tells.
+    /// Available memory in bytes, if known.
     pub available_bytes: Option<u64>,
 }
 
-/// What steps of a run took.
+/// Time and memory of a run's steps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Measured {
-    /// The fastest one after the first.
+    /// Time of the fastest step after the first.
     pub step_seconds: f64,
-    /// The most memory in bytes, if the system or the device tells.
+    /// Peak memory in bytes, if known.
     pub peak_bytes: Option<u64>,
 }
 
@@ -43,15 +43,15 @@ pub struct Measured {
 pub(crate) struct Begun<S> {
     /// Parameters of the network.
     pub parameters: usize,
-    /// Takes the step of this number.
+    /// Takes the step with this number.
     pub step: S,
 }
 
 impl Forecast {
-    /// Takes a few steps of runs that `begin` starts, with activation checkpointing and without.
+    /// Takes a few steps of runs that `begin` starts, with and without activation checkpointing.
     ///
     /// # Errors
-    /// The errors of the runs; if the device does not work.
+    /// The errors of the runs, or if the device does not work.
     pub(crate) fn measure<S: FnMut(u64) -> Result<()>>(
         config: &impl StageConfig,
         device: &Device,
@@ -66,7 +66,7 @@ impl Forecast {
             } = begin(activation_checkpointing)?;
             let mut step_seconds = f64::INFINITY;
             for number in 0..STEPS {
-                // From the second step on: what was read before the first one is gone by then.
+                // From the second step on, when everything that was read before the first one has been freed.
                 if number == 1 {
                     memory::reset_peak();
                 }
@@ -83,7 +83,7 @@ impl Forecast {
             };
             Ok((parameters, measured))
         };
-        // What keeps less comes first: devices hold on to memory.
+        // The run that needs less memory comes first, because devices do not return memory.
         let recomputing = config.activation_checkpointing().map(|_| measure(true));
         let recomputing = recomputing.transpose()?;
         let (parameters, keeping) = measure(false)?;
@@ -98,8 +98,7 @@ impl Forecast {
     }
 }
 
-/// Weights, gradients, two moments and the average in 32-bit floats; weights and gradients once more
-/// in the 16-bit floats that are computed in.
+/// Weights, gradients, two moments and the average in f32; when computing in bf16, also weights and gradients in bf16.
 fn state_bytes(parameters: usize, precision: ComputePrecision) -> u64 {
     let bytes = match precision {
         ComputePrecision::F32 => 5 * 4,
@@ -114,7 +113,7 @@ fn wait(device: &Device) -> Result<()> {
         .map_err(|error| Error::Device(error.to_string()))
 }
 
-/// The memory that a device's allocator holds, or else the most that this process had, on Linux.
+/// The memory that a device's allocator has reserved, or else the peak memory of this process, on Linux.
 fn peak_memory(device: &Device) -> Option<u64> {
     match device.memory_pool_usage() {
         Some(usage) => Some(usage.bytes_reserved),
@@ -122,7 +121,7 @@ fn peak_memory(device: &Device) -> Option<u64> {
     }
 }
 
-/// The memory of the device, or else the memory of the machine that is free, on Linux.
+/// The memory of the device, or else the free memory of the machine, on Linux.
 fn available_memory(device: &Device) -> Option<u64> {
     match device.memory_pool_usage() {
         Some(_) => Details::of(device).memory_bytes,

@@ -1,4 +1,4 @@
-//! Gradients of all parameters of a module, taken together.
+//! Operations on the gradients of all parameters of a module.
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
@@ -6,7 +6,7 @@ use burn::tensor::{FloatDType, Tensor, TensorData};
 
 use crate::group::Group;
 
-/// The norm over the gradients of all parameters that have one.
+/// The norm over all gradients.
 pub(crate) fn global_norm<M: Module>(model: &M, gradients: &GradientsParams) -> f64 {
     struct SquareSum<'a> {
         gradients: &'a GradientsParams,
@@ -50,7 +50,7 @@ pub(crate) fn scale<M: Module>(model: &M, gradients: &mut GradientsParams, facto
     model.visit(&mut Scale { gradients, factor });
 }
 
-/// Turns all gradients into 32-bit floats.
+/// Converts all gradients to f32.
 pub(crate) fn widen<M: Module>(model: &M, gradients: &mut GradientsParams) {
     struct Widen<'a>(&'a mut GradientsParams);
     impl ModuleVisitor for Widen<'_> {
@@ -63,8 +63,8 @@ pub(crate) fn widen<M: Module>(model: &M, gradients: &mut GradientsParams) {
     model.visit(&mut Widen(gradients));
 }
 
-/// Replaces all gradients, in 32-bit floats, by their means over the processes of `group`, which have
-/// gradients of the same parameters.
+/// Replaces all gradients, in f32, by their means over the processes of `group`, which have gradients of the same
+/// parameters.
 pub(crate) fn average<M: Module>(model: &M, gradients: &mut GradientsParams, group: &dyn Group) {
     struct Average<'a> {
         gradients: &'a mut GradientsParams,
@@ -85,8 +85,8 @@ pub(crate) fn average<M: Module>(model: &M, gradients: &mut GradientsParams, gro
     model.visit(&mut Average { gradients, group });
 }
 
-/// Scales all gradients so that their joint norm is at most `largest` (0: no limit), and returns
-/// the norm before. Burn's own clipping works tensor by tensor.
+/// Scales all gradients so that their joint norm is at most `largest` (0: no limit), and returns the norm before that.
+/// Burn's own clipping works tensor by tensor.
 pub(crate) fn clip_global_norm<M: Module>(
     model: &M,
     gradients: &mut GradientsParams,

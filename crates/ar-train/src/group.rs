@@ -1,4 +1,4 @@
-//! Processes that train one network together, each on its share of the clips of a step.
+//! Processes that train a network together, each with its share of the clips of a step.
 
 #[cfg(feature = "mpi")]
 mod mpi;
@@ -23,12 +23,12 @@ pub trait Group {
     /// Replaces `values` by their sums over all processes.
     fn sum_f64(&self, values: &mut [f64]);
 
-    /// Whether this process is the one that keeps the log, measures and writes checkpoints.
+    /// Whether this process is the one that logs, evaluates and writes checkpoints.
     fn is_leader(&self) -> bool {
         self.rank() == 0
     }
 
-    /// The mean of `value` over all processes; not finite if it is so in one of them.
+    /// The mean of `value` over all processes; not finite if it is not finite in one of them.
     fn mean(&self, value: f64) -> f64 {
         let mut sum = [value];
         self.sum_f64(&mut sum);

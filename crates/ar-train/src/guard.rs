@@ -1,11 +1,11 @@
-//! What becomes of a stage when its device gives up.
+//! Errors for a stage whose device fails.
 
 use crate::checkpoint::Checkpoints;
 use crate::config::{ComputePrecision, StageConfig};
 use crate::error::{Error, Result};
 use crate::workers::Workers;
 
-/// Words in the messages of devices that have no memory left.
+/// Words in the messages of devices that run out of memory.
 const NO_MEMORY: [&str; 5] = [
     "out of memory",
     "out of device memory",
@@ -14,9 +14,8 @@ const NO_MEMORY: [&str; 5] = [
     "not enough memory",
 ];
 
-/// Runs a stage. GPU backends panic when their device runs out of memory or is lost: that becomes an
-/// error, which says what takes less memory and where to go on from. The memory of a processor is
-/// the system's matter.
+/// Runs a stage. GPU backends panic when their device runs out of memory or is lost. This becomes an error that says
+/// how to use less memory and where to continue from. Running out of main memory is left to the system.
 ///
 /// # Errors
 /// The errors of `stage`, [`Error::OutOfMemory`], and [`Error::Device`].
@@ -32,7 +31,7 @@ pub fn guarded<C: StageConfig, T>(
     ar_device::caught(stage).unwrap_or_else(|message| Err(given_up(config, message)))
 }
 
-/// The error for what a device said last.
+/// The error for the last message of a device.
 fn given_up(config: &impl StageConfig, message: String) -> Error {
     let newest = Checkpoints::new(&config.run().out).newest();
     let go_on = match newest {
@@ -53,7 +52,7 @@ fn given_up(config: &impl StageConfig, message: String) -> Error {
     }
 }
 
-/// What takes less memory than `config`, in words.
+/// How to use less memory than with `config`.
 pub fn less_memory(config: &impl StageConfig) -> String {
     let mut advice = Vec::new();
     if config.activation_checkpointing() == Some(false) {

@@ -17,13 +17,11 @@ use crate::run::{Ending, StageOptions};
 /// Frames that are encoded at once.
 const FRAMES_AT_ONCE: usize = 64;
 
-/// Encodes the clips of a dataset, or only its `part`, and writes them to the folder of latents that
-/// `config` names, file by file. When resumed, and where the work is shared between
-/// processes, files that are there already are kept.
+/// Encodes the clips of a dataset, or only a `part` of them, and writes them to the folder of latents in `config`, file
+/// by file. When resuming, and when processes share the work, existing files are kept.
 ///
 /// # Errors
-/// If the model has no VAE, the data cannot be read, the folder holds other latents, or cannot be
-/// written.
+/// If the model has no VAE, the data cannot be read, or the folder contains other latents or cannot be written.
 pub fn encode(
     config: &LatentsRun,
     part: Part,
@@ -52,7 +50,7 @@ pub fn encode(
         ["data.one_per_video"],
         "data.one_per_video draws single clips of videos in training; here every clip is encoded"
     );
-    // Clips are set aside for validation where a network trains on them.
+    // Clips are set aside for validation only in the stage that trains on them.
     let data = DataConfig {
         validation: 0,
         ..config.data.clone()
@@ -105,7 +103,7 @@ pub fn encode(
                 next = end;
                 options.observer.encoding(done + next - clips.start, total);
             }
-            // Before the shard, which is not read again once it is there.
+            // Before the shard, whose clips are not read again when it exists.
             split.skipped().write(&list)?;
             let dataset = encoded.into_dataset();
             let dataset = dataset.ok_or_else(|| {
@@ -121,7 +119,7 @@ pub fn encode(
     Ok(Ending::Finished)
 }
 
-/// Whether a shard is there, and whole.
+/// Whether a shard exists and is intact.
 fn is_done(path: &Path, observer: &dyn Observer) -> Result<bool> {
     if !path.exists() {
         return Ok(false);
@@ -136,7 +134,7 @@ fn is_done(path: &Path, observer: &dyn Observer) -> Result<bool> {
     }
 }
 
-/// Makes the folder, or checks that the one there holds the same latents.
+/// Creates the folder, or checks that the existing one contains the same latents.
 fn open_folder(out: &Path, index: &LatentIndex, go_on: bool) -> Result<()> {
     ensure_config!(
         !out.is_file(),
@@ -182,7 +180,7 @@ fn source(config: &LatentsRun) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-/// What the line of an index begins with that says which VAE latents were made with.
+/// The start of the line in an index that identifies the VAE of the latents.
 const VAE_CHECKSUM: &str = "checksum of the VAE = ";
 
 /// That line, for the VAE of the model directory `dir`.
@@ -198,7 +196,7 @@ fn checksum_of_vae(dir: &Path) -> Result<String> {
     Ok(format!("{VAE_CHECKSUM}{sum}"))
 }
 
-/// Fails unless latents were made with the VAE of the model directory `dir`, as far as they say.
+/// Fails unless latents were made with the VAE of the model directory `dir`, as far as this is recorded.
 ///
 /// # Errors
 /// If they were made with another one, or it cannot be read.
@@ -218,7 +216,7 @@ pub(crate) fn check_vae(latents: &LatentDataset, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The latents of a shard in the making.
+/// The latents of a shard that is being made.
 #[derive(Default)]
 struct Encoded {
     latents: Vec<f32>,
@@ -252,7 +250,7 @@ impl Encoded {
         Ok(())
     }
 
-    /// Nothing if there are no clips.
+    /// None if there are no clips.
     fn into_dataset(self) -> Option<Result<LatentDataset, ar_data::LatentError>> {
         let labels = (!self.labels.is_empty()).then_some(self.labels);
         (self.shape[0] > 0).then(|| {
@@ -264,7 +262,7 @@ impl Encoded {
 /// Reads the model directory of a VAE, or the built-in model.
 ///
 /// # Errors
-/// If it is none, or has no VAE.
+/// If it is not a model directory, or has no VAE.
 pub fn load_vae(path: impl AsRef<Path>, device: &Device) -> Result<VideoModel, ConfigError> {
     let path = path.as_ref();
     ensure_config!(

@@ -1,5 +1,5 @@
-//! A network and its optimizer: gradients are collected, from several devices and processes where
-//! there are any, then one AdamW step is taken.
+//! A network and its optimizer: gradients are accumulated, possibly over several devices and processes, and then one
+//! AdamW step is taken.
 
 use std::io;
 use std::ops::Range;
@@ -31,13 +31,13 @@ pub struct Learner<M> {
 /// What a device computes with one forward and one backward pass.
 #[derive(Clone, Debug)]
 pub struct MicroBatch<'a, M> {
-    /// The network, on the device and in the precision that it computes in.
+    /// The network, on its device and in its precision.
     pub network: &'a M,
     /// The device.
     pub device: &'a Device,
-    /// Places of the clips among those that this process computes in the step.
+    /// Positions of the clips among all clips that this process computes in the step.
     pub clips: Range<usize>,
-    /// How many of those they are, as a share.
+    /// Their share of those clips.
     pub share: f64,
 }
 
@@ -46,7 +46,7 @@ pub struct MicroBatch<'a, M> {
 pub struct Update {
     /// Norm of the gradient over all trained parameters, before clipping.
     pub gradient_norm: f64,
-    /// Whether the weights stayed as they were, because a loss or the gradient was not finite.
+    /// Whether the weights did not change, because a loss or the gradient was not finite.
     pub skipped: bool,
 }
 
@@ -69,8 +69,8 @@ impl<M: Module> Learner<M> {
         }
     }
 
-    /// Computes in `precision` from now on, where gradients come from [`Learner::accumulate_parts`]
-    /// or [`Learner::accumulate_pieces`]; weights and optimizer stay 32-bit floats.
+    /// Computes in `precision` from now on, in [`Learner::accumulate_parts`] and [`Learner::accumulate_pieces`];
+    /// weights and optimizer stay in f32.
     pub fn with_precision(mut self, precision: ComputePrecision) -> Self {
         self.precision = precision;
         self
@@ -97,9 +97,8 @@ impl<M: Module> Learner<M> {
         loss
     }
 
-    /// Adds the gradients that `backward` hands on, in one or several pieces, to the gradient of the
-    /// next update. `backward` is given the network, in the precision that it computes in, and
-    /// returns the loss.
+    /// Adds the gradients that `backward` passes on, in one or several pieces, to the gradient of the next update.
+    /// `backward` gets the network, in the precision that it computes in, and returns the loss.
     pub fn accumulate_pieces(
         &mut self,
         backward: impl FnOnce(&M, &mut dyn FnMut(Gradients)) -> Tensor<1>,
@@ -113,17 +112,16 @@ impl<M: Module> Learner<M> {
         self.losses_are_finite &= loss.into_scalar::<f32>().is_finite();
     }
 
-    /// Adds the gradient of the mean loss over `clips` clips to the gradient of the next update, and
-    /// returns that loss. The devices share the clips out and pass them through the network in
-    /// batches of `batch_size`, a batch of all devices together. `backward` does so with one part:
-    /// it hands on the gradients of the part's mean loss times its share, in one or several pieces,
+    /// Adds the gradient of the mean loss over `clips` clips to the gradient of the next update, and returns that loss.
+    /// The devices share the clips, and evaluate them in batches of `batch_size` over all devices together. `backward`
+    /// computes one part: it passes on the gradients of the part's mean loss times its share, in one or several pieces,
     /// and returns that product.
     ///
     /// # Shapes
     /// - loss: `[1]`
     ///
     /// # Errors
-    /// The errors of `backward`, and if the system has no thread for a device.
+    /// The errors of `backward`, or if the system has no thread left for a device.
     pub fn accumulate_parts(
         &mut self,
         clips: usize,
@@ -186,8 +184,8 @@ impl<M: Module> Learner<M> {
         Ok(loss)
     }
 
-    /// Takes one step down the accumulated gradient, averaged over the processes and clipped; none
-    /// if that or a loss of any process is not finite.
+    /// Takes one step along the accumulated gradient, averaged over the processes and clipped; no step if the gradient
+    /// or a loss of any process is not finite.
     pub fn update(&mut self, learning_rate: f64) -> Update {
         let mut gradients = self.gradients.grads();
         let mut is_broken = !self.losses_are_finite;
@@ -210,7 +208,8 @@ impl<M: Module> Learner<M> {
     }
 }
 
-/// The sum of scalars, read at once: a GPU that is asked for each is idle until the next is queued.
+/// The sum of scalars, read together: if they were read one by one, a GPU would be idle until the next operation is
+/// queued.
 fn sum_of(losses: Vec<Tensor<1>>) -> f64 {
     if losses.is_empty() {
         return 0.0;
@@ -252,7 +251,7 @@ mod tests {
         Learner::new(network(), &config).with_workers(&workers.autodiff())
     }
 
-    /// The clips of a step, two numbers each.
+    /// The clips of a step, with two numbers each.
     fn clips(step: usize) -> Vec<[f32; 2]> {
         let value = |i: usize| (7.0 * (step * 24 + i) as f32).sin();
         (0..12).map(|i| [value(2 * i), value(2 * i + 1)]).collect()
@@ -336,7 +335,7 @@ mod tests {
             !norm.is_finite() && weights(&learner) == before
         });
         assert_eq!(skipped, [true, true]);
-        // A loss that is not finite above a gradient that is.
+        // A loss that is not finite, with a finite gradient.
         let skipped = together(2, |group| {
             let mut learner = learner(1, Some(group.clone()));
             let loss = learner.model.weight.val().sum();

@@ -1,13 +1,13 @@
 //! Training of AR-Diffusion models: the stages behind the `ar-train` command, as a library.
 //!
 //! Each stage is one visible loop: [`vae`] trains the AR-VAE on frames, [`latents`] encodes a
-//! dataset with it, [`diffusion`] trains the transformer on the latents. What the loops share:
+//! dataset with it, [`diffusion`] trains the transformer on the latents. The loops share
 //! [`trainer`] (optimisation steps and the average of the weights), [`checkpoint`] and [`resume`],
 //! [`log`] (metrics, TensorBoard, progress), [`workers`] and [`group`] (devices and processes that
-//! share a step), and [`run`], the folder in which all of them meet.
+//! share a step), and [`run`], the folder of a run.
 //!
-//! All randomness is addressed by seed and step, so that a run that is resumed from a checkpoint
-//! goes on as if it had never stopped.
+//! All randomness is addressed by seed and step, so a run that is resumed from a checkpoint
+//! continues as if it had never stopped.
 //!
 //! ```
 //! use ar_train::config::{DiffusionRun, read_config};

@@ -13,7 +13,7 @@ impl Losses {
         }
     }
 
-    /// The means, in the order in which they were added first.
+    /// The means, in the order in which they were first added.
     pub(crate) fn means(&self) -> &[(&'static str, f64)] {
         &self.0
     }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
 
-/// The allocator of `ar-sample`: runs sample, too.
+/// The same allocator as in `ar-sample`, because runs sample, too.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

@@ -7,9 +7,9 @@ use crate::error::ConfigError;
 pub struct Preset {
     /// Its name.
     pub name: &'static str,
-    /// The stage that it configures: the subcommand of `ar-train`.
+    /// The stage that it configures, a subcommand of `ar-train`.
     pub stage: &'static str,
-    /// What it is, in a line.
+    /// A description in one line.
     pub about: &'static str,
     /// The configuration, in TOML.
     pub text: &'static str,
@@ -69,7 +69,7 @@ pub const PRESETS: &[Preset] = presets![
 /// The preset called `name`.
 ///
 /// # Errors
-/// If there is none; the message names those there are.
+/// If there is none; the message lists the presets.
 pub fn preset(name: &str) -> Result<&'static Preset, ConfigError> {
     let found = PRESETS.iter().find(|preset| preset.name == name);
     found.ok_or_else(|| {
@@ -163,7 +163,8 @@ mod tests {
         assert_eq!(temporal, image);
     }
 
-    /// Commented keys and sections, too: those without a default, and those that exclude others.
+    /// The text with its commented keys and sections: those without a default, and those that
+    /// exclude others.
     fn uncommented(text: &str) -> String {
         let is_toml = |line: &str| {
             let is_key = |key: &str| key.chars().all(|c| c.is_ascii_lowercase() || c == '_');
@@ -253,14 +254,14 @@ mod tests {
                 panic!("{name}: {error}");
             });
             let mut missing = &config - &keys(&reference);
-            // The keys of [optimizer], which the reference says.
+            // The keys of [optimizer], as the reference says.
             missing.retain(|key| !key.starts_with("discriminator.optimizer."));
-            // Clips are drawn, cut and mirrored before they are latents.
+            // Clips are drawn, cut and mirrored before they are encoded.
             if name == "diffusion" {
                 missing.retain(|key| !DATA_OF_CLIPS.contains(&key.as_str()));
             }
             assert!(missing.is_empty(), "{name}: {missing:?}");
-            // What is commented is a key, too, with any of the sources.
+            // A commented key is a key, too, with any of the sources.
             const SOURCES: [&[&str]; 4] = [
                 &["shapes"],
                 &["moving_mnist"],

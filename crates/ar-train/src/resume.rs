@@ -1,4 +1,4 @@
-//! What may change when a run is resumed, and what did.
+//! What may change when a run is resumed, and what has changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -29,13 +29,13 @@ impl fmt::Display for Change {
     }
 }
 
-/// Reads the configuration that a run was left with.
+/// Reads the configuration of an earlier run.
 ///
 /// # Errors
-/// If it is no configuration of the stage.
+/// If it is not a configuration of the stage.
 pub(crate) fn run_config<C: StageConfig>(text: &str) -> Result<C, ConfigError> {
-    // Through the type, so that keys that an older version did not have get their defaults.
-    // As a table first, which holds no number that could not be written again.
+    // Through the type, so that keys that an older version did not have get their defaults. As a
+    // table first, which cannot hold numbers that could not be written again.
     let config = toml::from_str::<Table>(text).and_then(C::deserialize);
     config.map_err(|error| {
         let message = "the configuration of the run is none of this stage and version";
@@ -43,11 +43,10 @@ pub(crate) fn run_config<C: StageConfig>(text: &str) -> Result<C, ConfigError> {
     })
 }
 
-/// Compares the configuration that a run was left with, `before`, with the one that it is resumed
-/// with.
+/// Compares the configuration `before` of an earlier run with the one that it is resumed with.
 ///
 /// # Errors
-/// If a key changed that must not, or `before` is no configuration of the stage.
+/// If a key changed that must not change, or `before` is not a configuration of the stage.
 pub fn changes<C: StageConfig>(before: &str, after: &C) -> Result<Vec<Change>, ConfigError> {
     let before: C = run_config(before)?;
     let changes = differences(&before, after);

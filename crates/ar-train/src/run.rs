@@ -1,5 +1,5 @@
-//! A run and its folder: configuration, checkpoints, log; interruption. Of the processes of a run
-//! only the leader writes, measures and samples; the others compute.
+//! A run and its folder: configuration, checkpoints, log, and interruption. Only the leader of a
+//! run's processes writes, evaluates and samples; the others compute.
 //!
 //! ```text
 //! RUN/config.toml                     the resolved configuration
@@ -41,20 +41,20 @@ pub struct Run {
     resolved: String,
     max_skipped: usize,
     interrupter: Interrupter,
-    /// Whether a process of the group has been asked to stop, when they last asked each other.
+    /// Whether any process of the group had been asked to stop when they last communicated.
     interrupted: bool,
     group: Rc<dyn Group>,
     checkpoints: Checkpoints,
-    /// Nobody else works in the folder; the leader's.
+    /// Keeps others from working in the folder; only in the leader.
     _lock: Option<FolderLock>,
-    /// Whether no step was finite yet after the newest checkpoint: it may be of weights that have
-    /// exploded, and does not count as a good one.
+    /// Whether no finite step has followed the newest checkpoint yet. Its weights may have
+    /// exploded, so it does not count as good.
     unproven: bool,
-    /// The step that the run goes on from.
+    /// The step that the run continues from.
     resumed_at: Option<usize>,
-    /// The checkpoint to go on from.
+    /// The checkpoint to continue from.
     newest: Option<(PathBuf, CheckpointState)>,
-    /// The leader's.
+    /// Only in the leader.
     log: Option<Log>,
     position: Position,
     clips: u64,
@@ -66,9 +66,9 @@ pub struct Run {
 pub enum Ending {
     /// All steps are done.
     Finished,
-    /// It was asked to stop; `--resume` continues it.
+    /// It was interrupted; `--resume` continues it.
     Interrupted,
-    /// It was asked to stop while it read the data: there is nothing to resume.
+    /// It was interrupted while it read the data, so there is nothing to resume.
     NotStarted,
 }
 
@@ -78,7 +78,7 @@ impl Run {
         model_dir(&self.config)
     }
 
-    /// Fails if the model directory that a run writes is one that it reads, which key `key` names.
+    /// Fails if the model directory that a run writes is the one that it reads, in the key `key`.
     pub(crate) fn check_model_dir(
         config: &RunConfig,
         key: &str,
@@ -96,7 +96,7 @@ impl Run {
         Ok(())
     }
 
-    /// Where samples after `step` steps go, with the extension still to be set.
+    /// The path of samples after `step` steps, without an extension.
     pub fn sample_path(&self, step: usize) -> PathBuf {
         let samples = self.config.out.join("samples");
         samples.join(format!("step-{step:08}"))
@@ -120,7 +120,8 @@ impl Run {
         Ok(())
     }
 
-    /// Records that the dataset has `clips` clips, and says so if a resumed run had another number.
+    /// Records that the dataset has `clips` clips, and reports it if the number changed in a
+    /// resumed run.
     ///
     /// # Errors
     /// If the folder of the run cannot be read or written.
@@ -138,12 +139,12 @@ impl Run {
         Ok(())
     }
 
-    /// Clips that training has seen.
+    /// Number of clips that training has seen.
     pub fn clips(&self) -> u64 {
         self.clips
     }
 
-    /// Where the data of this process continue.
+    /// The position at which this process continues in the data.
     pub fn positions(&self) -> DataCursor {
         DataCursor {
             first: self.clips,
@@ -152,27 +153,27 @@ impl Run {
         }
     }
 
-    /// Clips that a step is computed from, over all processes.
+    /// Number of clips in a step, over all processes.
     pub fn clips_per_step(&self) -> usize {
         self.config.clips_per_step() * self.group.size()
     }
 
-    /// Place in the step of the first clip of this process.
+    /// Position in the step of this process's first clip.
     pub fn first_clip(&self) -> usize {
         self.config.clips_per_step() * self.group.rank()
     }
 
-    /// Whether this process measures and samples.
+    /// Whether this process evaluates and samples.
     pub fn is_leader(&self) -> bool {
         self.group.is_leader()
     }
 
-    /// The `validation` clips that this process reads: all of them if it measures, else none.
+    /// The `validation` clips that this process reads: all of them if it evaluates, otherwise none.
     pub fn measured<'a>(&self, validation: &'a [usize]) -> &'a [usize] {
         if self.is_leader() { validation } else { &[] }
     }
 
-    /// Records a step with its losses, of which the first is optimised, and a line of metrics every
+    /// Records a step with its losses, of which the first is minimised, and a line of metrics every
     /// `log_every` steps. Losses are averaged over the processes.
     ///
     /// # Errors
@@ -199,15 +200,15 @@ impl Run {
         )
     }
 
-    /// Begins the next step: what was done since the last one does not count as time of training.
+    /// Starts the next step: the time since the last one does not count as training time.
     pub fn restart_clock(&mut self) {
         if let Some(log) = &mut self.log {
             log.restart_clock();
         }
     }
 
-    /// Ends the run if the optimizer that section `optimizer` configures has skipped more than
-    /// `most` steps in a row.
+    /// Ends the run if the optimizer configured by section `optimizer` has skipped more than `most`
+    /// steps in a row.
     ///
     /// # Errors
     /// If it has, once the curves are drawn; the message names the last good checkpoint.
@@ -226,9 +227,9 @@ impl Run {
         Err(Error::Diverged(message))
     }
 
-    /// Records how the step went; `is_skipping` says whether an optimizer skips steps that
-    /// [`Self::step`] does not know. After a step that nothing skipped the newest checkpoint is a
-    /// good one, and old ones are removed.
+    /// Records how the step went; `is_skipping` says whether an optimizer is skipping steps that
+    /// [`Self::step`] does not know about. After a step that no optimizer skipped, the newest
+    /// checkpoint counts as good, and old ones are removed.
     ///
     /// # Errors
     /// If one cannot be removed.
@@ -244,8 +245,8 @@ impl Run {
             .prune(self.config.keep_checkpoints, self.config.keep_every)
     }
 
-    /// What to go on from once training has diverged, in words. A checkpoint of weights from which
-    /// every step failed is put aside.
+    /// Text that says what to continue from after training has diverged. A checkpoint after which
+    /// every step failed is set aside.
     fn last_good(&self) -> Result<String> {
         let list = self.checkpoints.list()?;
         let good = match (self.unproven, list.as_slice()) {
@@ -266,7 +267,7 @@ impl Run {
         self.measure_in_parts(name, value, Vec::new())
     }
 
-    /// Adds a measurement to the log, and what it is made up of to the log's files.
+    /// Adds a measurement to the log, and its parts to the log's files.
     ///
     /// # Errors
     /// If the log cannot be written.
@@ -282,12 +283,12 @@ impl Run {
         }
     }
 
-    /// Whether the run had been asked to stop when the last step was done, in any process.
+    /// Whether any process had been asked to stop when the last step was done.
     pub fn is_interrupted(&self) -> bool {
         self.interrupted
     }
 
-    /// Writes a checkpoint, complete or not at all. Old ones are removed once it has
+    /// Writes a checkpoint, complete or not at all. Old ones are removed when it has
     /// [proven](Self::prove) good.
     ///
     /// # Errors
@@ -319,7 +320,7 @@ impl Run {
         }
     }
 
-    /// Draws the curves and says how the run ended.
+    /// Draws the curves and returns how the run ended.
     ///
     /// # Errors
     /// If the curves cannot be written.
@@ -365,7 +366,7 @@ mod tests {
         let error = step(&mut run, &mut trainer, broken).expect_err("one too many");
         let error = error.to_string();
         assert!(error.contains("4 steps in a row"), "{error}");
-        // The one of step 5 was followed by broken steps only.
+        // The checkpoint of step 5 was followed only by broken steps.
         assert!(error.contains("checkpoints/step-00000001"), "{error}");
         let checkpoints = folder.path().join("checkpoints");
         assert!(checkpoints.join("diverged-step-00000005").is_dir());
@@ -395,7 +396,7 @@ mod tests {
             names.sort();
             names
         };
-        // No step has followed the second one yet.
+        // No step has followed the second checkpoint yet.
         assert_eq!(names(), ["step-00000001", "step-00000002"]);
         trainer.ema.weight = trainer
             .ema

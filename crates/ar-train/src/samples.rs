@@ -1,17 +1,17 @@
-//! Pictures and videos of how training is getting on.
+//! Pictures and videos that show the progress of training.
 
 use std::path::Path;
 
 use ar_video::{Frame, Tiles, VideoError, VideoFormat, write_clip};
 
-/// Writes clips of one length and size side by side, `columns` to a row: a PNG file if they are
-/// single frames, else an MP4 file.
+/// Writes clips of the same length and size side by side, `columns` per row: a PNG file if they are
+/// single frames, otherwise an MP4 file.
 ///
 /// # Errors
 /// If the file cannot be written.
 ///
 /// # Panics
-/// If there is no clip, or lengths or sizes differ.
+/// If there are no clips, or lengths or sizes differ.
 pub(crate) fn write(
     path: &Path,
     clips: &[&[Frame]],
@@ -21,7 +21,7 @@ pub(crate) fn write(
     let length = clips[0].len();
     let clip = Tiles::in_columns(columns).clip(clips);
     let (extension, format) = match length {
-        // An animation of one frame is a PNG file like any other.
+        // An animation with one frame is an ordinary PNG file.
         1 => ("png", VideoFormat::Apng),
         _ => ("mp4", VideoFormat::Mp4),
     };

@@ -12,14 +12,14 @@ use crate::error::{BoxError, ConfigError};
 
 /// Weights to start from.
 pub(crate) struct Source {
-    /// What the model directory, or the run, says; a published file says nothing.
+    /// The configuration of the model directory or the run; a published file has none.
     pub config: Option<ModelConfig>,
     pub weights: Checkpoint,
 }
 
 impl Source {
-    /// Opens what `path` names; `part` opens its part of a model, and `average` reads the averaged
-    /// weights of a checkpoint of a run.
+    /// Opens the model at `path`; `part` opens the stage's part of a model, and `average` reads the
+    /// averaged weights of a checkpoint of a run.
     ///
     /// # Errors
     /// If there is no model, or it does not have the part.
@@ -45,7 +45,7 @@ impl Source {
     }
 }
 
-/// The file that `path` is, here or on the hub; None for anything else.
+/// The file at `path`, local or on the hub; None for anything else.
 fn published_file(path: &Path) -> Result<Option<PathBuf>, BoxError> {
     if path.is_file() {
         return Ok(Some(path.to_owned()));
@@ -58,7 +58,8 @@ fn published_file(path: &Path) -> Result<Option<PathBuf>, BoxError> {
     }
 }
 
-/// What is told of a stage that starts from `path`; `taken` says which weights it has taken.
+/// The message for a stage that starts from `path`; `taken` describes the weights that it took
+/// over.
 pub(crate) fn started(path: &Path, taken: &str) -> String {
     let which = if is_checkpoint(path) {
         "the averaged weights of "
@@ -68,14 +69,14 @@ pub(crate) fn started(path: &Path, taken: &str) -> String {
     format!("starts from {which}{}: {taken}", path.display())
 }
 
-/// An error of the key `start_from`.
+/// An error about the key `start_from`.
 pub(crate) fn cannot_start(path: &Path) -> impl Fn(BoxError) -> ConfigError + '_ {
     move |error| {
         ConfigError::new(["start_from"], format!("start_from = {}", path.display())).because(error)
     }
 }
 
-/// Tensors in words: their names, the first few where there are many.
+/// A list of tensors by name; only the first few if there are many.
 pub(crate) fn listed(names: &[String]) -> String {
     const SHOWN: usize = 6;
     let mut text = names[..names.len().min(SHOWN)].join(", ");
@@ -85,7 +86,7 @@ pub(crate) fn listed(names: &[String]) -> String {
     text
 }
 
-/// What was taken and what was not, in a line.
+/// One line that says what was taken over and what was not.
 pub(crate) fn outcome(not_taken: &[String], fresh: &[String]) -> String {
     let mut parts = Vec::new();
     for (what, names) in [("not taken", not_taken), ("fresh", fresh)] {

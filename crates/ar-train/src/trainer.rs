@@ -1,5 +1,5 @@
-//! Training of a network: steps of its [`Learner`] under the learning-rate schedule, the average of
-//! the weights, and how far training has come.
+//! Training of a network: steps of its [`Learner`] with the learning-rate schedule, the average of the weights, and how
+//! far training has come.
 
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -10,7 +10,7 @@ use crate::ema::average;
 use crate::learner::Learner;
 use crate::workers::Workers;
 
-/// The step under which random numbers of validation are addressed; training steps stay far below.
+/// The step that addresses the random numbers of validation; training steps stay far below.
 pub const VALIDATION_STEP: u64 = u64::MAX;
 
 /// A network in training.
@@ -29,12 +29,12 @@ pub struct Trainer<M> {
 /// configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
-    /// Steps done, skipped ones included.
+    /// Steps done, including skipped ones.
     pub step: usize,
     /// Steps that were skipped because the loss or the gradient was not finite.
     #[serde(default)]
     pub skipped: usize,
-    /// How many of them were the last ones.
+    /// How many of the most recent steps in a row.
     #[serde(default)]
     pub skipped_in_a_row: usize,
 }
@@ -42,13 +42,13 @@ pub struct Position {
 /// What one step did.
 #[derive(Clone, Copy, Debug)]
 pub struct StepReport {
-    /// Learning rate used.
+    /// The learning rate.
     pub learning_rate: f64,
     /// Norm of the gradient over all trained parameters, before clipping; NaN in a step without one.
     pub gradient_norm: f64,
     /// Whether the loss or the gradient was not finite, so that nothing changed.
     pub skipped: bool,
-    /// Where training stands after the step.
+    /// How far training has come after the step.
     pub position: Position,
 }
 
@@ -91,9 +91,8 @@ impl<M: Module> Trainer<M> {
         self.position.step >= self.steps
     }
 
-    /// Adds `share` of the gradient of `loss` to the gradient of the next step, and returns the
-    /// loss. Shares of the mean losses of equal parts of a batch that sum to one give the gradient
-    /// of the whole batch.
+    /// Adds `share` of the gradient of `loss` to the gradient of the next step, and returns the loss. With equal parts
+    /// of a batch, their mean losses, and shares that sum to one, this is the gradient of the whole batch.
     ///
     /// # Shapes
     /// - `loss`: `[1]`
@@ -101,8 +100,8 @@ impl<M: Module> Trainer<M> {
         self.learner.accumulate(loss, share)
     }
 
-    /// Takes one step down the accumulated gradient. A step whose loss or gradient is not finite
-    /// changes neither weights nor average nor optimizer.
+    /// Takes one step along the accumulated gradient. A step whose loss or gradient is not finite changes neither the
+    /// weights, the average nor the optimizer.
     pub fn update(&mut self) -> StepReport {
         let learning_rate = self.config.learning_rate_at(self.position.step, self.steps);
         let update = self.learner.update(learning_rate);
@@ -123,7 +122,7 @@ impl<M: Module> Trainer<M> {
         }
     }
 
-    /// Lets a step pass in which another network trains.
+    /// Counts a step in which another network trains.
     pub fn rest(&mut self) -> StepReport {
         let learning_rate = self.config.learning_rate_at(self.position.step, self.steps);
         self.position.step += 1;
@@ -169,7 +168,7 @@ mod tests {
         trainer.accumulate(output.sum(), 1.0);
         trainer.update();
         let after = values(trainer.model().weight.val());
-        // Adam's first step is the learning rate against the sign of the gradient.
+        // Adam's first step is the learning rate times the negative sign of the gradient.
         assert!((after[0] - (before[0] - 0.1)).abs() < 1e-6);
         // Decay (1 + 1) / (10 + 1).
         let expected = before[0] + (after[0] - before[0]) * (1.0 - 2.0 / 11.0);
@@ -207,7 +206,7 @@ mod tests {
         let input = Tensor::<2>::from_floats([[0.5, 2.0]], &device);
         let mut trainer = trainer();
         let mut undisturbed = Trainer::new(trainer.model().clone(), &trainer.config, 10);
-        // The first loss is not a number, the second is finite with a gradient that is not.
+        // The first loss is NaN; the second is finite, but its gradient is not.
         let broken: [fn(Tensor<1>) -> Tensor<1>; 2] =
             [|loss| loss * f32::NAN, |loss| (loss.clone() - loss).sqrt()];
         for (count, spoil) in broken.into_iter().enumerate() {

@@ -38,14 +38,13 @@ use crate::start_from::started;
 use crate::trainer::{Position, StepReport, Trainer};
 use crate::workers::Workers;
 
-/// Clips that are shown beside their reconstruction.
+/// Number of clips that are shown with their reconstructions.
 const SHOWN: usize = 8;
 
-/// Trains a VAE as `config` says, with all of `workers`, and leaves a model directory in the run's folder.
+/// Trains a VAE according to `config`, with all of `workers`, and writes a model directory into the run's folder.
 ///
 /// # Errors
-/// If the configuration is impossible, the data cannot be read, or the run's folder cannot be
-/// written.
+/// If the configuration is invalid, the data cannot be read, or the run's folder cannot be written.
 pub fn train(config: &VaeRun, workers: &Workers, options: &StageOptions) -> Result<Ending> {
     let Some(Clips {
         split: data,
@@ -67,7 +66,7 @@ pub fn train(config: &VaeRun, workers: &Workers, options: &StageOptions) -> Resu
     let mut run = Run::open(config, workers.group.clone(), options)?;
     report.iter().for_each(|line| run.line(line));
     run.note_clips(data.clips())?;
-    // A checkpoint holds all weights: what the run started from may be gone by now.
+    // A checkpoint has all weights, and the model that the run started from may no longer exist.
     if let Some(path) = config.start_from.as_ref().filter(|_| !run.is_resumed()) {
         let taken = start::start(&mut vae, config, path)?;
         run.line(started(path, &taken));
@@ -114,7 +113,7 @@ pub fn train(config: &VaeRun, workers: &Workers, options: &StageOptions) -> Resu
         }
         run.prove(discriminator.is_some())?;
 
-        // Before what may fail or take long.
+        // Before anything that may fail or take long.
         if run.checkpoint_is_due(discriminator.is_some()) {
             run.checkpoint(&training)?;
             training.model()?.save(run.model_dir(), Precision::Full)?;
@@ -134,13 +133,12 @@ pub fn train(config: &VaeRun, workers: &Workers, options: &StageOptions) -> Resu
     run.finish()
 }
 
-/// Checks the configuration, and opens its clips; nothing if that is interrupted.
+/// Checks the configuration, and opens its clips; None if that is interrupted.
 fn open(config: &VaeRun, workers: &Workers, options: &StageOptions) -> Result<Option<Clips>> {
     config.check_sizes()?;
     start::validate(config)?;
     workers.check(config.precision)?;
-    // Burn moves running statistics of a batch norm that is copied to another device away from the
-    // original.
+    // When a batch norm is copied to another device, Burn moves its running statistics away from the original.
     ensure_config!(
         config.discriminator.is_none() || workers.devices.len() == 1,
         ["discriminator"],
@@ -149,7 +147,7 @@ fn open(config: &VaeRun, workers: &Workers, options: &StageOptions) -> Result<Op
         workers.devices.len()
     );
     let opened = open_clips(&config.data, options)?;
-    // All processes leave together.
+    // All processes stop together.
     let is_interrupted = workers.group.any(opened.is_none());
     let (Some(clips), false) = (opened, is_interrupted) else {
         return Ok(None);
@@ -166,11 +164,11 @@ fn open(config: &VaeRun, workers: &Workers, options: &StageOptions) -> Result<Op
     Ok(Some(clips))
 }
 
-/// What [`train`] will take, from a few steps with the first clips; nothing is written. Nothing is found
-/// out if reading them is interrupted.
+/// How much time and memory [`train`] will need, measured in a few steps with the first clips; nothing is written. None
+/// if reading the clips is interrupted.
 ///
 /// # Errors
-/// If the configuration is impossible, or the data cannot be read.
+/// If the configuration is invalid, or the data cannot be read.
 pub fn forecast(
     config: &VaeRun,
     workers: &Workers,
@@ -201,7 +199,7 @@ pub fn forecast(
     forecast.map(Some)
 }
 
-/// All that trains in a VAE stage.
+/// Everything that trains in a VAE stage.
 struct Training<'a> {
     config: &'a VaeRun,
     trainer: Trainer<Vae>,
@@ -223,7 +221,7 @@ impl<'a> Training<'a> {
         }
     }
 
-    /// One step on the clips `items`, of which the first has the place `first_clip` in the step.
+    /// One step on the clips `items`, of which the first has position `first_clip` in the step.
     fn step(&mut self, items: &[VideoItem], first_clip: usize) -> Result<(Losses, StepReport)> {
         let step = self.trainer.step();
         let clips = StepClips {
@@ -263,21 +261,21 @@ impl<'a> Training<'a> {
         })
     }
 
-    /// The mean loss of the averaged VAE over the clips `items`, but for the adversarial part.
+    /// The mean loss of the averaged VAE over the clips `items`, without the adversarial part.
     fn validation_loss(&self, items: &[VideoItem]) -> f64 {
         let seed = self.config.run.seed;
         let objective = self.objective.valid();
         objective.validation_loss(&self.trainer.ema, items, seed)
     }
 
-    /// What the discriminator has skipped and may skip in a row, if its last step was skipped.
+    /// The steps that the discriminator has skipped, and how many it may skip in a row, if its last step was skipped.
     fn discriminator_skipped(&self) -> Option<(SkippedSteps, usize)> {
         let adversary = self.adversary.as_ref()?;
         let skipped = adversary.skipped();
         (skipped.in_a_row > 0).then(|| (skipped, adversary.max_skipped()))
     }
 
-    /// The model directory's content: only the averaged VAE.
+    /// The contents of the model directory: only the averaged VAE.
     fn model(&self) -> Result<VideoModel> {
         let vae = self.trainer.ema.clone();
         let mut model = VideoModel::init(
@@ -322,7 +320,7 @@ impl Checkpointed for Training<'_> {
     }
 }
 
-/// Clips above their reconstructions: a picture of single frames, else a video.
+/// Clips above their reconstructions: a picture of single frames, otherwise a video.
 fn show(vae: &Vae, items: &[VideoItem], path: &Path) -> Result<()> {
     let pixels = VideoBatch::new(items, &vae.devices()[0]).pixels;
     let [_, length, ..] = pixels.dims();
@@ -346,8 +344,7 @@ mod tests {
     use burn::module::{ModuleVisitor, Param};
     use burn::tensor::Device;
 
-    /// All weights, one after the other, without the running statistics of batch norms, which every
-    /// forward pass changes.
+    /// All weights, concatenated, without the running statistics of batch norms, which every forward pass changes.
     fn values<M: Module>(network: &M) -> Vec<f32> {
         #[derive(Default)]
         struct Values {

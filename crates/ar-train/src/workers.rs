@@ -10,7 +10,7 @@ use crate::error::{ConfigError, ensure_config};
 use crate::group::{Alone, Group};
 
 /// The devices of this process and the group that it belongs to. Every process computes the same
-/// number of clips of a step, and its devices share these.
+/// number of clips in a step, and its devices share them.
 #[derive(Clone)]
 pub struct Workers {
     /// The devices, the one that holds the weights and the optimizer first.
@@ -36,7 +36,7 @@ impl Workers {
         }
     }
 
-    /// Checks that all devices compute in `precision`.
+    /// Checks that all devices support `precision`.
     ///
     /// # Errors
     /// If one does not.
@@ -56,7 +56,8 @@ impl Workers {
     }
 }
 
-/// Cuts `clips` into `parts` runs, the first ones longer by one where it does not come out even.
+/// Divides `clips` into `parts` runs, of which the first ones are longer by one if the division has
+/// a remainder.
 pub(crate) fn cut(clips: Range<usize>, parts: usize) -> impl Iterator<Item = Range<usize>> {
     let (len, rest) = (clips.len() / parts, clips.len() % parts);
     (0..parts).map(move |part| {

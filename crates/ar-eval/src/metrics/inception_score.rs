@@ -15,7 +15,7 @@ const NETWORK: Network = Network {
 /// Parts of a set that the score is averaged over.
 const SPLITS: usize = 10;
 
-/// Inception score of clips, by C3D; higher is better. It looks at a set by itself.
+/// Inception score of clips, by C3D; higher is better. It needs no other set for comparison.
 pub(super) struct InceptionScore;
 
 impl MetricInfo for InceptionScore {

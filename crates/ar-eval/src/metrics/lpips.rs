@@ -12,7 +12,7 @@ const LINEAR: Network = Network {
     published: "LPIPS's weights/v0.1/vgg.pth",
 };
 
-/// Width and height that VGG16's stages need at least.
+/// The smallest width and height for VGG16's stages.
 const SIZE: usize = 16;
 
 /// Learned perceptual image patch similarity, the mean over pairs of frames.
@@ -53,7 +53,7 @@ impl ClipMetric for Lpips {
         let network = networks::Lpips::load(vgg, linear, load.device)?;
         Ok(Box::new(move |clip| {
             let (frames, truth) = clip.compared()?;
-            // The published network takes [-1, 1].
+            // The published network expects [-1, 1].
             let images = |frames| clip.pixels(frames).squeeze_dim::<4>(0) * 2 - 1;
             let distances = network.forward(images(frames), images(truth));
             Some(f64::from(distances.mean().into_scalar::<f32>()).into())

@@ -26,7 +26,7 @@ pub const METRICS: &[Metric] = &[
 ];
 
 impl Metric {
-    /// The metric of that name.
+    /// The metric with that name.
     pub fn named(name: &str) -> Option<Self> {
         METRICS.iter().copied().find(|metric| metric.name() == name)
     }

@@ -2,7 +2,7 @@ use ar_metrics::psnr;
 
 use crate::{ClipMeter, ClipMetric, Column, EvaluationError, Load, MetricInfo};
 
-/// Peak signal-to-noise ratio in decibels; of a clip without any error there is none.
+/// Peak signal-to-noise ratio in decibels; a clip without any error has none.
 pub(super) struct Psnr;
 
 impl MetricInfo for Psnr {

@@ -3,7 +3,7 @@ use ar_metrics::{SSIM_WINDOW, ssim};
 use crate::metric::check_size;
 use crate::{ClipMeter, ClipMetric, Clips, Column, EvaluationError, Load, MetricInfo};
 
-/// Structural similarity, 1 at most.
+/// Structural similarity, at most 1.
 pub(super) struct Ssim;
 
 impl MetricInfo for Ssim {

@@ -1,4 +1,4 @@
-//! What `generate` tells at its end.
+//! The report at the end of `generate`.
 
 use std::time::Duration;
 
@@ -18,12 +18,12 @@ pub(super) struct GenerateReport {
     pub outputs: Vec<String>,
     /// The file of latents.
     pub latents: Option<String>,
-    /// Where latents were to go, written or not.
+    /// The requested file for latents, written or not.
     #[serde(skip)]
     asked_latents: Option<String>,
     /// The video of how the video was denoised.
     pub denoising: Option<String>,
-    /// Frames of each video, including the prefix.
+    /// Frames per video, including the prefix.
     pub frames: usize,
     /// Frames of the prefix.
     pub prefix_frames: usize,
@@ -36,8 +36,7 @@ pub(super) struct GenerateReport {
     pub frames_sampled: usize,
     /// Frames per second that the videos play at; none without a video.
     pub fps: Option<f64>,
-    /// How many times as wide and high frames were written as the model makes them; none without a
-    /// video.
+    /// Factor by which frames were enlarged; none without a video.
     pub scale: Option<usize>,
     /// Format of the videos; none without a video.
     pub format: Option<&'static str>,
@@ -45,24 +44,24 @@ pub(super) struct GenerateReport {
     pub seconds: GenerateSeconds,
     /// From the start of sampling.
     pub first_frame_seconds: FirstFrameSeconds,
-    /// Sampled frames a second, over all videos.
+    /// Sampled frames per second, over all videos.
     pub frames_per_second: FramesPerSecond,
-    /// Calls of the network: one an iteration and batch, guided or not. The pieces that a prefix
-    /// longer than the window comes in count as one.
+    /// Calls of the network: one per iteration and batch, with or without guidance. A prefix that
+    /// is longer than the window, and is evaluated in pieces, counts as one.
     pub network_evaluations: usize,
     /// Frames that went through the network: over iterations, videos, and both halves of guidance.
     pub frame_evaluations: usize,
-    /// Most memory that the process held; none where the system does not say.
+    /// Peak memory of the process; none if unknown.
     pub peak_memory_bytes: Option<u64>,
     /// Name of the device.
     pub device: String,
-    /// Where the model came from, and what it calls itself.
+    /// The model's source and name.
     pub model: ModelReport,
     /// What was sampled.
     pub sampler: SamplerReport,
 }
 
-/// Decoding and encoding run beside sampling: the phases overlap.
+/// Seconds by phase. Decoding and encoding run in parallel with sampling, so the phases overlap.
 #[derive(Debug, Serialize)]
 pub(super) struct GenerateSeconds {
     pub load: f64,
@@ -73,20 +72,20 @@ pub(super) struct GenerateSeconds {
     pub decode: f64,
     /// In the video encoder.
     pub encode: f64,
-    /// From start to end, the rest included.
+    /// From start to end, including everything else.
     pub total: f64,
 }
 
-/// None where there was no such frame.
+/// Times of the first frame; none if there was no such frame.
 #[derive(Debug, Serialize)]
 pub(super) struct FirstFrameSeconds {
     /// Until the first latent was finished.
     pub latent: Option<f64>,
-    /// Until it was decoded and encoded; with a temporal VAE, until its clip was.
+    /// Until it was decoded and encoded; with a temporal VAE, until its whole clip was.
     pub decoded: Option<f64>,
 }
 
-/// None where no frame was sampled.
+/// Frames per second; none if no frame was sampled.
 #[derive(Debug, Serialize)]
 pub(super) struct FramesPerSecond {
     /// Over the time spent in the sampler.
@@ -104,14 +103,14 @@ pub(super) struct SamplerReport {
     pub guidance: f64,
     pub class: Option<usize>,
     pub seed: u64,
-    /// File of the starting noise, where it does not come from the seed.
+    /// File of the starting noise, if it does not come from the seed.
     pub noise: Option<String>,
     pub window: usize,
     pub iterations: usize,
     pub batch: usize,
 }
 
-/// What a report is about.
+/// The run that a report is about.
 pub(super) struct Run<'a> {
     pub args: &'a GenerateArgs,
     pub source: &'a ModelSource,
@@ -187,7 +186,7 @@ impl GenerateReport {
         }
     }
 
-    /// What was written, for a person.
+    /// What was written, as text.
     pub(super) fn summary(&self, options: &ResolvedOptions, model: &ModelConfig) -> String {
         let seconds = &self.seconds;
         let mut text = String::new();

@@ -9,7 +9,7 @@ use plotters::prelude::*;
 
 use ar_files::write_atomically;
 
-/// Most columns and rows; of larger plans every n-th frame and iteration is drawn.
+/// The most columns and rows; for larger plans, every n-th frame and iteration is drawn.
 const MAX_CELLS: usize = 512;
 /// Size of the SVG in its own units, and of the legend in it.
 const SVG_SIZE: (u32, u32) = (760, 560);
@@ -20,7 +20,7 @@ const PNG_SIZE: usize = 512;
 const WAITING: RGBColor = RGBColor(225, 225, 225);
 const FINISHED: RGBColor = RGBColor(90, 90, 90);
 const OUTSIDE: RGBColor = RGBColor(255, 255, 255);
-/// First step to last: the colours of viridis.
+/// From the first step to the last, the colours of viridis.
 const STEPS: [RGBColor; 5] = [
     RGBColor(68, 1, 84),
     RGBColor(59, 82, 139),
@@ -38,7 +38,7 @@ pub(super) fn write(path: &Path, plan: &AdPlan) -> anyhow::Result<()> {
             write_atomically(path, picture.as_bytes())
                 .with_context(|| format!("{}: cannot write", path.display()))
         }
-        // An animation of one frame is a PNG file like any other.
+        // An animation with one frame is an ordinary PNG file.
         Some("png") => Ok(write_clip(
             path,
             &Clip::new(vec![png(plan)]),
@@ -100,7 +100,7 @@ impl<'a> Grid<'a> {
     }
 }
 
-/// `index` of `from` in a range of `to`, in u128 since the product of large plans is larger.
+/// Scales `index` of `from` to a range of `to`, in u128 because of the product in large plans.
 fn scale(index: usize, from: usize, to: usize) -> usize {
     (index as u128 * to as u128 / from as u128) as usize
 }
@@ -143,7 +143,7 @@ fn svg(plan: &AdPlan) -> Result<String, Box<dyn std::error::Error>> {
             .x_label_formatter(&|x| format!("{x:.0}"))
             .y_label_formatter(&|y| format!("{y:.0}"))
             .draw()?;
-        // Cells end where the next begins.
+        // A cell ends where the next one starts.
         let x = |column: usize| scale(column, grid.columns, frames) as f64;
         let y = |row: usize| scale(row, grid.rows, iterations) as f64;
         for column in 0..grid.columns {
@@ -196,7 +196,8 @@ fn draw_legend(
 
 fn png(plan: &AdPlan) -> Frame {
     let grid = Grid::new(plan);
-    // Cells are stretched to about a square picture, for a plan is often far longer than wide.
+    // Cells are stretched to make the picture about square, because a plan is often much longer
+    // than wide.
     let [cell_width, cell_height] = [grid.columns, grid.rows].map(|n| PNG_SIZE.div_ceil(n));
     let mut rgb = Vec::new();
     for row in 0..grid.rows {

@@ -1,11 +1,11 @@
-//! How many characters a picture takes.
+//! The size of a picture in characters.
 
 use ar_video::Frame;
 
-/// Lines that stay free: the bar, and some to spare.
+/// Lines that stay free for the bar, with some to spare.
 const BELOW: usize = 3;
 
-/// Characters that a picture takes; a character is twice as high as wide.
+/// Size of a picture in characters; a character is twice as high as wide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cells {
     pub columns: usize,
@@ -13,20 +13,20 @@ pub(super) struct Cells {
 }
 
 impl Cells {
-    /// The most that a terminal of `width` x `height` characters has room for, and no more than a
-    /// character for each two pixels.
+    /// The largest size that fits a terminal of `width` x `height` characters, with at most one
+    /// character for every two pixels.
     pub(super) fn fit(picture: &Frame, width: usize, height: usize) -> Self {
         let (wide, high) = picture.size();
         let most_rows = height.saturating_sub(BELOW).clamp(1, high.div_ceil(2));
         let most_columns = width.saturating_sub(1).clamp(1, wide);
-        // Of the two limits the one that is reached first.
+        // The smaller of the two limits.
         let columns = most_columns.min((2 * most_rows * wide / high).max(1));
         let rows = (columns * high).div_ceil(2 * wide).clamp(1, most_rows);
         Self { columns, rows }
     }
 }
 
-/// The picture in another size: every pixel is the mean of those that it covers.
+/// The picture in another size: every pixel is the mean of the pixels that it covers.
 pub(super) fn resized(picture: &Frame, width: usize, height: usize) -> Frame {
     let (wide, high) = picture.size();
     let span = |at: usize, of: usize, pixels: usize| {

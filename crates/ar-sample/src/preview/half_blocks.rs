@@ -1,5 +1,5 @@
-//! A character for two pixels, one above the other: the upper half block in the colour of the one,
-//! on a ground in the colour of the other.
+//! A character for two pixels, one above the other: the upper half block in the colour of the upper
+//! pixel, on a background in the colour of the lower one.
 
 use std::fmt::Write;
 

@@ -4,9 +4,9 @@ use ar_video::{Frame, png_base64};
 
 use super::cells::Cells;
 
-/// Bytes of base64 in one escape code, at most.
+/// The most bytes of base64 in one escape code.
 const PIECE: usize = 4096;
-/// The number of our picture: the next one takes its place.
+/// The id of our picture, which the next one replaces.
 const ID: u32 = 0x6172;
 
 pub(super) fn encode(picture: &Frame, Cells { columns, rows }: Cells) -> String {
@@ -18,8 +18,8 @@ pub(super) fn encode(picture: &Frame, Cells { columns, rows }: Cells) -> String 
     let mut text = String::new();
     for (place, piece) in pieces.iter().enumerate() {
         let more = u8::from(place + 1 < pieces.len());
-        // A PNG file, shown at once over so many characters; the terminal answers nothing, and the
-        // cursor stays.
+        // A PNG file, shown at once with this size in characters; the terminal sends no answer, and
+        // the cursor does not move.
         let keys = match place {
             0 => format!("a=T,f=100,i={ID},p=1,c={columns},r={rows},C=1,q=2,"),
             _ => String::new(),

@@ -17,7 +17,7 @@ pub(super) enum Protocol {
 }
 
 impl Protocol {
-    /// What this terminal is known to show.
+    /// The best protocol that this terminal is known to support.
     pub(super) fn of_terminal() -> Self {
         let variable = |name| env::var(name).unwrap_or_default();
         Self::of(&variable("TERM"), &variable("TERM_PROGRAM"))

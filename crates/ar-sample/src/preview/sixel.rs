@@ -7,18 +7,18 @@ use ar_video::Frame;
 
 use super::cells::{Cells, resized};
 
-/// Levels of red, green and blue: 216 colours, of the 256 that terminals have.
+/// Levels of red, green and blue: 216 of the 256 colours that terminals have.
 const LEVELS: usize = 6;
-/// Pixels of a character, about; terminals do not say.
+/// Approximate size of a character in pixels, which terminals do not report.
 const CELL: [usize; 2] = [8, 16];
-/// Rows of a band.
+/// Rows per band.
 const BAND: usize = 6;
 
 pub(super) fn encode(picture: &Frame, Cells { columns, rows }: Cells) -> String {
     let [width, height] = [columns * CELL[0], rows * CELL[1]];
     let picture = resized(picture, width, height);
     let colours: Vec<usize> = picture.rgb().chunks_exact(3).map(colour).collect();
-    // Cursor saved, since terminals leave it in different places.
+    // The cursor is saved, since terminals leave it in different places.
     let mut text = format!("\x1b7\x1bP0;1q\"1;1;{width};{height}");
     for used in colours.iter().collect::<BTreeSet<_>>() {
         let [r, g, b] = [
@@ -54,7 +54,7 @@ fn colour(rgb: &[u8]) -> usize {
     })
 }
 
-/// Writes sixels, equal ones with their number.
+/// Writes sixels, with run lengths for equal ones.
 fn write_runs(text: &mut String, sixels: impl Iterator<Item = u8>) {
     let mut run: Option<(u8, usize)> = None;
     for sixel in sixels {

@@ -6,15 +6,16 @@ use ar_cli::{tell, without_controls};
 use ar_train::log::{Observer, Scalars};
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
-/// Shows how a stage is getting on: a bar on a terminal, plain lines elsewhere.
+/// Shows the progress of a stage: a bar on a terminal, plain lines elsewhere.
 #[derive(Default)]
 pub(super) struct Console {
     /// The bar of a run.
     bar: RefCell<Option<ProgressBar>>,
-    /// The bar of files that are read, or clips that are encoded.
+    /// The bar for files that are read, or clips that are encoded.
     items: RefCell<Option<ProgressBar>>,
     start: Cell<Option<Instant>>,
-    /// Where this process started: a resumed run does not count earlier steps into its speed.
+    /// The step at which this process started, since the speed of a resumed run does not include
+    /// earlier steps.
     first_step: Cell<usize>,
     steps: Cell<usize>,
 }
@@ -61,7 +62,7 @@ impl Observer for Console {
 
     fn metrics(&self, scalars: &Scalars) {
         let shown = |name, text: fn(f64) -> String| scalars.get(name).map(text);
-        // Where only a discriminator trains, a step has neither loss nor norm.
+        // A step in which only the discriminator trains has neither loss nor norm.
         let text: Vec<String> = [
             shown("loss", |loss| format!("loss {loss:.4}")),
             shown("learning_rate", |rate| format!("lr {rate:.1e}")),

@@ -18,12 +18,12 @@ use super::console::Console;
 /// Shows a stage on burn-train's dashboard: curves of all measurements, and progress.
 pub(super) struct Dashboard {
     interrupter: Interrupter,
-    /// Shows what comes before the first step.
+    /// Shows everything before the first step.
     console: Console,
     renderer: RefCell<Option<TuiMetricsRendererWrapper>>,
-    /// Measurements that have a place on the dashboard.
+    /// Measurements that are already on the dashboard.
     known: RefCell<Vec<String>>,
-    /// Text that came while the dashboard filled the terminal.
+    /// Messages that arrived while the dashboard filled the terminal.
     messages: RefCell<Vec<String>>,
     first_step: Cell<usize>,
 }
@@ -32,7 +32,7 @@ impl Dashboard {
     /// A dashboard that opens when training starts, and stops it through `interrupter`.
     ///
     /// # Errors
-    /// If the standard output is no terminal.
+    /// If the standard output is not a terminal.
     pub(super) fn new(interrupter: Interrupter) -> Result<Self> {
         ensure!(
             stdout().is_terminal(),
@@ -48,8 +48,8 @@ impl Dashboard {
         })
     }
 
-    /// Calls the renderer, if it is open. It panics when the user chooses to end the program at
-    /// once, after it has given the terminal back.
+    /// Calls the renderer, if it is open. It restores the terminal and panics if the user chooses
+    /// to end the program at once.
     fn with(&self, call: impl FnOnce(&mut TuiMetricsRendererWrapper)) {
         if let Some(renderer) = &mut *self.renderer.borrow_mut()
             && catch_unwind(AssertUnwindSafe(|| call(renderer))).is_err()
@@ -58,7 +58,7 @@ impl Dashboard {
         }
     }
 
-    /// The state of a measurement called `name`, which gets a place if it has none.
+    /// The state of the measurement called `name`, which is added to the dashboard if it is new.
     fn state(&self, name: &str, value: f64) -> MetricState {
         let id = MetricId::new(Arc::new(name.to_owned()));
         let mut known = self.known.borrow_mut();
@@ -110,7 +110,7 @@ impl Observer for Dashboard {
     }
 
     fn measurement(&self, step: usize, name: &str, value: f64) {
-        // In one picture with the loss of training.
+        // In one chart with the training loss.
         let state = self.state(name.trim_start_matches("validation_"), value);
         self.with(|renderer| renderer.update_valid(state));
         self.message(&format!("step {step}: {name} {value:.4}"));
@@ -133,7 +133,7 @@ impl Observer for Dashboard {
     }
 }
 
-/// Gives the terminal back, and says what there was no room for.
+/// Restores the terminal, and prints the messages that there was no room for.
 impl Drop for Dashboard {
     fn drop(&mut self) {
         drop(self.renderer.take());

@@ -1,4 +1,4 @@
-//! What `--dry-run` says.
+//! The output of `--dry-run`.
 
 use std::time::Duration;
 

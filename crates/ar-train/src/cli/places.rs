@@ -5,7 +5,7 @@ use ar_train::config::current_key;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-/// The text of a configuration and what overrides it, for errors that say where a key stands.
+/// The text of a configuration and its overrides, for errors that say where a key is.
 #[derive(Clone, Debug)]
 pub(super) struct ConfigSource {
     /// Name of the file.
@@ -17,8 +17,8 @@ pub(super) struct ConfigSource {
 }
 
 impl ConfigSource {
-    /// Adds to an error the places of the keys that it carries: the line, or the `--set`. Keys that
-    /// have their defaults stand nowhere.
+    /// Adds to an error where the keys that it carries are: the line, or the `--set`. Keys with
+    /// default values are nowhere.
     pub(super) fn locate<T>(&self, result: ar_train::error::Result<T>) -> anyhow::Result<T> {
         result.map_err(|error| {
             let places = self.places(error.keys());
@@ -31,7 +31,7 @@ impl ConfigSource {
         })
     }
 
-    /// Where keys stand.
+    /// Where keys are.
     fn places(&self, keys: &[String]) -> Vec<String> {
         let is_to_blame = |key: &str| keys.contains(&current_key(key));
         let mut overridden = Vec::new();
@@ -44,7 +44,7 @@ impl ConfigSource {
                 places.push(format!("--set {text}"));
             }
         }
-        // A text that does not parse has an error of its own, with the line.
+        // A text that does not parse has its own error, with the line.
         let Ok(table) = DeTable::parse(&self.text) else {
             return places;
         };
@@ -58,7 +58,7 @@ impl ConfigSource {
     }
 }
 
-/// Shows every key of a table, sections included, with its place.
+/// Shows every key of a table, sections included, with its position.
 fn visit(table: &DeTable<'_>, section: &str, show: &mut impl FnMut(&str, Range<usize>)) {
     let mut entries: Vec<(&Spanned<DeString<'_>>, _)> = table.iter().collect();
     entries.sort_by_key(|(key, _)| key.span().start);
@@ -106,7 +106,7 @@ mod tests {
                 &["data.videos.size"],
                 "a.toml, line 12 (data.videos.size): ",
             ),
-            // Under an old name.
+            // With an old name.
             (&["data.validation"], "a.toml, line 11 (data.held_out): "),
             // Keys of other sections.
             (&[], ""),

@@ -1,11 +1,11 @@
-//! The group of processes that this one has been started in.
+//! The group of processes that this one was started in.
 
 use std::rc::Rc;
 
 use anyhow::Result;
 use ar_train::group::Group;
 
-/// Calls `work` with the processes that `mpirun` has started together. One that fails ends them all.
+/// Calls `work` with the group of processes that `mpirun` started. If one fails, all of them end.
 #[cfg(feature = "mpi")]
 pub(crate) fn together<T>(work: impl FnOnce(Rc<dyn Group>) -> Result<T>) -> Result<T> {
     let group = Rc::new(ar_train::group::MpiGroup::join()?);
@@ -27,7 +27,7 @@ pub(crate) fn together<T>(work: impl FnOnce(Rc<dyn Group>) -> Result<T>) -> Resu
 /// If it was started together with others.
 #[cfg(not(feature = "mpi"))]
 pub(super) fn together<T>(work: impl FnOnce(Rc<dyn Group>) -> Result<T>) -> Result<T> {
-    // What the launchers of Open MPI and of MPICH tell the processes that they start.
+    // The variables that the launchers of Open MPI and MPICH set for their processes.
     for variable in ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"] {
         let count = std::env::var(variable).ok().and_then(|n| n.parse().ok());
         let count: usize = count.unwrap_or(1);

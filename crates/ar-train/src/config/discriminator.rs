@@ -7,18 +7,18 @@ use crate::error::{ConfigError, ensure_config};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DiscriminatorConfig {
-    /// Step from which the discriminator trains and its loss counts.
+    /// Step from which the discriminator trains and its loss is added.
     pub start_step: usize,
-    /// Whether the two networks train in turns from `start_step` on, a step each (published: yes).
+    /// Whether the two networks take turns from `start_step` on, one step each (published: yes).
     /// Otherwise each step trains both.
     pub turns: bool,
-    /// Weight of the adversarial loss, on top of the adaptive one.
+    /// Weight of the adversarial loss, multiplied by the adaptive weight.
     pub weight: f64,
-    /// Channels of the first convolution; they double with each of the next, up to eight times.
+    /// Channels of the first convolution; each following one has twice as many, up to eight times.
     pub filters: usize,
     /// Convolutions that halve the resolution.
     pub layers: usize,
-    /// How the discriminator is optimised. It has no average of its weights.
+    /// How the discriminator is optimised. Its weights are not averaged.
     pub optimizer: OptimizerConfig,
 }
 
@@ -36,7 +36,7 @@ impl Default for DiscriminatorConfig {
 }
 
 impl DiscriminatorConfig {
-    /// Checks the sizes and numbers, for frames of `image_size` pixels a side.
+    /// Checks the sizes and numbers, for frames with sides of `image_size` pixels.
     ///
     /// # Errors
     /// Names the first key that does not fit.
@@ -48,7 +48,7 @@ impl DiscriminatorConfig {
                 "discriminator.{key} is 0; it must be at least 1"
             );
         }
-        // The two convolutions after the halving ones take a pixel of each side.
+        // The two convolutions after the halving ones remove a pixel at each side.
         let left = image_size.checked_shr(self.layers as u32).unwrap_or(0);
         ensure_config!(
             left >= 3,

@@ -13,7 +13,7 @@ pub struct OptimizerConfig {
     pub warmup_steps: usize,
     /// How the learning rate falls after the warm-up.
     pub schedule: LearningRateSchedule,
-    /// What the learning rate falls to at the last step, unless it is constant.
+    /// The learning rate at the last step, unless it is constant.
     pub final_learning_rate: f64,
     /// Exponent of the polynomial schedule.
     pub power: f64,
@@ -25,7 +25,7 @@ pub struct OptimizerConfig {
     pub beta_2: f32,
     /// AdamW's epsilon.
     pub epsilon: f32,
-    /// Largest norm of the gradient over all trained parameters; 0 is no clipping.
+    /// Largest norm of the gradient over all trained parameters; 0 disables clipping.
     pub clip_norm: f64,
     /// Largest decay of the moving average of the weights; after n steps it is
     /// `min(ema_decay, (1 + n) / (10 + n))`.
@@ -70,7 +70,7 @@ pub enum LearningRateSchedule {
 }
 
 impl OptimizerConfig {
-    /// Checks the numbers of the section that is called `section`, `optimizer` or
+    /// Checks the numbers of the section called `section`: `optimizer` or
     /// `discriminator.optimizer`.
     ///
     /// # Errors
@@ -107,7 +107,7 @@ impl OptimizerConfig {
         Ok(())
     }
 
-    /// The learning rate of `step` (from 0) of a run of `steps` steps.
+    /// The learning rate at `step` (counted from 0) of a run of `steps` steps.
     pub fn learning_rate_at(&self, step: usize, steps: usize) -> f64 {
         if step < self.warmup_steps {
             return self.learning_rate * (step + 1) as f64 / self.warmup_steps as f64;
@@ -123,7 +123,7 @@ impl OptimizerConfig {
         self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * share
     }
 
-    /// The decay of the moving average at step `n`, from 1.
+    /// The decay of the moving average at step `n`, counted from 1.
     pub fn ema_decay_at(&self, n: usize) -> f64 {
         let n = n as f64;
         self.ema_decay.min((1.0 + n) / (10.0 + n))
@@ -183,7 +183,7 @@ mod tests {
             config.final_learning_rate = 0.2;
             let half_way = if falls { 0.2 + 0.8 * half_way } else { 1.0 };
             assert!((at(&config, 60) - half_way).abs() < 1e-12, "{schedule:?}");
-            // A run that is prolonged past its end stays there.
+            // Past its end, the schedule stays at its last value.
             let end = if falls { 0.2 } else { 1.0 };
             assert!((at(&config, 500) - end).abs() < 1e-12, "{schedule:?}");
         }

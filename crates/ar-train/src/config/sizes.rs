@@ -1,4 +1,4 @@
-//! Sizes that no machine has room for.
+//! Limits on sizes that no machine has memory for.
 
 use ar_data::{DataConfig, DataSource};
 use ar_dit::DitConfig;
@@ -7,17 +7,16 @@ use ar_vae::VaeConfig;
 use super::{DiffusionRun, DiscriminatorConfig, LatentsRun, VaeRun};
 use crate::error::ConfigError;
 
-/// Checks that the configuration of a stage asks for no size by which memory would run out, or a
-/// product overflow, before there is a better error. What is smaller may still be too large for a
-/// machine.
+/// Checks that no size in a stage's configuration would exhaust memory, or overflow in a product, before there is a
+/// better error. Smaller sizes may still be too large for a machine.
 pub(crate) trait CheckSizes {
     /// # Errors
     /// Names the keys whose product is too large.
     fn check_sizes(&self) -> Result<(), ConfigError>;
 }
 
-/// A number of a configuration as a size. At least 1, so that a zero, which has an error of its own,
-/// hides nothing.
+/// A number of a configuration as a size. It is at least 1, so that a zero, which has its own error, does not hide
+/// other factors.
 trait Size {
     fn size(&self) -> f64;
 }
@@ -34,16 +33,16 @@ impl Size for f64 {
     }
 }
 
-/// The largest of a list.
+/// The largest element of a list.
 impl Size for Vec<usize> {
     fn size(&self) -> f64 {
         self.iter().map(Size::size).fold(1.0, f64::max)
     }
 }
 
-/// `at_most!(bound; section "name." config; field, field..)`: checks a product of fields against a
-/// bound far above what anyone trains, and far below what memory or 64 bits hold. The section's name
-/// and the field's name make the key of the error.
+/// `at_most!(bound; section "name." config; field, field..)`: checks a product of fields against a bound far above what
+/// anyone trains, and far below what fits into memory or 64 bits. The key in the error consists of the section's name
+/// and the field's name.
 macro_rules! at_most {
     ($most:expr; $section:literal $config:expr; $($field:ident $(. $inner:ident)*),+) => {
         product_at_most(
@@ -71,7 +70,7 @@ fn product_at_most(most: u64, sizes: &[(&str, f64)]) -> Result<(), ConfigError> 
 
 impl CheckSizes for VaeRun {
     fn check_sizes(&self) -> Result<(), ConfigError> {
-        // Clips that are read ahead.
+        // Clips that are prefetched.
         at_most!(1 << 20; "" self; run.batch_size, run.accumulate, data.prefetch);
         check_data(&self.data)?;
         check_vae(&self.vae)?;
@@ -105,7 +104,7 @@ impl CheckSizes for DiffusionRun {
     }
 }
 
-/// Threads that read, pixels of a clip, and what is drawn in it.
+/// Reading threads, pixels per clip, and objects drawn in it.
 fn check_data(data: &DataConfig) -> Result<(), ConfigError> {
     at_most!(1 << 10; "data." data; workers);
     at_most!(1 << 28; "data." data; clips);
@@ -192,7 +191,7 @@ mod tests {
     use super::*;
     use crate::config::read_config;
 
-    /// Every key that has a bound, by itself or in a product, and what it is bounded in.
+    /// Every key that has a bound, by itself or in a product, and where.
     const BOUNDED: [&str; 51] = [
         "run.batch_size",
         "run.accumulate",
@@ -247,7 +246,7 @@ mod tests {
         "latents data.videos.size",
     ];
 
-    /// Of every key, a value that no machine has room for.
+    /// For every key, a value that no machine has memory for.
     #[test]
     fn no_size_is_too_large_to_be_refused() {
         let huge = i64::MAX;

@@ -1,4 +1,5 @@
-//! What the stages that run in steps have in common, and what of them a run keeps to its end.
+//! What the stages that run in steps have in common, and which of their keys must not change during
+//! a run.
 
 use ar_data::{DataConfig, DataSource, MovingMnistConfig, VideoFolderConfig};
 use ar_vae::VaeConfig;
@@ -8,21 +9,22 @@ use super::{ComputePrecision, DiffusionRun, DiscriminatorConfig, RunConfig, VaeR
 
 /// The configuration of a stage that runs in steps and can be resumed.
 pub trait StageConfig: Clone + PartialEq + Serialize + DeserializeOwned {
-    /// How long the run is, and where its folder lies.
+    /// The length of the run, and its folder.
     fn run(&self) -> &RunConfig;
 
     /// Steps in a row that may be skipped.
     fn max_skipped(&self) -> usize;
 
-    /// Whether blocks are computed again for the backward pass; none where the network cannot.
+    /// Whether the backward pass recomputes blocks; None if the network does not support it.
     fn activation_checkpointing(&self) -> Option<bool>;
 
-    /// The floats that networks compute in.
+    /// The precision that networks compute in.
     fn precision(&self) -> ComputePrecision;
 
-    /// `resumed`, with what a run keeps to its end as it is here: the networks, the objective's
-    /// shape, and what the order of the data follows from. All else, such as the number of steps,
-    /// the optimizer or the weights of the losses, may change between two checkpoints.
+    /// `resumed`, but with the keys of `self` that must not change during a run: the networks, the
+    /// shape of the objective, and what determines the order of the data. Everything else, such as
+    /// the number of steps, the optimizer or the weights of the losses, may change between two
+    /// checkpoints.
     fn kept_in(self, resumed: &Self) -> Self;
 }
 
@@ -117,7 +119,7 @@ impl RunConfig {
     }
 }
 
-/// Files may move, more or less of them may be kept in memory, and more of them may be broken.
+/// Files may move, more or fewer of them may be kept in memory, and more of them may be broken.
 fn source_kept_in(source: Option<DataSource>, resumed: &Option<DataSource>) -> Option<DataSource> {
     match (source, resumed) {
         (Some(DataSource::MovingMnist(kept)), Some(DataSource::MovingMnist(resumed))) => {

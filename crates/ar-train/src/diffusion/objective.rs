@@ -25,33 +25,33 @@ pub struct Objective<'a> {
     config: &'a DiffusionRun,
     diffusion: Diffusion,
     statistics: Option<LatentStatistics>,
-    /// None where timesteps follow no plans.
+    /// None if timesteps do not follow plans.
     planned: Option<PlannedSampler>,
 }
 
-/// The random choices of a step, one of each a piece of a clip; all clips of a step are cut into as
-/// many. The same seed and step draw the same ones, and a clip's do not depend on how the step is
-/// put into batches.
+/// The random choices of a step, one of each per piece of a clip; all clips of a step are cut into the same number of
+/// pieces. The same seed and step give the same choices, and a clip's choices do not depend on how the step is divided
+/// into batches.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Draws {
     seed: u64,
     step: u64,
-    /// Pieces of a clip.
+    /// Pieces per clip.
     pieces: usize,
     /// Number of the first piece in the step.
     first: usize,
     /// By piece, then by frame.
     timesteps: Vec<Vec<usize>>,
-    /// The frames of each piece that the loss is taken over; None for all of them.
+    /// The frames of each piece that are in the loss; None for all of them.
     active: Option<Vec<Range<usize>>>,
-    /// What those frames count, so that they average to one over the step's frames.
+    /// The weight of those frames, so that weights average to one over the step's frames.
     weight: f64,
     /// Whether a piece trains on the null context.
     dropped: Vec<bool>,
 }
 
 impl Draws {
-    /// The choices for `clips` of the step from the one numbered `first` on.
+    /// The choices for `clips` clips of the step, starting at number `first`.
     pub fn part(&self, first: usize, clips: usize) -> Self {
         let part = first * self.pieces..(first + clips) * self.pieces;
         Self {
@@ -71,7 +71,7 @@ impl Draws {
         &self.dropped
     }
 
-    /// The frames behind the last one that the loss is taken over.
+    /// The end of the frames that are in the loss.
     fn end_of_active(&self) -> Option<usize> {
         let active = self.active.as_ref()?;
         active.iter().map(|active| active.end).max()
@@ -87,13 +87,13 @@ impl Draws {
         Tensor::from_data(TensorData::new(weights, [active.len(), frames]), device)
     }
 
-    /// The noise that the pieces are corrupted with.
+    /// The noise for corrupting the pieces.
     fn noise(&self, shape: [usize; 4], device: &Device) -> Tensor<4> {
         let [pieces, frames, tokens, channels] = shape;
         let noise = FrameNoise::new(self.seed);
         let values: Vec<f32> = (self.first..self.first + pieces)
             .flat_map(|piece| {
-                // The step takes the place of the frame: one draw covers the whole piece.
+                // The step is used instead of the frame: one draw covers the whole piece.
                 let len = frames * tokens * channels;
                 noise.frame(piece as u64, self.step, NoiseStream::Training, len)
             })
@@ -102,8 +102,8 @@ impl Draws {
     }
 }
 
-/// How long the pieces are that clips of `frames` frames are cut into: with probability `shorter` a
-/// proper divisor of `frames`, else all of them.
+/// The length of the pieces that clips of `frames` frames are cut into: with probability `shorter` a proper divisor of
+/// `frames`, otherwise `frames`.
 fn piece_length(frames: usize, shorter: f64, rng: &mut impl Rng) -> usize {
     let divisors: Vec<usize> = (1..frames).filter(|&n| frames.is_multiple_of(n)).collect();
     let is_shorter = rng.random_bool(shorter);
@@ -122,7 +122,7 @@ fn repeat_each(values: &[usize], times: usize) -> Vec<usize> {
     each.flatten().collect()
 }
 
-/// What the network is given, and what it should answer.
+/// The inputs of the network, and its target.
 struct Task {
     /// `[pieces, frames, tokens, channels]`
     noisy: Tensor<4>,
@@ -139,7 +139,7 @@ struct Task {
 enum Plans {
     /// All follow one plan, and are spread over it.
     Shared,
-    /// Each follows a plan of its own.
+    /// Each follows its own plan.
     Independent,
 }
 
@@ -147,7 +147,7 @@ impl<'a> Objective<'a> {
     /// The objective of `config`, on latents standardised by `statistics`, if there are any.
     ///
     /// # Errors
-    /// If the noise schedule or the plans of a planned sampler are impossible.
+    /// If the noise schedule or the plans of a planned sampler are invalid.
     pub fn new(
         config: &'a DiffusionRun,
         statistics: Option<LatentStatistics>,
@@ -169,7 +169,7 @@ impl<'a> Objective<'a> {
         })
     }
 
-    /// The random choices of `step` for `clips` of `frames`.
+    /// The random choices of `step`, for `clips` clips of `frames` frames.
     pub fn draws(&self, step: u64, clips_and_frames: [usize; 2]) -> Draws {
         self.draws_of(
             step,
@@ -267,7 +267,7 @@ impl<'a> Objective<'a> {
         Ok((error * weights).sum() / (pieces * draws.timesteps[0].len()) as f64)
     }
 
-    /// The loss of each frame, `[pieces, frames]`, without the frames that wait in all pieces.
+    /// The loss of each frame, `[pieces, frames]`, without the frames that are waiting in all pieces.
     fn error_by_frame(
         &self,
         checkpointing: &mut ActivationCheckpointing,
@@ -281,7 +281,7 @@ impl<'a> Objective<'a> {
         Ok(self.with_bound(error, draws))
     }
 
-    /// The errors of frames, `[pieces, frames]`, with what they count in the variational bound.
+    /// The errors of frames, `[pieces, frames]`, plus their weights in the variational bound.
     fn with_bound(&self, error: Tensor<2>, draws: &Draws) -> Tensor<2> {
         let weight = self.config.loss.vlb;
         if weight == 0.0 {
@@ -295,7 +295,7 @@ impl<'a> Objective<'a> {
         error * Tensor::from_data(factors, &device)
     }
 
-    /// What the network answers.
+    /// The output of the network.
     fn predict(
         &self,
         checkpointing: &mut ActivationCheckpointing,
@@ -340,7 +340,7 @@ impl<'a> Objective<'a> {
         learner.accumulate_parts(items.len(), batch_size, backward)
     }
 
-    /// What the network is given, and what it should answer.
+    /// The inputs of the network, and its target.
     fn task(&self, transformer: &Transformer, items: &[LatentItem], draws: &Draws) -> Result<Task> {
         let config = self.config;
         let device = &transformer.devices()[0];
@@ -352,7 +352,7 @@ impl<'a> Objective<'a> {
         let [clips, frames, tokens, channels] = x0.dims();
         let (clips, frames) = (clips * draws.pieces, frames / draws.pieces);
         let x0 = x0.reshape([clips, frames, tokens, channels]);
-        // Nothing sees the frames that wait where nothing flows back in time.
+        // If nothing flows back in time, nothing sees the frames that are waiting.
         let seen = draws
             .end_of_active()
             .filter(|_| config.transformer.is_causal());
@@ -380,8 +380,8 @@ impl<'a> Objective<'a> {
         })
     }
 
-    /// The loss over validation clips, at the same timesteps and noise every time, however the clips
-    /// are put into batches.
+    /// The loss over validation clips, with the same timesteps and noise every time, however the clips are divided into
+    /// batches.
     ///
     /// # Errors
     /// If a label is out of range.
@@ -392,7 +392,8 @@ impl<'a> Objective<'a> {
     ) -> Result<ValidationLoss> {
         let frames = items[0].shape[0];
         let mut loss = ValidationLoss::new(frames, self.diffusion.schedule().timesteps());
-        // Plans of a training step share their step difference; few clips are to see them all.
+        // The plans of a training step share their step difference, but here few clips have to cover all step
+        // differences.
         let plans = Plans::Independent;
         let all = self.draws_of(VALIDATION_STEP, [items.len(), frames], 0.0, plans);
         let mut done = 0;

@@ -1,4 +1,4 @@
-//! What a diffusion stage starts from.
+//! Starting a diffusion stage from another model.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ use crate::start_from::{Source, cannot_start, outcome};
 /// The keys of context vectors.
 const CONTEXT: [&str; 2] = ["context_emb", "class_emb"];
 
-/// Where a diffusion model's own tensors are not: a VAE in the same file.
+/// The prefix of a VAE in the same file.
 const VAE_INSIDE: &str = "vae.";
 
 /// A published checkpoint's positions, `[1, frames * tokens, width]`.
@@ -31,15 +31,15 @@ pub(super) struct Start {
     pub transformer: Transformer,
     /// The scale of latents that the transformer knows.
     pub statistics: Option<LatentStatistics>,
-    /// What was taken, in words.
+    /// A description of what was taken over.
     pub taken: String,
 }
 
-/// Gives `fresh` the weights of `path`, as far as they are the same network's; `conditioning` has the
-/// names of the classes of the data, too.
+/// Loads the weights at `path` into `fresh`, as far as they belong to the same network; `conditioning` also has the
+/// class names of the data.
 ///
 /// # Errors
-/// If they cannot be read, or are another network's.
+/// If they cannot be read, or belong to another network.
 pub(super) fn start(
     path: &Path,
     mut fresh: Transformer,
@@ -62,7 +62,7 @@ pub(super) fn start(
             (ClassRows::Published, &[][..])
         }
     };
-    // A row means the class of its place: names that are not known may be the same.
+    // A row belongs to the class at its position: unknown names may be the same.
     let wanted_classes = &conditioning.class_names[..];
     let same_classes = classes.is_empty() || wanted_classes.is_empty() || classes == wanted_classes;
 
@@ -99,7 +99,7 @@ pub(super) fn start(
     })
 }
 
-/// The averaged transformer of the checkpoint in `folder`, as the model directory of its run has it.
+/// The averaged transformer of the checkpoint in `folder`, as in the model directory of its run.
 fn average(folder: &Path, device: &Device) -> Result<Source, BoxError> {
     let run: DiffusionRun = read_config(folder)?;
     let transformer = Transformer::new(&run.transformer, &run.conditioning, device)?;
@@ -115,8 +115,8 @@ fn average(folder: &Path, device: &Device) -> Result<Source, BoxError> {
     })
 }
 
-/// Checks that weights of the model `found` fit the network that is wanted, which may be for clips of
-/// another length where positions allow it.
+/// Checks that the weights of the model `found` fit the configured network, which may be for clips of another length if
+/// positions allow it.
 fn check(found: &ModelConfig, config: &DiffusionRun) -> Result<(), BoxError> {
     let wanted = &config.transformer;
     let dit = found.transformer.as_ref().ok_or("no transformer")?;

@@ -1,6 +1,6 @@
 //! The validation loss of a diffusion stage, by frame and by noise level.
 
-/// Ranges of equally many timesteps that the loss is told apart by.
+/// Number of equal ranges of timesteps by which the loss is reported.
 const LEVELS: usize = 5;
 
 /// A mean that values are added to.
@@ -21,8 +21,8 @@ impl Mean {
     }
 }
 
-/// The loss over validation clips: its mean, and what goes into it by place in the clip and by noise
-/// level. The mean hides a network that has learned nothing at the levels where sampling starts.
+/// The loss over validation clips: its mean, and its parts by frame and by noise level. The mean does not show whether
+/// a network has learned nothing at the levels where sampling starts.
 #[derive(Clone, Debug)]
 pub struct ValidationLoss {
     timesteps: usize,
@@ -32,7 +32,7 @@ pub struct ValidationLoss {
 }
 
 impl ValidationLoss {
-    /// No loss yet, of clips of `frames` frames under a schedule of `timesteps` timesteps.
+    /// No loss yet, for clips of `frames` frames and a schedule of `timesteps` timesteps.
     pub(super) fn new(frames: usize, timesteps: usize) -> Self {
         Self {
             timesteps,
@@ -50,7 +50,7 @@ impl ValidationLoss {
         self.levels[t * LEVELS / self.timesteps].add(loss);
     }
 
-    /// The mean over all frames of all clips that the loss is taken over.
+    /// The mean over all frames in the loss, of all clips.
     ///
     /// # Panics
     /// If there were none.
@@ -58,8 +58,8 @@ impl ValidationLoss {
         self.all.get().expect("a frame")
     }
 
-    /// The mean by place in the clip and by noise level, each with the name that logs have for it:
-    /// `validation_loss/frame_03`, `validation_loss/t_200-399`.
+    /// The means by frame and by noise level, each with its name in logs: `validation_loss/frame_03`,
+    /// `validation_loss/t_200-399`.
     pub fn parts(&self) -> Vec<(String, f64)> {
         let width = (self.frames.len().max(2) - 1).to_string().len();
         let frames = self.frames.iter().enumerate().map(|(frame, mean)| {

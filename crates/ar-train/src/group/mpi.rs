@@ -10,8 +10,8 @@ use mpi::traits::{Communicator, CommunicatorCollectives};
 use super::Group;
 use crate::error::{Error, Result};
 
-/// The processes that `mpirun` has started together; a process that was started in another way is
-/// the only one.
+/// The processes that `mpirun` started together; a process that was started in another way is
+/// alone.
 pub struct MpiGroup {
     world: SimpleCommunicator,
     /// Dropped last: it ends MPI.
@@ -19,10 +19,10 @@ pub struct MpiGroup {
 }
 
 impl MpiGroup {
-    /// Joins the group, once in the life of a process.
+    /// Joins the group. A process can do so only once.
     ///
     /// # Errors
-    /// If MPI has been joined before, or cannot be used beside threads that compute.
+    /// If MPI has been joined before, or does not support threads that compute.
     pub fn join() -> Result<Self> {
         let (universe, threading) =
             initialize_with_threading(Threading::Funneled).ok_or_else(|| {
@@ -39,8 +39,8 @@ impl MpiGroup {
         })
     }
 
-    /// Ends all processes of the group with exit code `code`. For one that cannot go on: the others
-    /// would wait for it forever.
+    /// Ends all processes of the group with exit code `code`. Called by a process that cannot
+    /// continue, because the others would wait for it forever.
     pub fn abort(&self, code: i32) -> ! {
         self.world.abort(code)
     }

@@ -6,7 +6,7 @@ use std::thread;
 
 use super::Group;
 
-/// What the threads of a group share.
+/// The shared state of the threads of a group.
 struct Table {
     sums: Mutex<Vec<f64>>,
     barrier: Barrier,
@@ -53,8 +53,8 @@ impl Group for Member {
     }
 }
 
-/// Calls `work` in `size` threads, each of them a member of one group, and returns what they return
-/// in the order of their ranks.
+/// Calls `work` in `size` threads, which are the members of a group, and returns their results in
+/// the order of their ranks.
 pub(crate) fn together<T: Send>(size: usize, work: impl Fn(Rc<dyn Group>) -> T + Sync) -> Vec<T> {
     let table = Arc::new(Table {
         sums: Mutex::default(),

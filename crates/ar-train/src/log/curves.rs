@@ -5,14 +5,14 @@ use plotters::prelude::*;
 
 use crate::error::{BoxError, Error, Result};
 
-/// Width of the picture and height of a curve, in the units of the SVG.
+/// Width of the picture, and height of a chart, in the units of the SVG.
 const WIDTH: u32 = 760;
 const HEIGHT: u32 = 240;
 const COLOUR: RGBColor = RGBColor(59, 82, 139);
 const LAST_COLOUR: RGBColor = RGBColor(240, 150, 40);
 /// Length of a curve in a legend.
 const LEGEND_LINE: i32 = 12;
-/// Not worth a curve: they say how the machine does, not the network.
+/// Not worth a curve: they are about the machine, not the network.
 const LEFT_OUT: [&str; 2] = ["step", "clips_per_second"];
 
 /// One measured quantity over the steps.
@@ -22,8 +22,8 @@ struct Curve {
     points: Vec<(f64, f64)>,
 }
 
-/// Draws every quantity of `metrics.jsonl` over the steps, one below the other, as SVG. Without any
-/// there is no picture.
+/// Draws every quantity in `metrics.jsonl` over the steps, one below the other, as SVG. If there are none, there is no
+/// picture.
 pub(super) fn draw(metrics: &Path, path: &Path) -> Result<()> {
     let curves = curves(metrics).map_err(Error::io(metrics))?;
     if curves.is_empty() {
@@ -57,7 +57,7 @@ fn curves(metrics: &Path) -> io::Result<Vec<Curve>> {
     Ok(curves)
 }
 
-/// The name that a quantity has now: a run may have been begun by an older version.
+/// The current name of a quantity, since an older version may have started the run.
 fn current_name(name: &str) -> &str {
     match name {
         "held_out_loss" => "validation_loss",
@@ -79,7 +79,7 @@ fn charts(curves: &[Curve]) -> Vec<(&str, Vec<&Curve>)> {
     charts
 }
 
-/// The title of a quantity's chart, and its label there if the chart has several.
+/// The title of a quantity's chart, and its label if the chart has several curves.
 fn split(name: &str) -> (&str, Option<&str>) {
     match name.rsplit_once('_') {
         Some((title, part)) if name.contains('/') => (title, Some(part)),
@@ -137,7 +137,7 @@ fn svg(curves: &[Curve]) -> Result<String, BoxError> {
     Ok(picture)
 }
 
-/// One curve has [`COLOUR`]; several go from it to [`LAST_COLOUR`] in order.
+/// A single curve has [`COLOUR`]; several range from it to [`LAST_COLOUR`].
 fn colour(place: usize, count: usize) -> RGBColor {
     let share = place as f64 / (count - 1).max(1) as f64;
     let mix =
@@ -146,7 +146,7 @@ fn colour(place: usize, count: usize) -> RGBColor {
     RGBColor(mix(from.0, to.0), mix(from.1, to.1), mix(from.2, to.2))
 }
 
-/// A value as it is drawn, with an exponent that axes have room for.
+/// A value for drawing, with an exponent that axes have room for.
 fn drawable(value: f64) -> f64 {
     const LARGEST: f64 = 1e30;
     if value.abs() < LARGEST.recip() {
@@ -156,8 +156,8 @@ fn drawable(value: f64) -> f64 {
     }
 }
 
-/// From the least to the greatest value, and wide enough for steps on an axis: plotters looks for them
-/// for ever where a step is lost in rounding.
+/// From the smallest to the largest value, and wide enough for steps on an axis: plotters searches for them forever if
+/// a step is lost in rounding.
 fn range(values: impl Iterator<Item = f64> + Clone) -> std::ops::Range<f64> {
     const LEAST_SPREAD: f64 = 1e-6;
     let least = values.clone().fold(f64::INFINITY, f64::min);
@@ -202,7 +202,7 @@ mod tests {
             r#"{"step":2,"validation_loss":3.0}"#,
             r#"{"step":2,"validation_loss/frame_0":1.0,"validation_loss/frame_1":5.0}"#,
             r#"{"step":3,"loss":0.5,"gradient_norm":null}"#,
-            // As an older version has written it.
+            // As written by an older version.
             r#"{"step":3,"held_out_loss":2.0}"#,
         ];
         std::fs::write(&metrics, lines.join("\n")).expect("written");

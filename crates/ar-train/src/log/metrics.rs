@@ -7,14 +7,14 @@ use serde_json::Value;
 use super::scalars::Scalars;
 use crate::error::{Error, Result};
 
-/// `metrics.jsonl`: one JSON object a line, each with its `step`.
+/// `metrics.jsonl`: one JSON object per line, each with its `step`.
 pub(super) struct MetricsFile {
     path: PathBuf,
     file: File,
 }
 
 impl MetricsFile {
-    /// Opens the file and drops the lines of steps after `step`, which are about to be done again.
+    /// Opens the file and drops the lines of steps after `step`, which will be done again.
     pub(super) fn open(path: &Path, step: usize) -> Result<Self> {
         let open = || {
             let mut kept = String::new();
@@ -40,8 +40,8 @@ impl MetricsFile {
     }
 }
 
-/// The lines of steps up to `last`, as they stand and parsed. One that does not parse was cut off
-/// when the process was killed.
+/// The lines of steps up to `last`, as text and parsed. A line that does not parse was cut off when
+/// the process was killed.
 pub(super) fn read(path: &Path, last: usize) -> std::io::Result<Vec<(String, Value)>> {
     if !path.exists() {
         return Ok(Vec::new());
@@ -71,7 +71,7 @@ mod tests {
         for step in [2, 4, 6] {
             write(&mut file, step);
         }
-        // A line that a killed process has not finished.
+        // A line that a killed process did not finish.
         let mut text = fs::read_to_string(&path).expect("text");
         text += "{\"step\": 3, \"lo";
         fs::write(&path, text).expect("text");

@@ -1,8 +1,8 @@
 //! The log of a run, with several sinks.
 //!
-//! - `metrics.jsonl`, the record that the others can be made from: a line every `log_every` steps;
+//! - `metrics.jsonl`, from which the others can be made: a line every `log_every` steps;
 //! - event files for TensorBoard, in the same folder: `tensorboard --logdir RUN`;
-//! - an [`Observer`], which shows it;
+//! - an [`Observer`], which can show it;
 //! - `curves.svg`, drawn from `metrics.jsonl` when the run ends.
 
 mod curves;
@@ -37,14 +37,14 @@ pub struct Log {
 
 /// Losses and time since the last line of metrics.
 struct Window {
-    /// When the step in progress began.
+    /// When the current step started.
     start: Instant,
-    /// What the steps before it took.
+    /// The time of the previous steps.
     time: Duration,
     steps: usize,
-    /// Named losses: their sums, and the number of steps that have them and were not skipped.
+    /// Named losses, with their sums and the numbers of steps that have them and were not skipped.
     losses: Vec<(&'static str, f64, u32)>,
-    /// The norm of the last gradient. Where a discriminator trains in turns, not every step has one.
+    /// The norm of the last gradient. If a discriminator takes turns, not every step has one.
     gradient_norm: Option<f64>,
 }
 
@@ -88,8 +88,8 @@ impl Window {
 }
 
 impl Log {
-    /// Opens the log of a run that stands at `step` and computes a step from `clips_per_step`: what
-    /// an earlier process has logged beyond it is dropped, since those steps are done again.
+    /// Opens the log of a run that is at `step` and has `clips_per_step` clips per step. Entries of an earlier process
+    /// after `step` are dropped, since those steps will be done again.
     ///
     /// # Errors
     /// If the folder cannot be written.
@@ -111,7 +111,7 @@ impl Log {
         })
     }
 
-    /// Records a step with its losses; the first is the one that is optimised.
+    /// Records a step with its losses; the first one is minimised.
     pub fn step(&mut self, losses: &[(&'static str, f64)], report: &StepReport) {
         let position = report.position;
         self.window
@@ -125,7 +125,7 @@ impl Log {
         }
     }
 
-    /// Leaves the time since the last step out of `clips_per_second`.
+    /// Excludes the time since the last step from `clips_per_second`.
     pub fn restart_clock(&mut self) {
         self.window.start = Instant::now();
     }
@@ -160,7 +160,7 @@ impl Log {
         Ok(())
     }
 
-    /// Records a measurement; its parts only go to the files.
+    /// Records a measurement; its parts are only written to the files.
     ///
     /// # Errors
     /// If a file cannot be written.
@@ -178,7 +178,7 @@ impl Log {
         Ok(())
     }
 
-    /// Whether the measurement called `name` after `step` is in the log.
+    /// Whether the log has the measurement called `name` after `step`.
     ///
     /// # Errors
     /// If it cannot be read.

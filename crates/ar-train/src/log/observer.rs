@@ -1,13 +1,13 @@
 use super::scalars::Scalars;
 
-/// Follows a stage, such as a program that shows its progress. By default, nothing is shown.
+/// Observes a stage, for example to show its progress. By default, nothing is shown.
 pub trait Observer {
-    /// The run stands at `step` and goes on to `steps`.
+    /// The run starts at `step` and continues to `steps`.
     fn started(&self, step: usize, steps: usize) {
         let _ = (step, steps);
     }
 
-    /// Step number `step` is done, from 1.
+    /// Step number `step`, counted from 1, is done.
     fn step(&self, step: usize) {
         let _ = step;
     }
@@ -22,17 +22,17 @@ pub trait Observer {
         self.message(&format!("step {step}: {name} {value:.4}"));
     }
 
-    /// A line of text: how the run begins, what was measured or skipped.
+    /// A line of text: how the run starts, what was measured or skipped.
     fn message(&self, text: &str) {
         let _ = text;
     }
 
-    /// `done` of `all` video files are read while a dataset opens.
+    /// `done` of `all` video files have been read while a dataset is opened.
     fn reading(&self, done: usize, all: usize) {
         let _ = (done, all);
     }
 
-    /// `done` of `all` clips are encoded.
+    /// `done` of `all` clips have been encoded.
     fn encoding(&self, done: usize, all: usize) {
         let _ = (done, all);
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::scalars::Scalars;
 use crate::error::{Error, Result};
 
-/// What the names of event files begin with.
+/// The prefix of the names of event files.
 const FILE_PREFIX: &str = "events.out.tfevents.";
 /// The version that the first record of a file has to name.
 const FILE_VERSION: &str = "brain.Event:2";
@@ -23,8 +23,8 @@ pub(super) struct EventWriter {
 }
 
 impl EventWriter {
-    /// A new event file in `folder`, of a run that stands at `step`. Where there are earlier files,
-    /// TensorBoard is told to forget what they have of later steps.
+    /// A new event file in `folder`, for a run that is at `step`. If there are earlier files, TensorBoard is told to
+    /// forget later steps in them.
     pub(super) fn create(folder: &Path, step: usize) -> Result<Self> {
         let now = since_epoch();
         let has_earlier = has_event_file(folder).map_err(Error::io(folder))?;
@@ -40,7 +40,7 @@ impl EventWriter {
         let time = now.as_secs_f64();
         writer.append(&event(time, 0, Content::FileVersion(FILE_VERSION)))?;
         if has_earlier {
-            // Events of this step stay: it is not done again.
+            // Events of this step remain, because it is not done again.
             writer.append(&event(time, step + 1, Content::SessionStart))?;
         }
         Ok(writer)
@@ -56,14 +56,14 @@ impl EventWriter {
     }
 
     fn append(&mut self, event: &[u8]) -> Result<()> {
-        // One call a record, so that a process that is killed leaves whole ones.
+        // One call per record, so that a killed process leaves only complete records.
         self.file
             .write_all(&record(event))
             .map_err(Error::io(&self.path))
     }
 }
 
-/// The time of the day; a clock that is set before 1970 stands still.
+/// The current time; a clock that is set before 1970 counts as 1970.
 fn since_epoch() -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.unwrap_or_default()
@@ -89,7 +89,7 @@ fn record(bytes: &[u8]) -> Vec<u8> {
     record
 }
 
-/// A CRC-32C, turned and shifted so that checksums of data that holds checksums stay good.
+/// A CRC-32C, rotated and offset so that checksums of data that contains checksums stay meaningful.
 fn masked_crc(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes)
         .rotate_right(15)
@@ -131,7 +131,7 @@ fn event(wall_time: f64, step: usize, content: Content<'_>) -> Vec<u8> {
     message.0
 }
 
-/// A protocol buffers message in the making.
+/// A protocol buffers message that is being built.
 #[derive(Default)]
 struct Message(Vec<u8>);
 
@@ -148,7 +148,7 @@ impl Message {
         self.0.push(value as u8);
     }
 
-    /// An integer; 0 is what a missing one means.
+    /// An integer; 0 is left out, because it is the default.
     fn varint(&mut self, field: u64, value: u64) {
         if value > 0 {
             self.key(field, 0);
@@ -181,8 +181,8 @@ mod tests {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Records that TensorBoard's own `RecordWriter` and `Event` have written: version; `loss` 0.25
-    /// and `learning_rate` 0.001 at step 300 and time 1234.5; a session start at step 301.
+    /// Compares with records that TensorBoard's own `RecordWriter` and `Event` wrote: version; `loss` 0.25 and
+    /// `learning_rate` 0.001 at step 300 and time 1234.5; a session start at step 301.
     #[test]
     fn records_are_those_of_tensorboard() {
         let scalars = [

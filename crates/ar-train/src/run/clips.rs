@@ -1,4 +1,4 @@
-//! The number of clips of the dataset, from one start of a run to the next.
+//! The number of clips in the dataset, from one start of a run to the next.
 
 use std::fs;
 use std::io;
@@ -8,11 +8,11 @@ use ar_files::write_atomically;
 
 use crate::error::{Error, Result};
 
-/// File in the folder of a run that holds the number of clips that it was last started with.
+/// File in the folder of a run with the number of clips that it was last started with.
 const CLIPS_FILE: &str = "clips.txt";
 
-/// Notes in the folder of a run that its dataset has `clips` clips. Returns how many there were
-/// when the run was last started, if it is another number.
+/// Records in the folder of a run that its dataset has `clips` clips. Returns how many there were
+/// when the run was last started, if the number has changed.
 ///
 /// # Errors
 /// If the folder cannot be read or written.

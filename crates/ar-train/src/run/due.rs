@@ -1,4 +1,4 @@
-//! What is due after a step: measuring, sampling, a checkpoint.
+//! What is due after a step: evaluation, samples, a checkpoint.
 
 use std::fs;
 
@@ -6,13 +6,13 @@ use super::Run;
 use crate::error::Result;
 
 impl Run {
-    /// Whether the leader is due to measure on validation data: regularly and at the end.
+    /// Whether an evaluation on validation data is due in the leader: regularly and at the end.
     pub fn eval_is_due(&self) -> bool {
         self.is_leader() && (self.is_last() || self.is_multiple_of(self.config.eval_every))
     }
 
-    /// Whether the run goes on from a step after which it was due to measure and has not: an earlier
-    /// process was killed before it could. `name` is of one of the measurements.
+    /// Whether the run continues after a step whose evaluation is missing, because an earlier process was killed before
+    /// it. `name` is the name of one of the measurements.
     ///
     /// # Errors
     /// If the log cannot be read.
@@ -24,7 +24,7 @@ impl Run {
         Ok(step > 0 && self.eval_is_due() && !log.has(step, name)?)
     }
 
-    /// Whether the run goes on from a step after which it was due to sample and has not.
+    /// Whether the run continues after a step whose samples are missing.
     pub fn samples_are_missing(&self) -> bool {
         let step = self.position.step;
         let path = self.sample_path(step);
@@ -37,15 +37,15 @@ impl Run {
         step > 0 && self.resumed_at == Some(step) && self.samples_are_due() && !is_there()
     }
 
-    /// Whether the leader is due to sample: regularly, and at the end if at all.
+    /// Whether samples are due in the leader: regularly, and at the end, if samples are made at all.
     pub fn samples_are_due(&self) -> bool {
         let every = self.config.sample_every;
         self.is_leader() && every > 0 && (self.is_last() || self.is_multiple_of(every))
     }
 
-    /// Whether the leader is due to write a checkpoint: regularly, at the end and when interrupted.
-    /// While steps are skipped there is none, so that those from before are kept; `is_skipping` is
-    /// whether an optimizer skips that [`Self::step`] is not told about.
+    /// Whether a checkpoint is due in the leader: regularly, at the end, and when interrupted. While steps are being
+    /// skipped there are none, so that earlier ones are kept; `is_skipping` says whether an optimizer is skipping steps
+    /// that [`Self::step`] does not know about.
     pub fn checkpoint_is_due(&self, is_skipping: bool) -> bool {
         let regular = self.is_multiple_of(self.config.checkpoint_every)
             && self.position.skipped_in_a_row == 0
@@ -53,8 +53,8 @@ impl Run {
         self.is_leader() && (self.interrupted || self.is_last() || regular)
     }
 
-    /// Whether the leader is due to write a checkpoint of a step that had none, since the run was
-    /// asked to stop while it measured or sampled. All processes ask when that is done.
+    /// Whether the leader must write a checkpoint of a step that had none, because the run was interrupted while it
+    /// evaluated or sampled. All processes ask after that.
     pub fn late_checkpoint_is_due(&mut self, is_skipping: bool) -> bool {
         let is_written = self.checkpoint_is_due(is_skipping);
         self.interrupted = self.group.any(self.interrupter.should_stop());
@@ -112,7 +112,7 @@ mod tests {
                 let is_due = run.late_checkpoint_is_due(false);
                 (undisturbed, is_due, run.is_interrupted())
             });
-            // Not where the step has one already.
+            // Not if the step already has one.
             assert_eq!(outcomes, [(false, is_late, true), (false, false, true)]);
         }
     }

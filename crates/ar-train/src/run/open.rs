@@ -1,4 +1,4 @@
-//! How a run begins: afresh, or at a checkpoint that all of its processes agree on.
+//! How a run starts: from the beginning, or from a checkpoint that all of its processes agree on.
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,17 +17,17 @@ use crate::log::Log;
 use crate::resume::changes;
 use crate::trainer::Position;
 
-/// The file that says which process has the folder.
+/// The file that says which process is working in the folder.
 const LOCK: &str = ".lock";
 
 impl Run {
-    /// Opens the folder of a run, at its newest checkpoint that is not damaged where it is resumed, and
-    /// writes the resolved configuration. All processes of `group` open it.
+    /// Opens the folder of a run and writes the resolved configuration. A resumed run starts at its newest checkpoint
+    /// that is not damaged. All processes of `group` open it.
     ///
     /// # Errors
-    /// If the folder cannot be written, another process works in it, it holds a run that is not to be
-    /// resumed or only damaged checkpoints, a key changed that a run keeps, or the processes do not have
-    /// the same configuration and checkpoint.
+    /// If the folder cannot be written, another process is working in it, it contains a run that is not to be resumed
+    /// or only damaged checkpoints, a key changed that must not change, or the processes do not have the same
+    /// configuration and checkpoint.
     pub fn open<C: StageConfig>(
         stage: &C,
         group: Rc<dyn Group>,
@@ -84,7 +84,7 @@ impl Run {
             group,
             checkpoints,
             _lock: lock,
-            // Whether its next steps are finite is not known.
+            // It is not yet known whether its next steps are finite.
             unproven: newest.is_some(),
             resumed_at: newest.as_ref().map(|(_, state)| state.position.step),
             newest,
@@ -113,7 +113,7 @@ struct Opened {
     lock: Option<FolderLock>,
     /// The checkpoint to go on from.
     newest: Option<PathBuf>,
-    /// What is to be told.
+    /// Messages for the user.
     notes: Vec<String>,
 }
 
@@ -141,11 +141,11 @@ fn open_folder<C: StageConfig>(
     fs::create_dir_all(out).map_err(|error| cannot_use(error.into()))?;
     let lock = FolderLock::take(out, LOCK).map_err(|error| cannot_use(error.into()))?;
     check_directory(model_dir(stage.run())).map_err(|error| cannot_use(error.into()))?;
-    // Another process may have written one until now.
+    // Another process may have written one by now.
     let mut notes = Vec::new();
     let newest = checkpoints.newest_whole(&mut notes)?;
     if let Some(checkpoint) = &newest {
-        // Not the run's own: a start that reached no checkpoint has overwritten that.
+        // Not the configuration in the run's folder, which a start that reached no checkpoint has overwritten.
         let path = checkpoint.join("config.toml");
         let before =
             read_text(&path, MOST_TEXT).map_err(Error::checkpoint(CANNOT_RESUME, &path))?;
@@ -170,7 +170,7 @@ fn open_folder<C: StageConfig>(
     })
 }
 
-/// The checkpoint `newest` of the leader, in all processes.
+/// The leader's checkpoint `newest`, in all processes.
 fn agree(
     group: &dyn Group,
     newest: Option<PathBuf>,
@@ -215,7 +215,7 @@ mod tests {
         step(&mut run, &mut trainer(&config), 1.0).expect("a step");
         drop(run);
         config.optimizer.learning_rate = 0.5;
-        // The first of these starts ends before it has a checkpoint of its own.
+        // The first of these starts ends before it writes a checkpoint.
         for _ in 0..2 {
             let resolved = toml::to_string(&config).expect("TOML");
             let checkpoints = Checkpoints::new(folder.path());
@@ -248,7 +248,7 @@ mod tests {
         let outcomes = together(2, |group| {
             let mut config = config(folder.path());
             config.run.accumulate += group.rank();
-            // The leader waits for what the other one would have gone on to tell.
+            // The leader waits for the next message of the other process.
             let is_leader = group.is_leader();
             let error = Run::open(&config, group.clone(), &StageOptions::default()).err();
             if !is_leader {

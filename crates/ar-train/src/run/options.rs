@@ -5,14 +5,15 @@ use burn_train::Interrupter;
 
 use crate::log::{Observer, Silent};
 
-/// How a stage runs, whatever it is configured to do.
+/// How a stage runs, independent of its configuration.
 #[derive(Clone)]
 pub struct StageOptions {
-    /// Whether to continue the run in the folder; otherwise a folder that holds a run is refused.
+    /// Whether to continue the run in the folder; otherwise a folder that contains a run is
+    /// refused.
     pub resume: bool,
     /// Asks the stage to stop after the current step or batch.
     pub interrupter: Interrupter,
-    /// What follows the progress of the stage.
+    /// Observes the progress of the stage.
     pub observer: Rc<dyn Observer>,
 }
 

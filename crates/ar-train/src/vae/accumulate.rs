@@ -13,13 +13,13 @@ use crate::learner::MicroBatch;
 use crate::losses::Losses;
 use crate::trainer::Trainer;
 
-/// The clips of a step, and what is minimised over them.
+/// The clips of a step, and the objective.
 #[derive(Clone, Copy)]
 pub(super) struct StepClips<'a> {
     pub(super) config: &'a VaeRun,
     pub(super) objective: &'a VaeObjective<'a>,
     pub(super) items: &'a [VideoItem],
-    /// The noise from the first clip on.
+    /// The noise, starting at the first clip.
     pub(super) noise: PosteriorNoise,
 }
 
@@ -27,7 +27,7 @@ impl StepClips<'_> {
     /// Adds the gradient of the loss to the VAE's next step, batch by batch.
     ///
     /// # Errors
-    /// If the system has no thread for a device.
+    /// If the system has no thread left for a device.
     pub(super) fn accumulate(self, trainer: &mut Trainer<Vae>) -> Result<Losses> {
         let Self { config, items, .. } = self;
         let backward = |part: MicroBatch<'_, Vae>, collect: &mut dyn FnMut(Gradients)| {
@@ -141,7 +141,7 @@ mod tests {
         first_clip: 0,
     };
 
-    /// All parts of the loss but LPIPS.
+    /// All parts of the loss except LPIPS.
     fn config(vae: VaeConfig) -> VaeRun {
         VaeRun {
             loss: VaeLossConfig {
@@ -156,7 +156,7 @@ mod tests {
         }
     }
 
-    /// The loss, and the gradients over all parameters that have one.
+    /// The loss, and the gradients of all parameters that have one.
     fn gradients(vae: &Vae, pixels: &Tensor<5>, recompute: bool) -> (f32, Vec<f32>) {
         struct Values<'a>(&'a GradientsParams, Vec<f32>);
         impl ModuleVisitor for Values<'_> {
@@ -220,7 +220,7 @@ mod tests {
         }
     }
 
-    /// The losses of a step against a discriminator or without one, and the norm of its gradient.
+    /// The losses of a step with or without a discriminator, and the norm of its gradient.
     fn step(network: &Vae, config: &VaeRun, against: Option<&PatchGan>) -> Vec<f64> {
         let mut trainer =
             Trainer::new(network.clone(), &config.optimizer, 10).with_precision(config.precision);
@@ -297,7 +297,8 @@ mod tests {
                         step(&network, &config, against)
                     });
                 assert!(full != half, "{full:?}");
-                // bf16 has 8 bits of precision; gradients of a fresh network lose some of them.
+                // bf16 has 8 bits of precision; gradients of a freshly initialised network lose
+                // some of them.
                 for (place, (full, half)) in full.iter().zip(&half).enumerate() {
                     let tolerance = if place == 0 { 0.02 } else { 0.15 };
                     assert!((half / full - 1.0).abs() < tolerance, "{full} and {half}");

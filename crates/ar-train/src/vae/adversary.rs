@@ -35,27 +35,27 @@ pub struct Adversary {
 pub enum Turn {
     /// The VAE, without an adversarial loss.
     VaeAlone,
-    /// The VAE against the discriminator, which stays as it is.
+    /// The VAE against the discriminator, which does not change.
     Vae,
-    /// The discriminator; the VAE stays as it is.
+    /// The discriminator; the VAE does not change.
     Discriminator,
     /// The VAE and the discriminator.
     Both,
 }
 
-/// Steps of the discriminator that left it as it was, because its loss or gradient was not finite.
+/// Steps that did not change the discriminator, because its loss or gradient was not finite.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkippedSteps {
-    /// All files that were left out.
+    /// All skipped steps.
     pub total: usize,
-    /// How many of them were the last ones.
+    /// How many of the most recent steps in a row.
     pub in_a_row: usize,
 }
 
-/// A reconstruction loss and the adversarial one, weighed against each other.
+/// A reconstruction loss and the adversarial loss, weighted against each other.
 pub struct Balance {
-    /// A tensor, `[1]`, whose gradient over the VAE is the gradient of `reconstruction + weight *
-    /// adversarial`; its value means nothing.
+    /// A tensor, `[1]`, whose gradient with respect to the VAE is the gradient of
+    /// `reconstruction + weight * adversarial`; its value is meaningless.
     pub surrogate: Tensor<1>,
     /// The reconstruction loss.
     pub reconstruction: f64,
@@ -66,7 +66,8 @@ pub struct Balance {
 }
 
 impl Adversary {
-    /// A fresh discriminator for a run of `steps` steps, on the main device of `workers`.
+    /// A freshly initialised discriminator for a run of `steps` steps, on the main device of
+    /// `workers`.
     pub fn new(config: &DiscriminatorConfig, steps: usize, workers: &Workers) -> Self {
         let network = PatchGan::new(config, workers.main_device());
         Self::of(network, config, steps, workers)
@@ -79,8 +80,8 @@ impl Adversary {
         steps: usize,
         workers: &Workers,
     ) -> Self {
-        // Clones of a network share parameters that are not drawn yet: one without gradients would
-        // take them from all.
+        // Clones of a network share parameters that are not initialised yet, so a clone without
+        // gradients would disable them in all.
         network.visit(&mut DrawAll);
         Self {
             learner: Learner::new(network, &config.optimizer).with_workers(workers),
@@ -90,7 +91,7 @@ impl Adversary {
         }
     }
 
-    /// What trains in `step`, from 0.
+    /// What trains in `step`, counted from 0.
     pub fn turn(&self, step: usize) -> Turn {
         if step < self.config.start_step {
             Turn::VaeAlone
@@ -103,15 +104,15 @@ impl Adversary {
         }
     }
 
-    /// Weighs the adversarial loss such that its gradient at the decoder's last layer is as large
-    /// as the gradient of the reconstruction loss (Esser et al., "Taming Transformers", eq. 7).
+    /// Weights the adversarial loss so that its gradient at the decoder's last layer is as large as
+    /// the gradient of the reconstruction loss (Esser et al., "Taming Transformers", eq. 7).
     ///
-    /// Each loss is differentiated once, down to the pixels; from there on a gradient is a linear
-    /// map of those at the pixels, so that neither needs a second graph.
+    /// Each loss is differentiated once, down to the pixels. From there on, gradients are linear in
+    /// the gradients at the pixels, so neither loss needs a second graph.
     ///
     /// # Shapes
-    /// - `features`: what `vae`'s last layer reads
-    /// - `output`: the pixels that it makes of them, `[batch, frames, 3, height, width]`
+    /// - `features`: the input of `vae`'s last layer
+    /// - `output`: the output of that layer, `[batch, frames, 3, height, width]`
     /// - `reconstruction`: from pixels like `output` to a loss, `[1]`
     pub fn balance(
         &self,
@@ -120,7 +121,7 @@ impl Adversary {
         output: Tensor<5>,
         reconstruction: impl FnOnce(Tensor<5>) -> Tensor<1>,
     ) -> Balance {
-        // Its own parameters get no gradient from this.
+        // The discriminator's own parameters get no gradient from this.
         let discriminator = self.learner.model.clone().no_grad();
         let judge = |pixels: Tensor<5>| -discriminator.forward(pixels.flatten(0, 1)).mean();
         let (reconstruction, of_reconstruction) = at_pixels(&output, reconstruction);
@@ -177,12 +178,12 @@ impl Adversary {
         self.config.optimizer.max_skipped
     }
 
-    /// Steps that were skipped until now.
+    /// Steps that were skipped so far.
     pub fn skipped(&self) -> SkippedSteps {
         self.skipped
     }
 
-    /// Writes the discriminator's state into a folder of its own in the folder of a checkpoint.
+    /// Writes the discriminator's state into a separate folder inside the folder of a checkpoint.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -199,14 +200,14 @@ impl Adversary {
         not_finite(&self.learner.model).map(|path| format!("{FOLDER}.{path}"))
     }
 
-    /// Loads what [`Adversary::save`] has written.
+    /// Loads what [`Adversary::save`] wrote.
     ///
     /// # Errors
     /// If it cannot be read, or does not fit the network.
     pub fn load(&mut self, folder: impl AsRef<Path>) -> Result<(), BoxError> {
         let folder = folder.as_ref().join(FOLDER);
         let path = folder.join(SKIPPED);
-        // Checkpoints of older versions did not count.
+        // Checkpoints of older versions have no counts.
         if path.exists() {
             self.skipped = read_toml(&path)?;
         }
@@ -217,7 +218,7 @@ impl Adversary {
 const FOLDER: &str = "discriminator";
 const SKIPPED: &str = "skipped.toml";
 
-/// Parameters are drawn when they are first looked at.
+/// Visits all parameters, because they are initialised at first access.
 struct DrawAll;
 
 impl ModuleVisitor for DrawAll {
@@ -231,7 +232,7 @@ fn hinge(real: Tensor<4>, fake: Tensor<4>) -> Tensor<1> {
     (relu(-real + 1.0).mean() + relu(fake + 1.0).mean()) * 0.5
 }
 
-/// The loss of `output` and its gradient there.
+/// The loss of `output`, and its gradient with respect to `output`.
 fn at_pixels(output: &Tensor<5>, loss: impl FnOnce(Tensor<5>) -> Tensor<1>) -> (f64, Tensor<5>) {
     let pixels = output.clone().detach().require_grad();
     let loss = loss(pixels.clone());
@@ -241,7 +242,7 @@ fn at_pixels(output: &Tensor<5>, loss: impl FnOnce(Tensor<5>) -> Tensor<1>) -> (
     (value, Tensor::from_inner(gradient))
 }
 
-/// The norm of the gradient over the last layer's weights, given that at the pixels.
+/// The norm of the gradient of the last layer's weights, from the gradient at the pixels.
 fn last_layer_norm(vae: &Vae, features: Tensor<4>, gradient: Tensor<5>) -> f64 {
     let [batch, frames, ..] = gradient.dims();
     let output = vae.to_pixels(features.detach(), [batch, frames]);
@@ -261,7 +262,7 @@ mod tests {
     use burn::optim::GradientsParams;
     use burn::tensor::Device;
 
-    /// All gradients, one after the other.
+    /// All gradients, concatenated.
     struct Values<'a>(&'a GradientsParams, Vec<f32>);
 
     impl ModuleVisitor for Values<'_> {
@@ -400,7 +401,7 @@ mod tests {
             losses.push(adversary.accumulate(real.clone(), fake.clone(), 1.0));
             assert!(!adversary.update(step).skipped);
         }
-        // A network that says 0 to everything loses 1.
+        // A network that outputs 0 for everything has a loss of 1.
         assert!((losses[0] - 1.0).abs() < 0.3, "{losses:?}");
         assert!(losses[29] < 0.2, "{losses:?}");
     }

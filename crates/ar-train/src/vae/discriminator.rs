@@ -1,6 +1,6 @@
-//! The PatchGAN discriminator: a small convolutional network that says of every patch of a picture
-//! whether it is real. With three layers a patch is 70 x 70 pixels (Isola et al., "Image-to-Image
-//! Translation with Conditional Adversarial Networks", CVPR 2017).
+//! The PatchGAN discriminator: a small convolutional network that judges for every patch of a
+//! picture whether it is real. With three layers, a patch is 70 x 70 pixels (Isola et al.,
+//! "Image-to-Image Translation with Conditional Adversarial Networks", CVPR 2017).
 
 use burn::module::{Initializer, Module, Param};
 use burn::nn::{
@@ -11,7 +11,7 @@ use burn::tensor::{Device, Tensor, activation::leaky_relu};
 
 use crate::config::DiscriminatorConfig;
 
-/// Channels grow to this multiple of the first convolution's.
+/// The number of channels grows to at most this multiple of the first convolution's.
 const LARGEST_MULTIPLE: usize = 8;
 const LEAK: f64 = 0.2;
 /// Standard deviation of freshly initialised weights.
@@ -38,7 +38,7 @@ impl PatchGan {
             let multiple = 1usize.checked_shl(layer as u32).unwrap_or(usize::MAX);
             config.filters * multiple.min(LARGEST_MULTIPLE)
         };
-        // All but the last of these halve the resolution; the input's convolution does, too.
+        // All except the last of these halve the resolution; so does the convolution of the input.
         let hidden = (1..=config.layers).map(|layer| {
             let stride = if layer < config.layers { 2 } else { 1 };
             let norm = BatchNormConfig::new(channels(layer)).init(device);
@@ -62,7 +62,7 @@ impl PatchGan {
         }
     }
 
-    /// How real each patch looks; more is more real.
+    /// How real each patch looks; higher is more real.
     ///
     /// # Shapes
     /// - `pixels`: `[images, 3, height, width]`
@@ -75,8 +75,8 @@ impl PatchGan {
         self.output.forward(x)
     }
 
-    /// Takes the latest batch into the running statistics, which Burn otherwise does when the next
-    /// one comes: without it, saved statistics are one batch behind.
+    /// Adds the latest batch to the running statistics. Burn otherwise does this at the next batch,
+    /// so saved statistics would be one batch behind.
     pub fn settle(&self) {
         for NormalizedConv { norm, .. } in &self.hidden {
             norm.running_mean.value_sync();
@@ -123,7 +123,7 @@ mod tests {
             filters: 2,
             ..DiscriminatorConfig::default()
         };
-        // Off the training device batch norm does not mix the patches.
+        // Without autodiff, batch norm does not mix the patches.
         let network = PatchGan::new(&config, &device);
         let black = Tensor::<4>::zeros([1, 3, 128, 128], &device);
         let change = |row: usize| -> f32 {

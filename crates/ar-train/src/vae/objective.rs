@@ -1,4 +1,4 @@
-//! What a VAE stage minimises.
+//! The objective of a VAE stage.
 
 use ar_activation_checkpointing::ActivationCheckpointing;
 use ar_noise::{FrameNoise, NoiseStream};
@@ -9,19 +9,19 @@ use super::perceptual::Perceptual;
 use crate::config::VaeLossConfig;
 use crate::error::ConfigError;
 
-/// Addresses the random numbers of a part of a step: every clip of the step has its own.
+/// Addresses the random numbers of a part of a step; every clip of the step has its own.
 #[derive(Clone, Copy, Debug)]
 pub struct PosteriorNoise {
     /// Seed of the run.
     pub seed: u64,
     /// Number of the step.
     pub step: u64,
-    /// Place of the part's first clip in the step.
+    /// Position of the part's first clip in the step.
     pub first_clip: usize,
 }
 
 impl PosteriorNoise {
-    /// The address of the part that begins `clips` clips later.
+    /// The address of the part that starts `clips` clips later.
     pub fn from_clip(self, clips: usize) -> Self {
         Self {
             first_clip: self.first_clip + clips,
@@ -50,23 +50,23 @@ impl PosteriorNoise {
     }
 }
 
-/// Frames that went through a VAE.
+/// Frames that were encoded and decoded by a VAE.
 #[derive(Clone, Debug)]
 pub struct Reconstruction {
-    /// What the encoder made of the frames.
+    /// The output of the encoder.
     pub posterior: Posterior,
-    /// What the decoder's last layer read.
+    /// The input of the decoder's last layer.
     pub features: Tensor<4>,
-    /// The pixels that it made of them, `[batch, frames, 3, height, width]`.
+    /// The output of that layer, `[batch, frames, 3, height, width]`.
     pub output: Tensor<5>,
 }
 
 /// The loss of a VAE stage without its adversarial part: reconstruction and divergence.
 #[derive(Debug)]
 pub struct VaeObjective<'a> {
-    /// What counts, and how much.
+    /// The weights of the parts of the loss.
     pub config: &'a VaeLossConfig,
-    /// LPIPS, where it counts.
+    /// LPIPS, if it has any weight.
     pub perceptual: Option<Perceptual>,
 }
 
@@ -99,8 +99,8 @@ impl<'a> VaeObjective<'a> {
         }
     }
 
-    /// Encodes `pixels`, samples their posterior with `noise` if the configuration says so, and
-    /// decodes, for a backward pass by [`ActivationCheckpointing::backward`].
+    /// Encodes `pixels`, samples their posterior with `noise` if configured, and decodes, for a
+    /// backward pass by [`ActivationCheckpointing::backward`].
     ///
     /// # Shapes
     /// - `pixels`: `[batch, frames, 3, height, width]`
@@ -135,7 +135,8 @@ impl<'a> VaeObjective<'a> {
         (weight > 0.0).then(|| posterior.kl().mean() * weight)
     }
 
-    /// The reconstruction loss: weighted absolute and squared error, and LPIPS where it counts.
+    /// The reconstruction loss: weighted absolute and squared error, and LPIPS if it has any
+    /// weight.
     ///
     /// # Shapes
     /// - `output`, `pixels`: `[batch, frames, 3, height, width]`
@@ -225,7 +226,7 @@ mod tests {
             step: 2,
             first_clip: 0,
         };
-        // The same clip three times, so that samples differ only by their noise.
+        // The same clip three times, so that samples differ only in their noise.
         let clip = pixels([1, 2], 16, &device);
         let sample = |noise: PosteriorNoise, clips: usize| -> Vec<f32> {
             let posterior = vae.encode(clip.clone().repeat_dim(0, clips));

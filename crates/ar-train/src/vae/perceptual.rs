@@ -16,10 +16,10 @@ pub struct Perceptual {
 }
 
 impl Perceptual {
-    /// Reads the weights that `config` names, for images on `device`. None if LPIPS does not count.
+    /// Reads the weights that `config` names, for images on `device`. None if LPIPS has no weight.
     ///
     /// # Errors
-    /// If a file cannot be read, or holds another network.
+    /// If a file cannot be read, or contains another network.
     pub fn load(config: &VaeLossConfig, device: &Device) -> Result<Option<Self>, ConfigError> {
         let files = match &config.lpips_weights {
             Some(files) if config.lpips > 0.0 => files,
@@ -86,7 +86,7 @@ mod tests {
     use crate::vae::{PosteriorNoise, VaeObjective};
     use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 
-    /// Convolutions of VGG16: place among `torchvision`'s layers, channels in and out.
+    /// Convolutions of VGG16: position among `torchvision`'s layers, channels in and out.
     const CONVS: [(usize, usize, usize); 13] = [
         (0, 3, 64),
         (2, 64, 64),
@@ -202,7 +202,7 @@ mod tests {
         );
         assert!((found - whole).abs() > 1e-3 * whole, "{found} {whole}");
 
-        // Only LPIPS moves the VAE, and nothing moves LPIPS.
+        // Only LPIPS changes the VAE, and nothing changes LPIPS.
         let only_lpips = VaeLossConfig {
             l1: 0.0,
             ..config.clone()

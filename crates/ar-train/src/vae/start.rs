@@ -1,4 +1,4 @@
-//! What a VAE stage starts from, and what of it trains.
+//! What a VAE stage starts from, and which of its parameters train.
 
 use std::path::Path;
 
@@ -15,16 +15,16 @@ use crate::config::{VaeRun, VaeStage};
 use crate::error::{BoxError, ConfigError, ensure_config};
 use crate::start_from::{Source, cannot_start, outcome};
 
-/// What the paths of all parameters of temporal blocks hold, and no others.
+/// Part of the paths of all parameters in temporal blocks, and of no others.
 const TEMPORAL: &str = "temporal";
 
-/// Where the tensors of a VAE are that is in the file of a diffusion model.
+/// The prefix of a VAE's tensors in the file of a diffusion model.
 const VAE_INSIDE: &str = "vae.";
 
 /// VGG16 halves the resolution four times.
 const SMALLEST_OF_LPIPS: usize = 16;
 
-/// Checks that the parts of a configuration make a stage.
+/// Checks that the parts of a configuration fit together.
 ///
 /// # Errors
 /// Names what does not fit.
@@ -75,7 +75,7 @@ pub(super) fn validate(config: &VaeRun) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// The network that the stage starts with: what trains has gradients, the rest has none.
+/// The network that the stage starts with: only parameters that train have gradients.
 ///
 /// # Errors
 /// If the configuration is invalid.
@@ -89,7 +89,7 @@ pub(super) fn network(config: &VaeRun, device: &Device) -> Result<Vae, ConfigErr
     })
 }
 
-/// Gives `vae` the weights of `path`, and says in words what it took.
+/// Loads the weights at `path` into `vae`, and returns a description of what was taken over.
 ///
 /// # Errors
 /// If they cannot be read, or are another network's.
@@ -127,7 +127,7 @@ fn load(vae: &mut Vae, expected: &VaeConfig, path: &Path) -> Result<String, BoxE
     })
 }
 
-/// The averaged VAE of the checkpoint in `folder`, as the model directory of its run has it.
+/// The averaged VAE of the checkpoint in `folder`, as in the model directory of its run.
 fn average(folder: &Path, device: &Device) -> Result<Source, BoxError> {
     let run: VaeRun = read_config(folder)?;
     let vae = load_average(&run.vae.init(device)?, folder)?;
@@ -141,8 +141,8 @@ fn average(folder: &Path, device: &Device) -> Result<Source, BoxError> {
     })
 }
 
-/// Takes what fits of a published VAE, of the image tokenizer that it has started from, or of a VAE in
-/// the file of a diffusion model.
+/// Takes what fits from a published VAE, from the image tokenizer that it was started from, or from a VAE in the file
+/// of a diffusion model.
 fn load_published(vae: &mut Vae, weights: Checkpoint) -> Result<String, BoxError> {
     let inside = weights.below(VAE_INSIDE);
     let is_inside = inside.keys().next().is_some();
@@ -219,7 +219,7 @@ mod tests {
         let taken = start(&mut vae, &config, folder.path()).expect("a start");
         assert!(taken.contains("temporal blocks, which are new"), "{taken}");
 
-        // It starts from what the image stage reconstructs.
+        // It starts from the reconstructions of the image stage.
         let clip = pixels([1, 3], 16, &device);
         let image = VideoModel::load(folder.path(), &Device::flex()).expect("a model");
         let reconstruct = |vae: &Vae, clip: Tensor<5>| vae.decode(vae.encode(clip).mean());

@@ -1,11 +1,11 @@
-//! Networks and frames that tests of the VAE stages share.
+//! Networks and frames shared by tests of the VAE stages.
 
 use ar_data::VideoItem;
 use ar_vae::{ArVaeConfig, ConvVaeConfig, PixelDecoderConfig, VaeConfig};
 use ar_video::{Clip, Frame};
 use burn::tensor::{Device, Distribution, Tensor};
 
-/// A convolutional tokenizer of 16 x 16 frames.
+/// A convolutional tokenizer for 16 x 16 frames.
 pub(super) fn small_conv() -> VaeConfig {
     VaeConfig::Conv(ConvVaeConfig {
         image_size: 16,
@@ -16,7 +16,7 @@ pub(super) fn small_conv() -> VaeConfig {
     })
 }
 
-/// A transformer tokenizer of 16 x 16 frames.
+/// A transformer tokenizer for 16 x 16 frames.
 pub(super) fn small_transformer(temporal: bool) -> VaeConfig {
     VaeConfig::Transformer(ArVaeConfig {
         image_size: 16,
@@ -44,7 +44,7 @@ pub(super) fn pixels([batch, frames]: [usize; 2], size: usize, device: &Device) 
     Tensor::random(shape, Distribution::Uniform(0.0, 1.0), device)
 }
 
-/// Clips of a frame of 16 x 16 pixels, each of them another.
+/// Clips of one frame of 16 x 16 pixels, all of them different.
 pub(super) fn items(count: usize) -> Vec<VideoItem> {
     let item = |clip: usize| {
         let value = |i: usize| ((i * (clip + 3)) % 251) as u8;

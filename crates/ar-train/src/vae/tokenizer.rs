@@ -1,5 +1,5 @@
-//! A VAE out of a published file: another AR-VAE, or the image tokenizer (TiTok) that the published
-//! ones have started from, which has a codebook.
+//! A VAE from a published file: another AR-VAE, or the image tokenizer (TiTok) that the published ones were started
+//! from, which has a codebook.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ const CODES: [&str; 2] = ["pixel_quantize_conv.weight", "pixel_quantize_conv.bia
 /// `[codes, channels]`
 const CODEBOOK: &str = "pixel_quantize.embedding.weight";
 
-/// What of a file was not used, and what of the network it does not have.
+/// Tensors of a file that were not used, and tensors of the network that the file does not have.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Difference {
     /// Names and shapes of tensors of the file.
@@ -32,13 +32,12 @@ pub(super) struct Difference {
     pub fresh: Vec<String>,
 }
 
-/// Makes of `file` what fits a network whose tensors have the shapes `wanted`:
+/// Adapts `file` to a network whose tensors have the shapes `wanted`:
 ///
-/// - Moments. A file without log-variances gets zeros for them; of one with more latent channels, the
-///   first means and log-variances are taken, and the decoder's first inputs.
-/// - Codes. The convolution after the softmax is the file's codebook, where the file has no
-///   convolution.
-/// - Latent tokens and their positions are cut, or continued with zeros.
+/// - Moments. A file without log-variances gets zeros for them; from a file with more latent channels, the first means
+///   and log-variances are taken, and the decoder's first inputs.
+/// - Codes. If the file has no convolution after the softmax, it is made from the file's codebook.
+/// - Latent tokens and their positions are cut off, or padded with zeros.
 ///
 /// # Errors
 /// If the file is of another kind or width, or cannot be read.
@@ -100,7 +99,7 @@ pub(super) fn adapt(
     Ok(difference)
 }
 
-/// For the moments of `channels` latent channels, the rows to take of `rows`; None is zeros.
+/// For the moments of `channels` latent channels, which of the `rows` to take; None means zeros.
 fn moments(rows: usize, channels: usize) -> Vec<Option<usize>> {
     if rows < 2 * channels {
         let means = (0..rows).map(Some);
@@ -110,7 +109,7 @@ fn moments(rows: usize, channels: usize) -> Vec<Option<usize>> {
     (0..channels).chain(log_variances).map(Some).collect()
 }
 
-/// Replaces a tensor by rows of it; None is a row of zeros. `choose` is told how many there are.
+/// Replaces a tensor by some of its rows; None is a row of zeros. `choose` gets the number of rows.
 fn change_rows(
     file: &mut Checkpoint,
     key: &str,
@@ -143,7 +142,7 @@ fn change_rows(
     Ok(())
 }
 
-/// Leaves a matrix the first `count` of its columns, where it has more.
+/// Keeps only the first `count` columns of a matrix, if it has more.
 fn cut_columns(file: &mut Checkpoint, key: &str, count: usize) -> Result<(), WeightsError> {
     let Some(&[rows, columns]) = file.shape(key) else {
         return Ok(());
@@ -158,7 +157,7 @@ fn cut_columns(file: &mut Checkpoint, key: &str, count: usize) -> Result<(), Wei
     Ok(())
 }
 
-/// Makes the convolution that reads codes out of the codebook, if there is one.
+/// Makes the convolution that reads codes from the codebook, if there is one.
 fn codes(file: &mut Checkpoint) -> Result<(), WeightsError> {
     let Some(&[codes, channels]) = file.shape(CODEBOOK) else {
         return Ok(());

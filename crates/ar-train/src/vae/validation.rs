@@ -1,4 +1,4 @@
-//! What a VAE stage measures on validation clips.
+//! The measurements of a VAE stage on validation clips.
 
 use ar_data::{VideoBatch, VideoItem};
 use ar_vae::Vae;
@@ -8,9 +8,9 @@ use super::{PosteriorNoise, VaeObjective};
 use crate::trainer::VALIDATION_STEP;
 
 impl VaeObjective<'_> {
-    /// The mean [`VaeObjective::loss`] over the clips `items`, with the same draws from their
-    /// posteriors every time. Clip by clip, since `loss.foreground` looks at a batch as a whole.
-    /// Without autodiff, as are `vae` and the objective's networks.
+    /// The mean [`VaeObjective::loss`] over the clips `items`, with the same samples of their posteriors every time. It
+    /// is computed clip by clip, since `loss.foreground` looks at a batch as a whole. Everything is without autodiff,
+    /// `vae` and the objective's networks included.
     pub fn validation_loss(&self, vae: &Vae, items: &[VideoItem], seed: u64) -> f64 {
         let device = &vae.devices()[0];
         let noise = PosteriorNoise {
@@ -27,7 +27,8 @@ impl VaeObjective<'_> {
     }
 }
 
-/// Mean squared error of the reconstruction of `items` as PSNR in dB, `batch_size` of them at a time.
+/// PSNR in dB of the reconstruction of `items`, from their mean squared error; `batch_size` of them are computed at a
+/// time.
 pub fn reconstruction_psnr(vae: &Vae, items: &[VideoItem], batch_size: usize) -> f64 {
     let device = &vae.devices()[0];
     let (mut error, mut count) = (0.0, 0);

@@ -151,7 +151,7 @@ fn batches_of_a_step_have_the_loss_and_the_gradient_of_the_whole() {
     assert!((whole / parts - 1.0).abs() < 1e-4, "{whole} {parts}");
 }
 
-/// A causal network under the planned sampler.
+/// A causal network with the planned sampler.
 fn planned() -> DiffusionRun {
     let config = config();
     DiffusionRun {
@@ -179,7 +179,7 @@ fn the_loss_of_a_plan_is_the_mean_over_active_frames() {
         let loss = objective.loss(&transformer, &items, draws.clone());
         let loss = f64::from(loss.expect("a loss").into_scalar::<f32>());
 
-        // All frames, those that wait too: nothing is cut off.
+        // All frames, including waiting ones: nothing is cut off.
         let whole = Draws {
             active: None,
             ..draws
@@ -253,7 +253,7 @@ fn blocks_that_are_computed_again_train_the_same() {
             norms[usize::from(activation_checkpointing)] = trainer.update().gradient_norm;
         }
     }
-    // Adam's first steps magnify rounding.
+    // Adam's first steps amplify rounding.
     assert!((norms[0] / norms[1] - 1.0).abs() < 1e-3, "{norms:?}");
     assert!((losses[0] / losses[1] - 1.0).abs() < 1e-4, "{losses:?}");
 }
@@ -270,7 +270,7 @@ fn sixteen_bits_train_weights_of_thirty_two() {
         let network = network(&config, &device);
         let [full, half] = [ComputePrecision::F32, ComputePrecision::Bf16].map(|precision| {
             let mut trainer = Trainer::new(network.clone(), &config.optimizer, 10);
-            // The last layer starts at zero: two steps open the way for all gradients.
+            // The last layer starts at zero, so all gradients are nonzero only after two steps.
             for step in 0..2 {
                 let draws = objective.draws(step, [4, 3]);
                 let loss = objective.accumulate(&mut trainer, &items(4), &draws);
@@ -286,7 +286,7 @@ fn sixteen_bits_train_weights_of_thirty_two() {
             [loss.expect("a loss"), norm]
         });
         for (full, half) in full.iter().zip(half) {
-            // bf16 has 8 bits of precision: other than f32, and close to it.
+            // bf16 has 8 bits of precision: different from f32, but close to it.
             let error = (half / full - 1.0).abs();
             assert!(error > 0.0 && error < 0.02, "{full} and {half}");
         }
@@ -295,7 +295,7 @@ fn sixteen_bits_train_weights_of_thirty_two() {
 
 #[test]
 fn the_context_vectors_train_or_stay() {
-    /// The gradient of the table of classes, of which there is one tensor of three axes.
+    /// The gradient of the class table, the only tensor with three axes.
     struct OfContext<'a>(&'a GradientsParams, Option<Vec<f32>>);
     impl ModuleVisitor for OfContext<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -313,7 +313,7 @@ fn the_context_vectors_train_or_stay() {
         config.context_dropout = 0.0;
         let objective = Objective::new(&config, None).expect("an objective");
         let mut trainer = Trainer::new(network(&config, &device), &config.optimizer, 10);
-        // The last layer starts at zero: nothing reaches the context in the first step.
+        // The last layer starts at zero, so no gradient reaches the context in the first step.
         for step in 0..3 {
             let draws = objective.draws(step, [2, 3]);
             let loss = objective.loss(trainer.model(), &items(2), draws);
@@ -347,7 +347,7 @@ fn the_bound_is_added_with_its_weight() {
         config.loss.vlb = vlb;
         let objective = Objective::new(&config, None).expect("an objective");
         let draws = objective.draws(3, [4, 3]);
-        // A fresh network predicts zeros.
+        // A freshly initialised network predicts zeros.
         let network = network(&config, &device);
         let loss = objective.loss(&network, &items(4), draws);
         f64::from(loss.expect("a loss").into_scalar::<f32>())
