@@ -1,4 +1,4 @@
-//! Reading data and nothing else: batches of clips from worker threads, not yet on a device.
+//! Only reading data: batches of clips from worker threads, not yet on a device.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! A video far longer than the window, from noise to latents that nobody keeps: it should go on at
-//! the same pace, in the same memory.
+//! A video far longer than the window, from noise to latents that are dropped: speed and memory
+//! should stay constant.
 #![allow(clippy::print_stdout)]
 
 use std::time::Instant;
@@ -14,13 +14,13 @@ const FRAMES: usize = 2000;
 /// Frames between two measurements.
 const PART: usize = 250;
 
-/// What was found over one part.
+/// The measurements of one part.
 #[derive(Serialize)]
 struct Row {
     /// Frames finished at its end.
     frames: usize,
     frames_per_second: f64,
-    /// Resident memory at its end, where the system tells.
+    /// Resident memory at its end, if known.
     memory_bytes: Option<u64>,
 }
 

@@ -1,9 +1,9 @@
-//! A whole sampling run, from noise to the latents of a clip: by full windows and by active
-//! frames, and how soon each has the first frame; `vae` measures their decoding.
+//! A whole sampling run, from noise to the latents of a clip, by full windows and by active frames,
+//! and the time until the first frame is finished; `vae` measures decoding.
 //!
-//! The two take turns, after a run of each that does not count, so that a busy machine is busy for
-//! both: one run by full windows, three by active frames. Beside the results lie the models, the
-//! noise and the latents, which `benches/pytorch` reads.
+//! After a warm-up run of each, the two take turns, one run by full windows and three by active
+//! frames, so that a busy machine slows down both. The models, the noise and the latents are
+//! written beside the results, for `benches/pytorch`.
 #![allow(clippy::print_stdout)]
 
 use std::time::{Duration, Instant};
@@ -18,15 +18,15 @@ use serde::Serialize;
 const STEPS: usize = 50;
 const AR_STEPS: [usize; 6] = [0, 1, 5, 10, 25, STEPS];
 
-/// Turns at each step difference: the most, or fewer down to the least if they take longer than
-/// this together.
+/// Turns at each step difference: at most this many, or fewer, down to the minimum, if they take
+/// longer than the limit together.
 const MOST_TURNS: usize = 5;
 const LEAST_TURNS: usize = 3;
 const TIME: Duration = Duration::from_secs(20);
-/// Runs by active frames in a turn: one disturbance may last as long as such a run.
+/// Runs by active frames per turn, because one disturbance may last as long as such a run.
 const ACTIVE_RUNS: usize = 3;
 
-/// What was found at one step difference of one network.
+/// The results at one step difference of one network.
 #[derive(Serialize)]
 struct Row {
     network: &'static str,
@@ -71,8 +71,8 @@ fn bench() {
     results.write(&rows);
 }
 
-/// The small preset, and the published network with its blocks of a fifth of the width and number,
-/// under the mask that lets nothing flow back in time.
+/// The small preset, and the published network with a fifth of its width and number of blocks, both
+/// with the mask that lets nothing flow back in time.
 fn networks() -> [(&'static str, ModelConfig); 2] {
     let larger = DitConfig {
         hidden_size: 256,
@@ -88,7 +88,8 @@ fn networks() -> [(&'static str, ModelConfig); 2] {
     [("small", small_model()), ("larger", larger)]
 }
 
-/// Every step difference; the noise and the last latents of both samplers go to files.
+/// Measures every step difference, and writes the noise and the last latents of both samplers to
+/// files.
 fn measure(name: &'static str, model: &VideoModel, device: &Device, results: &Results) -> Vec<Row> {
     let transformer = model.transformer().expect("a transformer");
     let dit = transformer.dit().config();

@@ -1,4 +1,4 @@
-//! The arithmetic around the networks: it must stay far below a step of either.
+//! The arithmetic around the networks, which must stay far below the time of a network's step.
 
 use ar_benches::FoppTables;
 use ar_schedulers::{AdConfig, AdPlan, FrameState, TimestepSampler};
@@ -10,8 +10,8 @@ use std::hint::black_box;
 /// The published number of training timesteps.
 const TIMESTEPS: usize = 1000;
 
-/// The timesteps of one training clip: in closed form, and as the paper draws them, for which the
-/// tables are made beforehand.
+/// The timesteps of one training clip: in closed form, and by the paper's tables, which are made in
+/// advance.
 fn fopp(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("fopp");
     let clip = |frames| format!("{frames}_frames");
@@ -38,8 +38,8 @@ fn fopp(criterion: &mut Criterion) {
     }
 }
 
-/// Builds a plan of 50 steps, five between neighbours, and asks as the sampler does: for every
-/// frame of every window.
+/// Builds a plan of 50 steps, with a step difference of five, and queries it like the sampler: for
+/// every frame of every window.
 fn ad_plan(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("ad_plan");
     for frames in [16, 128] {

@@ -1,8 +1,8 @@
 //! Frames to latents and back at 256 x 256: the AR-VAE at published size, without and with temporal
 //! blocks, and the convolutional VAE.
 //!
-//! Networks of the same widths with one layer each, and the convolutional one, are left with an input
-//! and what came of it, which `benches/pytorch` reads; all layers are 2.6 GB.
+//! For `benches/pytorch`, the convolutional network, and networks of the same widths with only one layer, are written
+//! to files with an input and its output; all layers would be 2.6 GB.
 
 use ar_benches::{Results, noise, perturbed_vae, pixels, wait};
 use ar_model::Precision;

@@ -1,8 +1,8 @@
 //! One training step of each network of the small preset: forward pass, backward pass, clipping,
 //! AdamW, and the moving average of the weights. Drawing the data is not part of it.
 //!
-//! The transformer that the first steps start from is left with what they train on, their losses and
-//! their gradients' norms, which `benches/pytorch` reads.
+//! For `benches/pytorch`, the transformer before its first steps is written to files, with the training data, losses
+//! and gradient norms of these steps.
 
 use ar_benches::{
     Results, noise, perturbed_model, pixels, small_diffusion, small_model, small_vae, wait,
@@ -14,10 +14,10 @@ use ar_train::vae;
 use burn::tensor::{Int, Tensor, TensorData};
 use criterion::{Criterion, Throughput, criterion_group};
 
-/// Steps of the run that the measured ones are the first of.
+/// Length of the run of which the first steps are measured.
 const STEPS: usize = 1_000_000;
 
-/// How many of the transformer's are compared.
+/// How many of the transformer's steps are compared.
 const COMPARED_STEPS: usize = 10;
 
 fn transformer(criterion: &mut Criterion) {
@@ -42,7 +42,7 @@ fn transformer(criterion: &mut Criterion) {
 
     let x0 = noise([batch, frames, tokens, channels], &device);
     let eps = noise(x0.dims(), &device);
-    // Rising over the frames, as the sampler of timesteps draws them.
+    // Rising over the frames, like the timesteps of the sampler.
     let total = diffusion.schedule().timesteps();
     let timesteps: Vec<usize> = (0..batch * frames)
         .map(|i| (i % frames) * total / frames)
@@ -67,7 +67,7 @@ fn transformer(criterion: &mut Criterion) {
         ("x0", x0.to_data()),
         ("eps", eps.to_data()),
         ("timesteps", t.to_data()),
-        // A row of loss and norm of the gradient for each.
+        // A row with loss and gradient norm for each.
         ("steps", TensorData::new(compared, [COMPARED_STEPS, 2])),
     ];
     results.write_tensors("small/steps.safetensors", &tensors);

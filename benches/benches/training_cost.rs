@@ -1,8 +1,7 @@
-//! What training asks of a machine: the time and the memory of a step, and of writing a checkpoint.
+//! The cost of training: the time and the memory of a step, and of writing a checkpoint.
 //!
-//! A process of its own runs each case, so that its peak of resident memory is that case's. The
-//! published network does not fit everywhere: it is measured with two blocks and with six, and
-//! both time and memory are linear in their number.
+//! Each case runs in its own process, so that the peak resident memory belongs to the case. The published network does
+//! not fit everywhere, so it is measured with two blocks and with six; time and memory are linear in their number.
 #![allow(clippy::print_stdout)]
 
 use std::env;
@@ -21,19 +20,18 @@ use ar_train::trainer::Trainer;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-/// Steps that are not timed. The process still grows in the second one, which holds the optimizer's
-/// state from its start, and the system clears every page that is new: half a second for three blocks
-/// of the published size.
+/// Steps that are not timed. The process still grows in the second one, which has the optimizer's state from its start,
+/// and the system clears every new page: half a second for three blocks of the published size.
 const UNTIMED_STEPS: u64 = 2;
 
-/// Steps that are timed. Some pages are new in each; the least time has the fewest of them.
+/// Steps that are timed. Each has some new pages; the fastest has the fewest of them.
 const TIMED_STEPS: u64 = 6;
 
-/// What the extrapolation starts from. It multiplies what a step of one differs from a step of the
-/// other, and whatever disturbs them.
+/// Numbers of blocks that the extrapolation starts from. It multiplies the difference between their steps, and also any
+/// disturbance.
 const FEW_BLOCKS: [usize; 2] = [2, 6];
 
-/// Names the case to a process that runs one.
+/// The variable that tells a process which case to run.
 const CASE: &str = "AR_TRAINING_CASE";
 
 /// A network in training.
@@ -44,13 +42,13 @@ struct Case {
     activation_checkpointing: bool,
 }
 
-/// What a case takes.
+/// The cost of a case.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 struct Cost {
     step_seconds: f64,
     checkpoint_seconds: f64,
     checkpoint_bytes: f64,
-    /// Where the system tells.
+    /// If known.
     peak_memory_bytes: Option<f64>,
 }
 
@@ -121,7 +119,7 @@ fn row(published: bool, activation_checkpointing: bool) -> Row {
     }
 }
 
-/// The line through what [`FEW_BLOCKS`] took, at `blocks`.
+/// The line through the costs of [`FEW_BLOCKS`], at `blocks`.
 fn extrapolate([few, more]: [Cost; 2], blocks: usize) -> Cost {
     let share = (blocks - FEW_BLOCKS[0]) as f64 / (FEW_BLOCKS[1] - FEW_BLOCKS[0]) as f64;
     let line = |a: f64, b: f64| a + (b - a) * share;
@@ -209,7 +207,7 @@ fn clips(config: &DiffusionRun, device: &Device) -> Vec<LatentItem> {
         .collect()
 }
 
-/// Seconds that writing a checkpoint's state takes, to the disk, and its size.
+/// Seconds for writing a checkpoint's state to the disk, and its size.
 fn checkpoint(trainer: &Trainer<Transformer>) -> (f64, f64) {
     let folder = tempfile::tempdir().expect("a folder");
     let start = Instant::now();
@@ -223,7 +221,7 @@ fn checkpoint(trainer: &Trainer<Transformer>) -> (f64, f64) {
     (start.elapsed().as_secs_f64(), bytes as f64)
 }
 
-/// The most memory of this process that was resident at once, which Linux tells.
+/// The peak resident memory of this process, from Linux.
 fn peak_memory() -> Option<f64> {
     memory::peak().map(|bytes| bytes as f64)
 }

@@ -1,7 +1,7 @@
 //! One forward pass of the transformer over a clip.
 //!
-//! The models are left with an input and its output, which `benches/pytorch` reads; but not all
-//! blocks of the published size, 2.7 GB.
+//! For `benches/pytorch`, the models are written to files with an input and its output, except all
+//! blocks of the published size, which would be 2.7 GB.
 
 use ar_benches::{Results, noise, perturbed_model, small_model, wait};
 use ar_diffusion::Denoiser;

@@ -1,14 +1,13 @@
-//! One program for the day a GPU is there: what the device is, whether it computes what the CPU
-//! computes, how fast, beside PyTorch, and with how much memory.
+//! One program to check and measure a GPU: what the device is, whether it agrees with the CPU, how fast it is compared
+//! with PyTorch, and how much memory it needs.
 //!
 //! ```text
 //! cargo xtask gpu --device cuda                 # builds and runs it
 //! ar-gpu --device cuda,vulkan --out results     # or carried to a machine without cargo
 //! ```
 //!
-//! Every part runs in a process of its own and says what it finds out at once, so that a part that
-//! fails or takes too long loses nothing but itself. `results.json` and `results.md` are written anew
-//! with everything that a part says.
+//! Every part runs in its own process and reports each result at once, so that a part that fails or takes too long does
+//! not affect the others. `results.json` and `results.md` are rewritten after every result.
 #![allow(clippy::print_stdout)]
 
 mod memory;
@@ -42,8 +41,8 @@ use crate::speed::Case;
 #[derive(Parser)]
 #[command(name = "ar-gpu", version)]
 struct Options {
-    /// Devices, as `ar-sample devices` lists them. The first one is measured whole, the others by
-    /// parity and the small network.
+    /// Devices, as `ar-sample devices` lists them. The first one gets all measurements, the others only parity and the
+    /// small network.
     #[arg(long, value_delimiter = ',', default_value = "auto")]
     device: Vec<String>,
     /// Folder to write.
@@ -52,15 +51,13 @@ struct Options {
     /// Parts to run instead of all.
     #[arg(long, value_delimiter = ',')]
     parts: Vec<Part>,
-    /// Time for everything; parts that would start later are left out.
+    /// Time limit for everything; parts that would start later are left out.
     #[arg(long, default_value_t = 480, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
-    /// The script that computes the same in PyTorch, benches/pytorch/gpu.py; without it there is no
-    /// comparison.
+    /// The script for PyTorch, benches/pytorch/gpu.py; without it there is no comparison.
     #[arg(long)]
     pytorch: Option<PathBuf>,
-    /// How far results may be from the CPU's, in relation to their size. GPUs may round products to
-    /// 10 bits (TF32).
+    /// How far results may be from the CPU's, relative to their size. GPUs may round products to 10 bits (TF32).
     #[arg(long, default_value_t = 2e-3)]
     tolerance: f64,
     /// Runs a part in this process.
@@ -68,12 +65,12 @@ struct Options {
     inside: bool,
 }
 
-/// What can be run.
+/// The parts that can be run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
     /// What the device is.
     Device,
-    /// Whether it computes what the CPU computes.
+    /// Whether it agrees with the CPU.
     Parity,
     /// The published network in 16 bits.
     PublishedBf16,
@@ -96,7 +93,7 @@ enum Part {
 }
 
 impl Part {
-    /// In the order of their value: time may run out.
+    /// In order of importance, because time may run out.
     const ALL: [Self; 11] = [
         Self::Device,
         Self::Parity,
@@ -152,7 +149,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// Runs every part in a process of its own.
+/// Runs every part in its own process.
 fn outside(options: &Options) -> anyhow::Result<ExitCode> {
     fs::create_dir_all(&options.out)?;
     let end = Instant::now() + Duration::from_secs(options.seconds);
@@ -228,7 +225,7 @@ fn run(
     let end = Instant::now() + limit;
     let (send, receive) = mpsc::channel();
     let stdout = child.stdout.take().expect("a pipe");
-    // It ends with the pipe, which processes that a stopped one has left may hold.
+    // It ends with the pipe, which may be held open by processes that a stopped one left behind.
     thread::spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
             if send.send(line).is_err() {
@@ -252,7 +249,7 @@ fn run(
         }
     }
     let status = child.wait()?;
-    // What was stopped has been told.
+    // A stopped part has already been reported.
     if !status.success() && Instant::now() < end {
         report.add(failure(name, format!("ended with {status}")))?;
     }
@@ -269,7 +266,7 @@ fn inside(options: &Options) -> anyhow::Result<ExitCode> {
     let (name, part) = (&options.device[0], options.parts[0]);
     let mut tell = |record: Record| {
         let line = serde_json::to_string(&record).expect("plain data");
-        // Nobody reads on: the parent has ended.
+        // If nobody reads it, the parent has ended.
         let _ = ar_cli::print(&format!("{line}\n"));
     };
     let found = find(name)?;
@@ -326,7 +323,7 @@ fn inside(options: &Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Leaves a network for PyTorch, with an input and its output.
+/// Writes a network for PyTorch, with an input and its output.
 fn leave_model(network: Network, out: &Path, device: &burn::tensor::Device) -> anyhow::Result<()> {
     let folder = out.join("models").join(network.name());
     let model = network.init(device);

@@ -1,4 +1,4 @@
-//! The memory of a device that is in use, by its driver.
+//! The memory of a device that is in use, from its driver.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use nvml_wrapper::Nvml;
 /// How often the driver is asked.
 const INTERVAL: Duration = Duration::from_millis(10);
 
-/// Watches the first NVIDIA card of the machine; other drivers do not say.
+/// Watches the first NVIDIA card of the machine; other drivers do not report it.
 pub(crate) struct MemoryWatch {
     at_start: u64,
     peak: Arc<AtomicU64>,
@@ -19,7 +19,7 @@ pub(crate) struct MemoryWatch {
 }
 
 impl MemoryWatch {
-    /// Starts watching, where there is something to watch.
+    /// Starts watching, if there is such a card.
     pub(crate) fn start() -> Option<Self> {
         let at_start = used()?;
         let peak = Arc::new(AtomicU64::new(at_start));
@@ -42,7 +42,7 @@ impl MemoryWatch {
         })
     }
 
-    /// The most that was in use since the start, in bytes, over what was in use before.
+    /// The peak use since the start, in bytes, minus the use before.
     pub(crate) fn peak(&self) -> u64 {
         self.peak.load(Ordering::Relaxed) - self.at_start
     }

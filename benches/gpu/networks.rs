@@ -34,8 +34,8 @@ impl Network {
         }
     }
 
-    /// All under the mask through which nothing flows back in time, so that active frames can be
-    /// sampled by themselves.
+    /// All with the mask that lets nothing flow back in time, so that sampling by active frames is
+    /// possible.
     pub(crate) fn config(self) -> ModelConfig {
         let transformer = match self {
             Self::Small => return small_model(),
@@ -56,7 +56,7 @@ impl Network {
         }
     }
 
-    /// The network with weights that all say something.
+    /// The network with random weights, none of which is zero.
     pub(crate) fn init(self, device: &Device) -> VideoModel {
         perturbed_model(self.config(), device)
     }

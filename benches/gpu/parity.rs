@@ -1,5 +1,5 @@
-//! Whether a device computes what the CPU computes: every mask and way of merging, both tokenizers,
-//! gradients, a step of the optimizer, ten steps of training, and both samplers.
+//! Whether a device agrees with the CPU: every mask and merge mode, both tokenizers, gradients, a
+//! step of the optimizer, ten steps of training, and both samplers.
 
 use std::path::Path;
 
@@ -15,20 +15,20 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::record::Record;
 
-/// What 16 bits may make of it.
+/// The tolerance in 16 bits.
 const BF16_TOLERANCE: f64 = 5e-2;
 const CLIPS: usize = 2;
 const TRAINING_STEPS: usize = 10;
 const LEARNING_RATE: f64 = 1e-3;
 
-/// Two devices, of which the second one is right.
+/// Compares two devices, of which the second one is the reference.
 pub(crate) struct Parity<'a> {
     pub name: &'a str,
     pub device: &'a Device,
     pub cpu: &'a Device,
-    /// How far results may be apart, in relation to their size.
+    /// How far results may be apart, relative to their size.
     pub tolerance: f64,
-    /// Where models are put, so that both devices have the same.
+    /// Where models are saved, so that both devices load the same.
     pub folder: &'a Path,
 }
 
@@ -283,7 +283,7 @@ fn tiny() -> DitConfig {
     }
 }
 
-/// Every mask, way of merging and kind of positions.
+/// Every mask, merge mode and kind of positions.
 fn networks() -> Vec<DitConfig> {
     let masks = [
         CausalMask::None,
@@ -381,7 +381,7 @@ fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().iter::<f32>().collect()
 }
 
-/// The norm of the difference over the norm of what is right.
+/// The norm of the difference, divided by the norm of the reference.
 fn relative(found: &[f32], right: &[f32]) -> f64 {
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
     let pairs = found.iter().zip(right);

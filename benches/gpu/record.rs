@@ -1,38 +1,38 @@
-//! What a part finds out, one line of JSON each, so that nothing is lost where a later one fails.
+//! The results of a part, one line of JSON each, so that nothing is lost if a later part fails.
 
 use serde::{Deserialize, Serialize};
 
-/// Something that was found out.
+/// A result.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "snake_case")]
 pub(crate) enum Record {
-    /// What was computed on.
+    /// The device.
     Device {
         name: String,
         hardware: String,
         memory_bytes: Option<u64>,
         driver: Option<String>,
-        /// 16-bit floats that it computes in.
+        /// Whether it supports bf16.
         bf16: bool,
     },
-    /// How far two computations of the same are apart, in relation to the size of the values.
+    /// How far two computations of the same values are apart, relative to their size.
     Check {
         device: String,
         what: String,
         difference: f64,
         tolerance: f64,
     },
-    /// How long some work took.
+    /// The time of some work.
     Time(Time),
-    /// The memory that a long run had.
+    /// The memory of a long run.
     Growth {
         device: String,
         what: String,
-        /// Steps done and bytes of the device in use then.
+        /// Steps done, and bytes of the device in use at that time.
         memory: Vec<(u64, u64)>,
         seconds: f64,
     },
-    /// What did not work, and why.
+    /// A failure, with its reason.
     Failure { part: String, reason: String },
 }
 
@@ -48,15 +48,14 @@ pub(crate) struct Time {
     pub precision: String,
     /// The median of the runs.
     pub seconds: f64,
-    /// The first run: with compiling kernels and choosing among them.
+    /// The first run, including compiling and tuning of kernels.
     pub first_seconds: f64,
-    /// The most memory of the device that was in use by then, over what was in use at the start of
-    /// the process.
+    /// The peak memory use of the device so far, minus the use at the start of the process.
     pub memory_bytes: Option<u64>,
 }
 
 impl Record {
-    /// Whether something was not as it should be.
+    /// Whether something failed or differs.
     pub(crate) fn is_bad(&self) -> bool {
         match self {
             Self::Check {
@@ -69,7 +68,7 @@ impl Record {
         }
     }
 
-    /// A line for people.
+    /// The record as a line of text.
     pub(crate) fn line(&self) -> String {
         match self {
             Self::Device {

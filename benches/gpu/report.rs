@@ -1,4 +1,4 @@
-//! What was found out, as files that are whole after every record.
+//! The results, as files that are complete after every record.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ impl Report {
         }
     }
 
-    /// Prints a record and writes the files anew.
+    /// Prints a record and rewrites the files.
     #[allow(clippy::print_stdout)]
     pub(crate) fn add(&mut self, record: Record) -> anyhow::Result<()> {
         println!("   {}", record.line());
@@ -82,7 +82,7 @@ impl Report {
         text
     }
 
-    /// The times, with what is compared side by side.
+    /// The times, with comparable ones next to each other.
     fn times(&self) -> Vec<&Time> {
         let mut times: Vec<&Time> = self
             .records

@@ -24,8 +24,8 @@ const BUDGET: Duration = Duration::from_secs(2);
 const LEAST_RUNS: usize = 3;
 const MOST_RUNS: usize = 50;
 
-/// How long a sampling run may take; what is left of a longer one is counted from its iterations, of
-/// which all cost about the same.
+/// How long a sampling run may take. The rest of a longer one is extrapolated from its iterations, which all take about
+/// the same time.
 const SAMPLING: Duration = Duration::from_millis(1500);
 
 /// One network in one precision on one device.
@@ -38,7 +38,7 @@ pub(crate) struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// Everything, handed to `tell` as it is known.
+    /// Measures everything, and passes each result to `tell`.
     pub(crate) fn measure(&self, tell: &mut dyn FnMut(Record)) {
         let watch = MemoryWatch::start();
         let mut tell = |work: &str, [first, median]: [f64; 2]| {
@@ -76,7 +76,7 @@ impl Case<'_> {
             let work = format!("training step{suffix}");
             tell(&work, self.training_step(recomputing));
         }
-        // Last: every number of frames is a shape of its own to compile for.
+        // Last, because every number of frames is another shape to compile for.
         sampling(true, &mut tell);
     }
 
@@ -138,7 +138,7 @@ impl Case<'_> {
             let mut done = 0;
             while run.next().is_some() {
                 done += 1;
-                // The clock is of no use where the device is behind.
+                // The clock is meaningless while the device is still computing.
                 if done % 10 == 0 {
                     wait(self.device);
                     if start.elapsed() > SAMPLING {
@@ -176,7 +176,7 @@ fn input(transformer: &Transformer, device: &Device) -> (Tensor<4>, Tensor<2, In
     (x, Tensor::from_data(timesteps, device))
 }
 
-/// Writes a clip and what the network says of it beside the network, for PyTorch.
+/// Writes a clip and the network's output for it beside the network, for PyTorch.
 pub(crate) fn leave_forward(
     model: &VideoModel,
     folder: &Path,

@@ -1,4 +1,4 @@
-//! Whether a long training run keeps its memory.
+//! Whether memory stays constant in a long training run.
 
 use std::time::Instant;
 
@@ -13,10 +13,10 @@ use crate::record::Record;
 use crate::speed::{trainer, training};
 
 const STEPS: u64 = 2_000;
-/// Steps between two looks at the memory.
+/// Steps between two measurements of memory.
 const INTERVAL: u64 = 200;
 
-/// Trains the small preset with draws of its own in every step: timesteps, noise and, since active
+/// Trains the small preset with different draws in every step: timesteps, noise and, since active
 /// frames differ, the number of frames.
 pub(crate) fn measure(name: &str, device: &Device, tell: &mut dyn FnMut(Record)) {
     let config = training(Network::Small, false);

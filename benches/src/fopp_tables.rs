@@ -1,10 +1,9 @@
 use rand::{Rng, RngExt};
 
-/// FoPP as the paper draws it (section 3.3): frame by frame, by two tables of how many
-/// non-decreasing completions there are. [`TimestepSampler::Fopp`] draws from the same
-/// distribution without them.
+/// FoPP as in the paper (section 3.3): frame by frame, with two tables that count non-decreasing
+/// completions. [`TimestepSampler::Fopp`] draws from the same distribution without tables.
 ///
-/// The counts are f64, as elsewhere: they leave its range near 300 frames.
+/// The counts are f64, as in other implementations; they overflow near 300 frames.
 ///
 /// [`TimestepSampler::Fopp`]: ar_schedulers::TimestepSampler::Fopp
 pub struct FoppTables {
@@ -48,14 +47,14 @@ impl FoppTables {
     }
 }
 
-/// An index, with a probability in proportion to its weight.
+/// An index, with a probability proportional to its weight.
 fn choose(weights: &[f64], rng: &mut impl Rng) -> usize {
     let mut left = rng.random::<f64>() * weights.iter().sum::<f64>();
     let choice = weights.iter().position(|weight| {
         left -= weight;
         left < 0.0
     });
-    // Rounding may leave a little of the sum.
+    // Rounding may leave a small rest of the sum.
     choice.unwrap_or(weights.len() - 1)
 }
 

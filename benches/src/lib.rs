@@ -1,16 +1,16 @@
-//! What the benches share: the device, the small preset, inputs, and how long to measure.
+//! Shared by the benches: the device, the small preset, inputs, and how long to measure.
 //!
-//! The small preset is read from `configs/shapes`; its sizes are written nowhere else. Throughput
-//! counts frames, and clips in the bench of data.
+//! The small preset is read from `configs/shapes`; its sizes are not repeated anywhere. Throughput counts frames, or
+//! clips in the `data` bench.
 //!
 //! `cargo xtask bench` runs the benches and prints their tables. The environment
 //! variable `AR_DEVICE` names the device, as `ar-sample devices` lists it; without it, the preferred
 //! device is used.
 //!
-//! Criterion measures what takes a moment. `sampling`, `long_stream` and `training_cost`, which
-//! take seconds to minutes a run, measure themselves and leave `results.json` in a folder of their name.
-//! `sampling`, `tokenizer`, `transformer` and `training` leave networks there too, with what went in and came out:
-//! `benches/pytorch` checks that it computes the same.
+//! Criterion measures short runs. `sampling`, `long_stream` and `training_cost`, which take seconds to minutes per run,
+//! measure themselves and write `results.json` into a folder with their name. `sampling`, `tokenizer`, `transformer`
+//! and `training` also write networks there, with inputs and outputs, and `benches/pytorch` checks that its results
+//! agree.
 #![warn(missing_docs)]
 
 mod fopp_tables;
@@ -78,7 +78,7 @@ pub fn pixels([batch, frames]: [usize; 2], size: usize, device: &Device) -> Tens
     Tensor::random(shape, Distribution::Uniform(0.0, 1.0), device)
 }
 
-/// Waits until the device has done all it was asked to: GPUs compute behind the program's back.
+/// Waits until the device has finished all work, because GPUs compute asynchronously.
 ///
 /// # Panics
 /// If the device has failed.
@@ -87,7 +87,7 @@ pub fn wait(device: &Device) {
 }
 
 #[cfg(feature = "criterion")]
-/// Runs a group of criterion's benches as the programs run their work, and ends its report.
+/// Runs a group of criterion's benches in the way that the programs run their work, and ends its report.
 pub fn run(benches: fn()) {
     ar_cli::run_program(|| {
         benches();
@@ -96,7 +96,7 @@ pub fn run(benches: fn()) {
 }
 
 #[cfg(feature = "criterion")]
-/// Few samples in a short time: all benches together take minutes on two cores.
+/// Few samples in a short time, since all benches together take minutes on two cores.
 pub fn criterion() -> Criterion {
     Criterion::default()
         .sample_size(10)
@@ -104,8 +104,8 @@ pub fn criterion() -> Criterion {
         .measurement_time(Duration::from_secs(2))
 }
 
-/// The examples of the repository's README are tests too. They are tested here since packages of
-/// the other crates do not have the file.
+/// Tests the examples of the repository's README. They are tested here, since the packages of the other crates do not
+/// include the file.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;

@@ -16,8 +16,8 @@ pub fn small_model() -> ModelConfig {
     }
 }
 
-/// A model whose outputs say something: fresh modulation and final layers are zero, and nothing
-/// would depend on the rest, so all weights get a little noise.
+/// A model with meaningful outputs. Freshly initialised modulation and final layers are zero, so
+/// outputs would not depend on the rest; therefore all weights get a little noise.
 ///
 /// # Panics
 /// If the configuration has no transformer.
@@ -28,11 +28,11 @@ pub fn perturbed_model(config: ModelConfig, device: &Device) -> VideoModel {
     model
 }
 
-/// A model of only a VAE, whose outputs say something: fresh temporal blocks and residuals are the
-/// identity.
+/// A model with only a VAE, whose outputs are meaningful although freshly initialised temporal
+/// blocks and residuals are the identity.
 ///
 /// # Panics
-/// If the configuration describes no VAE.
+/// If the configuration is invalid.
 pub fn perturbed_vae(vae: VaeConfig, device: &Device) -> VideoModel {
     let config = ModelConfig {
         vae: Some(vae),

@@ -9,17 +9,17 @@ use serde::Serialize;
 
 use crate::wait;
 
-/// The folder in which a bench leaves what criterion does not keep.
+/// The folder in which a bench writes results that criterion does not keep.
 pub struct Results {
     folder: PathBuf,
 }
 
 impl Results {
-    /// The folder `name` below `tmp`, the `CARGO_TARGET_TMPDIR` of benches, without what an earlier run
-    /// has left. `cargo xtask bench` looks for it there.
+    /// The folder `name` below `tmp`, the `CARGO_TARGET_TMPDIR` of benches, without leftovers of an earlier run.
+    /// `cargo xtask bench` expects it there.
     ///
     /// # Panics
-    /// If it cannot be made, as all methods do where they cannot write.
+    /// If it cannot be created. All methods panic if they cannot write.
     pub fn new(tmp: &str, name: &str) -> Self {
         let folder = Path::new(tmp).join(name);
         match fs::remove_dir_all(&folder) {
@@ -43,13 +43,13 @@ impl Results {
         fs::write(self.path("results.json"), json).expect("the target folder can be written");
     }
 
-    /// Writes tensors by name to a safetensors file, as 32-bit floats.
+    /// Writes tensors by name to a safetensors file, as f32.
     pub fn write_tensors(&self, file: &str, tensors: &[(impl AsRef<str>, TensorData)]) {
         write_tensors(&self.path(file), tensors);
     }
 }
 
-/// Writes tensors by name to a safetensors file, as 32-bit floats.
+/// Writes tensors by name to a safetensors file, as f32.
 ///
 /// # Panics
 /// If the file cannot be written.
@@ -65,7 +65,7 @@ pub fn write_tensors(file: &Path, tensors: &[(impl AsRef<str>, TensorData)]) {
     serialize_to_file(views, None, file).expect("the folder can be written");
 }
 
-/// Seconds since `start` when the device has done all it was asked to.
+/// Waits until the device has finished all work, and returns the seconds since `start`.
 pub fn seconds(start: Instant, device: &Device) -> f64 {
     wait(device);
     start.elapsed().as_secs_f64()

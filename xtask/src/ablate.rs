@@ -1,8 +1,8 @@
-//! `cargo xtask ablate`: trains and samples small models that differ in one thing each, through the
-//! commands that users have, and prints what they measured, in Markdown.
+//! `cargo xtask ablate`: trains and samples small models that differ in one thing each, with the same commands as
+//! users, and prints the results in Markdown.
 //!
-//! What is finished is kept in a folder and not done again. The commands are kept there too, so that
-//! all figures of a table come from one build, whatever happens to the sources in the meantime.
+//! Everything that is finished is kept in a folder and not done again. The commands are kept there too, so that all
+//! figures of a table come from one build, whatever happens to the sources in the meantime.
 
 mod experiments;
 mod figures;
@@ -55,7 +55,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
 
     let evaluations = evaluations(&experiments);
     let runs = evaluations.len() as u64 * options.seeds;
-    // Seed by seed, so that tables of fewer seeds are there early.
+    // Seed by seed, so that tables of fewer seeds are available early.
     let mut number = 0;
     for seed in 0..options.seeds {
         for evaluation in &evaluations {
@@ -99,7 +99,7 @@ impl Evaluation {
     }
 }
 
-/// The evaluations behind all experiments, each once.
+/// The evaluations for all experiments, each once.
 fn evaluations(experiments: &[Experiment]) -> Vec<Evaluation> {
     let mut evaluations: Vec<Evaluation> = Vec::new();
     for case in experiments.iter().flat_map(|e| &e.cases) {
@@ -117,7 +117,7 @@ fn evaluations(experiments: &[Experiment]) -> Vec<Evaluation> {
     evaluations
 }
 
-/// The folder in which all happens.
+/// The folder of the ablations.
 struct Bench<'a> {
     workspace: &'a Workspace,
     options: &'a Options,
@@ -264,16 +264,16 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// The configurations, from the root of the repository.
+/// The configurations, relative to the root of the repository.
 const LATENTS: &str = "configs/ablations/latents.toml";
 const DIFFUSION: &str = "configs/ablations/diffusion.toml";
 
-/// What samples are called in reports.
+/// The name of samples in reports.
 fn source(ar_step: usize) -> String {
     format!("samples, s = {ar_step}")
 }
 
-/// `model` is written when training has ended.
+/// `model` exists only when training has ended.
 fn is_trained(folder: &Path) -> bool {
     folder.join("model/config.toml").is_file()
 }

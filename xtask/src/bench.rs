@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: runs the benches and prints what they measured, in Markdown.
+//! `cargo xtask bench`: runs the benches and prints the results in Markdown.
 
 mod criterion;
 mod history;
@@ -75,7 +75,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
         seconds: row.median,
     }));
 
-    // Where cargo lets benches leave files.
+    // Where cargo lets benches write files.
     let results = workspace.target.join("tmp");
     if let Some(results) = left(&results.join("training_cost"), start)? {
         sections.push(training::section(&results)?);
@@ -142,7 +142,7 @@ fn run_benches(workspace: &Workspace, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The results that a bench has left in `folder` since `start`.
+/// The results that a bench wrote into `folder` since `start`.
 fn left(folder: &Path, start: SystemTime) -> Result<Option<Value>> {
     let path = folder.join("results.json");
     let measured = fs::metadata(&path).and_then(|file| file.modified());

@@ -1,4 +1,4 @@
-//! The commands that users have, as chores call them.
+//! Builds and runs the users' commands.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,10 +8,10 @@ use anyhow::{Context, Result, ensure};
 
 use crate::workspace::{Workspace, cargo};
 
-/// All commands: built together, they share what lies under them.
+/// All commands. They are built together, so that they share dependencies.
 pub(crate) const COMMANDS: [&str; 3] = ["ar-train", "ar-sample", "ar-serve"];
 
-/// Builds the commands, with `features` of theirs.
+/// Builds the commands with their `features`.
 pub(crate) fn build(workspace: &Workspace, features: Option<&str>) -> Result<()> {
     let mut build = cargo();
     build.current_dir(&workspace.root);
@@ -25,7 +25,7 @@ pub(crate) fn build(workspace: &Workspace, features: Option<&str>) -> Result<()>
     succeed(&mut build)
 }
 
-/// Where a command lies that is built.
+/// The path of a built command.
 pub(crate) fn built(workspace: &Workspace, name: &str) -> PathBuf {
     workspace.target.join("release").join(executable(name))
 }

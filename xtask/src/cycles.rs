@@ -1,12 +1,11 @@
 //! Which modules of a crate name each other.
 //!
-//! A module is a source file; what stands in braces belongs to the file around it. A module uses
-//! another if its code, tests left out, names something that the other one *defines*: through a
-//! `use`, a path or a glob, however many re-exports lie between. A `mod` declaration is no use, and a
-//! re-export is one only if the code of the same module names the thing too. So a parent may declare
-//! its children and pass on what they define, and a child may use its parent; it is a circle when the
-//! parent's own code calls into that child as well. Then one of them holds what belongs into a
-//! third module.
+//! A module is a source file; inline modules belong to the file around them. A module uses another if its code, except
+//! tests, names something that the other one *defines*: through a `use`, a path or a glob, with any number of
+//! re-exports between. A `mod` declaration is not a use, and a re-export is one only if the code of the same module
+//! names the item too. So a parent may declare its children and re-export what they define, and a child may use its
+//! parent; it is a cycle if the parent's own code also calls into that child. Then one of them contains something that
+//! belongs in a third module.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -16,7 +15,7 @@ use anyhow::{Context, Result};
 use crate::rust::{Import, Module, Tree};
 use crate::workspace::{Workspace, shown};
 
-/// One line for each circle of modules.
+/// One line for each cycle of modules.
 pub(crate) fn check(workspace: &Workspace) -> Result<Vec<String>> {
     let mut findings = Vec::new();
     for package in &workspace.packages {
@@ -42,7 +41,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Vec<String>> {
 struct Graph {
     files: Vec<PathBuf>,
     modules: Vec<Module>,
-    /// By file, the files whose items it names: for each, the first place.
+    /// By file, the files whose items it names, each with the first place.
     uses: Vec<BTreeMap<usize, Use>>,
 }
 
@@ -56,14 +55,14 @@ struct Use {
 /// A use, by the two files.
 type Step = (usize, usize);
 
-/// A use of a circle.
+/// A use in a cycle.
 struct Found {
     file: PathBuf,
     line: usize,
     path: String,
 }
 
-/// Names that are being looked up, by their modules: imports may import each other's names.
+/// Names that are being looked up, by their modules, since imports may import each other's names.
 type Seen = HashSet<(usize, String)>;
 
 /// What a path leads to.
@@ -92,7 +91,7 @@ impl Graph {
         Ok(graph)
     }
 
-    /// Notes what the code of `module` names.
+    /// Records what the code of `module` names.
     fn find_uses(&mut self, module: usize) {
         let contents = &self.modules[module].contents;
         let words: HashSet<&str> = contents
@@ -135,7 +134,7 @@ impl Graph {
         };
         let mut found = Vec::new();
         for (word, line) in &self.modules[module].contents.words {
-            // What the module says itself goes before a glob.
+            // The module's own names take precedence over a glob.
             let is_own = self.own(module, word, &mut Seen::new()).is_some();
             if !is_own && self.lookup(of, word, true, &mut Seen::new()).is_some() {
                 let mut path = import.path.clone();
@@ -166,7 +165,7 @@ impl Graph {
                 Some(target) => return target,
                 // The name of a crate.
                 None if index == 0 => return Target::Outside,
-                // What a macro makes.
+                // Defined by a macro.
                 None => return Target::Item(at),
             }
         }
@@ -195,7 +194,7 @@ impl Graph {
         found
     }
 
-    /// What `name` is in `module` by its items and by what it imports by name.
+    /// What `name` is in `module`, from its items and its imports by name.
     fn own(&self, module: usize, name: &str, seen: &mut Seen) -> Option<Target> {
         let contents = &self.modules[module].contents;
         if contents.items.iter().any(|item| item == name) {
@@ -206,7 +205,7 @@ impl Graph {
         Some(self.resolve(module, &import.path, seen))
     }
 
-    /// Circles that share no use, the shortest first, until none is left.
+    /// Cycles that share no use, the shortest first, until none is left.
     fn circles(mut self) -> Vec<Vec<Found>> {
         let mut circles = Vec::new();
         loop {
@@ -221,7 +220,7 @@ impl Graph {
         }
     }
 
-    /// Takes a use out.
+    /// Removes a use.
     fn remove(&mut self, (from, to): Step) -> Found {
         let file = self.files[from].clone();
         let Use { line, path } = self.uses[from].remove(&to).expect("a use");
@@ -259,7 +258,7 @@ mod tests {
     use super::*;
     use std::fs;
 
-    /// The circles of a crate of these files, each as the files in it.
+    /// The cycles of a crate with these files, each as the files in it.
     fn circles(files: &[(&str, &str)]) -> Vec<Vec<String>> {
         let folder = tempfile::tempdir().expect("a folder");
         for (name, text) in files {

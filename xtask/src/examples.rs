@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::links::resolve;
 
-/// Every page with an example in Rust is tested: `#[doc = include_str!(..)]` of some source holds it.
+/// Every page with an example in Rust is tested: some source includes it with `#[doc = include_str!(..)]`.
 pub(crate) fn check(root: &Path, files: &[PathBuf]) -> Result<Vec<String>> {
     let read = |file: &PathBuf| {
         fs::read_to_string(root.join(file)).with_context(|| file.display().to_string())
@@ -36,14 +36,14 @@ pub(crate) fn check(root: &Path, files: &[PathBuf]) -> Result<Vec<String>> {
     Ok(findings)
 }
 
-/// The pages that a source takes documentation from.
+/// The pages that a source includes as documentation.
 fn included(source: &str) -> impl Iterator<Item = &str> {
     let start = "doc = include_str!(\"";
     let places = source.match_indices(start);
     places.filter_map(move |(at, _)| source[at + start.len()..].split('"').next())
 }
 
-/// Whether a listing in Rust begins; a few words may say how it is tested.
+/// Whether a listing in Rust starts; a few words may say how it is tested.
 fn is_example(line: &str) -> bool {
     let words = line.trim_start().strip_prefix("```").unwrap_or_default();
     let first = words.split([',', ' ']).next();

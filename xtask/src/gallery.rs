@@ -1,5 +1,5 @@
-//! `cargo xtask gallery`: makes every picture of the world of shapes in README.md and docs, from what
-//! `ar-sample` writes.
+//! `cargo xtask gallery`: makes every picture of bouncing shapes in README.md and docs, from the outputs of
+//! `ar-sample`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,11 +14,11 @@ use crate::workspace::Workspace;
 
 /// Clips of each kind.
 const CLIPS: usize = 6;
-/// Frames that are given where clips are continued.
+/// Number of given frames in continued clips.
 const GIVEN: usize = 4;
 /// Frames of the long stream.
 const STREAM: usize = 300;
-/// Frames per second of what moves: a little faster than the world's 8, so that clips do not drag.
+/// Frames per second of animations: a little faster than the world's 8, so that clips do not drag.
 const FPS: f64 = 10.0;
 /// White pixels between tiles.
 const GAP: usize = 4;
@@ -35,7 +35,7 @@ pub(crate) struct Options {
 
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
     build(workspace, None)?;
-    // Begun anew every time: the model may have changed.
+    // Started afresh every time, because the model may have changed.
     let scratch = workspace.target.join("gallery");
     if scratch.is_dir() {
         fs::remove_dir_all(&scratch).with_context(|| scratch.display().to_string())?;
@@ -55,7 +55,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
 struct Studio<'a> {
     workspace: &'a Workspace,
     options: &'a Options,
-    /// For what `ar-sample` writes.
+    /// For the outputs of `ar-sample`.
     scratch: PathBuf,
     images: PathBuf,
 }
@@ -130,7 +130,7 @@ impl Studio<'_> {
             .map(|index| vec![&strips.frames()[index]])
             .collect();
         self.print("denoising.png", &grid(&stills))?;
-        // Rests on its end for a second and a half.
+        // Pauses at its end for a second and a half.
         let rest = (1.5 * FPS) as usize;
         let moving = (0..last).step_by(3).chain([last; 1].repeat(rest));
         let moving = moving.map(|index| strips.frames()[index].clone());
@@ -164,7 +164,7 @@ impl Studio<'_> {
         succeed(command.args(["--device", &self.options.device]))
     }
 
-    /// The clips of a source that the evaluation has kept.
+    /// The clips of a source that the evaluation kept.
     fn clips(&self, source: &str) -> Result<Vec<Clip>> {
         let folder = self.scratch.join("evaluation/clips").join(source);
         (0..CLIPS)

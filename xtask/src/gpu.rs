@@ -1,5 +1,5 @@
-//! `cargo xtask gpu`: everything there is to find out on the day a GPU is there, by `ar-gpu`; or, with
-//! `--software`, what can be found out without one.
+//! `cargo xtask gpu`: all checks and measurements on a GPU, by `ar-gpu`; or, with `--software`, the checks that need no
+//! GPU.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -14,7 +14,7 @@ use crate::workspace::{Workspace, cargo};
 /// Features that add devices to look for.
 const BACKENDS: [&str; 4] = ["cuda", "vulkan", "wgpu", "metal"];
 
-/// How far a software adapter's results may be from the CPU's: nothing there rounds products.
+/// How far a software adapter's results may be from the CPU's; it does not round products.
 const SOFTWARE_TOLERANCE: &str = "1e-4";
 
 #[derive(Args)]
@@ -105,7 +105,7 @@ fn software(workspace: &Workspace, out: &Path) -> Result<ExitCode> {
     for package in crate::commands::COMMANDS {
         build.args(["--package", package, "--bin", package]);
     }
-    // Without autotuning, which takes a software adapter minutes an operation.
+    // Without autotuning, which takes minutes per operation on a software adapter.
     build.args(["--no-default-features", "--features", "flex,wgpu"]);
     succeed(&mut build)?;
     let program = |name: &str| Command::new(workspace.target.join("debug").join(executable(name)));
@@ -140,8 +140,8 @@ fn software(workspace: &Workspace, out: &Path) -> Result<ExitCode> {
     })
 }
 
-/// A tokenizer and a transformer are trained on both devices from the same weights, as users do, and
-/// sampled from. (Fresh weights are drawn on the device, and differ.)
+/// Trains a tokenizer and a transformer on both devices from the same weights, with the users' commands, and samples
+/// from them. (Freshly initialised weights are drawn on the device, and differ.)
 fn end_to_end(workspace: &Workspace, out: &Path) -> Result<()> {
     let program = |name: &str| Command::new(workspace.target.join("debug").join(executable(name)));
     let run = |command: &mut Command| -> Result<()> {

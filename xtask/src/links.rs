@@ -1,4 +1,4 @@
-//! What the files of the repository point to.
+//! Checks links in the files of the repository.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -17,7 +17,7 @@ pub(crate) fn check(root: &Path, files: &[PathBuf]) -> Result<Vec<String>> {
         for (line, target) in targets(&text) {
             let path = target.split(['#', '?']).next().unwrap_or_default();
             let leads_nowhere = match resolve(folder, path) {
-                // A folder is there when a file is in it.
+                // A folder exists if a file is in it.
                 Some(path) => !files.iter().any(|file| file.starts_with(&path)),
                 None => true,
             };

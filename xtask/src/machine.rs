@@ -1,4 +1,4 @@
-//! Where and when the benches ran.
+//! Describes where and when the benches ran.
 
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,7 +14,7 @@ pub(crate) fn processor() -> String {
         .unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }
 
-/// The vector instructions that our kernels use: what `AR_SIMD` says, or else the best of the processor.
+/// The vector instructions that our kernels use: the value of `AR_SIMD`, or else the best of the processor.
 pub(crate) fn instructions() -> String {
     match std::env::var("AR_SIMD") {
         Ok(chosen) if !chosen.is_empty() => chosen,
@@ -48,8 +48,8 @@ pub(crate) fn utc(time: SystemTime) -> String {
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
     let (days, minutes) = (seconds / 86_400, seconds % 86_400 / 60);
-    // Years that begin in March put the leap day last (Hinnant, "chrono-compatible low-level date
-    // algorithms", civil_from_days); 719 468 days lie between 0000-03-01 and 1970-01-01.
+    // Years that begin in March put the leap day last (Hinnant, "chrono-compatible low-level date algorithms",
+    // civil_from_days); there are 719 468 days between 0000-03-01 and 1970-01-01.
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era =

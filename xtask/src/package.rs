@@ -1,9 +1,8 @@
-//! `cargo xtask package`: packages the crates and builds what the packages hold, away from the
-//! repository.
+//! `cargo xtask package`: packages the crates and builds the contents of the packages, outside the repository.
 //!
-//! `cargo package` itself verifies a package by building all that it depends on once more, Burn
-//! included. Here the unpacked packages make one workspace that shares the repository's target
-//! folder: what comes from the registry is built already.
+//! `cargo package` itself verifies a package by building all of its dependencies again, Burn included. Here, the
+//! unpacked packages form a workspace that shares the repository's target folder, where crates from the registry are
+//! already built.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -62,8 +61,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
     for package in &public {
         let archive = format!("{}.crate", folder_name(package));
         let mut unpack = Command::new("tar");
-        // As new files: in archives all are of one day in 2006, and cargo would take what it has built of
-        // an older package for up to date.
+        // As new files: in archives, all files are dated the same day in 2006, and cargo would consider its build of an
+        // older package up to date.
         succeed(unpack.current_dir(&folder).args(["-xzmf", &archive]))?;
         println!("{archive}");
     }
@@ -86,9 +85,9 @@ fn folder_name(package: &Package) -> String {
     format!("{}-{}", package.name, text(&package.metadata["version"]))
 }
 
-/// The manifest of a workspace of unpacked packages: they find each other in their folders, and are
-/// built with the profiles of the repository. Its own package depends on what benches and chores
-/// depend on: with other features of theirs, Burn would be built again.
+/// The manifest of a workspace of unpacked packages, which find each other in their folders and are built with the
+/// profiles of the repository. Its own package has the dependencies of benches and chores, because with other features
+/// of these, Burn would be built again.
 fn manifest(workspace: &Workspace, packages: &[&Package]) -> Result<String> {
     let path = workspace.root.join("Cargo.toml");
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;

@@ -1,4 +1,4 @@
-//! What a crate needs before it can be published.
+//! Requirements for publishing a crate.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -7,10 +7,11 @@ use anyhow::{Context, Result};
 
 use crate::workspace::{Package, Workspace, list, shown, text};
 
-/// The licence files, which lie in the folder of every crate too: a package holds its folder only.
+/// The licence files, which are in the folder of every crate too, because a package contains only
+/// its folder.
 const LICENCES: &[&str] = &["LICENSE-APACHE", "LICENSE-MIT"];
 
-/// The line of a manifest that hands the crate to the lints of the workspace.
+/// The line of a manifest that applies the workspace's lints to the crate.
 const LINTS: &str = "[lints]\nworkspace = true";
 
 /// What each crate lacks; `files` are the files of the repository.
@@ -27,7 +28,7 @@ pub(crate) fn check(workspace: &Workspace, files: &[PathBuf]) -> Result<Vec<Stri
     Ok(findings)
 }
 
-/// What every manifest says.
+/// Requirements for every manifest.
 fn manifest(package: &Package) -> Result<Vec<String>> {
     let path = package.folder.join("Cargo.toml");
     let manifest = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
@@ -47,7 +48,7 @@ fn manifest(package: &Package) -> Result<Vec<String>> {
     Ok(findings)
 }
 
-/// What the manifest of a crate says that others can depend on.
+/// Requirements for the manifest of a crate that others can depend on.
 fn public_manifest(package: &Package) -> Vec<String> {
     let metadata = &package.metadata;
     let keywords = list(&metadata["keywords"]).count();
@@ -122,7 +123,8 @@ pub(crate) fn fix(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// No source of a crate reads a file outside of the crate's folder: a package doesn't have it.
+/// No source of a crate reads a file outside the crate's folder, because a package does not include
+/// it.
 fn outside(workspace: &Workspace, package: &Package, files: &[PathBuf]) -> Result<Vec<String>> {
     let mut findings = Vec::new();
     for file in files {

@@ -22,7 +22,7 @@ use crate::workspace::Workspace;
 /// The lists of tensors.
 const LISTS: &str = "crates/ar-model/tests/published";
 
-/// An import may take so many times the memory of its largest file.
+/// An import may take this many times the size of its largest file in memory.
 const MOST_MEMORY: f64 = 1.3;
 
 /// Sizes in the small files, for each published size.
@@ -41,7 +41,7 @@ const SMALL: [(usize, usize); 9] = [
 /// Layers of the small files.
 const SMALL_DEPTH: usize = 2;
 
-/// Values are drawn once and repeated; all tensors are longer or shorter than a multiple of it.
+/// Values are drawn once and repeated; no tensor's length is a multiple of this number.
 const DRAWN: usize = (1 << 20) + 7;
 
 #[derive(Args)]
@@ -146,14 +146,14 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
     Ok(ExitCode::FAILURE)
 }
 
-/// What a program took.
+/// Time and memory of a program.
 struct Run {
     time: Duration,
-    /// Bytes of memory at its peak, where the system says.
+    /// Peak memory in bytes, if known.
     peak: Option<u64>,
 }
 
-/// Bytes of the larger file, and what import and sampling took.
+/// Bytes of the larger file, and the costs of import and sampling.
 fn measure(
     workspace: &Workspace,
     case: &Case,
@@ -190,7 +190,7 @@ fn measure(
     let model = path("model");
     import.args(case.options).arg("--out").arg(&model);
     let imported = watch(&mut import)?;
-    // Room for the sampled frames, and for nobody who reads the model from the cache of the system.
+    // Makes room for the sampled frames, and keeps the model from being read from the system's cache.
     fs::remove_file(&transformer_file)?;
     let mut sample = Command::new(programs.join(executable("ar-sample")));
     sample.arg("--model").arg(&model);
@@ -203,7 +203,7 @@ fn measure(
     Ok((largest, [("import", imported), ("two frames", sampled)]))
 }
 
-/// Runs a program, and looks at its memory meanwhile.
+/// Runs a program, and watches its memory.
 fn watch(command: &mut Command) -> Result<Run> {
     let start = Instant::now();
     let name = command.get_program().to_string_lossy().into_owned();
@@ -223,7 +223,7 @@ fn watch(command: &mut Command) -> Result<Run> {
     }
 }
 
-/// Reads a list: `NAME AxB` a line, `{0..N}` in the name for the numbers below N.
+/// Reads a list: `NAME AxB` per line, with `{0..N}` in the name for the numbers below N.
 fn tensors(path: &Path, small: bool) -> Result<Vec<Entry>> {
     let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
     let mut entries = Vec::new();

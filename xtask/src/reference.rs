@@ -1,5 +1,5 @@
-//! `cargo xtask reference`: writes the reference pages of the book from what the commands say about
-//! themselves, so that the pages cannot go stale.
+//! `cargo xtask reference`: writes the reference pages of the book from the help of the commands,
+//! so that the pages cannot go stale.
 
 mod commands;
 mod configuration;
@@ -19,9 +19,9 @@ use crate::commands::{COMMANDS, succeed};
 use crate::workspace::{Workspace, cargo};
 use commands::{Commands, notice};
 
-/// Where the pages lie.
+/// The folder of the pages.
 const PAGES: &str = "docs/reference";
-/// Where the pictures of plans and timesteps lie.
+/// The folder of the pictures of plans and timesteps.
 const IMAGES: &str = "docs/images";
 /// Step differences of the plans that are drawn, each for 8 frames of 12 steps: all frames
 /// together, in between, and one after another.
@@ -41,7 +41,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
     let folder = match &options.commands {
         Some(folder) => folder.clone(),
         None => {
-            // All binaries together, as CI builds them: of one package, cargo may choose other
+            // All binaries together, as in CI: for a single package, cargo may choose other
             // features and build Burn again.
             let mut build = cargo();
             build.current_dir(&workspace.root);

@@ -1,5 +1,6 @@
-//! `cargo xtask soak`: does to the commands, for a given time, what goes wrong in the world, and prints
-//! counts: kills at random moments, damaged and mutated files, dead pipes, a full disk, a failing ffmpeg, and random files for every parser.
+//! `cargo xtask soak`: causes real-world faults while the commands run, for a given time, and prints counts: kills at
+//! random moments, damaged and mutated files, broken pipes, a full disk, a failing ffmpeg, and random files for every
+//! parser.
 
 mod bench;
 mod counts;
@@ -42,7 +43,7 @@ pub(crate) struct Options {
     commands: Option<PathBuf>,
 }
 
-/// What goes wrong.
+/// The kinds of faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Fault {
     /// SIGKILL at random moments of training; the resumed run must end with the same bits

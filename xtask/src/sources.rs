@@ -1,18 +1,18 @@
-//! What the sources of libraries must not name. What a lint can see is left to lints: `[lints]` of
-//! the workspace and `clippy.toml`.
+//! Names that the sources of libraries must not use. Checks that a lint can do are left to lints:
+//! `[lints]` of the workspace and `clippy.toml`.
 
 use anyhow::Result;
 
 use crate::rust::{Contents, Tree};
 use crate::workspace::{Workspace, shown};
 
-/// Paths that are out of place in some libraries.
+/// Paths that are banned from some libraries.
 struct Ban {
     paths: &'static [&'static str],
     why: &'static str,
-    /// Libraries that it is for; empty is all.
+    /// Libraries that it applies to; empty means all.
     only: &'static [&'static str],
-    /// Libraries that it is not for.
+    /// Libraries that it does not apply to.
     except: &'static [&'static str],
 }
 
@@ -39,7 +39,7 @@ const BANS: &[Ban] = &[
         paths: &["std::env"],
         why: "it knows nothing of its surroundings",
         only: PORTABLE,
-        // An environment variable says which vector instructions kernels use.
+        // An environment variable chooses the vector instructions of kernels.
         except: &["ar-kernels"],
     },
 ];
@@ -62,7 +62,7 @@ impl Ban {
         (self.only.is_empty() || self.only.contains(&library)) && !self.except.contains(&library)
     }
 
-    /// The banned path that `path` is or begins with.
+    /// The banned path that `path` is or starts with.
     fn finds(&self, path: &[String]) -> Option<&'static str> {
         let path = format!("{}::", path.join("::"));
         let begins = |banned: &&&str| path.starts_with(&format!("{banned}::"));
@@ -70,7 +70,7 @@ impl Ban {
     }
 }
 
-/// No library names what is banned from it; its tests may.
+/// No library uses paths that are banned from it; its tests may.
 pub(crate) fn check(workspace: &Workspace) -> Result<Vec<String>> {
     let mut findings = Vec::new();
     for package in &workspace.packages {

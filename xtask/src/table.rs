@@ -1,4 +1,4 @@
-//! Tables in Markdown, and numbers as one writes them there.
+//! Markdown tables, and numbers for them.
 
 /// A table in Markdown whose columns line up: the first to the left, the others to the right.
 pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
@@ -20,7 +20,7 @@ pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> St
     line(&head) + &rule + &rows
 }
 
-/// Seconds in the unit that reads best.
+/// Seconds in the most readable unit.
 pub(crate) fn duration(seconds: f64) -> String {
     let units = [(1.0, "s"), (1e-3, "ms"), (1e-6, "µs")];
     let (scale, unit) = units
@@ -30,7 +30,7 @@ pub(crate) fn duration(seconds: f64) -> String {
     format!("{} {unit}", significant(seconds / scale))
 }
 
-/// Bytes in mebibytes, or gibibytes where there are many.
+/// Bytes in mebibytes, or in gibibytes if there are many.
 pub(crate) fn bytes(bytes: f64) -> String {
     let mebibytes = bytes / 1024.0 / 1024.0;
     match mebibytes {
@@ -39,12 +39,12 @@ pub(crate) fn bytes(bytes: f64) -> String {
     }
 }
 
-/// How many times as much `a` is as `b`.
+/// The ratio of `a` to `b`.
 pub(crate) fn ratio(a: f64, b: f64) -> String {
     format!("{}x", significant(a / b))
 }
 
-/// A number per second, in thousands or millions where it is large.
+/// A number per second, in thousands or millions if it is large.
 pub(crate) fn rate(value: f64) -> String {
     match value {
         value if value >= 1e6 => format!("{} M", significant(value / 1e6)),
@@ -53,7 +53,7 @@ pub(crate) fn rate(value: f64) -> String {
     }
 }
 
-/// Three digits, or all before the point.
+/// Three significant digits, or all digits before the point.
 pub(crate) fn significant(value: f64) -> String {
     let digits = match value {
         value if value >= 99.95 => 0,

@@ -1,4 +1,4 @@
-//! `cargo xtask tidy`: checks what the architecture promises and a compiler does not see.
+//! `cargo xtask tidy`: checks the rules of the architecture that a compiler does not check.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -19,7 +19,7 @@ pub(crate) struct Options {
     fix: bool,
 }
 
-/// The layers, the lowest first. A crate depends on crates of lower layers only, tests included.
+/// The layers, the lowest first. A crate depends only on crates of lower layers, tests included.
 const LAYERS: &[&[&str]] = &[
     &[
         "ar-files",
@@ -46,7 +46,7 @@ const LAYERS: &[&[&str]] = &[
     &["ar-benches", "xtask"],
 ];
 
-/// What a crate must not know, neither itself nor through others, and why.
+/// What a crate must not depend on, directly or through others, and why.
 const STRANGERS: &[(&str, &[&str], &str)] = &[
     ("ar-schedulers", &["burn"], "anyone can use it"),
     ("ar-noise", &["burn"], "anyone can use it"),
@@ -58,10 +58,11 @@ const STRANGERS: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
-/// Crates that extend one backend and build it for that. What depends on them does so by a feature.
+/// Crates that extend one backend and therefore build it. Other crates depend on them only through
+/// a feature.
 const EXTENSIONS: &[(&str, &str)] = &[("ar-kernels", "flex")];
 
-/// Features of Burn that choose what computes.
+/// Features of Burn that choose the backend.
 const BACKENDS: &[&str] = &[
     "cpu", "cuda", "flex", "metal", "ndarray", "rocm", "vulkan", "webgpu", "wgpu",
 ];
@@ -92,7 +93,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
     Ok(print(&findings, &summary))
 }
 
-/// Prints what was found, or `summary` if that is nothing.
+/// Prints the findings, or `summary` if there are none.
 fn print(findings: &[String], summary: &str) -> ExitCode {
     for finding in findings {
         println!("{finding}");
@@ -108,7 +109,7 @@ fn layer(name: &str) -> Option<usize> {
     LAYERS.iter().position(|layer| layer.contains(&name))
 }
 
-/// Every crate has a layer and depends on lower ones only.
+/// Every crate has a layer and depends only on lower ones.
 fn layers(packages: &[Package]) -> Vec<String> {
     let mut findings = Vec::new();
     for package in packages {
@@ -131,7 +132,7 @@ fn layers(packages: &[Package]) -> Vec<String> {
     findings
 }
 
-/// No crate knows what it must not.
+/// No crate depends on what it must not depend on.
 fn strangers(workspace: &Workspace) -> Vec<String> {
     let mut findings = Vec::new();
     for (name, strangers, why) in STRANGERS {
@@ -153,7 +154,7 @@ fn strangers(workspace: &Workspace) -> Vec<String> {
     findings
 }
 
-/// All that `package` depends on, directly or through crates of the workspace.
+/// Everything that `package` depends on, directly or through crates of the workspace.
 fn known<'a>(workspace: &'a Workspace, package: &'a Package) -> BTreeSet<&'a str> {
     let mut known = BTreeSet::new();
     let mut packages = vec![package];
@@ -167,7 +168,7 @@ fn known<'a>(workspace: &'a Workspace, package: &'a Package) -> BTreeSet<&'a str
     known
 }
 
-/// Backends are features of ar-device: no crate turns one on for everybody, except in its tests.
+/// Backends are features of ar-device: no crate enables one for everybody, except in its tests.
 fn backends(packages: &[Package]) -> Vec<String> {
     let mut findings = Vec::new();
     for package in packages {

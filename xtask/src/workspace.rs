@@ -1,4 +1,4 @@
-//! What cargo and git say about the repository.
+//! The repository, as reported by cargo and git.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-/// The packages of the repository and where they lie.
+/// The packages of the repository and their locations.
 pub(crate) struct Workspace {
     /// Root of the repository.
     pub root: PathBuf,
@@ -23,7 +23,7 @@ pub(crate) struct Package {
     pub name: String,
     /// Its folder.
     pub folder: PathBuf,
-    /// What `cargo metadata` says of it.
+    /// Its entry in `cargo metadata`.
     pub metadata: Value,
     /// Root file of the library, if the package has one.
     pub lib_root: Option<PathBuf>,
@@ -39,11 +39,11 @@ impl Package {
     }
 }
 
-/// What a package says about one it depends on.
+/// A dependency of a package.
 #[derive(Debug, Default)]
 pub(crate) struct Dependency {
     pub name: String,
-    /// The versions that will do.
+    /// The accepted versions.
     pub requirement: String,
     pub features: Vec<String>,
     pub default_features: bool,
@@ -53,7 +53,7 @@ pub(crate) struct Dependency {
     pub dev: bool,
 }
 
-/// As it stands in a manifest.
+/// As in a manifest.
 impl fmt::Display for Dependency {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(
@@ -88,8 +88,8 @@ impl Workspace {
         self.packages.iter().find(|package| package.name == name)
     }
 
-    /// The files of the repository, by their paths below the root: those that git tracks or would,
-    /// if asked to add everything.
+    /// The files of the repository, by their paths below the root: those that git tracks, or would
+    /// track after adding everything.
     pub(crate) fn files(&self) -> Result<Vec<PathBuf>> {
         let arguments = [
             "ls-files",
@@ -100,7 +100,7 @@ impl Workspace {
         ];
         let listing = output(self.git().args(arguments))?;
         let paths = listing.split_terminator('\0').map(PathBuf::from);
-        // Git still lists what was deleted a moment ago.
+        // Git still lists files that have just been deleted.
         Ok(paths
             .filter(|path| self.root.join(path).is_file())
             .collect())
@@ -124,7 +124,7 @@ pub(crate) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-/// `path` below `root`, as one writes it in a message.
+/// `path` relative to `root`, for messages.
 pub(crate) fn shown(path: &Path, root: &Path) -> String {
     path.strip_prefix(root)
         .unwrap_or(path)
@@ -164,7 +164,7 @@ pub(crate) fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-/// A string; empty where there is none.
+/// A string; empty if there is none.
 pub(crate) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }

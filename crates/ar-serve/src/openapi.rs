@@ -13,7 +13,7 @@ pub(crate) fn document(model: &ModelConfig) -> Value {
             "title": "ar-serve",
             "version": env!("CARGO_PKG_VERSION"),
             "summary": "Videos from an AR-Diffusion model",
-            "description": "Every request but those for this document and `/healthz` carries the \
+            "description": "Every request except those for this document and `/healthz` needs the \
                 token that the program printed, as `Authorization: Bearer TOKEN` or as the \
                 parameter `token`. Errors are JSON: `{\"error\": \"what was wrong\"}`.",
             "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
@@ -44,7 +44,7 @@ fn paths() -> Value {
         "summary": "Make a video",
         "description": format!(
             "It waits in a queue of {} videos. An endless or paced one is live: it is made at once, \
-             {} of them at a time, and waits for those who watch its events.",
+             with at most {} of them at a time, and waits for the clients that watch its events.",
             limits::QUEUE, limits::LIVE
         ),
         "operationId": "create",
@@ -59,8 +59,8 @@ fn paths() -> Value {
                     "prefix": {
                         "type": "string", "contentMediaType": "application/octet-stream",
                         "description": format!(
-                            "A video or an image to continue: its last frames come first. At most \
-                             {} bytes.", limits::UPLOAD_BYTES
+                            "A video or an image to continue: the video continues from its last \
+                             frames. At most {} bytes.", limits::UPLOAD_BYTES
                         ),
                     },
                 }},
@@ -69,7 +69,7 @@ fn paths() -> Value {
         }},
         "responses": responses(&[
             (201, "The video", Some(a_video())),
-            (400, "The body is no JSON, or no form", None),
+            (400, "The body is not JSON or not a form", None),
             (408, "The body did not arrive in time", None),
             (413, "The body is too large", None),
             (415, "The body is of another kind", None),
@@ -84,7 +84,7 @@ fn paths() -> Value {
             `png` in base64; `preview` has the frames in progress, each with its `index`, the \
             `steps` that it has taken, its `noise_level` from 1 down to 0 and its `png`; `progress` \
             has the `iteration` and `seconds_left`; `end` is the last and has the video. Frames \
-            begin with the first that is kept, or after `Last-Event-ID`.",
+            start with the first one that is kept, or after `Last-Event-ID`.",
         "operationId": "events",
         "parameters": [
             id,
@@ -102,7 +102,7 @@ fn paths() -> Value {
     });
     json!({
         "/v1/model": {"get": {
-            "summary": "The model that videos are made with, and its own choice of options",
+            "summary": "The model that makes the videos, and its default options",
             "operationId": "model",
             "responses": responses(&[
                 (200, "The model", Some(content("application/json", &reference("Model")))),
@@ -125,23 +125,23 @@ fn paths() -> Value {
         },
         "/v1/videos/{id}": {
             "get": {
-                "summary": "How far a video is",
+                "summary": "The progress of a video",
                 "operationId": "status",
                 "parameters": [id],
                 "responses": responses(&[
                     (200, "The video", Some(a_video())),
-                    (400, "The number is none", None),
+                    (400, "The number is invalid", None),
                     (404, "There is no such video", None),
                 ]),
             },
             "delete": {
                 "summary": "Cancel a video",
-                "description": "What is finished is kept. A video that has ended stays as it is.",
+                "description": "Finished frames are kept. A video that has ended does not change.",
                 "operationId": "cancel",
                 "parameters": [id],
                 "responses": responses(&[
                     (200, "The video", Some(a_video())),
-                    (400, "The number is none", None),
+                    (400, "The number is invalid", None),
                     (404, "There is no such video", None),
                 ]),
             },
@@ -150,7 +150,7 @@ fn paths() -> Value {
         "/v1/videos/{id}/video.mp4": {"get": {
             "summary": "The finished frames of a video as an MP4 file",
             "description": format!(
-                "Of an endless video its last {} frames, or fewer if they are large.",
+                "For an endless video, its last {} frames, or fewer if they are large.",
                 limits::ENDLESS_KEPT
             ),
             "operationId": "mp4",
@@ -159,7 +159,7 @@ fn paths() -> Value {
                 (200, "The file", Some(content("video/mp4", &json!({
                     "type": "string", "contentMediaType": "video/mp4",
                 })))),
-                (400, "The number is none", None),
+                (400, "The number is invalid", None),
                 (404, "There is no such video", None),
                 (409, "No frame is finished yet", None),
                 (429, "Too many files are being made", None),
@@ -258,36 +258,37 @@ fn options(model: &ModelConfig) -> Value {
     json!({
         "type": "object",
         "additionalProperties": false,
-        "description": "What is absent or null is the model's choice.",
+        "description": "Options that are absent or null have the model's defaults.",
         "properties": {
             "frames": integer(1, limits::FRAMES,
-                "Frames of the video, with the frames of the prefix; by default a window of the \
-                 model after the prefix.".into()),
+                "Frames of the video, including the prefix; by default the prefix and the model's \
+                 window.".into()),
             "endless": {"type": "boolean", "default": false,
-                "description": "Go on until the video is cancelled or nobody watches it."},
+                "description": "Continue until the video is cancelled or nobody watches it any more."},
             "steps": integer(1, steps,
-                format!("Denoising steps of a frame, S; by default {}.", sampling.steps)),
+                format!("Denoising steps per frame, S; by default {}.", sampling.steps)),
             "ar_step": integer(0, steps, format!(
-                "Steps that a frame is behind the one before it, s: 0 denoises all frames together, \
-                 S one after another; by default {}.", sampling.ar_step)),
+                "Steps that each frame is behind the frame before it, s: 0 denoises all frames \
+                 together, S one after another; by default {}.", sampling.ar_step)),
             "guidance": {"type": ["number", "null"], "description": format!(
                 "Scale of classifier-free guidance; 1 is none; by default {}.", sampling.guidance)},
             "eta": {"type": ["number", "null"], "minimum": 0, "description": format!(
-                "Fresh noise of a step: 0 is none (DDIM), 1 is ancestral (DDPM); by default {}.",
+                "Fresh noise in each step: 0 is none (DDIM), 1 is ancestral (DDPM); by default {}.",
                 sampling.eta)},
             "class": {"type": ["string", "null"], "description":
-                "Class to generate: its name, or its number from 0 where no class has a number \
-                 for a name; by default none."},
+                "Class to generate: its name, or its number from 0 if no class has a number as \
+                 its name; by default none."},
             "seed": {"type": "integer", "minimum": 0, "maximum": u64::MAX, "default": 0,
                 "description": "Seed of the noise."},
             "prefix_frames": integer(1, limits::FRAMES,
-                "Frames to take of the prefix, its last; by default all that a new frame sees."
+                "Number of frames to take from the end of the prefix; by default all that a new \
+                 frame sees."
                     .into()),
-            "pace": rate("Frames a second that the video is made at; by default as fast as \
+            "pace": rate("Frames per second at which the video is made; by default as fast as \
                           possible."),
             "fps": rate("Frames per second of the MP4 file; by default the model's."),
             "scale": integer(1, ar_video::Enlargement::MOST, format!(
-                "How many times as wide and high the frames of the MP4 file are; by default {}.",
+                "Factor by which the frames of the MP4 file are enlarged; by default {}.",
                 sampling.scale)),
         },
     })
@@ -295,7 +296,7 @@ fn options(model: &ModelConfig) -> Value {
 
 fn chosen_options() -> Value {
     object(json!({
-        "frames": {"type": ["integer", "null"], "description": "None of an endless video."},
+        "frames": {"type": ["integer", "null"], "description": "Null for an endless video."},
         "endless": {"type": "boolean"},
         "steps": {"type": "integer"},
         "ar_step": {"type": "integer"},
@@ -321,9 +322,9 @@ fn video() -> Value {
         "height": {"type": "integer"},
         "frames_finished": {"type": "integer"},
         "iteration": {"type": "integer"},
-        "iterations": {"type": ["integer", "null"], "description": "None of an endless video."},
-        "seconds": {"type": "number", "description": "Since it began, until it ended."},
-        "seconds_left": {"type": ["number", "null"], "description": "As far as it is known."},
+        "iterations": {"type": ["integer", "null"], "description": "Null for an endless video."},
+        "seconds": {"type": "number", "description": "Since it started, or until it ended."},
+        "seconds_left": {"type": ["number", "null"], "description": "Null if unknown."},
     }))
 }
 
@@ -332,10 +333,10 @@ fn model_schema() -> Value {
         "name": {"type": "string"},
         "width": {"type": "integer"},
         "height": {"type": "integer"},
-        "window": {"type": "integer", "description": "Frames that a frame sees at most."},
+        "window": {"type": "integer", "description": "The most frames that a frame sees."},
         "unbounded": {"type": "boolean",
-            "description": "Whether the window follows each frame of a video of any length."},
-        "timesteps": {"type": "integer", "description": "Steps are fewer than these."},
+            "description": "Whether every frame has its own window, so that videos can have any length."},
+        "timesteps": {"type": "integer", "description": "`steps` must be smaller."},
         "classes": {"type": "integer"},
         "class_names": {"type": "array", "items": {"type": "string"}},
         "steps": {"type": "integer"},

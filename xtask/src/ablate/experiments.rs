@@ -1,4 +1,4 @@
-//! What is compared with what.
+//! The comparisons.
 
 /// A way to train: the base configuration with keys changed.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub(super) struct Case {
     pub guidance: f64,
 }
 
-/// Cases that stand in one table.
+/// The cases of one table.
 #[derive(Debug)]
 pub(super) struct Experiment {
     pub title: &'static str,

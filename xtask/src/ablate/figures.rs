@@ -1,10 +1,10 @@
-//! What `ar-sample evaluate` has measured, over seeds.
+//! The results of `ar-sample evaluate`, over seeds.
 
 use serde_json::Value;
 
 use crate::table::significant;
 
-/// A column: its head, where its value lies in a row of report.json, and what to multiply it with.
+/// A column: its head, the path of its value in a row of report.json, and a factor.
 struct Column {
     head: &'static str,
     pointer: &'static str,
@@ -27,7 +27,7 @@ const fn column(head: &'static str, pointer: &'static str, scale: f64) -> Column
     }
 }
 
-/// Columns of a table, the names included.
+/// Number of columns, including the names.
 pub(super) const WIDTH: usize = COLUMNS.len() + 1;
 
 /// The head of a table.
@@ -39,7 +39,7 @@ pub(super) fn head() -> [&'static str; WIDTH] {
     head
 }
 
-/// The row of a report about a source, `None` if it is not there.
+/// The row of a report about a source, `None` if there is none.
 pub(super) fn source<'a>(report: &'a Value, name: &str) -> Option<&'a Value> {
     let sources = report["sources"].as_array()?;
     sources.iter().find(|row| row["source"] == name)
@@ -59,7 +59,7 @@ pub(super) fn row(label: String, seeds: &[&Value]) -> [String; WIDTH] {
     row
 }
 
-/// `mean ± deviation`; the deviation is over the seeds (divided by their number less one).
+/// `mean ± deviation`, with the standard deviation over seeds (divided by their number minus one).
 fn mean_and_deviation(values: &[f64]) -> String {
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;

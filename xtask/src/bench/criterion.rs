@@ -1,4 +1,4 @@
-//! What criterion has measured.
+//! The results of criterion.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::json;
 use crate::table::{duration, rate, table};
 
-/// What criterion found out about one bench.
+/// The results of criterion for one bench.
 pub(super) struct Row {
     pub name: String,
     measured: SystemTime,
@@ -18,12 +18,12 @@ pub(super) struct Row {
     pub median: f64,
     low: f64,
     high: f64,
-    /// Frames that one iteration works through, or clips.
+    /// Frames or clips per iteration.
     elements: f64,
 }
 
 impl Row {
-    /// What the bench counts: reading data is by clips, all else by frames.
+    /// What the bench counts: clips when reading data, otherwise frames.
     fn unit(&self) -> &'static str {
         if self.name.starts_with("data_") {
             "clips"

@@ -1,6 +1,5 @@
-//! `benches/history.jsonl`: how much faster than PyTorch the benches were, run by run, so that what
-//! becomes slower is noticed. Ratios of one run are kept rather than times: a busy machine makes both
-//! sides slow.
+//! `benches/history.jsonl`: how much faster than PyTorch the benches were, run by run, to notice when something becomes
+//! slower. It has ratios within a run rather than times, because a busy machine slows down both sides.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -14,7 +13,7 @@ use super::pytorch::Comparison;
 use crate::machine;
 use crate::table::{ratio, table};
 
-/// A ratio that is smaller than so much of the last one is a regression.
+/// A ratio below this fraction of the last one is a regression.
 const TOLERATED: f64 = 0.9;
 
 /// The history in a workspace.
@@ -22,7 +21,7 @@ pub(super) struct History {
     path: PathBuf,
 }
 
-/// What ratios depend on besides the code: they are compared within one kind of machine.
+/// What ratios depend on besides the code: they are only compared within one kind of machine.
 fn kind(cores: usize) -> Value {
     json!({
         "processor": machine::processor(),
@@ -64,8 +63,8 @@ impl History {
         written.with_context(|| self.path.display().to_string())
     }
 
-    /// The ratios that are worse by a tenth than the last ones of the same bench on this kind of
-    /// machine, in a table; none if there are none.
+    /// A table of the ratios that are a tenth worse than the last ones of the same bench on this kind of machine; None
+    /// if there are none.
     ///
     /// # Errors
     /// If the file cannot be read.

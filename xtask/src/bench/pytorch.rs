@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::machine;
 use crate::table::{duration, ratio, table};
 
-/// What the script needs.
+/// The modules that the script needs.
 const MODULES: &str = "import tomllib, torch, safetensors.torch";
 
 /// The benches whose networks the script runs, in its order.
@@ -19,33 +19,32 @@ pub(super) const BENCHES: [&str; 4] = ["transformer", "training", "sampling", "t
 /// The ways in which the script runs a network in f32.
 const F32: [&str; 2] = ["eager", "compiled"];
 
-/// The comparison, and what of it a history keeps.
+/// The comparison, and the parts of it for the history.
 pub(super) struct Comparison {
     /// A section.
     pub text: String,
     /// The version of PyTorch.
     pub version: String,
-    /// The time of the faster of [`F32`] by the time here, by bench.
+    /// The time of the faster way of [`F32`] divided by our time, by bench.
     pub ratios: BTreeMap<String, f64>,
 }
 
-/// Something that was measured here.
+/// A measurement of ours.
 pub(super) struct Measured {
     pub name: String,
-    /// What the script calls the same.
+    /// The name of the same measurement in the script.
     pub counterpart: String,
     pub seconds: f64,
 }
 
-/// What is printed without PyTorch.
+/// Printed if there is no PyTorch.
 pub(super) const MISSING: &str = "PyTorch was not measured: that takes `python3` (3.11 or newer) with \
                                   `torch` and `safetensors`.\n";
 
-/// Runs the script on what `benches` of [`BENCHES`] have left in `folder`, and compares; none without
-/// PyTorch.
+/// Runs the script on the files of `benches` (of [`BENCHES`]) in `folder`, and compares; None without PyTorch.
 ///
 /// # Errors
-/// If the script fails, which it does where the two implementations differ.
+/// If the script fails, as it does if the two implementations differ.
 pub(super) fn comparison(
     root: &Path,
     folder: &Path,
@@ -76,7 +75,7 @@ fn is_there() -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// Python, told to keep freed memory as the benches are (`ar_cli::run_program`).
+/// Python, set to keep freed memory like the benches (`ar_cli::run_program`).
 fn python() -> Command {
     let mut python = Command::new("python3");
     python

@@ -1,11 +1,11 @@
-//! What the benches of whole sampling runs have left: `sampling` and `long_stream`.
+//! The results of the benches of whole sampling runs, `sampling` and `long_stream`.
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::table::{duration, ratio, significant, table};
 
-/// A sampling run by either sampler.
+/// A sampling run with each sampler.
 pub(super) struct Sampling {
     network: String,
     ar_step: u64,
@@ -53,7 +53,7 @@ impl Sampling {
         ]
     }
 
-    /// The rows under their headings.
+    /// The rows with their headings.
     pub(super) fn section(rows: &[Self]) -> String {
         let head = [
             "network",
@@ -114,7 +114,7 @@ impl Times {
     }
 }
 
-/// The table of `long_stream` under its heading, from its `results.json`.
+/// The table of `long_stream` with its heading, from its `results.json`.
 pub(super) fn long_stream(results: &Value) -> Result<String> {
     let rows = list(results)?.iter().map(|row| {
         let number = |key: &str| row[key].as_f64().with_context(|| missing(key));

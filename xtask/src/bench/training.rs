@@ -1,11 +1,11 @@
-//! What the bench `training_cost` has left.
+//! The results of the bench `training_cost`.
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::table::{bytes, duration, table};
 
-/// The table under its heading, from `results.json`.
+/// The table with its heading, from `results.json`.
 pub(super) fn section(results: &Value) -> Result<String> {
     let rows = results.as_array().context("results.json: not a list")?;
     let rows: Vec<[String; 7]> = rows.iter().map(row).collect::<Result<_>>()?;

@@ -1,4 +1,4 @@
-//! The built commands, asked what they say.
+//! Runs the built commands for their output.
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ pub(super) fn notice(source: &str) -> String {
 /// The built commands.
 pub(super) struct Commands {
     pub folder: PathBuf,
-    /// For what they write.
+    /// For their outputs.
     pub scratch: PathBuf,
 }
 
@@ -38,7 +38,7 @@ impl Commands {
         String::from_utf8(output.stdout).with_context(|| format!("{name}: the output"))
     }
 
-    /// A path in the scratch folder at which nothing lies.
+    /// An unused path in the scratch folder.
     pub(super) fn scratch(&self, name: &str) -> Result<PathBuf> {
         let path = self.scratch.join(name);
         if path.exists() {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use super::commands::{Commands, notice};
 
-/// The presets that have every key of a stage, and what the page calls them.
+/// The presets that have every key of a stage, and their titles on the page.
 const PRESETS: [(&str, &str); 4] = [
     ("vae", "ar-train vae"),
     ("vae-temporal", "ar-train vae, temporal stage"),
@@ -49,8 +49,8 @@ pub(super) fn page(commands: &Commands) -> Result<String> {
     Ok(text)
 }
 
-/// A table for each section of a configuration, and the remarks between them. What stands before
-/// the first key says where the file comes from, and is left out.
+/// A table for each section of a configuration, and the remarks between them. Remarks before the
+/// first key are about the file, and are left out.
 pub(super) fn tables(toml: &str) -> String {
     let mut text = String::new();
     let mut has_table = false;
@@ -87,7 +87,7 @@ pub(super) fn tables(toml: &str) -> String {
                     text += "\n| key | value | meaning |\n|---|---|---|\n";
                     has_table = true;
                 }
-                // Said once, under the title, where it holds for the whole section.
+                // Stated once, under the title, if it applies to the whole section.
                 let optional = if is_comment && !is_optional {
                     "*optional.* "
                 } else {
@@ -150,7 +150,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// A key of TOML, dots included; a sentence is none.
+/// Whether this is a TOML key, dots included, and not a sentence.
 fn is_key(name: &str) -> bool {
     !name.is_empty()
         && name
@@ -158,7 +158,7 @@ fn is_key(name: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
 }
 
-/// What stands before the `#` of a line, and what stands after it; a `#` in quotes is none.
+/// The text before the `#` of a line and after it, except for a `#` in quotes.
 fn split_remark(line: &str) -> (&str, &str) {
     let mut is_quoted = false;
     for (at, c) in line.char_indices() {

@@ -1,6 +1,6 @@
 //! The help of a command, from clap's text to Markdown.
 
-/// What `--help` prints.
+/// The output of `--help`.
 pub(super) struct Help {
     /// The paragraphs before the usage.
     about: String,
@@ -26,7 +26,7 @@ struct Entry {
 }
 
 impl Help {
-    /// Reads clap's layout: a description on the line of its option or below it, further in.
+    /// Parses clap's layout: a description is on the line of its option, or indented below it.
     pub(super) fn parse(text: &str) -> Self {
         let mut about = Vec::new();
         let mut usage = Vec::new();
@@ -156,14 +156,14 @@ impl Entry {
                 _ if part.starts_with("- ") => "\n  ",
                 _ => " ",
             };
-            // What looks like a tag would vanish.
+            // Text that looks like a tag would vanish.
             text += &part.replace('<', "\\<");
         }
         text + "\n"
     }
 }
 
-/// Whether a line is the title of a section: a line of its own, at the margin, that ends in a colon.
+/// Whether a line is the title of a section: not indented, and ending in a colon.
 fn is_title(line: &str) -> bool {
     line.ends_with(':') && line.starts_with(|first: char| first.is_uppercase())
 }

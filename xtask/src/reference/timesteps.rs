@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 
 const FRAMES: usize = 16;
 const TIMESTEPS: usize = 1000;
-/// Ranges of timesteps that are counted together.
+/// Number of ranges of timesteps.
 const BINS: usize = 20;
 /// Clips that are counted.
 const CLIPS: usize = 100_000;
@@ -16,7 +16,7 @@ const CLIPS: usize = 100_000;
 const LINES: usize = 3;
 /// Width and height of a cell in pixels.
 const CELL: [usize; 2] = [10, 9];
-/// From the left edge of a panel to the next one's.
+/// Distance between the left edges of panels.
 const STRIDE: usize = FRAMES * CELL[0] + 16;
 /// From the edges to the panels.
 const MARGIN: [usize; 2] = [44, 34];
@@ -83,7 +83,7 @@ fn panel(sampler: TimestepSampler) -> String {
     let mut svg = String::new();
     for (frame, counts) in counts.iter().enumerate() {
         for (bin, &count) in counts.iter().enumerate() {
-            // A uniform distribution has a third of the ink; shares above three times that look alike.
+            // A uniform distribution has a third of the ink; shares above three times that look the same.
             let ink = (f64::from(count) * BINS as f64 / CLIPS as f64 / 3.0).min(1.0);
             let (x, y) = (frame * CELL[0], (BINS - 1 - bin) * CELL[1]);
             // Writing to a string does not fail.

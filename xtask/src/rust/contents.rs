@@ -2,7 +2,7 @@
 
 use super::lexer::{Kind, Token, tokens};
 
-/// What the code of a module says, its tests left out.
+/// The code of a module, without its tests.
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
     /// Modules that it declares.
@@ -21,7 +21,7 @@ pub(crate) struct Contents {
 #[derive(Debug)]
 pub(crate) struct Declaration {
     pub name: String,
-    /// What stands between the braces, if it has any.
+    /// The contents of its braces, if it has any.
     pub inline: Option<Contents>,
 }
 
@@ -123,7 +123,7 @@ impl<'a> Reader<'a> {
         contents
     }
 
-    /// Whether an attribute begins that keeps the item after it to tests.
+    /// Whether an attribute starts that restricts the next item to tests.
     fn is_test(&self) -> bool {
         match self.word(2) {
             Some("cfg") => {
@@ -157,7 +157,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Goes past a group in parentheses, brackets or braces.
+    /// Skips a group in parentheses, brackets or braces.
     fn skip_group(&mut self) {
         let mut depth = 0_usize;
         while let Some(kind) = self.kind(0) {
@@ -173,7 +173,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Goes past an item: to its semicolon or past its braces.
+    /// Skips an item: to its semicolon or past its braces.
     fn skip_item(&mut self) {
         while let Some(kind) = self.kind(0) {
             match kind {
@@ -189,7 +189,7 @@ impl<'a> Reader<'a> {
                     self.at += 1;
                     return;
                 }
-                // The end of what the item stands in.
+                // The end of the group that the item is in.
                 Kind::Sign('}') => return,
                 _ => self.at += 1,
             }
@@ -215,7 +215,7 @@ impl<'a> Reader<'a> {
     /// Reads a path that starts with `first`.
     fn path(&mut self, first: &str, contents: &mut Contents) {
         let line = self.line();
-        // `x.first` and `<T>::first` name no item of a module.
+        // `x.first` and `<T>::first` do not name an item of a module.
         let before = self.at.checked_sub(1).map(|at| self.tokens[at].kind);
         let is_part = matches!(before, Some(Kind::Sign('.') | Kind::Separator));
         let mut path = vec![first.to_owned()];
@@ -243,7 +243,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads what follows `prefix` in a `use`.
+    /// Reads the rest of a `use` after `prefix`.
     fn tree(&mut self, mut prefix: Vec<String>, is_public: bool, imports: &mut Vec<Import>) {
         let line = self.line();
         loop {
@@ -256,7 +256,7 @@ impl<'a> Reader<'a> {
                         if self.is_sign(0, ',') {
                             self.at += 1;
                         } else if !self.is_sign(0, '}') {
-                            // Nothing that we know: to the end of the group.
+                            // Something unknown: skip to the end of the group.
                             return;
                         }
                     }

@@ -15,7 +15,7 @@ pub(super) enum Kind<'a> {
     Separator,
     /// Any other sign.
     Sign(char),
-    /// A string, a character or a number. What it holds is left out.
+    /// A string, a character or a number, without its contents.
     Literal,
 }
 
@@ -57,13 +57,13 @@ impl<'a> Lexer<'a> {
         self.at += length;
     }
 
-    /// Goes past `end`, or to the end of the text.
+    /// Skips past `end`, or to the end of the text.
     fn skip_past(&mut self, end: &str) {
         let rest = self.rest();
         self.advance(rest.find(end).map_or(rest.len(), |at| at + end.len()));
     }
 
-    /// Reads what starts with `c`.
+    /// Reads the token that starts with `c`.
     fn token(&mut self, c: char) -> Option<Kind<'a>> {
         let rest = self.rest();
         if rest.starts_with("//") {

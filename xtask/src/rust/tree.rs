@@ -32,7 +32,7 @@ impl Tree {
     /// Reads the target whose root file is `root`.
     pub(crate) fn read(root: &Path) -> Result<Self> {
         let mut tree = Self::default();
-        // Modules lie beside the root, whatever it is called.
+        // Modules are beside the root, whatever it is called.
         tree.read_file(root.to_owned(), &root.with_file_name(""), 0)?;
         Ok(tree)
     }

@@ -1,4 +1,4 @@
-//! A small run of every stage to do things to.
+//! A small run of every stage to cause faults in.
 
 use std::fs;
 use std::io::Read;
@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::workspace::Workspace;
 
-/// No command here takes longer: it hangs.
+/// No command here takes longer, unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 const VAE: &str = "--set vae.image_size=32 --set vae.patch_size=8 --set vae.channels=[8,8] \
@@ -26,7 +26,7 @@ const DIFFUSION: &str = "--set vae=vae/model --set data.latents=latents --set da
     --set transformer.num_heads=2 --set transformer.depth=1 --set run.batch_size=2 \
     --set run.log_every=1 --set optimizer.schedule=constant";
 
-/// The commands, and a folder that they run in with a run of every stage.
+/// The commands, and a folder with a run of every stage in which they run.
 pub(super) struct Bench {
     commands: PathBuf,
     /// The workspace.
@@ -47,7 +47,7 @@ impl End {
         self.status.and_then(|status| status.code())
     }
 
-    /// What went wrong that never may: a panic, a signal, no end.
+    /// What must never happen: a panic, a signal, or no end.
     pub(super) fn crash(&self) -> Option<String> {
         match (self.status, self.code()) {
             (None, _) => Some("it hangs".into()),
@@ -127,7 +127,7 @@ impl Bench {
         command
     }
 
-    /// A line of the shell, in which `$AR` is the folder of the commands.
+    /// A shell command line, in which `$AR` is the folder of the commands.
     pub(super) fn shell(&self, line: &str) -> Command {
         let mut command = Command::new("bash");
         command
@@ -147,7 +147,7 @@ impl Bench {
         Ok(end)
     }
 
-    /// A copy of a folder, made anew.
+    /// Copies a folder, replacing an older copy.
     pub(super) fn copy(&self, from: &str, to: &str) -> Result<PathBuf> {
         let [from, to] = [from, to].map(|name| self.path(name));
         if to.exists() {
@@ -192,7 +192,7 @@ pub(super) fn end(mut command: Command) -> Result<End> {
     })
 }
 
-/// Waits for the end of a process; none if it hangs and is killed.
+/// Waits for the end of a process; None if it hangs and is killed.
 pub(super) fn wait(child: &mut Child) -> Result<Option<ExitStatus>> {
     let end = Instant::now() + PATIENCE;
     while Instant::now() < end {

@@ -1,4 +1,4 @@
-/// What was done, by kind, and how often.
+/// Counts of what was done, by kind.
 #[derive(Default)]
 pub(super) struct Counts {
     pub done: Vec<(String, usize)>,
@@ -14,7 +14,7 @@ impl Counts {
         }
     }
 
-    /// Notes something that did not hold.
+    /// Records a failed check.
     pub(super) fn fail(&mut self, what: impl Into<String>) {
         let what = what.into();
         eprintln!("FAILED: {what}");

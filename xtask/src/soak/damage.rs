@@ -1,4 +1,4 @@
-//! Files that are not as they were written.
+//! Damaged files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use rand_chacha::ChaCha8Rng;
 use super::bench::Bench;
 use super::counts::Counts;
 
-/// Files that are damaged in a round.
+/// Number of files that are damaged per round.
 const FILES: usize = 10;
 
-/// What is written to be read back, and what reads it.
+/// A folder of files with checksums, and the command that reads it.
 struct Target {
     what: &'static str,
     folder: &'static str,
@@ -55,7 +55,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Damages a file that has a checksum; it has to be named.
+/// Damages a file that has a checksum; the error must name it.
 pub(super) fn round(bench: &Bench, random: &mut ChaCha8Rng, counts: &mut Counts) -> Result<()> {
     for _ in 0..FILES {
         let targets = targets(bench);
@@ -83,7 +83,7 @@ pub(super) fn round(bench: &Bench, random: &mut ChaCha8Rng, counts: &mut Counts)
         fs::write(file, &bytes)?;
         let end = bench.run(line)?;
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        // A list beside a file is of that file.
+        // A list beside a file belongs to that file.
         let name = name.trim_end_matches(".checksum");
         let shown = format!("damage: {} {how}", file.display());
         let is_resumed = *what == "checkpoint";
@@ -101,7 +101,7 @@ pub(super) fn round(bench: &Bench, random: &mut ChaCha8Rng, counts: &mut Counts)
         } else {
             counts.add(format!("{what}: file {how}, named"));
         }
-        // A checkpoint has been put aside with it.
+        // A checkpoint has been set aside with it.
         if file.exists() {
             fs::write(file, &whole)?;
         }
@@ -112,7 +112,7 @@ pub(super) fn round(bench: &Bench, random: &mut ChaCha8Rng, counts: &mut Counts)
     Ok(())
 }
 
-/// Puts random bytes where no checksum tells: nothing may panic, hang or be ended by a signal.
+/// Writes random bytes that no checksum covers: nothing may panic, hang or be ended by a signal.
 pub(super) fn mutations(bench: &Bench, random: &mut ChaCha8Rng, counts: &mut Counts) -> Result<()> {
     for _ in 0..FILES {
         bench.copy("run", "mutated")?;
@@ -177,7 +177,7 @@ pub(super) fn mutations(bench: &Bench, random: &mut ChaCha8Rng, counts: &mut Cou
     Ok(())
 }
 
-/// Changes a few bytes, removes or repeats some, or puts a number in place of another.
+/// Changes a few bytes, removes or repeats some, or replaces a number by another.
 fn mutate(bytes: &mut Vec<u8>, random: &mut ChaCha8Rng) {
     const NUMBERS: [&str; 8] = [
         "0",

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use super::bench::{Bench, end};
 use super::counts::Counts;
 
-/// What the program does in place of its work.
+/// What the program does instead of its work.
 const WAYS: [&str; 6] = [
     "exit 1",
     "echo 'no such option' >&2; exit 234",
@@ -20,8 +20,8 @@ const WAYS: [&str; 6] = [
     "exec >&- 2>&-; exit 0",
 ];
 
-/// Latents of videos, encoded with an ffmpeg that fails now and then: the stage ends with an error or
-/// with what it says it left out, and with the real one it ends as if nothing had happened.
+/// Latents of videos, encoded with an ffmpeg that sometimes fails: the stage ends with an error, or says what it left
+/// out; with the real ffmpeg, it then ends as if nothing had happened.
 pub(super) fn round(bench: &Bench, random: &mut ChaCha8Rng, counts: &mut Counts) -> Result<()> {
     let videos = bench.path("movies");
     if !videos.exists() {
@@ -38,7 +38,7 @@ pub(super) fn round(bench: &Bench, random: &mut ChaCha8Rng, counts: &mut Counts)
     let program = bench.path("ffmpeg.sh");
     let way = WAYS[random.random_range(0..WAYS.len())];
     let share = random.random_range(1..4);
-    // Sometimes the work itself.
+    // Sometimes it does the work.
     let script = format!(
         "#!/bin/bash\nif [ $((RANDOM % 4)) -lt {share} ]; then {way}; fi\nexec ffmpeg \"$@\"\n"
     );

@@ -11,8 +11,8 @@ use rand_chacha::ChaCha8Rng;
 use super::bench::{Bench, end};
 use super::counts::Counts;
 
-/// Files with this limit end at a random size: `ulimit` counts blocks of 1024 bytes. The signal that comes
-/// with it is ignored, so that it is an error as on a full disk.
+/// Limits the size of files: `ulimit` counts blocks of 1024 bytes. The signal at the limit is ignored, so that it is an
+/// error, as on a full disk.
 fn limited(kilobytes: usize, line: &str) -> String {
     format!("trap '' XFSZ; ulimit -f {kilobytes}; $AR/{line}")
 }
@@ -22,7 +22,7 @@ pub(super) fn round(bench: &Bench, random: &mut ChaCha8Rng, counts: &mut Counts)
     training(bench, random, counts)
 }
 
-/// A video that does not fit: the one from before is still there, and nothing else.
+/// A video that does not fit: the earlier one must still be there, and nothing else.
 fn video(bench: &Bench, random: &mut ChaCha8Rng, counts: &mut Counts) -> Result<()> {
     let folder = bench.path("full");
     fs::create_dir_all(&folder)?;
@@ -39,8 +39,8 @@ fn video(bench: &Bench, random: &mut ChaCha8Rng, counts: &mut Counts) -> Result<
     Ok(())
 }
 
-/// Training on a small disk, where one can be mounted, or with small files: the run ends with an error,
-/// and goes on once there is room.
+/// Training on a small disk, if one can be mounted, or with limited file sizes: the run ends with an error, and
+/// continues when there is room.
 fn training(bench: &Bench, random: &mut ChaCha8Rng, counts: &mut Counts) -> Result<()> {
     let folder = bench.path("small");
     fs::create_dir_all(&folder)?;

@@ -13,7 +13,7 @@ use super::bench::Bench;
 use super::counts::Counts;
 
 const STEPS: usize = 60;
-/// More kills than this without an end: no progress is made.
+/// With more kills than this, the run makes no progress.
 const MOST_KILLS: usize = 200;
 
 /// Trains in one go and with kills, both stages, and compares the models.
@@ -38,7 +38,7 @@ pub(super) fn round(bench: &Bench, random: &mut ChaCha8Rng, counts: &mut Counts)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        // From before it opens its folder to after some steps.
+        // From before the run opens its folder to after some steps.
         sleep(Duration::from_millis(random.random_range(0..1000)));
         if let Some(status) = child.try_wait()? {
             if !status.success() {

@@ -1,4 +1,4 @@
-//! The bodies of the fuzz targets, with other files each time.
+//! The bodies of the fuzz targets, with different files each time.
 
 use anyhow::Result;
 
@@ -9,7 +9,7 @@ use crate::workspace::cargo;
 pub(super) fn round(bench: &Bench, counts: &mut Counts) -> Result<()> {
     let mut command = cargo();
     command
-        // All packages, so that cargo chooses the features that are built already.
+        // All packages, so that cargo chooses features that are already built.
         .args([
             "test",
             "--quiet",

@@ -1,4 +1,4 @@
-//! Readers that go away, and signals that reach them, too.
+//! Readers that go away, and signals to the process group.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
