@@ -12,6 +12,9 @@ use ar_weights::{Checkpoint, WeightsSource};
 
 use crate::{ModelConfig, ModelError};
 
+/// The folder of a run that its model is in.
+const MODEL_OF_RUN: &str = "model";
+
 /// The paths of a model's files.
 #[derive(Clone, Debug)]
 pub struct ModelFiles {
@@ -64,9 +67,28 @@ impl ModelFiles {
             regular => regular.map_err(ModelError::io(&self.config))?,
         }
         verify(&self.config)?;
-        read_text(&self.config, MOST_TEXT)
-            .map_err(ModelError::io(&self.config))?
-            .parse()
+        let text = read_text(&self.config, MOST_TEXT).map_err(ModelError::io(&self.config))?;
+        let parsed = text.parse();
+        // A run and its checkpoints have a configuration of the same name.
+        parsed.map_err(|error| self.run_folder().unwrap_or(error))
+    }
+
+    /// The error of a folder that is a run's.
+    fn run_folder(&self) -> Option<ModelError> {
+        let path = self.config.parent()?;
+        let (what, model) = if path.join("checkpoints").is_dir() {
+            ("the folder of a run", path.join(MODEL_OF_RUN))
+        } else if path.join("state.toml").is_file() {
+            let run = path.parent()?.parent()?;
+            ("a checkpoint of a run", run.join(MODEL_OF_RUN))
+        } else {
+            return None;
+        };
+        Some(ModelError::RunFolder {
+            path: path.to_owned(),
+            what,
+            model,
+        })
     }
 }
 

@@ -39,6 +39,21 @@ pub enum ModelError {
         /// The path.
         path: PathBuf,
     },
+    /// The path is the folder of a run or of a checkpoint; the model is in another.
+    #[error(
+        "{}: this is {what} and not a model directory; name the model of the run, {}{}",
+        path.display(),
+        model.display(),
+        if model.exists() { "" } else { ", which it writes with its first checkpoint" }
+    )]
+    RunFolder {
+        /// The path given.
+        path: PathBuf,
+        /// What it is, a run or a checkpoint of one.
+        what: &'static str,
+        /// The model directory of the run.
+        model: PathBuf,
+    },
     /// `config.toml` does not parse, or has an unknown key.
     #[error("model configuration: {0}")]
     Parse(#[from] toml::de::Error),
@@ -94,14 +109,37 @@ pub enum ModelError {
     #[error("{0}; without --config the sizes are read off the tensors")]
     Described(WeightsError),
     /// A file contains another network than expected.
-    #[error("{file}: no {what}: {reason}")]
+    #[error("{file}: not {what}: {reason}")]
     OtherNetwork {
         /// The file.
         file: String,
         /// The expected network.
-        what: &'static str,
+        what: String,
+        /// The tensor that is missing, what the file holds, and what to do.
+        reason: String,
+    },
+    /// The configuration of a network cannot be read off its tensors.
+    #[error("{file}: {reason}")]
+    NotInferred {
+        /// The file.
+        file: String,
         /// The tensor that is missing or has another shape, and what to do.
         reason: String,
+    },
+    /// The context vectors of a file are not those that its configuration describes.
+    #[error(
+        "{file}: {found} and should have {expected}: set conditioning.classes = {classes} in the \
+         configuration; without --config the sizes are read off the tensors"
+    )]
+    Context {
+        /// The file.
+        file: String,
+        /// The tensor of the file with its shape, in words.
+        found: String,
+        /// The shape of it, or else the other tensor with its shape.
+        expected: String,
+        /// The number of classes that the file is for.
+        classes: usize,
     },
     /// The checkpoints of a transformer and of a VAE that were not trained together.
     #[error(
@@ -145,8 +183,11 @@ pub enum ModelError {
     /// A standard deviation is negative or not finite.
     #[error("conditioning.initial_deviation is {0}; it must be a finite number of at least 0")]
     InitialDeviation(f64),
-    /// More names than classes.
-    #[error("conditioning.class_names has {names} names, and conditioning.classes = {classes}")]
+    /// Not as many names as classes.
+    #[error(
+        "conditioning.class_names has {names} names, and conditioning.classes = {classes}; they must be \
+         as many, or none"
+    )]
     ClassNames {
         /// Number of names.
         names: usize,

@@ -7,10 +7,10 @@ use ar_weights::{Checkpoint, check_weights};
 use burn::tensor::Device;
 
 use crate::directory::{open_checkpoint, write_directory};
-use crate::infer::{self, NotInferred};
+use crate::infer::{self, Known, NotInferred};
 use crate::ucf101::CLASSES;
 use crate::{
-    ClassRows, ConditioningConfig, ModelConfig, ModelError, Precision, SamplingConfig,
+    ClassRows, ConditioningConfig, ModelConfig, ModelError, NetworkKind, Precision, SamplingConfig,
     TRANSFORMER_KEYS, Transformer, VAE_KEYS,
 };
 
@@ -26,6 +26,8 @@ pub struct ImportOptions {
     pub vae: Option<PathBuf>,
     /// The configuration of the checkpoints; by default, it is inferred from their tensors.
     pub config: Option<ModelConfig>,
+    /// Frames of the clips that the transformer was trained on; by default 16, as published.
+    pub frames: Option<usize>,
     /// Attention heads of the transformer; by default, as many as give 72 channels each, or else 64.
     pub heads: Option<usize>,
     /// Attention heads of the VAE; by default, as many as give 64 channels each.
@@ -74,6 +76,26 @@ pub fn import(options: &ImportOptions, out: impl AsRef<Path>) -> Result<Imported
         return Err(ModelError::Empty);
     }
 
+    if let Some(file) = &transformer {
+        NetworkKind::Diffusion.check(file, advice)?;
+    }
+    let described = options
+        .config
+        .as_ref()
+        .and_then(|config| config.vae.as_ref());
+    match (&vae, described) {
+        (Some(file), Some(VaeConfig::Conv(_))) => {
+            NetworkKind::ConvVae.check(file, |found| match found {
+                NetworkKind::Vae => {
+                    "leave out --config, which describes a convolutional one".into()
+                }
+                found => advice(found),
+            })?;
+        }
+        (Some(file), _) => NetworkKind::Vae.check(file, advice)?,
+        (None, _) => {}
+    }
+
     let config = match &options.config {
         Some(config) => restrict(config, transformer.is_some(), vae.is_some())?,
         None => describe(options, transformer.as_ref(), vae.as_ref())?,
@@ -105,6 +127,17 @@ fn restrict(
     if has_vae && config.vae.is_none() {
         return Err(missing("[vae] section in its configuration"));
     }
+    let ConditioningConfig {
+        classes,
+        class_names,
+        ..
+    } = &config.conditioning;
+    if has_transformer && !class_names.is_empty() && class_names.len() != *classes {
+        return Err(ModelError::ClassNames {
+            names: class_names.len(),
+            classes: *classes,
+        });
+    }
     Ok(ModelConfig {
         transformer: config.transformer.clone().filter(|_| has_transformer),
         vae: config.vae.clone().filter(|_| has_vae),
@@ -119,10 +152,7 @@ fn describe(
     vae: Option<&Checkpoint>,
 ) -> Result<ModelConfig, ModelError> {
     let vae_config = vae
-        .map(|file| {
-            let config = infer::vae(&file.shapes(), options.vae_heads);
-            config.map_err(|error| unknown(file, "AR-VAE", "encoder.patch_embed.weight", error))
-        })
+        .map(|file| infer::vae(&file.shapes(), options.vae_heads).map_err(not_inferred(file)))
         .transpose()?;
     let mut config = ModelConfig {
         name: "published".into(),
@@ -132,11 +162,14 @@ fn describe(
     let Some(file) = transformer else {
         return Ok(config);
     };
-    let tokens = vae_config.as_ref().map(|vae| vae.latent_tokens);
-    let found = infer::transformer(&file.shapes(), tokens, options.heads).map_err(|error| {
-        let first = "diffusion_model.model.x_embedder.weight";
-        unknown(file, "diffusion transformer", first, error)
-    })?;
+    let known = Known {
+        vae: vae
+            .zip(vae_config.as_ref())
+            .map(|(file, vae)| (file.name(), [vae.latent_tokens, vae.width])),
+        frames: options.frames,
+        heads: options.heads,
+    };
+    let found = infer::transformer(&file.shapes(), known).map_err(not_inferred(file))?;
     if let (Some(vae), Some(vae_file)) = (&vae_config, vae)
         && vae.latent_channels != found.dit.in_channels
     {
@@ -165,41 +198,82 @@ fn describe(
     if let Some(timesteps) = found.timesteps {
         config.diffusion.schedule.timesteps = timesteps;
     }
-    config.sampling = published_sampling();
+    config.sampling = published_sampling(classes);
     config.transformer = Some(found.dit);
     Ok(config)
 }
 
-/// How the published models are sampled: 50 steps, a step difference of 5 and guidance 2.
-fn published_sampling() -> SamplingConfig {
+/// How the published models are sampled: 50 steps, a step difference of 5, and guidance 2 without
+/// classes, 1 with them.
+fn published_sampling(classes: usize) -> SamplingConfig {
     SamplingConfig {
         steps: 50,
         ar_step: 5,
         eta: 0.0,
-        guidance: 2.0,
+        guidance: if classes == 0 { 2.0 } else { 1.0 },
         fps: 16.0,
         scale: 1,
     }
 }
 
-/// The error for a file that is not the expected network, with what it may be instead.
-fn unknown(file: &Checkpoint, what: &'static str, first: &str, error: NotInferred) -> ModelError {
-    let has = |key: &str| file.shape(key).is_some();
-    let NotInferred(mut reason) = error;
-    if !has(first) {
-        if has("encoder.patch_embed.weight") {
-            reason += "; this is a VAE: give it as --vae";
-        } else if has("diffusion_model.model.x_embedder.weight") {
-            reason += "; this is a diffusion model: give it as --transformer";
-        } else if let Some(key) = file.keys().next() {
-            reason += &format!("; its first tensor is {key}");
+/// What to do with a file that was given for another network.
+fn advice(found: NetworkKind) -> String {
+    match found {
+        NetworkKind::ImageTokenizer => {
+            "train a VAE from it, with start_from of `ar-train vae`".into()
         }
+        NetworkKind::ConvVae => "describe it in [vae] of a configuration, with --config".into(),
+        _ => format!("give it as {}", found.import_option()),
     }
-    ModelError::OtherNetwork {
+}
+
+fn not_inferred(file: &Checkpoint) -> impl FnOnce(NotInferred) -> ModelError + '_ {
+    |NotInferred(reason)| ModelError::NotInferred {
         file: file.name().to_owned(),
-        what,
         reason,
     }
+}
+
+/// Fails if the context vectors of `file` are for another number of classes than `config` says.
+fn check_context(file: &Checkpoint, config: &ModelConfig) -> Result<(), ModelError> {
+    let Some(dit) = &config.transformer else {
+        return Ok(());
+    };
+    let [tokens, width] = [dit.context_tokens, dit.context_dim];
+    let expected = match config.conditioning.classes {
+        0 => ("context_emb", vec![tokens, width]),
+        classes => ("class_emb", vec![classes + 1, tokens, width]),
+    };
+    let key = ["context_emb", "class_emb"]
+        .into_iter()
+        .find(|key| file.shape(key).is_some());
+    let Some((key, shape)) = key.and_then(|key| Some((key, file.shape(key)?))) else {
+        return Err(ModelError::NotInferred {
+            file: file.name().to_owned(),
+            reason: format!(
+                "there is no tensor {}, which should have {:?}: give the whole checkpoint",
+                expected.0, expected.1
+            ),
+        });
+    };
+    let classes = match (key, shape) {
+        ("class_emb", &[rows, ..]) => rows.saturating_sub(1),
+        _ => 0,
+    };
+    if classes == config.conditioning.classes {
+        // Other axes are of the network.
+        return Ok(());
+    }
+    Err(ModelError::Context {
+        file: file.name().to_owned(),
+        found: format!("{key} has shape {shape:?}"),
+        expected: if key == expected.0 {
+            format!("{:?}", expected.1)
+        } else {
+            format!("{} of shape {:?} in its place", expected.0, expected.1)
+        },
+        classes,
+    })
 }
 
 /// The files of the parts.
@@ -219,6 +293,7 @@ impl Parts {
         };
         let transformer = match (self.transformer, &config.transformer) {
             (Some(mut file), Some(dit)) => {
+                check_context(&file, config)?;
                 let network = Transformer::new(dit, &config.conditioning, &device)?;
                 check_weights(&network, &file, TRANSFORMER_KEYS).map_err(advise)?;
                 let shapes = ar_weights::file_shapes(&network, TRANSFORMER_KEYS);

@@ -34,13 +34,19 @@ pub(crate) struct InferredTransformer {
     pub timesteps: Option<usize>,
 }
 
-/// Infers the sizes of a diffusion model from its tensors. `tokens` is the number of tokens per frame, if the VAE is
-/// known, and `heads` the number of attention heads, if the user has set it.
-pub(crate) fn transformer(
-    shapes: &Shapes,
-    tokens: Option<usize>,
-    heads: Option<usize>,
-) -> Result<InferredTransformer> {
+/// What is known of a diffusion model besides its tensors.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Known<'a> {
+    /// The file of its VAE, and the shape of the latent tokens there: their number and width.
+    pub vae: Option<(&'a str, [usize; 2])>,
+    /// Frames of the clips that it was trained on, if the user has set them.
+    pub frames: Option<usize>,
+    /// Attention heads, if the user has set them.
+    pub heads: Option<usize>,
+}
+
+/// Infers the sizes of a diffusion model from its tensors.
+pub(crate) fn transformer(shapes: &Shapes, known: Known<'_>) -> Result<InferredTransformer> {
     let published = DitConfig::published();
     let of = |key: &str| format!("{DIT}{key}");
     let [hidden_size, in_channels] = dims(shapes, &of("x_embedder.weight"))?;
@@ -56,40 +62,29 @@ pub(crate) fn transformer(
             )));
         }
         (Some(rows), tokens)
-    } else {
+    } else if shapes.contains_key("context_emb") {
         let [tokens, _] = dims(shapes, "context_emb")?;
         (None, tokens)
+    } else {
+        return Err(NotInferred(format!(
+            "there is no tensor context_emb [tokens, {context_dim}], as an unconditional model has, and \
+             no class_emb [classes + 1, tokens, {context_dim}], as one with classes has: give the \
+             whole checkpoint, which holds one of them"
+        )));
     };
 
     let head_dim = optional::<1>(shapes, &format!("{block}attn.q_norm.weight"))?;
     let rotary = optional::<1>(shapes, &of("rotary_emb.freqs"))?;
-    let known = head_dim
+    let head_size = head_dim
         .map(|[size]| size)
         .or(rotary.map(|[pairs]| 2 * pairs));
-    let num_heads = match (heads, known) {
+    let num_heads = match (known.heads, head_size) {
         (Some(heads), _) => heads,
         (None, Some(size)) => count_heads(hidden_size, &[size])?,
         (None, None) => count_heads(hidden_size, &DIT_HEADS)?,
     };
 
-    let tokens_per_frame = tokens.unwrap_or(published.tokens_per_frame);
-    let num_frames = match optional::<3>(shapes, &of("pos_embed"))? {
-        None => published.num_frames,
-        Some([_, positions, _]) if positions.is_multiple_of(tokens_per_frame) => {
-            positions / tokens_per_frame
-        }
-        Some(shape @ [_, positions, _]) => {
-            let source = match tokens {
-                Some(_) => "the VAE makes",
-                None => "the published VAE makes",
-            };
-            return Err(NotInferred(format!(
-                "{DIT}pos_embed has shape {shape:?}, {positions} positions, which are no whole \
-                 number of frames of the {tokens_per_frame} tokens that {source}: give the VAE that \
-                 the transformer was trained with, or describe both with --config"
-            )));
-        }
-    };
+    let [num_frames, tokens_per_frame] = clip(shapes, known)?;
     Ok(InferredTransformer {
         dit: DitConfig {
             num_frames,
@@ -113,6 +108,51 @@ pub(crate) fn transformer(
     })
 }
 
+/// Frames of a clip and tokens of a frame. The table of positions has a row for each token of a clip,
+/// which does not say how many of them make a frame: the VAE does, or else a clip has as many frames as
+/// in published models.
+fn clip(shapes: &Shapes, known: Known<'_>) -> Result<[usize; 2]> {
+    let published = DitConfig::published();
+    let key = format!("{DIT}pos_embed");
+    let frames = known.frames.unwrap_or(published.num_frames);
+    if frames == 0 {
+        return Err(NotInferred(
+            "--frames is 0; a clip has at least 1 frame".into(),
+        ));
+    }
+    let Some(shape @ [_, positions, _]) = optional::<3>(shapes, &key)? else {
+        let tokens = known.vae.map(|(_, [tokens, _])| tokens);
+        return Ok([frames, tokens.unwrap_or(published.tokens_per_frame)]);
+    };
+    let of_whom = match known.frames {
+        Some(frames) => format!("--frames {frames}"),
+        None => format!("{frames} frames, as published models have"),
+    };
+    let found = format!("{key} has shape {shape:?}, {positions} positions");
+    match known.vae {
+        Some((_, [tokens, _])) if frames.checked_mul(tokens) == Some(positions) => {
+            Ok([frames, tokens])
+        }
+        Some((vae, shape @ [tokens, _])) => {
+            let frames = positions / tokens;
+            let or_frames = if positions.is_multiple_of(tokens) {
+                format!(", or say --frames {frames} if its clips have {frames} frames")
+            } else {
+                String::new()
+            };
+            Err(NotInferred(format!(
+                "{found}, and {vae}: latent_tokens has shape {shape:?}, {tokens} tokens a frame, which \
+                 is not {of_whom}: give the VAE that the transformer was trained with{or_frames}"
+            )))
+        }
+        None if positions.is_multiple_of(frames) => Ok([frames, positions / frames]),
+        None => Err(NotInferred(format!(
+            "{found}, which are no whole number for each of {of_whom}: say with --frames how many \
+             frames its clips have, or give its VAE"
+        ))),
+    }
+}
+
 /// Infers the sizes of an AR-VAE from its tensors; `heads` is the number of attention heads, if the user has set it.
 pub(crate) fn vae(shapes: &Shapes, heads: Option<usize>) -> Result<ArVaeConfig> {
     let published = ArVaeConfig::large();
@@ -128,16 +168,7 @@ pub(crate) fn vae(shapes: &Shapes, heads: Option<usize>) -> Result<ArVaeConfig> 
     }
     let [latent_tokens, _] = dims(shapes, "latent_tokens")?;
     let [_, latent_channels] = dims(shapes, "decoder.decoder_embed.weight")?;
-    let [z_channels, codebook_channels, ..] = dims::<4>(shapes, "pixel_quantize_conv.weight")
-        .map_err(|error| {
-            if shapes.contains_key("pixel_quantize.embedding.weight") {
-                let what = "this is an image tokenizer with a codebook: train a VAE from it, with \
-                            start_from of `ar-train vae`";
-                NotInferred(what.into())
-            } else {
-                error
-            }
-        })?;
+    let [z_channels, codebook_channels, ..] = dims::<4>(shapes, "pixel_quantize_conv.weight")?;
     let levels = count(shapes, "pixel_decoder.up.");
     let channels: Vec<usize> = (0..levels)
         .map(|level| {
@@ -173,7 +204,11 @@ pub(crate) fn vae(shapes: &Shapes, heads: Option<usize>) -> Result<ArVaeConfig> 
 }
 
 fn dims<const D: usize>(shapes: &Shapes, key: &str) -> Result<[usize; D]> {
-    optional(shapes, key)?.ok_or_else(|| NotInferred(format!("there is no tensor {key}")))
+    optional(shapes, key)?.ok_or_else(|| {
+        NotInferred(format!(
+            "there is no tensor {key}: give the whole checkpoint"
+        ))
+    })
 }
 
 fn optional<const D: usize>(shapes: &Shapes, key: &str) -> Result<Option<[usize; D]>> {

@@ -34,6 +34,7 @@ mod error;
 mod import;
 mod infer;
 mod keys;
+mod kind;
 mod precision;
 mod sampling;
 mod statistics;
@@ -48,6 +49,7 @@ pub use directory::{ModelFiles, check_directory, open_checkpoint, verify, write_
 pub use error::ModelError;
 pub use import::{ImportOptions, Imported, import};
 pub use keys::{TRANSFORMER_KEYS, VAE_KEYS};
+pub use kind::NetworkKind;
 pub use precision::ComputePrecision;
 pub use sampling::{CausalTransformer, SamplingMethod};
 pub use statistics::{LatentScale, LatentStatistics};

@@ -135,12 +135,14 @@ pub enum PipelineError {
     },
     /// A file instead of a model directory.
     #[error(
-        "{name} is a file and a model is a folder: `ar-train import --transformer {name} --out DIR` \
+        "{name} is a file and a model is a folder: `ar-train import {option} {name} --out DIR` \
          makes one of published weights"
     )]
     FileOfWeights {
         /// The file.
         name: String,
+        /// The option of `ar-train import` that takes it.
+        option: &'static str,
     },
     /// An output would replace a file that the videos are made from.
     #[error(

@@ -2,7 +2,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use ar_files::ContentHash;
-use ar_model::{ModelConfig, ModelError, ModelFiles, VideoModel, open_checkpoint};
+use ar_model::{ModelConfig, ModelError, ModelFiles, NetworkKind, VideoModel, open_checkpoint};
 use ar_weights::{Checkpoint, WeightsLocation, WeightsSource, names_weights};
 use burn::tensor::Device;
 
@@ -93,14 +93,7 @@ impl ModelSource {
     /// # Errors
     /// If there is none, or it is invalid.
     pub fn config(&self) -> Result<ModelConfig, PipelineError> {
-        let is_file = match self {
-            Self::BuiltIn => false,
-            Self::Directory(path) => path.is_file(),
-            Self::Hub(model) => names_weights(model),
-        };
-        if is_file {
-            return Err(PipelineError::FileOfWeights { name: self.name() });
-        }
+        self.refuse_file()?;
         let Some(folder) = self.folder(&[CONFIG_FILE])? else {
             return CONFIG.parse().map_err(|source| PipelineError::Config {
                 name: self.name(),
@@ -110,13 +103,35 @@ impl ModelSource {
         let files = ModelFiles::new(folder);
         files.read_config().map_err(|source| match source {
             // These errors name the path themselves.
-            ModelError::NotAModel { .. } | ModelError::Io { .. } | ModelError::Damaged { .. } => {
-                source.into()
-            }
+            ModelError::NotAModel { .. }
+            | ModelError::RunFolder { .. }
+            | ModelError::Io { .. }
+            | ModelError::Damaged { .. } => source.into(),
             source => PipelineError::Config {
                 name: files.config.display().to_string(),
                 source,
             },
+        })
+    }
+
+    /// Fails if it is a file of weights.
+    fn refuse_file(&self) -> Result<(), PipelineError> {
+        let (is_file, kind) = match self {
+            Self::BuiltIn => (false, None),
+            Self::Directory(path) => {
+                let is_file = path.is_file();
+                let file = is_file.then(|| Checkpoint::open(WeightsSource::File(path)));
+                let file = file.and_then(Result::ok);
+                (is_file, file.as_ref().and_then(NetworkKind::of))
+            }
+            Self::Hub(model) => (names_weights(model), None),
+        };
+        if !is_file {
+            return Ok(());
+        }
+        Err(PipelineError::FileOfWeights {
+            name: self.name(),
+            option: kind.unwrap_or(NetworkKind::Diffusion).import_option(),
         })
     }
 
@@ -133,6 +148,7 @@ impl ModelSource {
     /// # Errors
     /// If a file is missing, damaged, or does not fit the configuration.
     pub fn load(&self, device: &Device) -> Result<VideoModel, PipelineError> {
+        self.refuse_file()?;
         match self.whole_folder()? {
             Some(folder) => Ok(VideoModel::load(folder, device)?),
             None => {

@@ -87,7 +87,7 @@ pub struct VideoArgs {
     /// more; on the standard error if --out is -
     #[arg(long)]
     pub json: bool,
-    /// Show no progress
+    /// Show no progress and no notes
     #[arg(long)]
     pub quiet: bool,
 }
@@ -316,7 +316,7 @@ pub(crate) struct EvaluateArgs {
         default_value = "0/1"
     )]
     pub part: Part,
-    /// Show no progress
+    /// Show no progress and no notes
     #[arg(long, help_heading = "Output")]
     pub quiet: bool,
 }

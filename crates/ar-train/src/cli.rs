@@ -4,7 +4,8 @@ mod forecast;
 mod places;
 mod processes;
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -135,8 +136,11 @@ struct Import {
     #[arg(long, value_name = "FILE")]
     vae: Option<WeightsLocation>,
     /// Model configuration that describes the checkpoints, in TOML, instead of inferring it from the tensors.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["heads", "vae_heads"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["frames", "heads", "vae_heads"])]
     config: Option<PathBuf>,
+    /// Frames of the clips that the transformer was trained on [default: 16, as published].
+    #[arg(long, value_name = "N")]
+    frames: Option<usize>,
     /// Attention heads of the transformer [default: as many as give 72 channels each, or else 64].
     #[arg(long, value_name = "N")]
     heads: Option<usize>,
@@ -146,9 +150,8 @@ struct Import {
     /// Writes 16-bit floats, which halves the size.
     #[arg(long)]
     half: bool,
-    /// Model directory to write.
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    #[command(flatten)]
+    out: Out,
 }
 
 impl Import {
@@ -164,6 +167,7 @@ impl Import {
             transformer: locate(&self.transformer)?,
             vae: locate(&self.vae)?,
             config: self.config.as_ref().map(read).transpose()?,
+            frames: self.frames,
             heads: self.heads,
             vae_heads: self.vae_heads,
             precision: precision(self.half),
@@ -176,12 +180,22 @@ struct Export {
     /// Model directory to read.
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// Model directory to write.
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
     /// Writes 16-bit floats, which halves the size.
     #[arg(long)]
     half: bool,
+    #[command(flatten)]
+    out: Out,
+}
+
+/// Where a model goes.
+#[derive(Args)]
+struct Out {
+    /// Model directory to write.
+    #[arg(long = "out", value_name = "DIR")]
+    path: PathBuf,
+    /// Replaces the model that is in --out.
+    #[arg(long)]
+    overwrite: bool,
 }
 
 impl Stage {
@@ -317,21 +331,17 @@ pub(crate) fn run() -> Result<ExitCode> {
         Command::Import(import) => {
             let options = import.options()?;
             let inputs = [&options.transformer, &options.vae, &import.config];
-            check_out(&import.out, inputs.into_iter().flatten())?;
-            let found = ar_model::import(&options, &import.out)?;
-            let out = without_controls(import.out.display());
-            say(format!("{found}\nmodel in {out}"));
+            let out = import.out.checked(inputs.into_iter().flatten())?;
+            let found = ar_model::import(&options, out)?;
+            say(format!("{found}\nmodel in {}", without_controls(out.display())));
             Ok(ExitCode::SUCCESS)
         }
         Command::Export(export) => {
-            check_out(&export.out, [&export.model])?;
+            let out = export.out.checked([&export.model])?;
             let device = open("auto")?;
             let model = VideoModel::load(&export.model, &device)?;
-            model.save(&export.out, precision(export.half))?;
-            say(format!(
-                "model in {}",
-                without_controls(export.out.display())
-            ));
+            model.save(out, precision(export.half))?;
+            say(format!("model in {}", without_controls(out.display())));
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -345,23 +355,31 @@ fn precision(half: bool) -> Precision {
     }
 }
 
-/// Fails if a model directory could not be written to `out`, or would replace one of its inputs.
-fn check_out<'a>(
-    out: &std::path::Path,
-    inputs: impl IntoIterator<Item = &'a PathBuf>,
-) -> Result<()> {
-    for input in inputs {
+impl Out {
+    /// The path, unless a model could not be written there, or would replace what it is made from or,
+    /// without the user's word, another model.
+    fn checked<'a>(&self, inputs: impl IntoIterator<Item = &'a PathBuf>) -> Result<&Path> {
+        let out = &*self.path;
+        for input in inputs {
+            ensure!(
+                !lies_in(input, out),
+                "--out {} would replace {}, which the model is made from: write to another folder",
+                out.display(),
+                input.display()
+            );
+        }
+        check_directory(out)?;
+        let holds_files = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
         ensure!(
-            !lies_in(input, out),
-            "--out {} would replace {}, which the model is made from: write to another folder",
-            out.display(),
-            input.display()
+            self.overwrite || !holds_files,
+            "--out {} holds a model already: write to another folder, or replace it with --overwrite",
+            out.display()
         );
+        Ok(out)
     }
-    Ok(check_directory(out)?)
 }
 
-fn farewell(ending: Ending, out: &std::path::Path, workers: &Workers) -> ExitCode {
+fn farewell(ending: Ending, out: &Path, workers: &Workers) -> ExitCode {
     let text = match ending {
         Ending::Finished => format!("model in {}", without_controls(out.join("model").display())),
         Ending::NotStarted => NOT_STARTED.into(),

@@ -384,11 +384,17 @@ fn check_latents(latents: &LatentDataset, config: &DiffusionRun) -> Result<(), C
     let classes = config.conditioning.classes;
     let (known, given) = (latents.class_names(), &config.conditioning.class_names);
     ensure_config!(
-        classes == 0 || known.len() <= classes,
+        classes == 0 || known.is_empty() || known.len() == classes,
         ["conditioning.classes"],
-        "the latents have {} classes and conditioning.classes = {classes}; it must be at least as \
-         many",
+        "the latents have {} classes and conditioning.classes = {classes}; they must be as many",
         known.len()
+    );
+    ensure_config!(
+        given.is_empty() || given.len() == classes,
+        ["conditioning.class_names", "conditioning.classes"],
+        "conditioning.class_names has {} names, and conditioning.classes = {classes}; they must be as \
+         many",
+        given.len()
     );
     ensure_config!(
         known.is_empty() || given.is_empty() || known == given,

@@ -1,14 +1,19 @@
 //! What a stage can start from: a model directory, the built-in model, a checkpoint of a run, or a
 //! published file.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use ar_model::{ModelConfig, open_checkpoint};
+use ar_files::{MOST_TEXT, read_text};
+use ar_model::{ModelConfig, ModelError, NetworkKind, open_checkpoint};
 use ar_pipeline::{ModelSource, PipelineError};
 use ar_weights::{Checkpoint, WeightsLocation, names_weights};
 
-use crate::checkpoint::is_checkpoint;
+use crate::checkpoint::{Checkpoints, is_checkpoint};
 use crate::error::{BoxError, ConfigError};
+
+/// The prefix of a VAE's tensors in the file of a diffusion model.
+pub(crate) const VAE_INSIDE: &str = "vae.";
 
 /// Weights to start from.
 pub(crate) struct Source {
@@ -17,32 +22,174 @@ pub(crate) struct Source {
     pub weights: Checkpoint,
 }
 
+/// What a stage trains, and starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Transformer,
+    Vae,
+}
+
+impl Part {
+    /// The kind of network in a published file of it.
+    fn kind(self) -> NetworkKind {
+        match self {
+            Self::Transformer => NetworkKind::Diffusion,
+            Self::Vae => NetworkKind::Vae,
+        }
+    }
+
+    fn is_in(self, config: &ModelConfig) -> bool {
+        match self {
+            Self::Transformer => config.transformer.is_some(),
+            Self::Vae => config.vae.is_some(),
+        }
+    }
+
+    fn of(self, source: &ModelSource) -> Result<Checkpoint, PipelineError> {
+        match self {
+            Self::Transformer => source.transformer(),
+            Self::Vae => source.vae(),
+        }
+    }
+
+    /// The stage that trains it.
+    fn stage(self) -> &'static str {
+        match self {
+            Self::Transformer => "diffusion",
+            Self::Vae => "vae",
+        }
+    }
+
+    fn other(self) -> Self {
+        match self {
+            Self::Transformer => Self::Vae,
+            Self::Vae => Self::Transformer,
+        }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Transformer => "transformer",
+            Self::Vae => "VAE",
+        })
+    }
+}
+
 impl Source {
-    /// Opens the model at `path`; `part` opens the stage's part of a model, and `average` reads the
-    /// averaged weights of a checkpoint of a run.
+    /// Opens the `part` of the model at `path`; `average` reads the averaged weights of a checkpoint of a run.
     ///
     /// # Errors
     /// If there is no model, or it does not have the part.
     pub(crate) fn open(
         path: &Path,
-        part: impl FnOnce(&ModelSource) -> Result<Checkpoint, PipelineError>,
+        part: Part,
         average: impl FnOnce(&Path) -> Result<Self, BoxError>,
     ) -> Result<Self, BoxError> {
         if is_checkpoint(path) {
+            check_stage(path, part)?;
             return average(path);
         }
         if let Some(file) = published_file(path)? {
+            let weights = open_checkpoint(file)?;
+            check_kind(&weights, part)?;
             return Ok(Self {
                 config: None,
-                weights: open_checkpoint(file)?,
+                weights,
             });
         }
         let source = ModelSource::from(path);
+        let config = source.config().map_err(|error| match error {
+            PipelineError::Model(ModelError::NotAModel { .. } | ModelError::RunFolder { .. }) => {
+                checkpoints_in(path).unwrap_or_else(|| error.into())
+            }
+            error => error.into(),
+        })?;
+        if !part.is_in(&config) {
+            return Err(format!(
+                "the model has a {} and no {part}: name a model of `ar-train {}`, such as \
+                 runs/NAME/model",
+                part.other(),
+                part.stage()
+            )
+            .into());
+        }
         Ok(Self {
-            config: Some(source.config()?),
-            weights: part(&source)?,
+            config: Some(config),
+            weights: part.of(&source)?,
         })
     }
+}
+
+/// Fails if a published file holds something else than `part`; a VAE may be in the file of a diffusion
+/// model.
+fn check_kind(file: &Checkpoint, part: Part) -> Result<(), ModelError> {
+    let found = NetworkKind::of(file);
+    let is_right = match part {
+        Part::Transformer => found == Some(NetworkKind::Diffusion),
+        Part::Vae => {
+            let is_vae = found.is_some_and(|found| found != NetworkKind::Diffusion);
+            is_vae || NetworkKind::of(&file.below(VAE_INSIDE)).is_some()
+        }
+    };
+    if is_right {
+        return Ok(());
+    }
+    part.kind().check(file, |found| match found {
+        NetworkKind::Diffusion => {
+            "`ar-train diffusion` starts from it; give the file of its VAE".into()
+        }
+        _ => "`ar-train vae` starts from it; give the file of a diffusion model".into(),
+    })
+}
+
+/// Fails if the checkpoint in `folder` is of the stage that does not train `part`.
+fn check_stage(folder: &Path, part: Part) -> Result<(), BoxError> {
+    let text = read_text(folder.join("config.toml"), MOST_TEXT)?;
+    let Ok(config) = toml::from_str::<toml::Table>(&text) else {
+        // It is damaged, which is told where it is read.
+        return Ok(());
+    };
+    let of_diffusion = config.contains_key("transformer");
+    if of_diffusion == (part == Part::Transformer) {
+        return Ok(());
+    }
+    let (is, other) = (part.other().stage(), part.stage());
+    Err(format!(
+        "this is a checkpoint of the stage {is}, which has no {part}: name a model or a checkpoint of \
+         `ar-train {other}`"
+    )
+    .into())
+}
+
+/// The error of a folder that holds a run or its checkpoints, which names the newest one.
+fn checkpoints_in(path: &Path) -> Option<BoxError> {
+    let run = if path.file_name()? == "checkpoints" {
+        path.parent()?
+    } else {
+        path
+    };
+    let newest = Checkpoints::new(run).newest().ok()??;
+    let model = run.join("model");
+    let or_model = if model.is_dir() {
+        format!("its model, {}, or ", model.display())
+    } else {
+        String::new()
+    };
+    let what = if run == path {
+        "the folder of a run"
+    } else {
+        "where a run keeps its checkpoints"
+    };
+    Some(
+        format!(
+            "{} is {what}: name {or_model}a checkpoint, such as {}",
+            path.display(),
+            newest.display()
+        )
+        .into(),
+    )
 }
 
 /// The file at `path`, local or on the hub; None for anything else.

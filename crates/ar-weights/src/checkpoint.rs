@@ -7,6 +7,7 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::store::{ModuleSnapshot, ModuleStore, PytorchStore, burn_pack};
 
+use crate::content::{FIRST_BYTES, other_content};
 use crate::floats::{Floats, transpose};
 use crate::parameters::parameters;
 use crate::stored::Stored;
@@ -34,8 +35,10 @@ impl Checkpoint {
     pub fn open(source: WeightsSource<'_>) -> Result<Self, WeightsError> {
         let tensors = match source {
             WeightsSource::Bytes(name, bytes) => safetensors::in_memory(name, bytes.to_vec())?,
-            WeightsSource::File(path) if is_pytorch(path)? => pytorch(path)?,
-            WeightsSource::File(path) => safetensors::in_file(path)?,
+            WeightsSource::File(path) => match Format::of(path)? {
+                Format::PyTorch => pytorch(path)?,
+                Format::Safetensors => safetensors::in_file(path)?,
+            },
         };
         Ok(Self {
             name: source.name(),
@@ -167,17 +170,37 @@ impl Checkpoint {
     }
 }
 
-/// Whether a file starts like an archive or a pickle. A safetensors file may start with the same bytes, the length of
-/// its header, but then the header follows.
-fn is_pytorch(path: &Path) -> Result<bool, WeightsError> {
-    // A device may have no end, and a pipe cannot be read twice.
-    ar_files::check_regular(path).map_err(WeightsError::io(path))?;
-    let mut start = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(9).read_to_end(&mut start))
-        .map_err(WeightsError::io(path))?;
-    let has_header = start.get(8) == Some(&b'{');
-    Ok(!has_header && (start.starts_with(b"PK") || start.starts_with(&[0x80])))
+/// How a file lays out its weights.
+enum Format {
+    PyTorch,
+    Safetensors,
+}
+
+impl Format {
+    /// PyTorch's files start like an archive or a pickle. A safetensors file may start with the same bytes, the length
+    /// of its header, but then the header follows.
+    fn of(path: &Path) -> Result<Self, WeightsError> {
+        // A device may have no end, and a pipe cannot be read twice.
+        ar_files::check_regular(path).map_err(WeightsError::io(path))?;
+        let mut start = Vec::new();
+        File::open(path)
+            .and_then(|file| file.take(FIRST_BYTES as u64).read_to_end(&mut start))
+            .map_err(WeightsError::io(path))?;
+        if start.get(8) == Some(&b'{') {
+            return Ok(Self::Safetensors);
+        }
+        if start.starts_with(b"PK") || start.starts_with(&[0x80]) {
+            return Ok(Self::PyTorch);
+        }
+        match other_content(&start) {
+            None => Ok(Self::Safetensors),
+            Some(what) => Err(WeightsError::Unreadable {
+                file: path.display().to_string(),
+                format: "safetensors or PyTorch",
+                reason: what.into(),
+            }),
+        }
+    }
 }
 
 fn pytorch(path: &Path) -> Result<BTreeMap<String, Stored>, WeightsError> {
@@ -187,9 +210,17 @@ fn pytorch(path: &Path) -> Result<BTreeMap<String, Stored>, WeightsError> {
         format: "PyTorch",
         reason,
     };
-    let tensors = store
-        .get_all_tensors()
-        .map_err(|error| unreadable(error.to_string()))?;
+    let tensors = store.get_all_tensors().map_err(|error| {
+        let reason = error.to_string();
+        unreadable(if reason.contains("No data.pkl entry found") {
+            "it is a zip archive of something else: in PyTorch's there is a data.pkl".into()
+        } else {
+            format!("{reason}; if it is cut short or damaged, download or copy it again")
+        })
+    })?;
+    if tensors.is_empty() {
+        return Err(unreadable("it holds no tensors".into()));
+    }
     let length = std::fs::metadata(path)
         .map_err(WeightsError::io(path))?
         .len();

@@ -23,6 +23,7 @@
 #![warn(missing_docs)]
 
 mod checkpoint;
+mod content;
 mod error;
 mod finite;
 mod floats;

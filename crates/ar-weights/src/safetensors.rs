@@ -19,6 +19,9 @@ use crate::stored::Stored;
 /// Bytes of the header's length, which precedes the header.
 const LENGTH: usize = 8;
 
+/// What to do about a file that is cut short.
+const AGAIN: &str = "download or copy it again";
+
 /// The longest header, as in the format's own library.
 const LONGEST_HEADER: u64 = 100_000_000;
 
@@ -77,8 +80,8 @@ fn unreadable(name: &str) -> impl FnOnce(String) -> WeightsError + use<'_> {
 
 /// Reads the header of content of `length` bytes.
 fn open(content: Content, length: u64) -> Result<BTreeMap<String, Stored>, String> {
-    if length < LENGTH as u64 {
-        return Err(format!("it has {length} bytes"));
+    if length <= LENGTH as u64 {
+        return Err(format!("it is cut short: it has {length} bytes; {AGAIN}"));
     }
     let mut bytes = Vec::new();
     let mut read = |start, length| {
@@ -88,8 +91,14 @@ fn open(content: Content, length: u64) -> Result<BTreeMap<String, Stored>, Strin
     };
     let header = read(0, LENGTH)?.try_into().expect("eight bytes");
     let header = u64::from_le_bytes(header);
-    if header > LONGEST_HEADER || header > length - LENGTH as u64 {
-        return Err("it does not begin with a header, or is cut short in it".into());
+    if header > LONGEST_HEADER || read(LENGTH as u64, 1)? != b"{" {
+        return Err("it does not begin with a header".into());
+    }
+    if header > length - LENGTH as u64 {
+        return Err(format!(
+            "it is cut short in its header: it has {length} bytes and should have {} and more; {AGAIN}",
+            LENGTH as u64 + header
+        ));
     }
     let bytes = read(LENGTH as u64, header as usize)?;
     let metadata: Metadata = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
@@ -97,7 +106,7 @@ fn open(content: Content, length: u64) -> Result<BTreeMap<String, Stored>, Strin
     let whole = data + metadata.data_len() as u64;
     if whole != length {
         return Err(if length < whole {
-            format!("it is cut short: it has {length} bytes and should have {whole}")
+            format!("it is cut short: it has {length} bytes and should have {whole}; {AGAIN}")
         } else {
             format!("it has {length} bytes and its tensors end at {whole}")
         });

@@ -2,6 +2,7 @@
 //! per line, with `{0..24}` for the numbers from 0 to 23.
 
 use ar_golden::{Golden, assert_close};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -148,6 +149,7 @@ fn sizes_are_read_off_the_tensors() {
     let both = both_in_one_file(folder.path());
     let options = ImportOptions {
         transformer: Some(both.clone()),
+        frames: Some(4),
         heads: Some(4),
         ..ImportOptions::default()
     };
@@ -236,6 +238,7 @@ fn class_models_sample_as_the_reference_does() {
     let options = ImportOptions {
         transformer: Some(golden_class()),
         vae: Some(vae),
+        frames: Some(4),
         heads: Some(4),
         ..ImportOptions::default()
     };
@@ -245,6 +248,7 @@ fn class_models_sample_as_the_reference_does() {
     config.conditioning.class_rows = ClassRows::AfterNull;
     let options = ImportOptions {
         config: Some(config),
+        frames: None,
         heads: None,
         ..options
     };
@@ -302,11 +306,15 @@ fn a_table_of_102_rows_is_of_ucf101() {
     let options = ImportOptions {
         transformer: Some(path),
         vae: Some(save_vae(folder.path(), &small_vae(false))),
+        frames: Some(4),
         heads: Some(4),
         precision: Precision::Half,
         ..ImportOptions::default()
     };
-    let conditioning = import(&options, &folder.path().join("model")).conditioning;
+    let config = import(&options, &folder.path().join("model"));
+    // Models with classes were sampled without guidance.
+    assert_eq!(config.sampling.guidance, 1.0);
+    let conditioning = config.conditioning;
     assert_eq!(conditioning.classes, 101);
     for (class, name) in [(0, "ApplyEyeMakeup"), (22, "CricketBowling"), (100, "YoYo")] {
         assert_eq!(conditioning.class(name).expect("a class"), class);
@@ -326,13 +334,18 @@ fn what_is_no_published_checkpoint_is_said() {
     let of = |transformer: Option<PathBuf>, vae: Option<PathBuf>| ImportOptions {
         transformer,
         vae,
+        frames: Some(4),
         heads: Some(4),
         ..ImportOptions::default()
     };
+    let count = Cell::new(0);
     let changed = |path: &Path, change: &dyn Fn(&mut Checkpoint)| {
         let mut file = open(path);
         change(&mut file);
-        let path = folder.path().join("changed.safetensors");
+        count.set(count.get() + 1);
+        let path = folder
+            .path()
+            .join(format!("changed-{}.safetensors", count.get()));
         file.save(&path, Precision::Full).expect("saved");
         path
     };
@@ -351,7 +364,7 @@ fn what_is_no_published_checkpoint_is_said() {
         file.retain(|key| !key.starts_with("pixel_quantize_conv"));
         file.insert("pixel_quantize.embedding.weight", vec![2, 2], vec![0.0; 4]);
     });
-    let message = refused(&of(None, Some(titok)));
+    let message = refused(&of(None, Some(titok.clone())));
     assert!(
         message.contains("start_from of `ar-train vae`"),
         "{message}"
@@ -360,11 +373,14 @@ fn what_is_no_published_checkpoint_is_said() {
     for (options, parts) in [
         (
             of(Some(vae.clone()), None),
-            &["x_embedder.weight", "this is a VAE"][..],
+            &["x_embedder.weight", "this is an AR-VAE: give it as --vae"][..],
         ),
         (
             of(None, Some(golden.clone())),
-            &["encoder.patch_embed.weight", "this is a diffusion model"],
+            &[
+                "encoder.patch_embed.weight",
+                "this is a diffusion transformer: give it as --transformer",
+            ],
         ),
         (
             of(Some(golden.clone()), Some(wider)),
@@ -377,9 +393,42 @@ fn what_is_no_published_checkpoint_is_said() {
         (
             of(Some(golden.clone()), Some(more)),
             &[
-                "pos_embed has shape [1, 20, 48]",
-                "6 tokens",
+                "pos_embed has shape [1, 20, 48], 20 positions",
+                "latent_tokens has shape [6, 64], 6 tokens a frame, which is not --frames 4",
                 "give the VAE",
+            ],
+        ),
+        (
+            // Five frames of as many tokens, or four of five? The published 16 are neither.
+            ImportOptions {
+                frames: None,
+                ..of(Some(golden.clone()), Some(vae.clone()))
+            },
+            &[
+                "pos_embed has shape [1, 20, 48], 20 positions",
+                "latent_tokens has shape [5, 64], 5 tokens a frame",
+                "not 16 frames, as published models have",
+                "or say --frames 4 if its clips have 4 frames",
+            ],
+        ),
+        (
+            ImportOptions {
+                frames: None,
+                ..of(Some(golden.clone()), None)
+            },
+            &["20 positions", "say with --frames"],
+        ),
+        (
+            of(
+                Some(changed(&golden, &|file| {
+                    file.retain(|key| key != "class_emb");
+                })),
+                None,
+            ),
+            &[
+                "no tensor context_emb",
+                "no class_emb",
+                "give the whole checkpoint",
             ],
         ),
         (
@@ -410,21 +459,63 @@ fn what_is_no_published_checkpoint_is_said() {
         }
     }
     // With a configuration, the number of classes may be wrong.
-    let mut config = import(
+    let right = import(
         &of(Some(golden.clone()), Some(vae.clone())),
         &folder.path().join("right"),
     );
+    let mut config = right.clone();
     config.conditioning.classes = 5;
     let message = refused(&ImportOptions {
         config: Some(config),
+        frames: None,
         heads: None,
-        ..of(Some(golden.clone()), Some(vae))
+        ..of(Some(golden.clone()), Some(vae.clone()))
     });
     for part in [
-        "class_emb has shape [4, 77, 768] and should have [6, 77, 768]",
+        "class_emb has shape [4, 77, 768] and should have [6, 77, 768]: set conditioning.classes = 3",
         "without --config",
     ] {
         assert!(message.contains(part), "{message}");
+    }
+    // Other files than the configuration describes are called what they are.
+    let described = |classes: usize, names: usize, transformer: &Path, vae: &Path| {
+        let mut config = right.clone();
+        config.conditioning.classes = classes;
+        config.conditioning.class_names = vec!["name".into(); names];
+        refused(&ImportOptions {
+            config: Some(config),
+            frames: None,
+            heads: None,
+            ..of(Some(transformer.to_owned()), Some(vae.to_owned()))
+        })
+    };
+    for (message, part) in [
+        (
+            described(0, 0, &golden, &vae),
+            "class_emb has shape [4, 77, 768] and should have context_emb of shape [77, 768] in its \
+             place: set conditioning.classes = 3",
+        ),
+        (
+            described(4, 3, &golden, &vae),
+            "conditioning.class_names has 3 names, and conditioning.classes = 4",
+        ),
+        (
+            described(3, 0, &vae, &golden),
+            "this is an AR-VAE: give it as --vae",
+        ),
+        (
+            described(3, 0, &golden, &golden),
+            "this is a diffusion transformer: give it as --transformer",
+        ),
+        (
+            described(3, 0, &golden, &titok),
+            "this is an image tokenizer with a codebook: train a VAE from it",
+        ),
+    ] {
+        assert!(
+            message.contains(part) && !message.contains('\n'),
+            "{part}: {message}"
+        );
     }
     let whole = std::fs::read(&golden).expect("a file");
     let path = folder.path().join("short.safetensors");

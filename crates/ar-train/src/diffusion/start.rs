@@ -6,7 +6,6 @@ use ar_dit::{DitConfig, PositionEmbedding};
 use ar_model::{
     ClassRows, ConditioningConfig, LatentStatistics, ModelConfig, TRANSFORMER_KEYS, Transformer,
 };
-use ar_pipeline::ModelSource;
 use ar_weights::{Checkpoint, file_shapes, load_checkpoint};
 use burn::module::Module;
 use burn::tensor::Device;
@@ -15,13 +14,10 @@ use super::settings::{model_config, read_statistics};
 use crate::checkpoint::{load_average, read_config};
 use crate::config::DiffusionRun;
 use crate::error::{BoxError, ConfigError};
-use crate::start_from::{Source, cannot_start, outcome};
+use crate::start_from::{Part, Source, VAE_INSIDE, cannot_start, outcome};
 
 /// The keys of context vectors.
 const CONTEXT: [&str; 2] = ["context_emb", "class_emb"];
-
-/// The prefix of a VAE in the same file.
-const VAE_INSIDE: &str = "vae.";
 
 /// A published checkpoint's positions, `[1, frames * tokens, width]`.
 const POSITIONS: &str = "diffusion_model.model.pos_embed";
@@ -48,7 +44,7 @@ pub(super) fn start(
 ) -> Result<Start, ConfigError> {
     let cannot_start = cannot_start(path);
     let average = |folder: &Path| average(folder, &fresh.devices()[0]);
-    let source = Source::open(path, ModelSource::transformer, average).map_err(&cannot_start)?;
+    let source = Source::open(path, Part::Transformer, average).map_err(&cannot_start)?;
     let mut weights = source.weights;
     weights.retain(|key| !key.starts_with(VAE_INSIDE));
     let (class_rows, classes) = match &source.config {
@@ -80,6 +76,10 @@ pub(super) fn start(
             let reason = match (wanted == found, same_classes) {
                 (true, false) => format!(", whose classes are {}", classes.join(", ")),
                 (true, true) => ", whose rows are in another order".to_owned(),
+                _ if key == "class_emb" && wanted.is_some() => {
+                    let classes = shape.first().map_or(0, |rows| rows.saturating_sub(1));
+                    format!(", which conditioning.classes = {classes} would take")
+                }
                 _ => String::new(),
             };
             not_taken.push(format!("{key} {shape:?}{reason}"));

@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use ar_model::{ModelConfig, ModelError, VAE_KEYS};
-use ar_pipeline::ModelSource;
+use ar_model::{ModelConfig, ModelError, NetworkKind, VAE_KEYS};
 use ar_vae::{Vae, VaeConfig};
 use ar_weights::{Checkpoint, file_shapes, load_checkpoint};
 use burn::module::{Module, ParamGroup};
@@ -13,13 +12,10 @@ use super::tokenizer::{Difference, adapt};
 use crate::checkpoint::{load_average, read_config};
 use crate::config::{VaeRun, VaeStage};
 use crate::error::{BoxError, ConfigError, ensure_config};
-use crate::start_from::{Source, cannot_start, outcome};
+use crate::start_from::{Part, Source, VAE_INSIDE, cannot_start, outcome};
 
 /// Part of the paths of all parameters in temporal blocks, and of no others.
 const TEMPORAL: &str = "temporal";
-
-/// The prefix of a VAE's tensors in the file of a diffusion model.
-const VAE_INSIDE: &str = "vae.";
 
 /// VGG16 halves the resolution four times.
 const SMALLEST_OF_LPIPS: usize = 16;
@@ -99,7 +95,7 @@ pub(super) fn start(vae: &mut Vae, config: &VaeRun, path: &Path) -> Result<Strin
 
 fn load(vae: &mut Vae, expected: &VaeConfig, path: &Path) -> Result<String, BoxError> {
     let average = |folder: &Path| average(folder, &vae.devices()[0]);
-    let Source { config, weights } = Source::open(path, ModelSource::vae, average)?;
+    let Source { config, weights } = Source::open(path, Part::Vae, average)?;
     let Some(config) = config else {
         return load_published(vae, weights);
     };
@@ -141,12 +137,21 @@ fn average(folder: &Path, device: &Device) -> Result<Source, BoxError> {
     })
 }
 
-/// Takes what fits from a published VAE, from the image tokenizer that it was started from, or from a VAE in the file
-/// of a diffusion model.
+/// Takes what fits from a published AR-VAE, from the image tokenizer that it was started from, or from a VAE in the
+/// file of a diffusion model. A convolutional VAE is taken whole.
 fn load_published(vae: &mut Vae, weights: Checkpoint) -> Result<String, BoxError> {
     let inside = weights.below(VAE_INSIDE);
     let is_inside = inside.keys().next().is_some();
     let mut weights = if is_inside { inside } else { weights };
+    if NetworkKind::of(&weights) == Some(NetworkKind::ConvVae) {
+        if matches!(vae.config(), VaeConfig::Transformer(_)) {
+            NetworkKind::Vae.check(&weights, |_| {
+                "set vae.kind = \"conv\", with its sizes".into()
+            })?;
+        }
+        load_checkpoint(vae, &weights, VAE_KEYS, |_| false)?;
+        return Ok("all weights".into());
+    }
     let Difference { not_taken, fresh } = adapt(&mut weights, &file_shapes(vae, VAE_KEYS))?;
     load_checkpoint(vae, &weights, VAE_KEYS, |_| true)?;
     Ok(outcome(&not_taken, &fresh))
@@ -279,10 +284,16 @@ mod tests {
         image_model(folder.path(), small_conv());
         let config = temporal_run(folder.path());
         let mut vae = network(&config, &Device::flex()).expect("a network");
-        let error = start(&mut vae, &config, folder.path()).expect_err("another network");
-        let error = std::error::Error::source(&error)
-            .expect("a cause")
-            .to_string();
+        let mut refused = |path: &Path| {
+            let error = start(&mut vae, &config, path).expect_err("another network");
+            let cause = std::error::Error::source(&error).expect("a cause");
+            cause.to_string()
+        };
+        let error = refused(folder.path());
         assert!(error.contains("another network"), "{error}");
+        let error = refused(&folder.path().join("vae.safetensors"));
+        let expected = "vae.safetensors: not an AR-VAE: there is no tensor encoder.patch_embed.weight; this \
+                        is a convolutional VAE: set vae.kind = \"conv\", with its sizes";
+        assert!(error.ends_with(expected), "{error}");
     }
 }

@@ -47,7 +47,9 @@ pub(super) fn adapt(
 ) -> Result<Difference, BoxError> {
     let shape = |key: &str| wanted.get(key).cloned();
     match (file.shape(FIRST), shape(FIRST)) {
-        (None, _) => return Err(format!("there is no tensor {FIRST}: this is no AR-VAE").into()),
+        (None, _) => {
+            return Err(format!("there is no tensor {FIRST}: this is not an AR-VAE").into());
+        }
         (Some(_), None) => {
             return Err(
                 "it holds an AR-VAE and [vae] describes a convolutional one: set vae.kind = \
@@ -56,14 +58,11 @@ pub(super) fn adapt(
             );
         }
         (Some(found), Some(expected)) if found != expected => {
-            return Err(format!(
-                "{FIRST} has shape {found:?} and should have {expected:?}: describe the file's \
-                 network in [vae], its width and patch_size first"
-            )
-            .into());
+            return Err(misfit(FIRST, found, &expected).into());
         }
         _ => {}
     }
+    let found = file.shapes();
     let channels = shape(LATENTS).and_then(|shape| shape.last().copied());
     if let Some(channels) = channels {
         for key in MOMENTS {
@@ -79,14 +78,28 @@ pub(super) fn adapt(
             })?;
         }
     }
-    if file.shape(CODES[0]).is_none() {
-        codes(file)?;
-    }
+    let reads_codebook = file.shape(CODES[0]).is_none() && codes(file)?;
 
     let mut difference = Difference::default();
     for (key, shape) in file.shapes() {
-        if wanted.get(&key) != Some(&shape) {
-            difference.not_taken.push(format!("{key} {shape:?}"));
+        let is_used = reads_codebook && key == CODEBOOK;
+        match wanted.get(&key) {
+            Some(expected) if *expected == shape => {}
+            Some(expected) => {
+                return Err(
+                    match (found.get(&key), found.get(CODEBOOK), &expected[..]) {
+                        // As it is in the file, not as it was adapted.
+                        (Some(found), ..) => misfit(&key, found, expected),
+                        (None, Some(found), &[channels, codes, ..]) => {
+                            misfit(CODEBOOK, found, &[codes, channels])
+                        }
+                        _ => misfit(&key, &shape, expected),
+                    }
+                    .into(),
+                );
+            }
+            None if is_used => {}
+            None => difference.not_taken.push(format!("{key} {shape:?}")),
         }
     }
     for (key, shape) in wanted {
@@ -157,10 +170,10 @@ fn cut_columns(file: &mut Checkpoint, key: &str, count: usize) -> Result<(), Wei
     Ok(())
 }
 
-/// Makes the convolution that reads codes from the codebook, if there is one.
-fn codes(file: &mut Checkpoint) -> Result<(), WeightsError> {
+/// Makes the convolution that reads codes from the codebook, and says whether there is one.
+fn codes(file: &mut Checkpoint) -> Result<bool, WeightsError> {
     let Some(&[codes, channels]) = file.shape(CODEBOOK) else {
-        return Ok(());
+        return Ok(false);
     };
     if let Some(values) = file.values(CODEBOOK)? {
         let entry = |index: usize| values[index % codes * channels + index / codes];
@@ -169,7 +182,31 @@ fn codes(file: &mut Checkpoint) -> Result<(), WeightsError> {
         file.insert(weight, vec![channels, codes, 1, 1], transposed);
         file.insert(bias, vec![channels], vec![0.0; channels]);
     }
-    Ok(())
+    Ok(true)
+}
+
+/// The message of a tensor that has one shape in the file and another in the network.
+fn misfit(key: &str, found: &[usize], expected: &[usize]) -> String {
+    format!(
+        "{key} has shape {found:?} and should have {expected:?}: describe the file's network in [vae], \
+         first of all its {}",
+        key_of(key)
+    )
+}
+
+/// The keys of `[vae]` that the shape of a tensor follows from.
+fn key_of(tensor: &str) -> &'static str {
+    match tensor {
+        "encoder.positional_embedding" | "decoder.positional_embedding" => "image_size",
+        FIRST => "width and patch_size",
+        LATENTS => "latent_channels",
+        _ if MOMENTS.contains(&tensor) => "latent_channels",
+        CODEBOOK => "codebook_channels and pixel_decoder.z_channels",
+        _ if CODES.contains(&tensor) => "codebook_channels and pixel_decoder.z_channels",
+        _ if tensor.starts_with("pixel_decoder.") => "pixel_decoder",
+        _ if tensor.starts_with("decoder.ffn.2.") => "codebook_channels",
+        _ => "width",
+    }
 }
 
 #[cfg(test)]
@@ -233,10 +270,8 @@ mod tests {
         assert_eq!(difference.fresh, ["encoder.ln_pre.weight [3]"]);
         assert_eq!(
             difference.not_taken,
-            [
-                "pixel_quantize.embedding.weight [4, 2]",
-                "quantize.embedding.weight [7, 2]"
-            ]
+            ["quantize.embedding.weight [7, 2]"],
+            "the other codebook is what codes are read with"
         );
         assert_eq!(
             values(&file, MOMENTS[0]),
@@ -281,11 +316,45 @@ mod tests {
             error.contains("[3, 3, 2, 2] and should have [8, 3, 2, 2]"),
             "{error}"
         );
+        // The same width, but another layer in between: as it is in the file, with the key to set.
+        for (key, shape, found, advice) in [
+            ("encoder.ln_pre.weight", vec![5], "[5]", "its width"),
+            (MOMENTS[1], vec![3], "[3]", "its latent_channels"),
+            (
+                "decoder.positional_embedding",
+                vec![9, WIDTH],
+                "[9, 3]",
+                "its image_size",
+            ),
+            (
+                "pixel_decoder.conv_in.weight",
+                vec![8, 2, 3, 3],
+                "[8, 2, 3, 3]",
+                "its pixel_decoder",
+            ),
+            (
+                CODEBOOK,
+                vec![6, 2],
+                "[6, 2] and should have [4, 2]",
+                "its codebook_channels",
+            ),
+        ] {
+            let mut other = file(4, 2);
+            let count = shape.iter().product();
+            other.insert(key, shape, vec![0.0; count]);
+            let mut wanted = wanted(5);
+            wanted.insert("decoder.positional_embedding".into(), vec![5, WIDTH]);
+            wanted.insert("pixel_decoder.conv_in.weight".into(), vec![4, 2, 3, 3]);
+            let error = adapt(&mut other, &wanted).expect_err(key).to_string();
+            for part in [&format!("{key} has shape {found}"), "should have", advice] {
+                assert!(error.contains(part), "{part}: {error}");
+            }
+        }
         let mut none = file(4, 2);
         none.retain(|key| key != FIRST);
         let error = adapt(&mut none, &wanted(5))
             .expect_err("no encoder")
             .to_string();
-        assert!(error.contains("no AR-VAE"), "{error}");
+        assert!(error.contains("not an AR-VAE"), "{error}");
     }
 }

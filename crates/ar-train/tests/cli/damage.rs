@@ -209,8 +209,37 @@ fn a_model_is_replaced_as_a_whole_or_not_at_all() {
     fs::create_dir(folder.path("other")).expect("a folder");
     fs::write(folder.path("other/thesis.tex"), "mine").expect("a file");
     folder.fails("export --model vae/model --out other", "thesis.tex");
+    folder.fails(
+        "export --model vae/model --out other --overwrite",
+        "thesis.tex",
+    );
     folder.ok("export --model vae/model --out new/model");
-    folder.ok("export --model vae/model --out new/model --half");
+    let export = "export --model vae/model --out new/model --half";
+    let import = "import --config new/model/config.toml --vae vae/model/vae.safetensors";
+    let before = folder.read("new/model/vae.safetensors");
+    for command in [export, &format!("{import} --out new/model")] {
+        let command = command.replace("--config new/model", "--config vae/model");
+        folder.fails(
+            &command,
+            "--out new/model holds a model already: write to another folder, or replace it with \
+             --overwrite",
+        );
+    }
+    assert!(folder.read("new/model/vae.safetensors") == before);
+    // What cannot be imported replaces nothing.
+    fs::write(folder.path("cut.safetensors"), &before[..before.len() / 2]).expect("a file");
+    folder.fails(
+        "import --vae cut.safetensors --out new/model --overwrite",
+        "cut short",
+    );
+    assert!(folder.read("new/model/vae.safetensors") == before);
+    folder.ok(&format!("{export} --overwrite"));
+    assert!(folder.read("new/model/vae.safetensors").len() < before.len());
+    fs::create_dir(folder.path("empty")).expect("a folder");
+    folder.ok(&format!(
+        "{} --out empty",
+        import.replace("--config new", "--config vae")
+    ));
     let names = |name: &str| {
         let entries = fs::read_dir(folder.path(name)).expect("a list");
         let mut names: Vec<_> = entries.map(|e| e.expect("an entry").file_name()).collect();
@@ -228,6 +257,66 @@ fn a_model_is_replaced_as_a_whole_or_not_at_all() {
         &format!("{stage} --set start_from=vae/model --set run.steps=2"),
         "would replace",
     );
+}
+
+#[test]
+fn files_that_are_no_weights_are_called_what_they_are() {
+    let folder = Folder::new();
+    folder.ok(&format!("{} --set run.steps=1", vae()));
+    let whole = folder.read("vae/model/vae.safetensors");
+    let archive = b"PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    let empty = b"\x02\0\0\0\0\0\0\0{}";
+    for (name, bytes, what) in [
+        (
+            "empty.safetensors",
+            &b""[..],
+            "it is empty: download or copy it again",
+        ),
+        ("notes.txt", b"a line\n", "it is text"),
+        ("page.bin", b"<!DOCTYPE html>", "it is a web page"),
+        (
+            "frame.png",
+            b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+            "it is a picture (PNG)",
+        ),
+        (
+            "pointer.bin",
+            b"version https://git-lfs.github.com/spec/v1",
+            "git lfs pull",
+        ),
+        (
+            "archive.zip",
+            archive,
+            "archive.zip: not a readable PyTorch file",
+        ),
+        ("none.safetensors", empty, "none.safetensors: not an AR-VAE"),
+        (
+            "cut.safetensors",
+            &whole[..whole.len() / 2],
+            "it is cut short: it has",
+        ),
+        (
+            "head.safetensors",
+            &whole[..100],
+            "it is cut short in its header",
+        ),
+        (
+            "byte.safetensors",
+            &whole[..8],
+            "it is cut short: it has 8 bytes",
+        ),
+        ("folder", b"", "folder: "),
+    ] {
+        if name == "folder" {
+            fs::create_dir(folder.path(name)).expect("a folder");
+        } else {
+            fs::write(folder.path(name), bytes).expect("a file");
+        }
+        folder.fails_in_one_line(&format!("import --vae {name} --out model"), what);
+        let start = format!("{} --set start_from={name} --set run.out=none", vae());
+        folder.fails_in_one_line(&start, what);
+        assert!(!folder.path("model").exists(), "{name}");
+    }
 }
 
 #[test]

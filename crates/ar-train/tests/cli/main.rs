@@ -86,6 +86,15 @@ impl Folder {
         assert!(error.contains(what), "{arguments}: {error}");
     }
 
+    /// [`fails`](Self::fails) with a single line.
+    #[track_caller]
+    fn fails_in_one_line(&self, arguments: &str, what: &str) {
+        self.fails(arguments, what);
+        let error = self.run(arguments).stderr;
+        let error = String::from_utf8_lossy(&error);
+        assert_eq!(error.lines().count(), 1, "{arguments}: {error}");
+    }
+
     fn read(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.path(name)).expect(name)
     }

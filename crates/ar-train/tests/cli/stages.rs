@@ -101,7 +101,8 @@ fn a_diffusion_stage_starts_from_another_model() {
             "vae {} {SMALL_VAE} --set start_from={checkpoint} --set run.out=vae-from",
             config("vae")
         ),
-        "the configuration of the run is none of this stage",
+        "this is a checkpoint of the stage diffusion, which has no VAE: name a model or a checkpoint of \
+         `ar-train vae`",
     );
     let average = format!("{checkpoint}/average.bpk");
     let mut damaged = folder.read(&average);
@@ -134,10 +135,78 @@ fn a_diffusion_stage_starts_from_another_model() {
         ),
         "its transformer is another network than [transformer] describes",
     );
-    folder.fails(
-        &format!("{stage} --set start_from=nowhere --set run.out=none"),
-        "start_from = nowhere",
-    );
+    for (from, what) in [
+        ("nowhere", "nowhere: not a model directory"),
+        (
+            "first",
+            "first is the folder of a run: name its model, first/model, or a checkpoint, such as \
+             first/checkpoints/step-00000003",
+        ),
+        (
+            "first/checkpoints",
+            "first/checkpoints is where a run keeps its checkpoints: name its model, first/model, or",
+        ),
+        (
+            "vae/model",
+            "the model has a VAE and no transformer: name a model of `ar-train diffusion`",
+        ),
+        (
+            "vae/checkpoints/step-00000001",
+            "this is a checkpoint of the stage vae, which has no transformer",
+        ),
+        (
+            "vae/model/vae.safetensors",
+            "vae/model/vae.safetensors: not a diffusion transformer: there is no tensor \
+             diffusion_model.model.x_embedder.weight; this is a convolutional VAE: `ar-train vae` \
+             starts from it; give the file of a diffusion model",
+        ),
+        (
+            "first/config.toml",
+            "first/config.toml: not a readable safetensors or PyTorch file: it is text",
+        ),
+        (
+            "first/checkpoints/step-00000003/weights.bpk",
+            "it is a file of the checkpoint of a run: name the folder that it is in",
+        ),
+    ] {
+        folder.fails_in_one_line(
+            &format!("{stage} --set start_from={from} --set run.out=none"),
+            what,
+        );
+    }
+    // The reverse, in the other stage.
+    std::fs::create_dir(folder.path("transformer")).expect("a folder");
+    for file in ["config.toml", "transformer.safetensors"] {
+        let from = folder.path("first/model").join(file);
+        std::fs::copy(from, folder.path("transformer").join(file)).expect("copied");
+    }
+    let without_vae = String::from_utf8(folder.read("transformer/config.toml")).expect("text");
+    let end = without_vae.find("[vae]").expect("a VAE");
+    std::fs::write(folder.path("transformer/config.toml"), &without_vae[..end]).expect("written");
+    let vae = format!("vae {} {SMALL_VAE} --set run.steps=1", config("vae"));
+    for (from, what) in [
+        (
+            "transformer",
+            "the model has a transformer and no VAE: name a model of `ar-train vae`",
+        ),
+        (
+            "transformer/transformer.safetensors",
+            "transformer.safetensors: not an AR-VAE: there is no tensor encoder.patch_embed.weight; this \
+             is a diffusion transformer: `ar-train diffusion` starts from it; give the file of its VAE",
+        ),
+        (
+            "vae",
+            "vae is the folder of a run: name its model, vae/model, or a checkpoint",
+        ),
+    ] {
+        folder.fails_in_one_line(
+            &format!("{vae} --set start_from={from} --set run.out=none"),
+            what,
+        );
+    }
+    let from_file = format!("{vae} --set start_from=vae/model/vae.safetensors");
+    let said = folder.ok(&format!("{from_file} --set run.out=vae-of-file"));
+    assert!(said.contains("vae.safetensors: all weights\n"), "{said}");
 }
 
 #[test]

@@ -1,0 +1,99 @@
+//! What a file that holds no weights is instead, as far as its first bytes say.
+
+/// How many bytes of a file [`other_content`] looks at.
+pub(crate) const FIRST_BYTES: usize = 512;
+
+/// How files begin that are taken for weights by mistake, what they are, and what to do.
+const KNOWN: [(&[u8], &str); 15] = [
+    (
+        b"version https://git-lfs",
+        "it is a pointer of Git LFS, not the file itself: fetch that with `git lfs pull`",
+    ),
+    (b"\x89PNG", "it is a picture (PNG)"),
+    (b"\xff\xd8\xff", "it is a picture (JPEG)"),
+    (b"GIF8", "it is a picture (GIF)"),
+    (b"RIFF", "it is a video or a picture (RIFF)"),
+    (b"\x1a\x45\xdf\xa3", "it is a video (Matroska)"),
+    (b"%PDF", "it is a document (PDF)"),
+    (b"\x1f\x8b", "it is packed with gzip: unpack it"),
+    (b"BZh", "it is packed with bzip2: unpack it"),
+    (b"\xfd7zXZ", "it is packed with xz: unpack it"),
+    (b"\x28\xb5\x2f\xfd", "it is packed with zstd: unpack it"),
+    (b"Rar!", "it is an archive (RAR): unpack it"),
+    (b"\x89HDF", "it is a file of HDF5"),
+    (b"\x93NUMPY", "it is an array of NumPy"),
+    // Of Burn, as checkpoints of runs hold them.
+    (
+        b"NRUB",
+        "it is a file of the checkpoint of a run: name the folder that it is in",
+    ),
+];
+
+/// What a file that begins with `start` is, if it is known not to hold weights, and what to do.
+pub(crate) fn other_content(start: &[u8]) -> Option<&'static str> {
+    if start.is_empty() {
+        return Some("it is empty: download or copy it again");
+    }
+    let known = KNOWN.iter().find(|(first, _)| start.starts_with(first));
+    if let Some((_, what)) = known {
+        return Some(what);
+    }
+    if start.get(4..8) == Some(b"ftyp") {
+        return Some("it is a video (MP4)");
+    }
+    let text = text(start)?.trim_start();
+    let is_page = ["<!doctype", "<html"].iter().any(|tag| {
+        let first = text.get(..tag.len());
+        first.is_some_and(|first| first.eq_ignore_ascii_case(tag))
+    });
+    Some(if is_page {
+        "it is a web page, such as a server sends in place of a file: download the file itself"
+    } else {
+        "it is text"
+    })
+}
+
+/// `start` as text, if it is nothing else; its last character may be cut off.
+fn text(start: &[u8]) -> Option<&str> {
+    let text = match std::str::from_utf8(start) {
+        Ok(text) => text,
+        Err(error) if error.error_len().is_none() => {
+            std::str::from_utf8(&start[..error.valid_up_to()]).ok()?
+        }
+        Err(_) => return None,
+    };
+    let is_text = |c: char| !c.is_control() || c.is_ascii_whitespace();
+    text.chars().all(is_text).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_holds_no_weights_is_called_what_it_is() {
+        for (start, what) in [
+            (&b""[..], "it is empty"),
+            (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "a picture (PNG)"),
+            (b"\0\0\0\x20ftypisom", "a video (MP4)"),
+            (b"\n <!DOCTYPE html><html>", "a web page"),
+            (b"<HTML>", "a web page"),
+            (b"[run]\nsteps = 3\n", "it is text"),
+            ("ein Käse".as_bytes(), "it is text"),
+            // Cut within a character.
+            (&"Käse".as_bytes()[..2], "it is text"),
+            (
+                b"version https://git-lfs.github.com/spec/v1\noid",
+                "`git lfs pull`",
+            ),
+            (b"NRUB\x01\0", "name the folder"),
+        ] {
+            let found = other_content(start).expect("known");
+            assert!(found.contains(what), "{found}");
+        }
+        // The length of a header, and what nobody knows.
+        for start in [&b"\x40\0\0\0\0\0\0\0{\"a"[..], b"\x01\x02\x03", b"\xff\xfe"] {
+            assert_eq!(other_content(start), None, "{start:?}");
+        }
+    }
+}
