@@ -1,6 +1,6 @@
 //! The `[data]` section of configuration files, and opening what it names.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ar_files::{expand_home, home_of_another, not_a_home};
 use burn_dataset::{Dataset, DatasetError};
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::batch::VideoItem;
 use crate::labels::Labels;
 use crate::latents::{LatentDataset, LatentError};
+use crate::list::VideoList;
 use crate::moving_mnist::{MovingMnist, MovingMnistConfig, MovingMnistError};
 use crate::progress::Progress;
 use crate::shapes::{ShapesConfig, ShapesDataset, ShapesError, ShapesWorld};
@@ -37,9 +38,8 @@ pub struct DataConfig {
     pub one_per_video: bool,
     /// Classes of a folder of videos, or of `.npy` latents.
     pub labels: Option<Labels>,
-    /// A file that lists the videos, and folders of videos, that belong to the dataset, one per
-    /// line, such as the list of a split. Without it, all videos belong.
-    pub list: Option<PathBuf>,
+    /// The videos that belong to the dataset, such as the videos of a split. Without it, all videos belong.
+    pub list: Option<VideoList>,
     /// Where the data come from; `None` until a configuration says so.
     pub source: Option<DataSource>,
 }
@@ -78,7 +78,7 @@ struct Section {
     flip: bool,
     one_per_video: bool,
     labels: Option<Labels>,
-    list: Option<PathBuf>,
+    list: Option<VideoList>,
     shapes: Option<ShapesConfig>,
     moving_mnist: Option<MovingMnistConfig>,
     path: Option<PathBuf>,
@@ -173,7 +173,8 @@ impl TryFrom<Section> for DataConfig {
             videos,
             latents,
         } = section;
-        for (key, path) in [("path", &path), ("latents", &latents), ("list", &list)] {
+        let file = list.as_ref().and_then(VideoList::file).map(Path::to_owned);
+        for (key, path) in [("path", &path), ("latents", &latents), ("list", &file)] {
             if let Some((path, user)) = path.as_ref().and_then(|p| Some((p, home_of_another(p)?))) {
                 return Err(DataError::Home {
                     key,
@@ -184,8 +185,8 @@ impl TryFrom<Section> for DataConfig {
         }
         // Done here rather than where they are used, so that everybody who reads the section gets
         // them expanded.
-        let [path, latents, list] =
-            [path, latents, list].map(|path: Option<PathBuf>| path.map(expand_home));
+        let [path, latents] = [path, latents].map(|path: Option<PathBuf>| path.map(expand_home));
+        let list = list.map(VideoList::with_home);
         let moving_mnist = moving_mnist.map(|config| MovingMnistConfig {
             images: expand_home(&config.images),
             ..config
@@ -280,7 +281,7 @@ impl DataConfig {
                 let path = path.as_deref().ok_or(DataError::NoPath)?;
                 let selection = Selection {
                     labels: self.labels.as_ref(),
-                    list: self.list.as_deref(),
+                    list: self.list.as_ref(),
                 };
                 VideoFolder::open(path, config.clone(), selection, self.workers, progress)
                     .map(ClipDataset::Videos)
@@ -551,7 +552,7 @@ mod tests {
         let home = std::env::home_dir().expect("a home");
         let read = |text: &str| toml::from_str::<DataConfig>(text).expect("a section");
         let config = read("path = \"~/v\"\nlabels = \"~/l.csv\"\nlist = \"~/a\"\n[videos]\n");
-        assert_eq!(config.list, Some(home.join("a")));
+        assert_eq!(config.list, Some(VideoList::File(home.join("a"))));
         assert_eq!(config.labels, Some(Labels::Csv(home.join("l.csv"))));
         let Some(DataSource::Videos { path, .. }) = config.source else {
             panic!("videos");
@@ -564,6 +565,8 @@ mod tests {
             panic!("digits");
         };
         assert_eq!(config.images, home.join("i"));
+        let config = read("list = [\"train\"]\n[videos]\n");
+        assert_eq!(config.list, Some(VideoList::Names(vec!["train".into()])));
     }
 
     #[test]

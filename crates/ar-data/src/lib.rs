@@ -64,7 +64,7 @@ pub use flip::random_flip;
 pub use idx::IdxError;
 pub use labels::{Labels, LabelsError};
 pub use latents::{LatentDataset, LatentError, LatentIndex, LatentItem, NpyError};
-pub use list::ListError;
+pub use list::{ListError, VideoList};
 pub use moving_mnist::{MovingMnist, MovingMnistConfig, MovingMnistError};
 pub use one_per_video::OnePerVideo;
 pub use order::EpochShuffle;

@@ -4,15 +4,55 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ar_files::expand_home;
+use serde::{Deserialize, Serialize};
+
 use crate::one_form::{MOST_BYTES, Plain, in_one_form};
 use crate::skipped::{SkipKind, SkippedFile};
+
+/// The videos, and folders of videos, that belong to a dataset, such as a split of one. They are named by
+/// their paths below its folder; `.` is all of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a file that lists videos, or an array of videos and folders of videos"
+)]
+pub enum VideoList {
+    /// A file that names one in each line.
+    File(PathBuf),
+    /// Their names.
+    Names(Vec<String>),
+}
+
+impl VideoList {
+    /// The file, where there is one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Names(_) => None,
+        }
+    }
+
+    /// With the folder of the user for a `~` at the start of the file's path.
+    pub(crate) fn with_home(self) -> Self {
+        match self {
+            Self::File(path) => Self::File(expand_home(path)),
+            names => names,
+        }
+    }
+}
 
 /// A list that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ListError {
     /// It cannot be read.
-    #[error("{}: {source}", path.display())]
+    #[error(
+        "{}: {source}; a list of videos comes with its dataset, such as UCF-101's in \
+         UCF101TrainTestSplits-RecognitionTask.zip (docs/datasets.md says where to get it); \
+         data.list = [\".\"] takes all videos",
+        path.display()
+    )]
     Read {
         /// The list.
         path: PathBuf,
@@ -20,36 +60,39 @@ pub enum ListError {
         source: io::Error,
     },
     /// None of its files exists.
-    #[error(
-        "{}: names no video below {}; a line is the path of a video below that folder, or of a \
-         folder of videos, such as {example}",
-        path.display(), root.display()
-    )]
+    #[error("{list}: names no video below {}; {hint}", root.display())]
     Nothing {
         /// The list.
-        path: PathBuf,
+        list: String,
         /// The folder of videos.
         root: PathBuf,
-        /// A video that exists.
-        example: String,
+        /// What would be right.
+        hint: String,
     },
 }
 
-/// The files of `paths` that are in the file `list`, in the order of `paths`. A line is a path below `root`, of a file,
-/// with or without its extension, or of a folder; a number after it, as in UCF-101's lists, is ignored, and so are
+/// The files of `paths` that are in `list`, in the order of `paths`. An entry is a path below `root`, of a file, with or
+/// without its extension, or of a folder; in a file, a number after it, as in UCF-101's lists, is ignored, and so are
 /// empty lines. Entries that do not exist are added to `skipped`.
 pub(crate) fn select(
-    list: &Path,
+    list: &VideoList,
     root: &Path,
     paths: Vec<PathBuf>,
     skipped: &mut Vec<SkippedFile>,
 ) -> Result<Vec<PathBuf>, ListError> {
-    let text = ar_files::read_text(list, MOST_BYTES).map_err(|source| ListError::Read {
-        path: list.to_owned(),
-        source,
-    })?;
+    let text;
+    let entries: Vec<&str> = match list {
+        VideoList::File(list) => {
+            text = ar_files::read_text(list, MOST_BYTES).map_err(|source| ListError::Read {
+                path: list.to_owned(),
+                source,
+            })?;
+            text.lines().map(entry).collect()
+        }
+        VideoList::Names(names) => names.iter().map(String::as_str).collect(),
+    };
     let plain = Plain::new(root);
-    let lines = text.lines().map(entry).filter(|entry| !entry.is_empty());
+    let lines = entries.into_iter().filter(|entry| !entry.is_empty());
     // By normalised path: the entry, and whether it exists.
     let mut named: BTreeMap<String, (&str, bool)> = lines
         .map(|entry| {
@@ -77,10 +120,21 @@ pub(crate) fn select(
         })
         .collect();
     if kept.is_empty() {
+        let last = root.file_name().and_then(|name| name.to_str());
+        let doubled = last.filter(|last| named.contains_key(*last));
         return Err(ListError::Nothing {
-            path: list.to_owned(),
+            list: match list {
+                VideoList::File(path) => path.display().to_string(),
+                VideoList::Names(names) => format!("data.list = {names:?}"),
+            },
             root: root.to_owned(),
-            example: example.unwrap_or_default().display().to_string(),
+            hint: match doubled {
+                Some(last) => format!("data.path is the folder that {last} is in"),
+                None => format!(
+                    "it names videos below that folder, or folders of videos, such as {}",
+                    example.unwrap_or_default().display()
+                ),
+            },
         });
     }
     let missing = named.into_values().filter(|(_, is_there)| !is_there);
@@ -119,6 +173,7 @@ mod tests {
         let select = |text: &str| {
             std::fs::write(&list, text).expect("a list");
             let mut skipped = Vec::new();
+            let list = VideoList::File(list.clone());
             select(&list, root, paths.clone(), &mut skipped).map(|kept| {
                 let kept = kept
                     .iter()
@@ -139,8 +194,32 @@ mod tests {
         let error = select("gone.avi 3").expect_err("nothing").to_string();
         assert!(error.contains("such as a/x.avi"), "{error}");
         std::fs::remove_file(&list).expect("removed");
-        let error = super::select(&list, root, paths.clone(), &mut Vec::new());
-        let error = error.expect_err("no list").to_string();
-        assert!(error.contains("trainlist03.txt"), "{error}");
+        let select = |list: VideoList| super::select(&list, root, paths.clone(), &mut Vec::new());
+        let error = select(VideoList::File(list))
+            .expect_err("no list")
+            .to_string();
+        for part in [
+            "trainlist03.txt: ",
+            "UCF101TrainTestSplits-RecognitionTask.zip",
+            "docs/datasets.md",
+            "data.list = [\".\"] takes all videos",
+        ] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        // In the configuration itself; a name may end in a number there.
+        let names = |names: &[&str]| {
+            select(VideoList::Names(
+                names.iter().map(|&name| name.into()).collect(),
+            ))
+        };
+        assert_eq!(names(&["d 1", "e"]).expect("two").len(), 2);
+        assert_eq!(names(&["."]).expect("all"), paths);
+        let error = names(&["data"])
+            .expect_err("one folder too low")
+            .to_string();
+        assert_eq!(
+            error,
+            "data.list = [\"data\"]: names no video below data; data.path is the folder that data is in"
+        );
     }
 }

@@ -8,7 +8,7 @@ use burn_dataset::{Dataset, DatasetError};
 
 use crate::batch::VideoItem;
 use crate::labels::{Labels, Selected};
-use crate::list::select;
+use crate::list::{VideoList, select};
 use crate::progress::Progress;
 use crate::skipped::{SkipKind, SkippedFile, reasons};
 use crate::split::SourceIds;
@@ -39,9 +39,8 @@ pub struct VideoFolder {
 pub struct Selection<'a> {
     /// Their classes; with a table of classes, videos that are not in it are left out.
     pub labels: Option<&'a Labels>,
-    /// A file that lists the videos, and folders of videos, to use, one per line. Without it, all
-    /// are used.
-    pub list: Option<&'a Path>,
+    /// The videos, and folders of videos, to use. Without it, all are used.
+    pub list: Option<&'a VideoList>,
 }
 
 #[derive(Clone, Debug)]

@@ -8,6 +8,7 @@ use ar_data::shapes::{EVALUATION_SEED, LabelMode, PALETTE};
 use ar_data::{
     DataConfig, DataSource, EpochShuffle, Labels, Selection, ShapesConfig, ShapesDataset,
     ShapesWorld, SkippedFile, SourceIds, Split, VideoFolder, VideoFolderConfig, VideoItem,
+    VideoList,
 };
 use ar_files::{ContentHash, MOST_TEXT, read_text};
 use ar_metrics::physics::World;
@@ -198,15 +199,13 @@ impl Reference {
             Some(Labels::Csv(table)) => Some(table.as_path()),
             _ => None,
         };
-        for input in [Some(path), labels, data.list.as_deref()]
-            .into_iter()
-            .flatten()
-        {
+        let list = data.list.as_ref().and_then(VideoList::file);
+        for input in [Some(path), labels, list].into_iter().flatten() {
             check_input(&options.out, "data", input)?;
         }
         let selection = Selection {
             labels: data.labels.as_ref(),
-            list: data.list.as_deref(),
+            list: data.list.as_ref(),
         };
         let clips = open_folder(path, config, selection, data.workers, skipped)?;
         if data.validation > clips.len() {

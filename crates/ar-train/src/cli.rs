@@ -333,7 +333,10 @@ pub(crate) fn run() -> Result<ExitCode> {
             let inputs = [&options.transformer, &options.vae, &import.config];
             let out = import.out.checked(inputs.into_iter().flatten())?;
             let found = ar_model::import(&options, out)?;
-            say(format!("{found}\nmodel in {}", without_controls(out.display())));
+            say(format!(
+                "{found}\nmodel in {}",
+                without_controls(out.display())
+            ));
             Ok(ExitCode::SUCCESS)
         }
         Command::Export(export) => {

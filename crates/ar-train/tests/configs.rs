@@ -3,12 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ar_data::DataSource;
+use ar_data::{DataSource, VideoList};
 use ar_diffusion::DiffusionConfig;
 use ar_dit::DitConfig;
-use ar_model::{ClassRows, ConditioningConfig, ModelConfig};
+use ar_model::{ClassRows, ConditioningConfig, LatentScale, ModelConfig};
 use ar_pipeline::ModelSource;
-use ar_train::config::{DiffusionRun, LatentsRun, LpipsRange, VaeRun, VaeStage, read_config};
+use ar_schedulers::TimestepSampler;
+use ar_train::config::{
+    DiffusionRun, LatentsRun, LearningRateSchedule, LpipsRange, OptimizerConfig, RunConfig, VaeRun,
+    VaeStage, read_config,
+};
 use ar_vae::{ArVaeConfig, VaeConfig};
 use serde::de::DeserializeOwned;
 
@@ -120,12 +124,17 @@ fn after_the_image_stage(image: &VaeRun, temporal: &VaeRun, latents: &LatentsRun
     assert_eq!(temporal.name, *name);
     assert_eq!(temporal.stage, VaeStage::Temporal, "{name}");
     assert_eq!(temporal.discriminator, None, "{name}");
-    assert_eq!(
-        temporal.start_from,
-        Some(image.run.out.join("model")),
+    let start = temporal.start_from.as_ref().expect("the image stage");
+    let of_image = [
+        image.run.out.join("model"),
+        image.run.out.join("checkpoints"),
+    ];
+    assert!(
+        of_image.iter().any(|part| start.starts_with(part)),
         "{name}"
     );
     assert_eq!(temporal.loss, image.loss, "{name}");
+    assert_eq!(temporal.data.list, latents.data.list, "{name}");
     assert_eq!(temporal.data.source, latents.data.source, "{name}");
     let (VaeConfig::Transformer(mut expected), VaeConfig::Transformer(found)) =
         (image.vae.clone(), temporal.vae.clone())
@@ -167,94 +176,216 @@ fn ablations_are_of_the_world_that_the_model_in_the_box_knows() {
     assert_eq!(model.timestep_sampler, diffusion.timestep_sampler);
 }
 
-#[test]
-fn the_published_networks_are_those_of_the_published_datasets() {
-    let published_vae = VaeConfig::Transformer(ArVaeConfig::large());
-    // Of the VAE: learning rate and first step of the discriminator. Of the diffusion stage: distance
-    // of clips, learning rate, norm that gradients are clipped to, and batches of a step.
-    for (name, (vae_rate, start_step), (skip, learning_rate, clip_norm, accumulate)) in [
-        ("ucf101", (2e-4, 100_000), (128, 1e-4, 0.1, 6)),
-        ("sky-timelapse", (2e-4, 100_000), (1, 2e-4, 1.0, 6)),
-        ("taichi-hd", (1e-4, 50_000), (64, 2e-4, 1.0, 6)),
-        ("faceforensics", (1e-4, 50_000), (16, 1e-4, 0.1, 3)),
-    ] {
-        let (vae, latents, diffusion) = stages(&root().join(name));
-        let frames = diffusion.transformer.num_frames;
-        let Some(DataSource::Videos { config, .. }) = latents.data.source else {
-            panic!("{name}: videos");
-        };
-        assert_eq!(config.skip, Some(skip), "{name}");
-        // A video has at most so many frames for each of its clips.
-        let validation = diffusion.data.validation * (skip + frames - 1);
-        assert!(vae.data.validation >= validation, "{name}");
+/// How a dataset was trained on, a column of the published settings.
+struct Published {
+    name: &'static str,
+    /// Rate of the VAE and its discriminator, and the step from which that trains.
+    vae: (f64, usize),
+    /// Rate of the transformer, the norm that its gradients are clipped to, and batches of a step.
+    diffusion: (f64, f64, usize),
+    /// Frames from the start of a clip to the start of the next.
+    skip: usize,
+    /// The videos of the split.
+    list: Option<VideoList>,
+    classes: usize,
+    /// Guidance for 16 frames.
+    guidance: f64,
+}
 
-        assert_eq!((vae.run.batch_size, vae.run.accumulate), (16, 2), "{name}");
-        assert_eq!(vae.run.steps, 500_000, "{name}");
-        assert_eq!(vae.optimizer.learning_rate, vae_rate, "{name}");
-        assert_eq!(vae.optimizer.clip_norm, 1.0, "{name}");
+fn published() -> [Published; 4] {
+    let names = |name: &str| Some(VideoList::Names(vec![name.into()]));
+    [
+        Published {
+            name: "sky-timelapse",
+            vae: (2e-4, 100_000),
+            diffusion: (2e-4, 1.0, 6),
+            skip: 1,
+            list: names("sky_train"),
+            classes: 0,
+            guidance: 2.0,
+        },
+        Published {
+            name: "taichi-hd",
+            vae: (1e-4, 50_000),
+            diffusion: (2e-4, 1.0, 6),
+            skip: 64,
+            list: names("train"),
+            classes: 0,
+            guidance: 2.0,
+        },
+        Published {
+            name: "ucf101",
+            vae: (2e-4, 100_000),
+            diffusion: (1e-4, 0.1, 6),
+            skip: 128,
+            list: Some(VideoList::File("trainlist03.txt".into())),
+            classes: 101,
+            guidance: 1.0,
+        },
+        Published {
+            name: "faceforensics",
+            vae: (1e-4, 50_000),
+            diffusion: (1e-4, 0.1, 3),
+            skip: 16,
+            list: None,
+            classes: 0,
+            guidance: 2.0,
+        },
+    ]
+}
+
+/// AdamW as everywhere in published training: a constant rate without warm-up.
+fn optimizer(learning_rate: f64, clip_norm: f64) -> OptimizerConfig {
+    OptimizerConfig {
+        learning_rate,
+        warmup_steps: 0,
+        schedule: LearningRateSchedule::Constant,
+        weight_decay: 1e-4,
+        beta_1: 0.9,
+        beta_2: 0.999,
+        epsilon: 1e-8,
+        clip_norm,
+        ema_decay: 0.9999,
+        ..OptimizerConfig::default()
+    }
+}
+
+/// Batch, batches of a step, and steps.
+fn size(run: &RunConfig) -> (usize, usize, usize) {
+    (run.batch_size, run.accumulate, run.steps)
+}
+
+#[test]
+fn tokenizers_are_trained_as_published() {
+    for published in published() {
+        let name = published.name;
+        let (rate, start_step) = published.vae;
+        let vae: VaeRun = read(&root().join(name).join("vae.toml"));
+        assert_eq!(size(&vae.run), (16, 2, 500_000), "{name}");
+        assert_eq!(vae.optimizer, optimizer(rate, 1.0), "{name}");
+        assert_eq!(vae.stage, VaeStage::Image, "{name}");
+        assert_eq!(
+            vae.vae,
+            VaeConfig::Transformer(ArVaeConfig::large()),
+            "{name}"
+        );
         // Sums over the pixels of a frame.
         let sum = f64::from(3 * 256 * 256);
         let loss = &vae.loss;
         assert_eq!((loss.l1, loss.l2), (sum, 0.0), "{name}");
         assert_eq!((loss.lpips, loss.kl), (sum, 0.0), "{name}");
+        assert_eq!(loss.foreground, 0.0, "{name}");
         assert_eq!(loss.lpips_range, LpipsRange::Unit, "{name}");
+        assert!(loss.sample_posterior, "{name}");
         assert!(vae.data.one_per_video, "{name}");
+        assert!(!vae.data.flip, "{name}");
+        assert_eq!(vae.data.list, published.list, "{name}");
         let tokenizer = vae.start_from.as_ref().expect(name);
         assert!(tokenizer.ends_with("tokenizer_titok_l32.bin"), "{name}");
-        assert!(loss.sample_posterior, "{name}");
         let discriminator = vae.discriminator.expect(name);
         assert_eq!(discriminator.start_step, start_step, "{name}");
         assert!(discriminator.turns, "{name}");
-        assert_eq!(discriminator.optimizer.learning_rate, vae_rate, "{name}");
-        assert_eq!(discriminator.optimizer.clip_norm, 0.0, "{name}");
+        assert_eq!(discriminator.weight, 1.0, "{name}");
+        // Without clipping.
+        assert_eq!(discriminator.optimizer, optimizer(rate, 0.0), "{name}");
         assert_eq!((discriminator.filters, discriminator.layers), (64, 3));
+
         let temporal: VaeRun = read(&root().join(name).join("vae-temporal.toml"));
+        assert_eq!(temporal.data.list, published.list, "{name}");
         assert_eq!(temporal.optimizer.learning_rate, 1e-6, "{name}");
+        if name == "sky-timelapse" {
+            // The only temporal stage there was.
+            assert_eq!(
+                (temporal.run.batch_size, temporal.run.accumulate),
+                (1, 4),
+                "{name}"
+            );
+            assert_eq!(temporal.optimizer, optimizer(1e-6, 0.0), "{name}");
+            let start = vae.run.out.join("checkpoints/step-00050000");
+            assert_eq!(temporal.start_from, Some(start), "{name}");
+            // Where it starts is a checkpoint that stays.
+            assert_eq!(50_000 % vae.run.checkpoint_every, 0, "{name}");
+            assert_eq!(50_000 % vae.run.keep_every, 0, "{name}");
+        }
+    }
+}
+
+#[test]
+fn transformers_are_trained_as_published() {
+    for published in published() {
+        let name = published.name;
+        let (vae, latents, diffusion) = stages(&root().join(name));
+        let temporal: VaeRun = read(&root().join(name).join("vae-temporal.toml"));
         assert_eq!(
             temporal.data.validation, diffusion.data.validation,
             "{name}"
         );
-        assert_eq!(vae.vae, published_vae, "{name}");
+        assert_eq!(latents.data.list, published.list, "{name}");
+        assert_eq!(
+            latents.data.labels.is_some(),
+            published.classes > 0,
+            "{name}"
+        );
+        let Some(DataSource::Videos { config, .. }) = latents.data.source else {
+            panic!("{name}: videos");
+        };
+        assert_eq!(config.skip, Some(published.skip), "{name}");
+        let frames = diffusion.transformer.num_frames;
+        assert_eq!((config.frames, frames), (16, 16), "{name}");
+        // A video has at most so many frames for each of its clips.
+        let validation = diffusion.data.validation * (published.skip + frames - 1);
+        assert!(vae.data.validation >= validation, "{name}");
 
-        assert_eq!(diffusion.run.steps, 100_000, "{name}");
-        let batches = (diffusion.run.batch_size, diffusion.run.accumulate);
-        assert_eq!(batches, (16, accumulate), "{name}");
-        assert_eq!(diffusion.optimizer.ema_decay, 0.9999, "{name}");
-        assert_eq!(diffusion.optimizer.weight_decay, 1e-4, "{name}");
-        assert_eq!(diffusion.optimizer.learning_rate, learning_rate, "{name}");
-        assert_eq!(diffusion.optimizer.clip_norm, clip_norm, "{name}");
-        assert_eq!(diffusion.transformer, DitConfig::published(), "{name}");
-        assert_eq!(diffusion.diffusion, DiffusionConfig::default(), "{name}");
-        let classes = if name == "ucf101" { 101 } else { 0 };
-        let conditioning = ConditioningConfig {
-            classes,
-            class_rows: if classes > 0 {
+        let (rate, clip_norm, accumulate) = published.diffusion;
+        assert_eq!(size(&diffusion.run), (16, accumulate, 100_000), "{name}");
+        assert_eq!(diffusion.optimizer, optimizer(rate, clip_norm), "{name}");
+        assert_eq!(diffusion.sampling.guidance, published.guidance, "{name}");
+
+        let mut runs = vec![
+            ("diffusion", published.classes),
+            ("fine-tune", published.classes),
+        ];
+        if name == "ucf101" {
+            runs.push(("unconditional", 0));
+        }
+        for (file, classes) in runs {
+            let run: DiffusionRun = read(&root().join(name).join(format!("{file}.toml")));
+            let file = format!("{name}/{file}");
+            assert_eq!(run.timestep_sampler, TimestepSampler::Fopp, "{file}");
+            assert_eq!(run.transformer, DitConfig::published(), "{file}");
+            assert_eq!(run.diffusion, DiffusionConfig::default(), "{file}");
+            assert_eq!(run.latent_scale, LatentScale::Off, "{file}");
+            assert_eq!(run.short_clips, 0.0, "{file}");
+            let loss = (run.loss.vlb, run.loss.last_frame_weight);
+            assert_eq!(loss, (0.0, 1.0), "{file}");
+            let class_rows = if classes > 0 {
                 ClassRows::Published
             } else {
                 ClassRows::AfterNull
-            },
-            trainable: false,
-            initial_deviation: 0.1,
-            class_names: Vec::new(),
-        };
-        assert_eq!(diffusion.conditioning, conditioning, "{name}");
-        assert_eq!(latents.data.labels.is_some(), classes > 0, "{name}");
-        let guidance = if name == "ucf101" { 1.0 } else { 2.0 };
-        assert_eq!(diffusion.sampling.guidance, guidance, "{name}");
-
-        let mut fine_tuned = vec![("fine-tune", classes)];
-        if name == "ucf101" {
-            fine_tuned.push(("unconditional", 0));
+            };
+            let conditioning = ConditioningConfig {
+                classes,
+                class_rows,
+                trainable: false,
+                initial_deviation: 0.1,
+                class_names: Vec::new(),
+            };
+            assert_eq!(run.conditioning, conditioning, "{file}");
+            let sampling = (run.sampling.steps, run.sampling.ar_step);
+            assert_eq!(sampling, (50, 5), "{file}");
+            assert_eq!(run.sampling.guidance, published.guidance, "{file}");
+            if file.ends_with("diffusion") {
+                assert_eq!(run.start_from, None, "{file}");
+                continue;
+            }
+            assert!(run.start_from.is_some(), "{file}");
+            assert_eq!(size(&run.run), (16, 8, 50_000), "{file}");
+            assert_eq!(run.optimizer, optimizer(1e-5, 1.0), "{file}");
         }
-        for (file, classes) in fine_tuned {
-            let run: DiffusionRun = read(&root().join(name).join(format!("{file}.toml")));
-            assert!(run.start_from.is_some(), "{name}/{file}");
-            assert_eq!(run.run.steps, 50_000, "{name}/{file}");
-            assert_eq!((run.run.batch_size, run.run.accumulate), (16, 8));
-            assert_eq!(run.optimizer.learning_rate, 1e-5, "{name}/{file}");
-            assert_eq!(run.optimizer.clip_norm, 1.0, "{name}/{file}");
-            assert_eq!(run.transformer, DitConfig::published(), "{name}/{file}");
-            assert_eq!(run.conditioning.classes, classes, "{name}/{file}");
+        if name == "taichi-hd" {
+            // What the published model was fine-tuned from stays.
+            assert_eq!(40_000 % diffusion.run.checkpoint_every, 0, "{name}");
+            assert_eq!(40_000 % diffusion.run.keep_every, 0, "{name}");
         }
     }
 }

@@ -141,6 +141,7 @@ fn a_list_chooses_videos() {
     write_video(&root.path().join("d"), 50, 4);
     let list = root.path().join("train.txt");
     fs::write(&list, "d 1\ngone\n").unwrap();
+    let list = VideoList::File(list);
     let selection = Selection {
         list: Some(&list),
         labels: None,
