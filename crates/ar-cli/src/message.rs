@@ -66,8 +66,8 @@ pub(crate) fn chain<'a>(
     std::iter::successors(Some(error), |&error| error.source())
 }
 
-/// A message as one line. The excerpts of files (`3 | text`, ` | ^^^`) that parsers draw are left out; line breaks in
-/// other messages come from file names.
+/// A message as one line. The excerpts of files (`3 | text`, `  | ^^^`) that parsers draw are left out;
+/// line breaks in other messages come from file names.
 fn as_line(message: &str) -> String {
     let is_excerpt = |line: &str| {
         line.split_once('|')

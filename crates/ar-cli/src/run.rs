@@ -8,7 +8,7 @@ use crate::{exit::FAILED, tell};
 
 /// Runs the work of a program: `main` does little else.
 ///
-/// On the CPU, every operation hands parts of its work to a pool of threads and waits for them. The work therefore runs
+/// On the CPU, every operation distributes its work over a pool of threads and waits for them. The work therefore runs
 /// on a thread of that pool, which does a part itself: any other thread would go to sleep and be woken in every
 /// operation, which takes as long as a small operation. Freed memory is also kept.
 pub fn run_program<R: Send>(work: impl FnOnce() -> R + Send) -> R {

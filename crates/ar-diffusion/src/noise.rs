@@ -1,7 +1,7 @@
 use ar_noise::{FrameNoise, NoiseStream};
 use burn::tensor::{Device, Tensor, TensorData};
 
-/// Where a sampler takes its noise from, frame by frame.
+/// The source of a sampler's noise, frame by frame.
 pub trait NoiseSource {
     /// The starting noise of a frame.
     ///

@@ -4,7 +4,7 @@ use burn::tensor::Device;
 
 #[test]
 fn the_published_size_has_672_million_parameters() {
-    // Parameters are initialised when they are first used: counting allocates nothing.
+    // Parameters are initialised on first use, so counting them allocates nothing.
     let dit = DitConfig::published()
         .init(&Device::flex())
         .expect("a valid configuration");

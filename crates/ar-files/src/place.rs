@@ -81,7 +81,7 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Whether a path stands for a file that a process has open, which replacing the path would not affect.
+/// Whether a path represents a file that a process has open, which replacing the path would not affect.
 fn is_descriptor(path: &Path) -> bool {
     ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc"]
         .iter()

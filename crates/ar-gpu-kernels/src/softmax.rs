@@ -18,7 +18,7 @@ use crate::rows::{
     Reduction, Units, address_type, count, elem_type, empty_like, reduce_row, row_start, with_rows,
 };
 
-/// The kernels, in the order of Burn's fusion among other operations.
+/// The kernels, in order with the other operations in Burn's fusion.
 ///
 /// # Shapes
 /// - `scores`, `p`, `d_p` and outputs: `[batch, heads, queries, keys]`
@@ -62,7 +62,7 @@ impl SoftmaxKernels for CubeBackend {
         let units = Units::for_rows(&p, width);
         let (cubes, cube) = units.launch(&p, rows);
         let dtype = elem_type(&p);
-        // SAFETY: units keep to the rows and columns that they are told of.
+        // SAFETY: units access only the rows and columns that they get.
         unsafe {
             softmax_backward_kernel::launch_unchecked(
                 &d_scores.client,
@@ -92,7 +92,7 @@ fn softmax(scores: CubeTensor, hidden: Option<CubeTensor>, scale: f64) -> CubeTe
     let units = Units::for_rows(&scores, width);
     let (cubes, cube) = units.launch(&scores, rows);
     let types = [&scores, &hidden].map(elem_type);
-    // SAFETY: units keep to the rows and columns that they are told of.
+    // SAFETY: units access only the rows and columns that they get.
     unsafe {
         softmax_kernel::launch_unchecked(
             &output.client,
@@ -127,14 +127,15 @@ fn softmax_kernel<E: Float, B: Numeric>(
     let mut shared = Shared::<[f32]>::new_slice(comptime!(units.per_row * units.rows));
     let row = CUBE_POS * units.rows + UNIT_POS_Y as usize;
     let is_row = row < rows as usize;
-    // Units without a row compute the first one with the others: all must meet in reductions.
+    // Units without a row compute the first row along with the others, because all units must take
+    // part in reductions.
     let row = select(is_row, row, 0);
     let width = scores.shape(3);
     let scores_start = row_start(scores, row, 4usize);
     let hidden_start = row_start(hidden, row, 4usize);
 
-    // The largest score of this unit so far, and the sum of exponentials relative to it. The
-    // large negative number stands for minus infinity, which WGSL does not know.
+    // The largest score of this unit so far, and the sum of exponentials relative to it. The large
+    // negative number represents minus infinity, which WGSL does not have.
     let mut largest = f32::new(-1.0e30);
     let mut sum = f32::new(0.0);
     for key in range_stepped(UNIT_POS_X as usize, width, units.per_row) {

@@ -1,4 +1,4 @@
-//! Convolutions, alone or fused with the operations around them in residual blocks, and pixel shuffle.
+//! Convolutions, by themselves or fused with the operations around them in residual blocks, and pixel shuffle.
 
 use burn::nn::{
     GroupNorm, PaddingConfig2d,

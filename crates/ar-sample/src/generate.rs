@@ -81,8 +81,8 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     finish(stdout_is_used, &text, outcome.interrupted)
 }
 
-/// The error to report. If the reader of the video has closed it, that alone is not an error, but it is one if other
-/// outputs were requested and have not been written.
+/// The error to report. If the reader of the video has closed it, that is an error only if other outputs were requested
+/// and have not been written.
 fn or_unwritten(error: anyhow::Error, outputs: &Outputs) -> anyhow::Error {
     let denoising = outputs.denoising.as_ref();
     let denoising = denoising.and_then(|target| target.destination.path());

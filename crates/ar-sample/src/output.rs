@@ -15,7 +15,7 @@ use crate::cli::VideoArgs;
 /// The message at an interrupt when there are frames.
 pub(crate) const KEEPING: &str = "keeping the finished frames; press Ctrl-C again to stop at once";
 
-/// The path that stands for the standard output.
+/// The path that means the standard output.
 pub(crate) const STDOUT: &str = "-";
 
 /// The target of a video. The format is the given one, or follows from the path's extension; the path is the given one,
@@ -135,7 +135,7 @@ pub(crate) fn finish(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Fails if `path` is the name that stands for the standard output, for an option that takes files.
+/// Fails if `path` is the name of the standard output, for an option that only accepts files.
 pub(crate) fn check_is_file(option: &str, path: Option<&Path>) -> anyhow::Result<()> {
     if path == Some(Path::new(STDOUT)) {
         bail!("{option} - : this is written to a file; only --out takes - (a file can be ./-)");

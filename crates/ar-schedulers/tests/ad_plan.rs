@@ -1,4 +1,4 @@
-//! The AD plan against the reference's schedules, and its properties at any size.
+//! Compares the AD plan with the reference's schedules, and checks its properties at any size.
 
 mod golden;
 

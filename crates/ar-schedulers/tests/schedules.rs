@@ -1,4 +1,4 @@
-//! Noise and DDIM schedules against the tables of the reference implementation.
+//! Compares noise and DDIM schedules with the tables of the reference implementation.
 
 mod golden;
 
@@ -78,7 +78,7 @@ fn tables_match_the_reference() {
     }
 }
 
-/// The goldens have no table of this one: its betas are square roots of a line.
+/// The goldens have no table for this schedule, whose betas are square roots of a line.
 #[test]
 fn sqrt_table_by_hand() {
     let schedule = NoiseScheduleConfig {
@@ -99,8 +99,8 @@ fn sqrt_table_by_hand() {
     );
 }
 
-/// The reference's arrays are in ascending order of timestep, with one entry more than steps at
-/// the end: what it reads for a waiting frame, alpha = alpha_prev = abar[T - 1] and sigma = 0.
+/// The reference's arrays are in ascending order of timestep, with one more entry than steps at the
+/// end: the values for a waiting frame, alpha = alpha_prev = abar[T - 1] and sigma = 0.
 #[test]
 fn ddim_steps_match_the_reference() {
     let bytes = golden::read("schedules.safetensors");
@@ -146,7 +146,7 @@ fn timesteps_that_frames_are_fed() {
     assert_eq!(schedule.fed_timestep(FrameState::Finished), 1);
 }
 
-/// Where the steps do not divide the timesteps, the reference leaves the table or adds steps.
+/// If the steps do not divide the timesteps, the reference leaves the table or adds steps.
 #[test]
 fn every_number_of_steps_stays_inside_the_table() {
     for timesteps in [2, 3, 10, 97] {
@@ -193,8 +193,8 @@ fn the_largest_eta_is_named_and_works() {
     };
     assert_eq!(eta, 3.0);
     let schedule = DdimSchedule::new(&noise, 10, largest).unwrap();
-    // At the tightest step nothing of the predicted noise is left; the root of the rounding of a
-    // difference of numbers below 1 is at most 1e-7.
+    // At the tightest step, nothing of the predicted noise is left. The root of the rounding error
+    // in a difference of numbers below 1 is at most 1e-7.
     let tightest = schedule.steps().iter().map(|step| step.direction());
     assert!(tightest.fold(f64::INFINITY, f64::min) < 1e-7);
     for eta in [largest * 1.001, -0.1, f64::NAN, f64::INFINITY] {

@@ -1,4 +1,4 @@
-//! Fine-tunes the transformer of a model on latents of your own: tensors in, a model directory out.
+//! Fine-tunes the transformer of a model on your own latents: tensors in, a model directory out.
 //!
 //! ```sh
 //! cargo run --release -p ar-train --example fine_tune -- MODEL OUT

@@ -1,5 +1,4 @@
-//! The transformer, its gradients and whole sampling runs against numbers of the method's reference
-//! implementation.
+//! Compares the transformer, its gradients and whole sampling runs with the method's reference implementation.
 //!
 //! Tolerances are for f32: a relative error `|a - b| / |b|` of 1e-5 for one forward pass, of 1e-4 for
 //! gradients and for a whole sampling run.
@@ -21,7 +20,7 @@ const FORWARD: f64 = 1e-5;
 const GRADIENT: f64 = 1e-4;
 const SAMPLING: f64 = 1e-4;
 
-/// What a checkpoint holds: the network and the context of unconditional samples.
+/// The contents of a checkpoint: the network and the context of unconditional samples.
 #[derive(Module, Debug)]
 struct Checkpoint {
     dit: Dit,
@@ -147,7 +146,7 @@ fn check_forward_and_gradients(golden: &Golden) {
     let expected = golden.tensor::<1>("loss.value", &device);
     assert_close("loss", loss.clone(), expected, FORWARD);
 
-    // Gradients are compared under the names and in the layout of the checkpoint.
+    // Gradients are compared with the names and the layout of the checkpoint.
     let gradients = loss.backward();
     let names = golden.names("grad.");
     assert!(!names.is_empty());

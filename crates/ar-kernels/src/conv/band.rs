@@ -13,7 +13,7 @@ pub(super) struct Band<'a> {
     pub(super) output: &'a mut [MaybeUninit<f32>],
 }
 
-/// What is added to the product.
+/// The terms that are added to the product.
 #[derive(Clone, Copy)]
 pub(super) struct Rest<'a> {
     pub(super) bias: Option<&'a [f32]>,
@@ -22,8 +22,8 @@ pub(super) struct Rest<'a> {
 }
 
 impl Rest<'_> {
-    /// Adds what belongs to `values`, and writes them to where they belong: the channels from
-    /// `channel` on of the pixel whose first channel is number `pixel` of the band's values.
+    /// Adds the other terms to `values`, and writes them into the band: the channels from `channel`
+    /// on, of the pixel whose first channel is at `pixel` in the band's values.
     #[inline(always)]
     pub(super) fn write(
         &self,
@@ -49,7 +49,7 @@ impl Rest<'_> {
     }
 }
 
-/// Memory that one band after another uses.
+/// Memory that is reused from band to band.
 #[derive(Default)]
 pub(super) struct Buffers {
     pub(super) patch: Vec<f32>,
@@ -57,7 +57,7 @@ pub(super) struct Buffers {
     pub(super) products: Vec<f32>,
 }
 
-/// The first `len` values of a buffer, arbitrary at first.
+/// The first `len` values of a buffer, with arbitrary initial values.
 pub(super) fn sized(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
     if buffer.len() < len {
         *buffer = vec![0.0; len];

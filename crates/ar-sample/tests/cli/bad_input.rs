@@ -1,4 +1,4 @@
-//! What users get wrong: one line each, and nothing is lost.
+//! Mistakes of users: each gives an error of one line, and nothing is lost.
 
 use super::Folder;
 
@@ -73,7 +73,7 @@ fn bad_options_are_one_line() {
     ] {
         folder.fails(arguments, what);
     }
-    // What clap finds takes more lines, with the usage.
+    // Errors from clap have more lines, with the usage.
     assert_eq!(folder.run("--count 0").status.code(), Some(2));
     assert_eq!(folder.run("--frame 3").status.code(), Some(2));
 }
@@ -108,7 +108,7 @@ fn bad_noise_is_one_line() {
         std::fs::write(folder.path("noise.safetensors"), bytes).expect("a file");
         fails("", "not a readable safetensors file");
     }
-    // Noise that is finite but far too large ends as NaN, after the start and without output.
+    // Noise that is finite but far too large becomes NaN during the run, without output.
     noise(&[3e38; 72], &[1, 3, 6, 4]);
     fails("", "came out of sampling as NaN or infinity");
 }

@@ -32,7 +32,7 @@ fn denoising_is_shown_iteration_by_iteration() {
         );
         assert_ne!(states[start], states[end]);
         for state in &states[end..] {
-            // Decoded together with others, which may round otherwise.
+            // Decoded together with others, which may round differently.
             let pairs = state.iter().zip(frame.rgb());
             assert!(
                 pairs.into_iter().all(|(a, b)| a.abs_diff(*b) <= 1),

@@ -1,4 +1,4 @@
-//! `ar-sample evaluate`: what is measured, in how many runs, and on what.
+//! `ar-sample evaluate`: measures, runs and data.
 
 use ar_files::FolderLock;
 use ar_video::{Clip, Frame, VideoFormat, write_clip};
@@ -24,7 +24,7 @@ pub(crate) const SMALL_WORLD: &str = r#"
 const EVALUATE: &str = "evaluate --model tiny --data data.toml --samples 4 --frames 6 --steps 4 \
                         --ar-step 1,2 --prefix-frames 2 --batch 3";
 
-/// Numbers up to rounding, and all else as it is.
+/// Numbers are equal up to rounding, and everything else exactly.
 #[track_caller]
 fn assert_near(a: &Value, b: &Value, name: &str) {
     match (a, b) {
@@ -58,7 +58,7 @@ fn evaluation_in_parts() {
     assert!(waiting.contains("waits for the other parts"), "{waiting}");
     assert!(!folder.path("parts/report.json").exists());
     folder.ok(&format!("{EVALUATE} --out parts --part 1/2"));
-    // Both have begun before either ends.
+    // Both have started before either ends.
     let both = [0, 1]
         .map(|part| folder.start(&format!("{EVALUATE} --out together --part {part}/2")))
         .map(|process| process.wait_with_output().expect("an end"));
@@ -70,7 +70,7 @@ fn evaluation_in_parts() {
         serde_json::from_slice(&folder.read(name)).expect("a report of JSON")
     };
     let whole = report("whole/report.json");
-    // Noise is addressed by clip, and so parts and batches change nothing but rounding.
+    // Noise is addressed by clip, so parts and batches change only rounding.
     let sources = |report: &Value| report["sources"].as_array().expect("rows").clone();
     assert_eq!(
         sources(&whole)
@@ -101,7 +101,7 @@ fn evaluation_in_parts() {
     assert_eq!(truth["world"]["failures"]["disappearance"], 0.0);
     assert_eq!(truth["ssim"], 1.0);
     assert!(truth["latents"].is_null() && sources(&whole)[2]["latent_motion"].is_f64());
-    // Only what continues a clip can be compared with it.
+    // Only continuations of a clip can be compared with it.
     let (free, continued) = (&sources(&whole)[2], &sources(&whole)[4]);
     assert!(free["psnr"].is_null() && free["ssim"].is_null());
     assert!(continued["psnr"].is_f64() && continued["ssim"].is_f64());
@@ -129,14 +129,14 @@ fn evaluation_goes_on_where_it_was() {
     };
     let all = lines("evaluation/clips.jsonl");
     assert_eq!(all.len(), 6 * 4);
-    // Killed in the middle of a line; the lines before it stay as they are.
+    // Killed in the middle of a line; the lines before it do not change.
     let torn = all[..10].join("\n") + "\n" + &all[10][..20];
     std::fs::write(folder.path("evaluation/clips.jsonl"), torn).expect("a file");
     folder.ok(EVALUATE);
     let again = lines("evaluation/clips.jsonl");
     assert_eq!((again.len(), &again[..10]), (all.len(), &all[..10]));
 
-    // Clips that are measured already are made once more to be kept, and not measured again.
+    // Clips that have already been measured are made again to be kept, but not measured again.
     folder.ok(&format!("{EVALUATE} --keep 1"));
     assert_eq!(lines("evaluation/clips.jsonl"), again);
     for source in [
@@ -175,7 +175,7 @@ fn evaluation_of_other_data_begins_anew() {
     let drawn = "evaluate --model tiny --data data.toml --frames 6 --steps 4 --ar-step 2 \
                  --samples 2 --metrics psnr";
     folder.ok(drawn);
-    // What no clip depends on.
+    // A key that no clip depends on.
     let read_ahead = SMALL_WORLD.replace("[data]", "[data]\nworkers = 1");
     std::fs::write(folder.path("data.toml"), read_ahead).expect("a file");
     folder.ok(drawn);
@@ -234,7 +234,7 @@ fn a_part_of_an_evaluation_has_one_process() {
     let lock = FolderLock::take(folder.path("evaluation"), ".lock").expect("a free folder");
     folder.fails(EVALUATE, &format!("process {} on ", std::process::id()));
     assert!(!folder.path("evaluation/clips.jsonl").exists());
-    // Parts are measured beside each other.
+    // Parts are measured at the same time.
     folder.ok(&format!("{EVALUATE} --part 0/2"));
     drop(lock);
     folder.ok(EVALUATE);
@@ -331,7 +331,7 @@ fn evaluation_of_classes() {
     ] {
         folder.fails(&format!("{command} {arguments}"), what);
     }
-    // Samples of no numbers would be measured as black ones.
+    // Samples that are NaN would be measured as black ones.
     let broken = folder.run(&format!(
         "{command} --samples 4 --guidance 1e300 --out broken"
     ));
@@ -360,7 +360,7 @@ fn evaluation_as_published() {
     let published = report("--samples 12");
     assert_eq!(published["protocol"]["split"], "training");
     assert_eq!(published["protocol"]["fid_frames"], "one");
-    // Without an error there is no ratio.
+    // Without errors there is no ratio.
     assert!(published["sources"][0]["psnr"].is_null());
     for (arguments, what) in [
         (

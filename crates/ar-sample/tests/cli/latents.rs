@@ -1,4 +1,4 @@
-//! What is sampled, to the number: against the reference, by noise, and by the parts of a model.
+//! Exact samples: against the reference, from given noise, and with parts of a model.
 
 use ar_model::VideoModel;
 use ar_video::Frame;
@@ -35,14 +35,14 @@ fn a_reference_run_is_reproduced() {
     assert_eq!(report["count"], count);
     assert_eq!(report["frames"], 4);
     assert_eq!(report["network_evaluations"], iterations * count);
-    // Ten steps a frame, and once more for the keys and values of all but the last.
+    // Ten steps per frame, and once more for the keys and values of all except the last.
     assert_eq!(report["frame_evaluations"], (4 * 10 + 3) * count);
     assert_eq!(report["sampler"]["method"], "active_frames");
 }
 
 #[test]
 fn noise_depends_on_seed_video_and_frame_alone() {
-    // Equal but for the order of sums, which batch and length change.
+    // Equal except for the order of sums, which depends on batch and length.
     const TOLERANCE: f64 = 1e-5;
     let folder = Folder::new();
     folder.golden_model();
@@ -59,7 +59,7 @@ fn noise_depends_on_seed_video_and_frame_alone() {
     assert!(relative_error(&apart, &together) < TOLERANCE);
     let video = 4 * 6 * 4;
     assert!(relative_error(&together[..video], &together[video..2 * video]) > 0.1);
-    // Frames see earlier ones only, so a shorter video is the beginning of a longer one.
+    // Frames see only earlier ones, so a shorter video is the beginning of a longer one.
     let (shorter, _) = run("--frames 3");
     assert!(relative_error(&shorter, &together[..shorter.len()]) < TOLERANCE);
 }
@@ -79,7 +79,8 @@ fn a_temporal_vae_decodes_whole_windows() {
     let stdout = folder.ok(&format!(
         "{arguments} --out a.apng --save-latents l.safetensors --json"
     ));
-    // The published mask lets later frames reach earlier ones: nothing can be kept.
+    // The published mask lets information from later frames reach earlier ones, so nothing can be
+    // cached.
     let report = last_line_json(&stdout);
     assert_eq!(report["sampler"]["method"], "full_window");
     assert_eq!(report["frame_evaluations"], 4 * (4 + 5) * 2);

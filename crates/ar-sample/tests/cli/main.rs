@@ -1,4 +1,4 @@
-//! The command as a user runs it.
+//! The command, as a user runs it.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -30,7 +30,7 @@ use tempfile::TempDir;
 /// Options for a quick video of the model `tiny`.
 const TINY: &str = "--model tiny --steps 4 --ar-step 2";
 
-/// A folder that commands run in.
+/// The folder that commands run in.
 struct Folder(TempDir);
 
 impl Folder {
@@ -60,7 +60,7 @@ impl Folder {
             .expect("the command starts")
     }
 
-    /// Runs a command that has to succeed; its standard output.
+    /// Runs a command that has to succeed, and returns its standard output.
     #[track_caller]
     fn ok(&self, arguments: &str) -> String {
         let output = self.run(arguments);

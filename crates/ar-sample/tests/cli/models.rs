@@ -8,7 +8,7 @@ use burn::tensor::{Int, Tensor};
 
 use super::Folder;
 
-/// Gives every parameter values other than zero, which modulation and final layers begin with.
+/// Gives every parameter nonzero values, because modulation and final layers start at zero.
 struct Waves;
 
 impl ModuleMapper for Waves {
@@ -50,13 +50,13 @@ impl Folder {
         ar_model::import(&options, self.path("golden")).expect("a fitting checkpoint");
     }
 
-    /// A model directory `tiny` of random weights: causal in time without an end, frames of 16x16.
+    /// A model directory `tiny` with random weights: causal and unbounded, with frames of 16x16.
     pub(crate) fn tiny_model(&self) {
         self.random_model("tiny", "", "");
     }
 
-    /// A model directory of random weights whose transformer sees 4 frames, with more keys for its
-    /// parts.
+    /// A model directory with random weights and a transformer that sees 4 frames, with more keys
+    /// for its parts.
     pub(crate) fn random_model(&self, name: &str, transformer: &str, vae: &str) {
         let transformer = match transformer {
             "" => "causal_mask = \"temporal_causal\"\npositions = \"frame_rotary\"",

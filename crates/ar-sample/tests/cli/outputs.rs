@@ -1,4 +1,4 @@
-//! Where outputs go: nothing else is replaced, and nothing is lost.
+//! Outputs: nothing else is replaced, and nothing is lost.
 #![cfg(unix)]
 
 use std::fs::{self, Permissions};
@@ -13,7 +13,7 @@ use ar_video::{Clip, Frame, VideoFormat, write_clip};
 
 use super::{Folder, TINY};
 
-/// A command line of the shell, in which `$AR` is the program.
+/// A shell command line, in which `$AR` is the program.
 fn shell(folder: &Folder, line: &str) -> Output {
     Command::new("bash")
         .args(["-c", line])
@@ -168,13 +168,13 @@ fn an_output_does_not_replace_an_input() {
     }
     assert_eq!(folder.frames("a.gif").len(), 3);
     assert_eq!(folder.frames("frames").len(), 3);
-    // Numbers that no video has.
+    // Numbers that belong to no video.
     folder.ok(&format!(
         "{TINY} --count 2 --out m.rgb --save-latents m-00.rgb"
     ));
 }
 
-/// Whatever the standard output is called, and whatever it is.
+/// Whatever the standard output is, and however it is named.
 #[test]
 fn the_standard_output_takes_one_output() {
     let folder = Folder::new();
@@ -220,7 +220,7 @@ fn the_standard_output_takes_one_output() {
         let output = shell(&folder, &format!("$AR {TINY} {line}"));
         assert_eq!(output.status.code(), Some(2), "{line}");
     }
-    // With one output there, messages go elsewhere.
+    // If an output is written there, messages go to the standard error.
     folder.ok(&format!("{TINY} --out whole.gif --save-latents whole"));
     for (outputs, whole) in [
         ("--out /dev/stdout --format gif", "whole.gif"),
@@ -231,12 +231,12 @@ fn the_standard_output_takes_one_output() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(said.contains("\"outputs\":"), "{said}");
     }
-    // Nothing is lost where nothing is kept.
+    // The null device keeps nothing, so nothing is lost.
     let line = format!("$AR {TINY} --out - --save-latents /dev/null >/dev/null");
     assert!(shell(&folder, &line).status.success());
 }
 
-/// Names can hold what moves the cursor, or breaks the line.
+/// Names can contain characters that move the cursor or break the line.
 #[test]
 fn names_of_files_are_escaped() {
     let folder = Folder::new();
@@ -344,7 +344,7 @@ fn a_closed_pipe_does_not_hide_what_is_not_written() {
     assert_eq!(output.status.code(), Some(2), "{error}");
     assert!(error.contains("l.safetensors is not written"), "{error}");
     assert!(!folder.path("l.safetensors").exists());
-    // Where the video was all that was asked for, whoever closed it has seen enough.
+    // If only the video was requested, closing it is not an error.
     let line = format!("$AR {TINY} --frames 100000 --out - --format raw | head -c 5000 >video");
     assert!(
         shell(&folder, &format!("set -o pipefail; {line}"))
@@ -369,7 +369,8 @@ fn messages_that_nobody_hears_end_nothing() {
     }
 }
 
-/// Ctrl-C in a terminal reaches every process of the line: here `tee`, which ends at once.
+/// Ctrl-C in a terminal reaches every process of the command line, here also `tee`, which ends at
+/// once.
 #[test]
 fn an_interrupt_that_ends_the_reader_of_messages_keeps_the_video() {
     let folder = Folder::new();

@@ -1,4 +1,4 @@
-//! Videos that go on from given frames.
+//! Videos that continue given frames.
 
 use ar_model::VideoModel;
 use ar_video::{Clip, Frame, VideoFormat, write_clip};
@@ -6,7 +6,7 @@ use burn::tensor::{Tensor, TensorData};
 
 use super::{Folder, TINY, last_line_json, relative_error};
 
-/// Colours of a size that no model has.
+/// Coloured frames in a size that no model has.
 fn coloured_frames(count: u8) -> Vec<Frame> {
     let colour = |i: u8| [i * 20, 255 - i * 20, 100];
     (0..count)
@@ -43,18 +43,17 @@ fn a_prefix_is_kept_and_continued() {
     assert_eq!(report["frames"], 3 + 4);
     assert_eq!(frames.len(), 3 + 4);
     assert_eq!(frames[..3], given[5..]);
-    // Four steps each, and once more for all but the last: nothing more for the prefix than its
-    // keys and values.
+    // Four steps each, and once more for all except the last; for the prefix only keys and values.
     assert_eq!(report["frame_evaluations"], 3 + 4 * 4 + 3);
 
-    // A prefix longer than the window, and as many frames as were asked for.
+    // A prefix longer than the window, and the requested number of frames.
     let (report, longer) = run("--prefix-frames 6 --frames 9");
     assert_eq!(report["frames_sampled"], 3);
     assert_eq!(longer.len(), 9);
     assert_eq!(longer[..6], given[2..]);
     assert_eq!(run("--prefix-frames 6 --frames 9").1, longer);
 
-    // What is sampled depends on the prefix, not only on its place.
+    // The samples depend on the prefix, not only on its position.
     write_clip(
         folder.path("other.apng"),
         &Clip::new(vec![Frame::new(16, 16, vec![200; 16 * 16 * 3]); 6]),
@@ -89,7 +88,7 @@ fn frames_denoised_together_see_the_prefix() {
         ));
         folder.latents("l.safetensors").0.split_off(4 * 4)
     };
-    // A window of new frames, where each sees the three before it; else what is left of a window.
+    // A window of new frames if each sees the three before it; otherwise the rest of a window.
     for (model, frames) in [("tiny", 5), ("window", 4)] {
         let bright = sampled(model, "bright.apng", frames);
         let difference = relative_error(&sampled(model, "dark.apng", frames), &bright);

@@ -1,4 +1,4 @@
-//! `ar-sample evaluate` where sets of clips are compared, and with learned networks.
+//! `ar-sample evaluate` with metrics of sets of clips, and with learned networks.
 
 use ar_data::{ShapesConfig, ShapesWorld};
 use ar_video::{Clip, Frame, VideoFormat, write_clip};
@@ -11,7 +11,7 @@ use super::evaluate::SMALL_WORLD;
 fn sets_of_clips_are_compared() {
     let folder = Folder::new();
     folder.tiny_model();
-    // All are held out.
+    // All of them are for validation.
     let data = SMALL_WORLD.replace("clips = 20", "clips = 4");
     std::fs::write(folder.path("data.toml"), data).expect("a file");
     let world = ShapesConfig {

@@ -142,7 +142,7 @@ fn an_interrupted_mp4_plays() {
     let folder = Folder::new();
     folder.tiny_model();
     let mut process = folder.start(&format!("{TINY} --frames 10000000 --json"));
-    // Nothing is in the file before the end, but now and then progress is told.
+    // Nothing is in the file before the end, but progress is reported occasionally.
     let mut stderr = BufReader::new(process.stderr.take().expect("a pipe"));
     let mut progress = String::new();
     stderr.read_line(&mut progress).expect("a line");
@@ -172,7 +172,7 @@ fn an_interrupted_stream_plays() {
     let mut stdout = process.stdout.take().expect("a pipe");
     let mut stream = vec![0; 4096];
     stdout.read_exact(&mut stream).expect("some frames");
-    // Goes on reading, or a full pipe would keep the process from its end.
+    // Keeps reading, since a full pipe would keep the process from ending.
     let rest = thread::spawn(move || {
         let mut rest = Vec::new();
         stdout.read_to_end(&mut rest).expect("the rest");
@@ -193,7 +193,7 @@ fn an_interrupted_stream_plays() {
     }
 }
 
-/// Interrupted among the steps of the first frame, for which the file of the video is there already.
+/// Interrupted during the steps of the first frame, when the file of the video already exists.
 #[cfg(unix)]
 #[test]
 fn an_interrupt_before_the_first_frame_leaves_nothing() {
@@ -219,7 +219,7 @@ fn an_interrupt_keeps_the_finished_frames() {
     let process = folder.start(&format!(
         "{TINY} --frames 100000 --out kept --format png --json"
     ));
-    // Frames appear in a folder under another name.
+    // Frames appear in a folder with another name.
     wait_for(&folder, 3, |path| {
         std::fs::read_dir(path).map_or(0, |files| files.count() as u64)
     });
@@ -264,7 +264,7 @@ fn interrupted_at_once(mut process: Child, what: &str) {
         assert!(process.try_wait().expect("a status").is_none(), "{what}");
         thread::sleep(Duration::from_millis(2));
     }
-    // Into its work.
+    // Until it is working.
     thread::sleep(Duration::from_millis(100));
     let start = Instant::now();
     let output = interrupt(process);
@@ -320,7 +320,7 @@ fn an_interrupt_before_the_first_frame_ends_commands_within_a_second() {
     }
 }
 
-/// What the system grants no more of is named, with the limit; nothing panics and nothing is left.
+/// If the system refuses something, the error names the limit; nothing panics and nothing is left.
 #[cfg(target_os = "linux")]
 #[test]
 fn limits_of_the_system_are_named() {
@@ -360,14 +360,14 @@ fn limits_of_the_system_are_named() {
         &format!("ulimit -n 4; $AR {TINY} --out a.gif --denoising d.gif"),
         "-n",
     );
-    // An amount of memory is enough, or it is named.
+    // Either the memory is sufficient, or the error names it.
     for kibibytes in (40_000..800_000).step_by(60_000) {
         let line = format!("ulimit -v {kibibytes}; $AR {TINY} --out a.mp4");
         let output = shell(&line);
         let error = String::from_utf8_lossy(&output.stderr);
         match output.status.code() {
             Some(0) => std::fs::remove_file(folder.path("a.mp4")).expect("a video"),
-            // The allocator has nothing left for the message of an error.
+            // The allocator has no memory left for an error message.
             None | Some(134) => assert!(error.contains("memory allocation"), "{line}: {error}"),
             code => {
                 assert_eq!(code, Some(2), "{line}: {error}");

@@ -1,4 +1,4 @@
-//! Videos as `generate` writes them, and what it says of them.
+//! The videos that `generate` writes, and its reports.
 
 use ar_video::read_clip;
 
@@ -24,7 +24,7 @@ fn the_default_is_a_playable_video() {
 fn frames_are_enlarged_as_asked_for() {
     let folder = Folder::new();
     let quick = "--frames 2 --steps 2 --ar-step 1";
-    // Lossless formats hold what the model makes.
+    // Lossless formats contain exactly what the model makes.
     folder.ok(&format!("{quick} --out plain.apng"));
     folder.ok(&format!(
         "{quick} --out large.apng --scale 3 --scale-filter nearest"
@@ -111,7 +111,8 @@ fn json_says_what_was_done() {
     assert_eq!(report["outputs"], serde_json::json!(["a-0.gif", "a-1.gif"]));
     let iterations = 6 + 2 * (5 - 1);
     assert_eq!(report["network_evaluations"], iterations);
-    // Two videos; six steps a frame, and once more for the keys and values of all but the last.
+    // Two videos; six steps per frame, and once more for the keys and values of all except the
+    // last.
     assert_eq!(report["frame_evaluations"], 2 * (5 * 6 + 4));
     assert_eq!(report["format"], "gif");
     assert_eq!(report["fps"], 7.5);
@@ -119,7 +120,7 @@ fn json_says_what_was_done() {
     assert_eq!(report["sampler"]["steps"], 6);
     assert_eq!(report["sampler"]["ar_step"], 2);
     let second = |phase: &str| report["seconds"][phase].as_f64().expect(phase);
-    // Decoding and encoding run beside sampling.
+    // Decoding and encoding run in parallel with sampling.
     for phases in [["load", "sample"], ["decode", "encode"]] {
         let seconds: f64 = phases.map(second).iter().sum();
         assert!(0.0 < seconds && seconds <= second("total"), "{report}");

@@ -1,4 +1,4 @@
-//! A server of the built-in model, and a client as small as can be.
+//! A server of the built-in model, and a minimal client.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,7 +10,7 @@ use ar_serve::{ServeError, Server, ServerOptions, Stopper};
 use burn::tensor::Device;
 use serde_json::Value;
 
-/// Time after which a test has failed.
+/// Time after which a test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server that stops when the test ends.
@@ -53,7 +53,7 @@ impl TestServer {
         stream
     }
 
-    /// Sends a request with the token, and whatever `headers` and `body` are.
+    /// Sends a request with the token, `headers` and `body`.
     pub(crate) fn send(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
         let mut stream = self.connect();
         let token = &self.token;
@@ -62,7 +62,7 @@ impl TestServer {
             "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
              Authorization: Bearer {token}\r\nContent-Length: {length}\r\n{headers}\r\n"
         );
-        // A server that has heard enough does not read the rest.
+        // A server that refuses the request does not read the rest.
         let _ = stream
             .write_all(head.as_bytes())
             .and_then(|()| stream.write_all(body));
@@ -78,7 +78,7 @@ impl TestServer {
         self.send("POST", "/v1/videos", headers, json.as_bytes())
     }
 
-    /// Posts a form of parts: headers and content.
+    /// Posts a form with parts of headers and content.
     pub(crate) fn post_form(&self, parts: &[(&str, &[u8])]) -> Answer {
         let mut body = Vec::new();
         for (headers, content) in parts {
@@ -104,7 +104,7 @@ impl TestServer {
         self.get(&format!("/v1/videos/{id}")).json()
     }
 
-    /// Waits until a video is as it should be.
+    /// Waits until `is_so` holds for a video.
     pub(crate) fn wait(&self, id: u64, is_so: impl Fn(&Value) -> bool) -> Value {
         let start = Instant::now();
         loop {
@@ -117,7 +117,7 @@ impl TestServer {
         }
     }
 
-    /// The events of a video, as they come.
+    /// The events of a video, as they arrive.
     pub(crate) fn events(&self, id: u64, query: &str, headers: &str) -> Events {
         let mut stream = self.connect();
         let token = &self.token;

@@ -1,4 +1,4 @@
-//! What a client may do that means harm, or that knows no better.
+//! Malicious and careless clients.
 
 use std::io::{BufReader, Read, Write};
 use std::net::TcpStream;
@@ -95,7 +95,7 @@ fn nonsense_is_answered() {
 fn what_is_too_large_is_refused_while_it_is_sent() {
     let server = TestServer::start();
     assert_eq!(server.post(&" ".repeat(100_000)).status, 413);
-    // It says that it is ten gigabytes.
+    // An upload that claims to have ten gigabytes.
     let mut stream = server.connect();
     let token = &server.token;
     write!(
@@ -110,7 +110,7 @@ fn what_is_too_large_is_refused_while_it_is_sent() {
         .read_to_string(&mut answer)
         .expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
-    // It does not say how much it is.
+    // An upload that does not declare its size.
     let stream = server.connect();
     let mut sender = stream.try_clone().expect("a second handle");
     write!(
@@ -128,7 +128,7 @@ fn what_is_too_large_is_refused_while_it_is_sent() {
             String::from_utf8_lossy(head)
         );
         let piece = vec![0; 1 << 20];
-        // More than any machine takes while the server lingers.
+        // More than any machine can receive while the server lingers.
         for _ in 0..500_000 {
             let sent = write!(sender, "{:x}\r\n", piece.len())
                 .and_then(|()| sender.write_all(&piece))
@@ -166,7 +166,7 @@ fn crowds_are_told_to_come_back() {
         statuses.keys().all(|status| [200, 503].contains(status)),
         "{statuses:?}"
     );
-    // Places are free again as soon as the server has seen that the clients have gone.
+    // Connections are free again as soon as the server has noticed that the clients have left.
     let start = std::time::Instant::now();
     while server.get("/healthz").status != 200 {
         assert!(start.elapsed() < 2 * ar_serve::limits::HEADER_TIME);
@@ -179,7 +179,7 @@ fn connections_that_say_nothing_hold_no_place_for_long() {
     let silent: Vec<TcpStream> = (0..ar_serve::limits::CONNECTIONS)
         .map(|_| server.connect())
         .collect();
-    // One more, when all places are taken.
+    // One more, when all connections are in use.
     let mut one_more = server.connect();
     one_more
         .write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -1,4 +1,4 @@
-//! The server as clients meet it.
+//! The server as clients see it.
 
 mod client;
 mod hostile;

@@ -1,4 +1,4 @@
-//! The document says what the server does.
+//! The document matches what the server does.
 
 use std::collections::BTreeSet;
 
@@ -51,7 +51,7 @@ fn schemas_have_the_properties_of_the_answers() {
     assert_eq!(keys(&video["options"]), keys(chosen));
     let model = server.get("/v1/model").json();
     assert_eq!(keys(&model), keys(&schemas["Model"]["properties"]));
-    // An unknown option is refused with the names of those that there are.
+    // An unknown option is refused, with the names of the valid ones.
     let refusal = server.post(r#"{"": 0}"#).text();
     for option in keys(&schemas["Options"]["properties"]) {
         assert!(

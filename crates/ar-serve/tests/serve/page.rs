@@ -1,11 +1,11 @@
-//! The page's scripts against the library.
+//! Compares the page's scripts with the library.
 
 use std::process::Command;
 
 use ar_schedulers::{AdConfig, AdPlan};
 use serde_json::Value;
 
-/// What the script says of the plans, as JSON.
+/// The plans from the script, as JSON.
 const SCRIPT: &str = r"
 import { finishedAfter, iterations, stepsTaken, windowAt } from 'PLAN';
 const plans = JSON.parse(process.argv[1]);

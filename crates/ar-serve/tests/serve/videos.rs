@@ -11,7 +11,7 @@ use crate::client::{Event, TestServer};
 
 /// Quick to make.
 const SHORT: &str = r#"{"frames": 4, "steps": 4, "ar_step": 2, "seed": 7}"#;
-/// Goes on for minutes.
+/// Takes minutes.
 const LONG: &str = r#"{"frames": 20000, "steps": 50, "ar_step": 50}"#;
 
 fn is(state: &str) -> impl Fn(&Value) -> bool {
@@ -95,7 +95,7 @@ fn previews_lose_their_noise() {
             assert_eq!(pixels(&frame["png"]).len(), 64 * 64 * 3);
         }
     }
-    // Who does not ask gets none.
+    // A client that does not ask for them gets none.
     let id = server.create(SHORT);
     assert!(
         server
@@ -162,7 +162,7 @@ fn the_queue_is_bounded() {
         (refused.status, refused.header("retry-after")),
         (429, Some("2"))
     );
-    // A place is free again when the video before has ended.
+    // There is room again when an earlier video has ended.
     server.send("DELETE", &format!("/v1/videos/{running}"), "", b"");
     server.wait(running + 1, is("running"));
     server.create(LONG);
@@ -174,11 +174,11 @@ fn an_endless_video_goes_at_its_watchers_pace() {
     let id = server.create(r#"{"endless": true, "steps": 4, "ar_step": 2}"#);
     let finished = |video: &Value| video["frames_finished"].as_u64();
     let ahead = ar_serve::limits::AHEAD as u64;
-    // Nobody watches: it waits.
+    // Nobody is watching, so it waits.
     server.wait(id, |video| finished(video) == Some(ahead));
     std::thread::sleep(std::time::Duration::from_millis(300));
     assert_eq!(finished(&server.status(id)), Some(ahead));
-    // Whoever reads lets it go on, past the frames that are kept.
+    // A reader lets it continue, past the frames that are kept.
     let mut frames = server
         .events(id, "", "")
         .filter(|event| event.name == "frame");
@@ -207,11 +207,11 @@ fn live_places_are_few_and_free_again() {
         .map(|_| server.create(live))
         .collect();
     assert_eq!(server.post(live).status, 429);
-    // They are in nobody's way.
+    // They do not block others.
     let short = server.create(SHORT);
     server.wait(short, is("done"));
     server.send("DELETE", &format!("/v1/videos/{}", ids[0]), "", b"");
-    // Its place is free once the work on it has stopped.
+    // Its slot is free when the work on it has stopped.
     server.wait(ids[0], is("cancelled"));
     server.create(live);
 }

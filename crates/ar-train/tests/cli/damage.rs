@@ -1,4 +1,4 @@
-//! What goes wrong around a run: signals, damage, two runs at once.
+//! Faults around a run: signals, damage, two runs at once.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ impl Folder {
         self.path(&format!("vae/checkpoints/step-{step:08}"))
     }
 
-    /// What a command says on the standard error.
+    /// A command's standard error.
     fn says(&self, arguments: &str) -> String {
         let output = self.run(arguments);
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -33,7 +33,8 @@ impl Folder {
     }
 }
 
-/// Ctrl-C in a terminal reaches every process of the line: here `tee`, which ends at once.
+/// Ctrl-C in a terminal reaches every process of the command line, here also `tee`, which ends at
+/// once.
 #[cfg(unix)]
 #[test]
 fn an_interrupt_that_ends_the_reader_of_messages_leaves_a_checkpoint() {
@@ -167,7 +168,7 @@ fn damaged_latents_are_refused_and_encoded_again() {
         &format!("{diffusion} --set vae=other/model"),
         "is another VAE than the latents were made with",
     );
-    // And one that is damaged.
+    // And a damaged one.
     for file in ["vae.safetensors", "config.toml"] {
         let path = folder.path(&format!("vae/model/{file}"));
         flip(&path);
@@ -329,7 +330,7 @@ fn a_resumed_run_measures_what_the_killed_one_did_not() {
     );
     folder.ok(&stage);
     let text = |name: &str| String::from_utf8(folder.read(name)).expect("text");
-    // As it is when the process is killed right after the checkpoint.
+    // As after the process is killed right after the checkpoint.
     let metrics = text("vae/metrics.jsonl");
     let lines = metrics.lines();
     let kept: Vec<&str> = lines
@@ -349,12 +350,12 @@ fn a_resumed_run_measures_what_the_killed_one_did_not() {
     folder.ok(&format!("{stage} --resume"));
     assert_eq!(text("vae/metrics.jsonl"), metrics);
     assert!(fs::read(&last[0]).expect("a sample") == sample);
-    // What is there is not made again.
+    // Existing files are not made again.
     folder.ok(&format!("{stage} --resume"));
     assert_eq!(text("vae/metrics.jsonl"), metrics);
 }
 
-/// Names can hold what moves the cursor, or breaks the line.
+/// Names can contain characters that move the cursor or break the line.
 #[cfg(unix)]
 #[test]
 fn names_of_files_are_escaped() {

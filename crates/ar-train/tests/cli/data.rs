@@ -1,4 +1,4 @@
-//! What the stages read, and what they make of files that they cannot read.
+//! What the stages read, and how they handle unreadable files.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use ar_data::SourceIds;
 
 use super::{Folder, SMALL_DIFFUSION, SMALL_LATENTS, SMALL_VAE, config};
 
-/// What a folder holds, but the lists of what was skipped.
+/// The contents of a folder, without the lists of skipped files.
 fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let entries = std::fs::read_dir(folder).expect("a list");
     let mut files: Vec<_> = entries
@@ -116,7 +116,7 @@ fn broken_videos_are_listed_and_classes_are_kept() {
     assert_eq!(latents.class_names(), ["run", "walk"]);
     assert_eq!(latents.labels(), Some(&[0, 0, 1, 1, 1][..]));
     assert_eq!(folder.read("latents/skipped.txt"), skipped.as_bytes());
-    // A number for each of the three videos, which both stages hold out alike.
+    // An id for each of the three videos, so that both stages set aside the same ones.
     let source = |clip| latents.source_id(clip);
     assert!(source(0) == source(1) && source(2) == source(4) && source(1) != source(2));
 

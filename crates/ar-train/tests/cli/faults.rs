@@ -1,4 +1,4 @@
-//! What a stage makes of bad data, of a bad environment, and of interrupts.
+//! How a stage handles bad data, a bad environment, and interrupts.
 
 use std::fs;
 use std::path::Path;
@@ -110,7 +110,8 @@ fn another_number_of_clips_is_told_to_a_resumed_run() {
     );
 }
 
-/// Without ffmpeg, or without what it needs, there is no dataset of the files that need none.
+/// Without ffmpeg, or without what it needs, the stage does not continue with only the files that
+/// need no ffmpeg.
 #[cfg(unix)]
 #[test]
 fn the_environment_is_not_the_data() {
@@ -130,7 +131,7 @@ fn the_environment_is_not_the_data() {
         "raise the limits on processes, open files and memory",
     );
     refused(&stand_in(&folder, "kill -INT $$"), "ended from outside");
-    // A video that ffmpeg calls broken is one.
+    // A video that ffmpeg calls broken counts as broken.
     let broken = stand_in(&folder, "echo broken >&2; exit 1");
     let output = vae(&folder, &broken).output().expect("an end");
     assert!(output.status.success(), "{}", errors(&output));
@@ -144,7 +145,7 @@ fn interrupt(child: &Child, signal: &str) {
     assert!(status.expect("kill runs").success());
 }
 
-/// Waits until `holds`, and no longer than the child lives.
+/// Waits until `holds` is true, or the child has ended.
 #[cfg(unix)]
 fn wait_for(child: &mut Child, holds: impl Fn() -> bool) {
     while !holds() {
@@ -197,7 +198,7 @@ fn an_interrupted_stage_is_no_success() {
     assert_eq!(checkpoints.count(), 1);
 }
 
-/// Whatever is read when the signal comes: here a pipe into which nobody writes.
+/// Whatever is being read when the signal arrives, here a pipe without a writer.
 #[cfg(target_os = "linux")]
 #[test]
 fn an_interrupt_before_the_first_step_ends_commands_within_a_second() {

@@ -18,8 +18,8 @@ use serde::de::DeserializeOwned;
 use super::{Folder, SMALL_DIFFUSION, SMALL_LATENTS, SMALL_VAE, config};
 
 const STEPS: usize = 24;
-/// Steps that both runs then take undisturbed: their weights stay equal only if their optimizers
-/// were equal, too.
+/// Number of steps that both runs then take undisturbed: their weights stay equal only if their
+/// optimizers were equal, too.
 const MORE: usize = 2;
 const SETTINGS: &str = "--set run.steps=24 --set run.checkpoint_every=2 --set run.accumulate=2 \
     --set run.eval_every=6";
@@ -77,7 +77,7 @@ fn run_killed(folder: &Folder, stage: &str, seed: u64) -> [PathBuf; 2] {
     })
 }
 
-/// All weights in `path`, without the identities of parameters, which every process draws anew.
+/// All weights in `path`, without the ids of parameters, which differ between processes.
 fn weights<M: Module>(network: M, path: &Path) -> Vec<u8> {
     let record = ModuleRecord::load(path).expect("a record");
     let network = network.try_load_record(record).expect("the network's");

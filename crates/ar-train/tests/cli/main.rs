@@ -1,4 +1,4 @@
-//! The command as a user runs it, with the committed configurations shrunk through `--set`.
+//! The command, as a user runs it, with the committed configurations shrunk through `--set`.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -32,7 +32,7 @@ const SMALL_DIFFUSION: &str = "--set vae=vae/model --set data.latents=latents \
     --set transformer.hidden_size=16 --set transformer.num_heads=2 --set transformer.depth=1 \
     --set run.batch_size=2 --set run.log_every=1 --set optimizer.schedule=constant";
 
-/// A folder that commands run in.
+/// The folder that commands run in.
 struct Folder(TempDir);
 
 impl Folder {
@@ -52,7 +52,7 @@ impl Folder {
             .expect("the command starts")
     }
 
-    /// Starts a command that runs beside the test.
+    /// Starts a command that runs in parallel with the test.
     fn start(&self, arguments: &str) -> Child {
         Command::new(env!("CARGO_BIN_EXE_ar-train"))
             .current_dir(self.0.path())
@@ -62,7 +62,7 @@ impl Folder {
             .expect("the command starts")
     }
 
-    /// Runs a command that has to succeed, and returns what it says.
+    /// Runs a command that has to succeed, and returns its output.
     #[track_caller]
     fn ok(&self, arguments: &str) -> String {
         let output = self.run(arguments);
@@ -77,7 +77,7 @@ impl Folder {
         let output = self.run(arguments);
         let error = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{arguments}: {error}");
-        // In one line, the last, unless it goes on with the usage of the command line.
+        // In one line, the last one, unless the usage follows.
         let last = error.lines().last().unwrap_or_default();
         assert!(
             last.starts_with("error: ") || last.contains("try '--help'"),

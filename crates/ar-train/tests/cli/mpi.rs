@@ -1,11 +1,11 @@
-//! Runs of several processes, where there is an `mpirun`.
+//! Runs of several processes, if there is an `mpirun`.
 
 use std::process::{Command, Output};
 
 use super::parallel::{assert_same, latents};
 use super::{Folder, SMALL_DIFFUSION, SMALL_VAE, config};
 
-/// Whether processes can be started together; says so if not.
+/// Whether processes can be started together; prints a note if not.
 fn is_there() -> bool {
     let found = Command::new("mpirun").arg("--version").output().is_ok();
     if !found {

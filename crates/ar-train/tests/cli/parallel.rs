@@ -19,7 +19,7 @@ pub(crate) fn metrics(folder: &Folder, run: &str, names: &[&str]) -> Vec<Vec<f64
         .collect()
 }
 
-/// Runs have the same losses and gradients up to rounding, which training magnifies.
+/// Runs have the same losses and gradients up to rounding, which training amplifies.
 #[track_caller]
 pub(crate) fn assert_same(folder: &Folder, [one, other]: [&str; 2], steps: usize, names: &[&str]) {
     let [ours, theirs] = [one, other].map(|run| metrics(folder, run, names));
@@ -29,7 +29,7 @@ pub(crate) fn assert_same(folder: &Folder, [one, other]: [&str; 2], steps: usize
     }
 }
 
-/// A tokenizer and what it has encoded.
+/// A tokenizer and latents from it.
 pub(crate) fn latents() -> Folder {
     let folder = Folder::new();
     folder.ok(&format!(
@@ -84,7 +84,7 @@ fn devices_share_the_clips_of_a_step() {
     );
 }
 
-/// Each of them would take the folder of the run for its own.
+/// Each of them would consider the folder of the run its own.
 #[cfg(not(feature = "mpi"))]
 #[test]
 fn processes_that_do_not_know_each_other_are_refused() {

@@ -76,7 +76,8 @@ fn a_diffusion_stage_starts_from_another_model() {
     let stage = format!("diffusion {} {SMALL_DIFFUSION}", config("diffusion"));
     folder.ok(&format!("{stage} --set run.out=first --set run.steps=3"));
 
-    // No step is taken: the weights are those that it starts from, under planned timesteps too.
+    // No step is taken, so the weights are the ones that it starts from, with planned timesteps
+    // too.
     let further = format!(
         "{stage} --set start_from=first/model --set run.out=further --set run.steps=1 \
          --set optimizer.learning_rate=0 --set timestep_sampler=planned --set context_dropout=0"
@@ -86,7 +87,7 @@ fn a_diffusion_stage_starts_from_another_model() {
         .map(|run| folder.read(&format!("{run}/model/transformer.safetensors")));
     assert!(before == after, "the weights are others");
 
-    // A checkpoint holds the same weights, the average; those that it trains on are others.
+    // A checkpoint has the same weights as the average; the raw weights differ.
     let checkpoint = "first/checkpoints/step-00000003";
     let from_checkpoint = further
         .replace("first/model", checkpoint)
@@ -119,7 +120,7 @@ fn a_diffusion_stage_starts_from_another_model() {
     folder.ok(&format!("{further} --set run.steps=2 --resume"));
     std::fs::rename(folder.path("moved"), folder.path("first")).expect("moved back");
 
-    // Another number of classes: the network comes along, the context vectors do not.
+    // With another number of classes, the network is taken over, but not the context vectors.
     let classes = format!("{stage} --set start_from=first/model --set conditioning.classes=3");
     let said = folder.ok(&format!(
         "{classes} --set run.out=classes --set run.steps=1"
@@ -279,7 +280,7 @@ fn a_run_keeps_the_statistics_of_the_latents_that_it_began_with() {
     let others = "--set run.out=run --set data.latents=others --resume";
     let resumed = statistics(&format!("{others} --set run.steps=2"));
     assert_eq!(resumed, first);
-    // As a checkpoint of an older version: the statistics are taken from the latents at hand.
+    // Like a checkpoint of an older version: the statistics are computed from the current latents.
     let kept = "run/checkpoints/step-00000002/latent_statistics.toml";
     std::fs::remove_file(folder.path(kept)).expect("they were kept");
     let checksums = "run/checkpoints/step-00000002/checksums.txt";

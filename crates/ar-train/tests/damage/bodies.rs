@@ -12,7 +12,7 @@ use ar_train::trainer::Trainer;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 
-/// The files of a checkpoint, but for its checksums.
+/// The files of a checkpoint, except its checksums.
 pub(crate) const FILES: [&str; 5] = [
     "state.toml",
     "config.toml",
@@ -59,8 +59,7 @@ fn take_step(trainer: &mut Trainer<Linear>) {
     trainer.update();
 }
 
-/// A checkpoint without checksums, one of whose [`FILES`] has any contents, is resumed from or is an
-/// error.
+/// A checkpoint without checksums, in which one of the [`FILES`] has any contents, can be resumed or is an error.
 pub(crate) fn checkpoint(file: usize, bytes: &[u8]) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join(format!("checkpoints/step-{STEP:08}"));
@@ -81,8 +80,7 @@ pub(crate) fn checkpoint(file: usize, bytes: &[u8]) {
     }
 }
 
-/// A log of any contents is gone on with and drawn, or is an error; what it has of the steps until then
-/// stays.
+/// A log with any contents is continued and drawn, or is an error; its earlier steps are kept.
 pub(crate) fn log(bytes: &[u8]) {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("metrics.jsonl"), bytes).expect("a file");
@@ -99,7 +97,7 @@ pub(crate) fn log(bytes: &[u8]) {
     let kept = || fs::read(folder.path().join("metrics.jsonl")).expect("the log");
     let before = kept();
     log.has(STEP, "loss").expect("what was read before");
-    // An error where what it says cannot be drawn.
+    // An error if its contents cannot be drawn.
     let _ = log.draw_curves();
     drop(log);
     open(folder.path()).expect("what was written");

@@ -1,4 +1,4 @@
-//! Damaged checkpoints and logs: the bodies of the fuzz targets, for files that are damaged at random.
+//! Damaged checkpoints and logs: the bodies of the fuzz targets, with files that are damaged at random.
 
 mod bodies;
 
@@ -7,8 +7,8 @@ use std::env;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Runs `case` with the same random numbers every time; with `AR_FUZZ_TIMES` set, so many times more
-/// cases, with others.
+/// Runs `case` with the same random numbers every time; with `AR_FUZZ_TIMES` set, that many times as many cases, with
+/// different ones.
 fn for_cases(cases: usize, mut case: impl FnMut(&mut ChaCha8Rng)) {
     let times = env::var("AR_FUZZ_TIMES").ok();
     let times: Option<usize> = times.map(|times| times.parse().expect("AR_FUZZ_TIMES is a number"));
@@ -21,7 +21,7 @@ fn for_cases(cases: usize, mut case: impl FnMut(&mut ChaCha8Rng)) {
     }
 }
 
-/// With a few bits flipped, bytes in place of others, or without its end.
+/// With a few bits flipped, bytes replaced, or its end cut off.
 fn damaged(whole: &[u8], rng: &mut impl Rng) -> Vec<u8> {
     let mut bytes = whole.to_vec();
     for _ in 0..rng.random_range(1..4) {

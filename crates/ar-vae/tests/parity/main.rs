@@ -1,4 +1,4 @@
-//! The AR-VAE against numbers of the method's reference implementation.
+//! Compares the AR-VAE with the method's reference implementation.
 //!
 //! The tolerance is for f32: a relative error `|a - b| / |b|` of 1e-5.
 
