@@ -176,12 +176,12 @@ fn ablations_are_of_the_world_that_the_model_in_the_box_knows() {
     assert_eq!(model.timestep_sampler, diffusion.timestep_sampler);
 }
 
-/// How a dataset was trained on, a column of the published settings.
+/// How the published model of a dataset was trained: a column of the published settings.
 struct Published {
     name: &'static str,
-    /// Rate of the VAE and its discriminator, and the step from which that trains.
+    /// Learning rate of the VAE and its discriminator, and the discriminator's first step.
     vae: (f64, usize),
-    /// Rate of the transformer, the norm that its gradients are clipped to, and batches of a step.
+    /// Learning rate of the transformer, clipping norm of its gradients, and batches per step.
     diffusion: (f64, f64, usize),
     /// Frames from the start of a clip to the start of the next.
     skip: usize,
