@@ -10,22 +10,22 @@ use serde::{Deserialize, Serialize};
 use crate::one_form::{MOST_BYTES, Plain, in_one_form};
 use crate::skipped::{SkipKind, SkippedFile};
 
-/// The videos, and folders of videos, that belong to a dataset, such as a split of one. They are named by
-/// their paths below its folder; `.` is all of it.
+/// The videos, and folders of videos, that belong to a dataset, such as the videos of a split. Paths are relative to
+/// the dataset's folder; `.` is all of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(
     untagged,
     expecting = "a file that lists videos, or an array of videos and folders of videos"
 )]
 pub enum VideoList {
-    /// A file that names one in each line.
+    /// A text file with one path per line.
     File(PathBuf),
-    /// Their names.
+    /// The paths.
     Names(Vec<String>),
 }
 
 impl VideoList {
-    /// The file, where there is one.
+    /// The file, if the list is in one.
     pub fn file(&self) -> Option<&Path> {
         match self {
             Self::File(path) => Some(path),
@@ -33,7 +33,7 @@ impl VideoList {
         }
     }
 
-    /// With the folder of the user for a `~` at the start of the file's path.
+    /// Replaces a `~` at the start of the file's path by the user's home folder.
     pub(crate) fn with_home(self) -> Self {
         match self {
             Self::File(path) => Self::File(expand_home(path)),
@@ -66,7 +66,7 @@ pub enum ListError {
         list: String,
         /// The folder of videos.
         root: PathBuf,
-        /// What would be right.
+        /// How to fix it.
         hint: String,
     },
 }
@@ -206,7 +206,7 @@ mod tests {
         ] {
             assert!(error.contains(part), "{part}: {error}");
         }
-        // In the configuration itself; a name may end in a number there.
+        // In the configuration itself, where a name may end in a number.
         let names = |names: &[&str]| {
             select(VideoList::Names(
                 names.iter().map(|&name| name.into()).collect(),

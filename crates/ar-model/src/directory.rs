@@ -12,7 +12,7 @@ use ar_weights::{Checkpoint, WeightsSource};
 
 use crate::{ModelConfig, ModelError};
 
-/// The folder of a run that its model is in.
+/// The folder of the model within the folder of a run.
 const MODEL_OF_RUN: &str = "model";
 
 /// The paths of a model's files.
@@ -73,7 +73,7 @@ impl ModelFiles {
         parsed.map_err(|error| self.run_folder().unwrap_or(error))
     }
 
-    /// The error of a folder that is a run's.
+    /// The error for the folder of a run or of a checkpoint.
     fn run_folder(&self) -> Option<ModelError> {
         let path = self.config.parent()?;
         let (what, model) = if path.join("checkpoints").is_dir() {

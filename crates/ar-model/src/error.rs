@@ -39,7 +39,7 @@ pub enum ModelError {
         /// The path.
         path: PathBuf,
     },
-    /// The path is the folder of a run or of a checkpoint; the model is in another.
+    /// The path is the folder of a run or of a checkpoint; the model is in another folder.
     #[error(
         "{}: this is {what} and not a model directory; name the model of the run, {}{}",
         path.display(),
@@ -118,7 +118,7 @@ pub enum ModelError {
         /// The tensor that is missing, what the file holds, and what to do.
         reason: String,
     },
-    /// The configuration of a network cannot be read off its tensors.
+    /// The configuration of a network cannot be inferred from its tensors.
     #[error("{file}: {reason}")]
     NotInferred {
         /// The file.
@@ -126,7 +126,7 @@ pub enum ModelError {
         /// The tensor that is missing or has another shape, and what to do.
         reason: String,
     },
-    /// The context vectors of a file are not those that its configuration describes.
+    /// The context vectors in a file do not match its configuration.
     #[error(
         "{file}: {found} and should have {expected}: set conditioning.classes = {classes} in the \
          configuration; without --config the sizes are read off the tensors"
@@ -134,9 +134,9 @@ pub enum ModelError {
     Context {
         /// The file.
         file: String,
-        /// The tensor of the file with its shape, in words.
+        /// The tensor in the file and its shape, in words.
         found: String,
-        /// The shape of it, or else the other tensor with its shape.
+        /// The expected shape, or the other tensor that is expected and its shape.
         expected: String,
         /// The number of classes that the file is for.
         classes: usize,
@@ -183,7 +183,7 @@ pub enum ModelError {
     /// A standard deviation is negative or not finite.
     #[error("conditioning.initial_deviation is {0}; it must be a finite number of at least 0")]
     InitialDeviation(f64),
-    /// Not as many names as classes.
+    /// The number of class names is not the number of classes.
     #[error(
         "conditioning.class_names has {names} names, and conditioning.classes = {classes}; they must be \
          as many, or none"

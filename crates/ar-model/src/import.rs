@@ -216,7 +216,7 @@ fn published_sampling(classes: usize) -> SamplingConfig {
     }
 }
 
-/// What to do with a file that was given for another network.
+/// What to do with a file that holds another kind of network than expected.
 fn advice(found: NetworkKind) -> String {
     match found {
         NetworkKind::ImageTokenizer => {
@@ -261,7 +261,7 @@ fn check_context(file: &Checkpoint, config: &ModelConfig) -> Result<(), ModelErr
         _ => 0,
     };
     if classes == config.conditioning.classes {
-        // Other axes are of the network.
+        // The other axes depend on the network, not on the classes.
         return Ok(());
     }
     Err(ModelError::Context {

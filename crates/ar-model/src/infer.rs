@@ -34,10 +34,10 @@ pub(crate) struct InferredTransformer {
     pub timesteps: Option<usize>,
 }
 
-/// What is known of a diffusion model besides its tensors.
+/// What is known about a diffusion model besides its tensors.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Known<'a> {
-    /// The file of its VAE, and the shape of the latent tokens there: their number and width.
+    /// The file of its VAE, and the shape of the latent tokens in it: number and width.
     pub vae: Option<(&'a str, [usize; 2])>,
     /// Frames of the clips that it was trained on, if the user has set them.
     pub frames: Option<usize>,
@@ -108,9 +108,9 @@ pub(crate) fn transformer(shapes: &Shapes, known: Known<'_>) -> Result<InferredT
     })
 }
 
-/// Frames of a clip and tokens of a frame. The table of positions has a row for each token of a clip,
-/// which does not say how many of them make a frame: the VAE does, or else a clip has as many frames as
-/// in published models.
+/// Frames per clip and tokens per frame. The position table has a row for each token of a clip, which does not
+/// determine the tokens per frame. They come from the VAE; without it, a clip has as many frames as in the published
+/// models.
 fn clip(shapes: &Shapes, known: Known<'_>) -> Result<[usize; 2]> {
     let published = DitConfig::published();
     let key = format!("{DIT}pos_embed");

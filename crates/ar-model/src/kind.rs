@@ -4,26 +4,27 @@ use ar_weights::Checkpoint;
 
 use crate::ModelError;
 
-/// What an AR-VAE reads codes with, and what an image tokenizer has in its place.
+/// The layer with which an AR-VAE reads codes, and the tensor that an image tokenizer has in its
+/// place.
 const CODES: &str = "pixel_quantize_conv.weight";
 const CODEBOOK: &str = "pixel_quantize.embedding.weight";
 
-/// A kind of network that files of weights hold, told by the names of their tensors.
+/// The kind of network in a file of weights, recognised by the names of its tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NetworkKind {
-    /// A diffusion transformer, with a VAE inside or not.
+    /// A diffusion transformer, with or without a VAE.
     Diffusion,
     /// An AR-VAE.
     Vae,
     /// An image tokenizer (TiTok) in the layout of an AR-VAE, with a codebook.
     ImageTokenizer,
-    /// A convolutional VAE of ours.
+    /// Our convolutional VAE.
     ConvVae,
 }
 
 impl NetworkKind {
-    /// The kind of network whose tensors a file has; a file of several is of the first.
+    /// The kind of network in a file; the first that matches.
     pub fn of(file: &Checkpoint) -> Option<Self> {
         let has = |key: &str| file.shape(key).is_some();
         if has(Self::Diffusion.first_tensor()) {
@@ -58,10 +59,10 @@ impl NetworkKind {
         }
     }
 
-    /// Fails if `file` is not of this kind; `advise` says what to do with the kind that it is of.
+    /// Fails if `file` is not of this kind; `advise` says what to do with the kind that was found.
     ///
     /// # Errors
-    /// In that case; the message names the tensor that is missing.
+    /// If `file` is of another kind; the message names the missing tensor.
     pub fn check(
         self,
         file: &Checkpoint,

@@ -114,7 +114,7 @@ impl ModelSource {
         })
     }
 
-    /// Fails if it is a file of weights.
+    /// Fails if the path is a file of weights.
     fn refuse_file(&self) -> Result<(), PipelineError> {
         let (is_file, kind) = match self {
             Self::BuiltIn => (false, None),

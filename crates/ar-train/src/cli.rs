@@ -187,7 +187,7 @@ struct Export {
     out: Out,
 }
 
-/// Where a model goes.
+/// Where to write a model.
 #[derive(Args)]
 struct Out {
     /// Model directory to write.
@@ -359,8 +359,8 @@ fn precision(half: bool) -> Precision {
 }
 
 impl Out {
-    /// The path, unless a model could not be written there, or would replace what it is made from or,
-    /// without the user's word, another model.
+    /// The path. Fails if a model cannot be written there, or would replace its own source or, without `--overwrite`,
+    /// another model.
     fn checked<'a>(&self, inputs: impl IntoIterator<Item = &'a PathBuf>) -> Result<&Path> {
         let out = &*self.path;
         for input in inputs {

@@ -22,7 +22,7 @@ pub(crate) struct Source {
     pub weights: Checkpoint,
 }
 
-/// What a stage trains, and starts from.
+/// The network that a stage trains and starts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Transformer,
@@ -30,7 +30,7 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    /// The kind of network in a published file of it.
+    /// The kind of network in a published file.
     fn kind(self) -> NetworkKind {
         match self {
             Self::Transformer => NetworkKind::Diffusion,
@@ -78,7 +78,7 @@ impl fmt::Display for Part {
 }
 
 impl Source {
-    /// Opens the `part` of the model at `path`; `average` reads the averaged weights of a checkpoint of a run.
+    /// Opens the `part` of the model at `path`; `average` reads the averaged weights from a run's checkpoint.
     ///
     /// # Errors
     /// If there is no model, or it does not have the part.
@@ -144,11 +144,11 @@ fn check_kind(file: &Checkpoint, part: Part) -> Result<(), ModelError> {
     })
 }
 
-/// Fails if the checkpoint in `folder` is of the stage that does not train `part`.
+/// Fails if the checkpoint in `folder` is from a stage that does not train `part`.
 fn check_stage(folder: &Path, part: Part) -> Result<(), BoxError> {
     let text = read_text(folder.join("config.toml"), MOST_TEXT)?;
     let Ok(config) = toml::from_str::<toml::Table>(&text) else {
-        // It is damaged, which is told where it is read.
+        // It is damaged, which is reported where it is read.
         return Ok(());
     };
     let of_diffusion = config.contains_key("transformer");
@@ -163,7 +163,7 @@ fn check_stage(folder: &Path, part: Part) -> Result<(), BoxError> {
     .into())
 }
 
-/// The error of a folder that holds a run or its checkpoints, which names the newest one.
+/// The error for the folder of a run or of its checkpoints; it names the newest checkpoint.
 fn checkpoints_in(path: &Path) -> Option<BoxError> {
     let run = if path.file_name()? == "checkpoints" {
         path.parent()?

@@ -185,10 +185,10 @@ struct Published {
     diffusion: (f64, f64, usize),
     /// Frames from the start of a clip to the start of the next.
     skip: usize,
-    /// The videos of the split.
+    /// The videos of the training split.
     list: Option<VideoList>,
     classes: usize,
-    /// Guidance for 16 frames.
+    /// Guidance for sampling 16 frames.
     guidance: f64,
 }
 
@@ -234,7 +234,7 @@ fn published() -> [Published; 4] {
     ]
 }
 
-/// AdamW as everywhere in published training: a constant rate without warm-up.
+/// AdamW as in all published training: a constant learning rate without warm-up.
 fn optimizer(learning_rate: f64, clip_norm: f64) -> OptimizerConfig {
     OptimizerConfig {
         learning_rate,
@@ -250,7 +250,7 @@ fn optimizer(learning_rate: f64, clip_norm: f64) -> OptimizerConfig {
     }
 }
 
-/// Batch, batches of a step, and steps.
+/// Batch size, batches per step, and steps.
 fn size(run: &RunConfig) -> (usize, usize, usize) {
     (run.batch_size, run.accumulate, run.steps)
 }
@@ -294,7 +294,7 @@ fn tokenizers_are_trained_as_published() {
         assert_eq!(temporal.data.list, published.list, "{name}");
         assert_eq!(temporal.optimizer.learning_rate, 1e-6, "{name}");
         if name == "sky-timelapse" {
-            // The only temporal stage there was.
+            // The only published temporal stage.
             assert_eq!(
                 (temporal.run.batch_size, temporal.run.accumulate),
                 (1, 4),
@@ -303,7 +303,7 @@ fn tokenizers_are_trained_as_published() {
             assert_eq!(temporal.optimizer, optimizer(1e-6, 0.0), "{name}");
             let start = vae.run.out.join("checkpoints/step-00050000");
             assert_eq!(temporal.start_from, Some(start), "{name}");
-            // Where it starts is a checkpoint that stays.
+            // The checkpoint that it starts from is kept.
             assert_eq!(50_000 % vae.run.checkpoint_every, 0, "{name}");
             assert_eq!(50_000 % vae.run.keep_every, 0, "{name}");
         }
@@ -332,7 +332,7 @@ fn transformers_are_trained_as_published() {
         assert_eq!(config.skip, Some(published.skip), "{name}");
         let frames = diffusion.transformer.num_frames;
         assert_eq!((config.frames, frames), (16, 16), "{name}");
-        // A video has at most so many frames for each of its clips.
+        // A video has at most this many frames for each of its clips.
         let validation = diffusion.data.validation * (published.skip + frames - 1);
         assert!(vae.data.validation >= validation, "{name}");
 
@@ -383,7 +383,7 @@ fn transformers_are_trained_as_published() {
             assert_eq!(run.optimizer, optimizer(1e-5, 1.0), "{file}");
         }
         if name == "taichi-hd" {
-            // What the published model was fine-tuned from stays.
+            // The checkpoint that the published model was fine-tuned from is kept.
             assert_eq!(40_000 % diffusion.run.checkpoint_every, 0, "{name}");
             assert_eq!(40_000 % diffusion.run.keep_every, 0, "{name}");
         }

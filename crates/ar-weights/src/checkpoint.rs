@@ -177,8 +177,8 @@ enum Format {
 }
 
 impl Format {
-    /// PyTorch's files start like an archive or a pickle. A safetensors file may start with the same bytes, the length
-    /// of its header, but then the header follows.
+    /// PyTorch's files start like an archive or a pickle. A safetensors file starts with the length of its header,
+    /// which may be the same bytes, but then the header follows.
     fn of(path: &Path) -> Result<Self, WeightsError> {
         // A device may have no end, and a pipe cannot be read twice.
         ar_files::check_regular(path).map_err(WeightsError::io(path))?;

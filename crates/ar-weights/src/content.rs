@@ -1,9 +1,9 @@
-//! What a file that holds no weights is instead, as far as its first bytes say.
+//! Recognises files that hold no weights by their first bytes.
 
 /// How many bytes of a file [`other_content`] looks at.
 pub(crate) const FIRST_BYTES: usize = 512;
 
-/// How files begin that are taken for weights by mistake, what they are, and what to do.
+/// First bytes of files that are often mistaken for weights, what the files are, and what to do.
 const KNOWN: [(&[u8], &str); 15] = [
     (
         b"version https://git-lfs",
@@ -22,7 +22,7 @@ const KNOWN: [(&[u8], &str); 15] = [
     (b"Rar!", "it is an archive (RAR): unpack it"),
     (b"\x89HDF", "it is a file of HDF5"),
     (b"\x93NUMPY", "it is an array of NumPy"),
-    // Of Burn, as checkpoints of runs hold them.
+    // Burn's own format, as in the checkpoints of runs.
     (
         b"NRUB",
         "it is a file of the checkpoint of a run: name the folder that it is in",
@@ -91,7 +91,7 @@ mod tests {
             let found = other_content(start).expect("known");
             assert!(found.contains(what), "{found}");
         }
-        // The length of a header, and what nobody knows.
+        // The length of a header, and unknown bytes.
         for start in [&b"\x40\0\0\0\0\0\0\0{\"a"[..], b"\x01\x02\x03", b"\xff\xfe"] {
             assert_eq!(other_content(start), None, "{start:?}");
         }

@@ -477,7 +477,7 @@ fn what_is_no_published_checkpoint_is_said() {
     ] {
         assert!(message.contains(part), "{message}");
     }
-    // Other files than the configuration describes are called what they are.
+    // If a file does not match the configuration, the message says what the file is.
     let described = |classes: usize, names: usize, transformer: &Path, vae: &Path| {
         let mut config = right.clone();
         config.conditioning.classes = classes;

@@ -137,8 +137,8 @@ fn average(folder: &Path, device: &Device) -> Result<Source, BoxError> {
     })
 }
 
-/// Takes what fits from a published AR-VAE, from the image tokenizer that it was started from, or from a VAE in the
-/// file of a diffusion model. A convolutional VAE is taken whole.
+/// Loads the matching tensors of a published AR-VAE, of the image tokenizer that it was started from, or of a VAE in
+/// the file of a diffusion model. A convolutional VAE is loaded as a whole.
 fn load_published(vae: &mut Vae, weights: Checkpoint) -> Result<String, BoxError> {
     let inside = weights.below(VAE_INSIDE);
     let is_inside = inside.keys().next().is_some();

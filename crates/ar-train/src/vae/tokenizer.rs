@@ -88,7 +88,7 @@ pub(super) fn adapt(
             Some(expected) => {
                 return Err(
                     match (found.get(&key), found.get(CODEBOOK), &expected[..]) {
-                        // As it is in the file, not as it was adapted.
+                        // The shape in the file, not the adapted one.
                         (Some(found), ..) => misfit(&key, found, expected),
                         (None, Some(found), &[channels, codes, ..]) => {
                             misfit(CODEBOOK, found, &[codes, channels])
@@ -170,7 +170,7 @@ fn cut_columns(file: &mut Checkpoint, key: &str, count: usize) -> Result<(), Wei
     Ok(())
 }
 
-/// Makes the convolution that reads codes from the codebook, and says whether there is one.
+/// Makes the convolution that reads codes from the codebook, and returns whether there is a codebook.
 fn codes(file: &mut Checkpoint) -> Result<bool, WeightsError> {
     let Some(&[codes, channels]) = file.shape(CODEBOOK) else {
         return Ok(false);
@@ -185,7 +185,7 @@ fn codes(file: &mut Checkpoint) -> Result<bool, WeightsError> {
     Ok(true)
 }
 
-/// The message of a tensor that has one shape in the file and another in the network.
+/// The message about a tensor that has different shapes in the file and in the network.
 fn misfit(key: &str, found: &[usize], expected: &[usize]) -> String {
     format!(
         "{key} has shape {found:?} and should have {expected:?}: describe the file's network in [vae], \
@@ -194,7 +194,7 @@ fn misfit(key: &str, found: &[usize], expected: &[usize]) -> String {
     )
 }
 
-/// The keys of `[vae]` that the shape of a tensor follows from.
+/// The keys of `[vae]` that determine the shape of a tensor.
 fn key_of(tensor: &str) -> &'static str {
     match tensor {
         "encoder.positional_embedding" | "decoder.positional_embedding" => "image_size",

@@ -227,7 +227,7 @@ fn a_model_is_replaced_as_a_whole_or_not_at_all() {
         );
     }
     assert!(folder.read("new/model/vae.safetensors") == before);
-    // What cannot be imported replaces nothing.
+    // A failed import replaces nothing.
     fs::write(folder.path("cut.safetensors"), &before[..before.len() / 2]).expect("a file");
     folder.fails(
         "import --vae cut.safetensors --out new/model --overwrite",

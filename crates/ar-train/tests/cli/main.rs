@@ -86,7 +86,7 @@ impl Folder {
         assert!(error.contains(what), "{arguments}: {error}");
     }
 
-    /// [`fails`](Self::fails) with a single line.
+    /// [`fails`](Self::fails), with a message of a single line.
     #[track_caller]
     fn fails_in_one_line(&self, arguments: &str, what: &str) {
         self.fails(arguments, what);

@@ -175,7 +175,7 @@ fn a_diffusion_stage_starts_from_another_model() {
             what,
         );
     }
-    // The reverse, in the other stage.
+    // The other way round, in the other stage.
     std::fs::create_dir(folder.path("transformer")).expect("a folder");
     for file in ["config.toml", "transformer.safetensors"] {
         let from = folder.path("first/model").join(file);
