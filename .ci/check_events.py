@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Checks that TensorBoard's own reader finds in a run's event files what its metrics.jsonl says.
+"""Checks that TensorBoard reads the same values from a run's event files as metrics.jsonl contains.
 
     check_events.py RUN
 
-Needs the package `tensorboard`. Exit code 1, and what differs, if they do not agree.
+Needs the package `tensorboard`. If they differ, prints the differences and exits with code 1.
 """
 
 import json
@@ -32,7 +32,7 @@ def logged(run):
 
 
 def read(run):
-    """The same, as TensorBoard reads the event files."""
+    """The same, as TensorBoard reads it from the event files."""
     events = EventAccumulator(str(run), size_guidance={"scalars": 0})
     events.Reload()
     tags = events.Tags()["scalars"]

@@ -1,12 +1,12 @@
-"""Runs the networks of the benches in PyTorch: that they compute the same, and the times.
+"""Runs the benches' networks in PyTorch: compares the results, and measures the times.
 
     python3 benches/pytorch/compare.py FOLDER BENCH...
 
-BENCH is `transformer`, `training`, `sampling` or `tokenizer`; each has left its models, what went in
-and what came out in a folder of its name in FOLDER. `cargo xtask bench --pytorch` runs both. Prints JSON:
-medians in seconds by the names of the benches and the way of running the network ("eager",
-"compiled", and "bf16" where the processor has instructions for it), and the largest relative
-differences, all of f32 and eager, by what was compared. Exit code 1 if one is too large.
+BENCH is `transformer`, `training`, `sampling` or `tokenizer`; each has written its models, inputs and
+outputs to a folder of its name in FOLDER. `cargo xtask bench --pytorch` runs both sides. Prints JSON:
+medians in seconds by bench and by the way of running the network ("eager", "compiled", and "bf16" if
+the processor has instructions for it), and the largest relative differences, all in f32 and eager, by
+what was compared. Exit code 1 if a difference is too large.
 """
 
 import contextlib
@@ -26,14 +26,14 @@ from network import Config, Transformer
 from tokenizer import ArVae, ConvVae
 
 STEPS = 50
-# Rounding of up to 800 forward passes or ten training steps, each of which reads what the one
-# before has written.
+# Rounding over up to 800 forward passes or ten training steps, each of which starts from the result of
+# the previous one.
 TOLERANCE = 1e-4
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def measure(run, least=3, most=5, budget=20.0):
-    """The median of the times of `run`, which goes on while there is time; and its result."""
+    """The median time of `run`, repeated within the budget, and its result."""
     times = []
     begin = time.perf_counter()
     while len(times) < least or (len(times) < most and time.perf_counter() - begin < budget):
@@ -48,7 +48,7 @@ def log(name, way, seconds, remark=""):
 
 
 def has_bf16():
-    """Whether the processor multiplies bf16; without that it is slower than f32."""
+    """Whether the processor has bf16 matrix instructions; without them, bf16 is slower than f32."""
     with contextlib.suppress(OSError):
         flags = Path("/proc/cpuinfo").read_text()
         return "amx_bf16" in flags or "avx512_bf16" in flags
@@ -56,14 +56,14 @@ def has_bf16():
 
 
 def compiled(network):
-    """The network through PyTorch's compiler; none where that finds no C++ compiler."""
+    """The network through PyTorch's compiler; None if PyTorch finds no C++ compiler."""
     # The shapes of a bench never change.
     torch._dynamo.reset()
     return torch.compile(network, dynamic=False)
 
 
 def other_ways(name, network, seconds, run, **budget):
-    """Times `run(network)` in the other ways that users of PyTorch have."""
+    """Times `run(network)` in the other ways that PyTorch offers."""
     with contextlib.suppress(torch._dynamo.exc.BackendCompilerFailed):
         fast = compiled(network)
         run(fast)
@@ -81,7 +81,7 @@ def difference(ours, theirs):
 
 
 def load(folder):
-    """The network of a model folder, its context and its parameterization."""
+    """The network in a model folder, its context and its parameterization."""
     config = tomllib.loads((folder / "config.toml").read_text())
     weights = load_file(folder / "transformer.safetensors")
     context = weights.pop("context_emb")[None]
@@ -92,7 +92,7 @@ def load(folder):
 
 
 def compare_sampling(folder, seconds):
-    """Samples what the bench has sampled."""
+    """Samples what the bench sampled."""
     differences = []
     for model in sorted(path.parent for path in folder.glob("*/config.toml")):
         network, context, parameterization = load(model)
@@ -148,8 +148,8 @@ def time_forward(name, network, x, timesteps, context, seconds):
 
 
 def compare_training(folder, seconds):
-    """Forward and backward pass, clipping, AdamW and the average of the weights: the steps that the
-    bench has written, then more of them for the time."""
+    """Forward and backward pass, clipping, AdamW and the weight average: the steps that the bench
+    wrote, for comparison, then more steps for timing."""
     run = tomllib.loads((CONFIGS / "shapes/diffusion.toml").read_text())
     settings = run["optimizer"]
     network, context, parameterization = load(folder / "small")
@@ -185,7 +185,7 @@ def compare_training(folder, seconds):
         return loss.item(), norm.item()
 
     ours = torch.tensor([step(network) for _ in data["steps"]])
-    # Each loss and each norm by itself.
+    # Compare each loss and each norm individually.
     differences = (ours / data["steps"] - 1).abs().flatten().tolist()
     name = f"training_step/transformer_small_batch_{batch}_of_{frames}_frames"
     budget = {"least": 5, "most": 100, "budget": 5.0}
@@ -219,11 +219,11 @@ def compare_tokenizer(folder, seconds):
 
 
 def time_tokenizer(name, config, vae, theirs, seconds):
-    """Means and frames, and the times that they took."""
+    """Means and frames, and their times."""
     pixels, latents = theirs["pixels"], theirs["latents"]
     frames = f"{pixels.shape[1]}_frames"
     ways = {f"decode_{frames}": (vae.decode, latents)}
-    # Temporal blocks are the decoder's.
+    # Only the decoder has temporal blocks.
     if not config.get("temporal"):
         ways[f"encode_{frames}"] = (vae.encode, pixels)
     budget = {"least": 5, "most": 100, "budget": 2.0}
@@ -253,7 +253,7 @@ def main(folder, benches):
     seconds, differences = {}, {}
     for bench in benches:
         differences |= BENCHES[bench](folder / bench, seconds)
-    # Not by the largest: no comparison with NaN holds.
+    # Not through the maximum: comparisons with NaN are false.
     for what, values in differences.items():
         if not values or not all(value <= TOLERANCE for value in values):
             sys.exit(f"{what} differ by {values}, and by more than {TOLERANCE:.0e}")

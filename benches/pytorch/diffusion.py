@@ -10,7 +10,7 @@ def alphas_cumprod(timesteps=1000, start=1e-4, end=2e-2):
 
 
 def clean(parameterization, output, x, alpha):
-    """The clean latents that a network output at `x` stands for."""
+    """The clean latents that a network's output at `x` predicts."""
     if parameterization == "x0":
         return output
     if parameterization == "v":
@@ -25,14 +25,14 @@ def per_frame(values):
 
 @torch.inference_mode()
 def sample(network, parameterization, noise, context, steps, ar_step):
-    """Deterministic DDIM steps that are `ar_step` apart between neighbouring frames.
+    """Deterministic DDIM sampling; each frame is `ar_step` steps behind the frame before it.
 
     noise and output: [1, frames, tokens, channels]; one window of frames.
     """
     device = noise.device
     alphas = alphas_cumprod().to(device)
     total = len(alphas)
-    # Walked down; the last step ends at timestep 0.
+    # In descending order; the last step ends at timestep 0.
     walk = (torch.arange(steps, device=device) * total // steps + 1).flip(0)
     end = torch.zeros(1, dtype=walk.dtype, device=device)
     alpha, alpha_prev = alphas[walk], alphas[torch.cat([walk[1:], end])]

@@ -2,11 +2,11 @@
 
     python3 benches/pytorch/gpu.py FOLDER
 
-`ar-gpu` has left its models in FOLDER/models, with an input and its output. Prints one line of JSON
-for each result, as `ar-gpu` does: that the two compute the same, and the times.
+`ar-gpu` has written its models to FOLDER/models, with an input and its output. Prints one line of JSON
+for each result, as `ar-gpu` does: whether the two agree, and the times.
 
-bf16 means weights of 16 bits in forward passes and sampling, and autocast over weights of 32 bits in
-training: what the other side does.
+bf16 means 16-bit weights in forward passes and sampling, and autocast with 32-bit weights in training,
+as in `ar-gpu`.
 """
 
 import contextlib
@@ -28,12 +28,12 @@ STEPS = 50
 AR_STEPS = [0, 5, 50]
 BATCHES = {"small": 64, "larger": 16, "published": 4}
 TOLERANCE = 2e-3
-# A sampling run stops there, and the rest of it is counted from its iterations.
+# A sampling run stops here; its total time is extrapolated from its iterations.
 SAMPLING_SECONDS = 1.5
 
 
 def synchronize():
-    """Waits until the device has done all it was asked to."""
+    """Waits until the device has finished all its work."""
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
 
@@ -43,7 +43,7 @@ def tell(**record):
 
 
 class Watch:
-    """Memory that the driver counts as used, over what it was at the start."""
+    """Memory in use according to the driver, less what was in use at the start."""
 
     def __init__(self):
         self.at_start = self.in_use()
@@ -59,7 +59,7 @@ class Watch:
 
 
 def timed(run, budget=2.0, least=3, most=50):
-    """Seconds of the first run and the median of the others."""
+    """Seconds of the first run, and the median of the others."""
 
     def once():
         synchronize()
@@ -69,7 +69,7 @@ def timed(run, budget=2.0, least=3, most=50):
         return time.perf_counter() - start
 
     first = once()
-    # A compiler may look again at what it was given.
+    # A compiler may recompile.
     once()
     times = []
     begin = time.perf_counter()
@@ -107,7 +107,7 @@ class Narrow(torch.nn.Module):
 
 
 def measure_sampling(network, parameterization, shape, context, ar_step):
-    """`sample` until it takes too long, as a fraction of the whole."""
+    """Seconds of `sample`; if it takes too long, extrapolated from the iterations that were done."""
     frames = shape[1]
     iterations = STEPS + ar_step * (frames - 1)
     noise = torch.randn(shape, device=DEVICE)
@@ -185,7 +185,7 @@ def measure(folder, compiled, precision):
     if precision == "bf16":
         frequencies = network.t_embedder.frequencies
         inference = Narrow(network.bfloat16())
-        # In 32 bits, as the angles: 16 would blur neighbouring timesteps.
+        # In 32 bits, like the angles: 16 bits would blur neighbouring timesteps.
         network.t_embedder.frequencies = frequencies
     else:
         inference = network
@@ -220,7 +220,7 @@ def measure(folder, compiled, precision):
 def main(folder):
     torch.manual_seed(0)
     print(f"PyTorch {torch.__version__}", flush=True)
-    # The order of their value: time may run out.
+    # The most valuable first: time may run out.
     cases = [
         ("small", False, "f32"),
         ("published", False, "bf16"),
@@ -239,7 +239,7 @@ def main(folder):
             continue
         try:
             measure(model, compiled, precision)
-        except Exception as error:  # what one case fails at is no reason to leave out the others
+        except Exception as error:  # if a case fails, still run the others
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             tell(record="failure", part=f"PyTorch, {name}, {precision}, compiled: {compiled}", reason=reason)
         torch.cuda.empty_cache()

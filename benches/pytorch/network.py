@@ -1,9 +1,10 @@
 """The diffusion transformer in plain PyTorch, with the parameter names of published checkpoints.
 
-What its configuration offers is what the benches compare: any causal mask, `share_norm` and
-`separate_norm`, `sin_cos` positions, and `frame_rotary` ones under `temporal_causal`.
+It covers the configurations that the benches compare: any causal mask, `share_norm` and
+`separate_norm`, `sin_cos` positions, and `frame_rotary` positions with `temporal_causal`.
 
-Of the plain ways to write an operation it has one whose forward pass was the fastest on a CPU.
+If there are several plain ways to write an operation, it uses the one with the fastest forward pass on
+a CPU.
 """
 
 import math
@@ -53,12 +54,12 @@ def sin_cos(positions, width):
 
 
 def mask(config):
-    """`[sequence, sequence]`, what is added to scores: -inf where a query (row) may not see a key,
-    else 0; None where all may. Not of booleans, which every call would turn into this."""
+    """`[sequence, sequence]`, added to scores: -inf where a query (row) may not see a key, else 0; None
+    if every query sees every key. Not booleans, which every call would convert to this."""
     if config.causal_mask == "none":
         return None
     video = torch.arange(config.num_frames).repeat_interleave(config.tokens_per_frame)
-    # Context stands before all frames.
+    # Context tokens precede all frames.
     frame = torch.cat([torch.full([config.context_tokens], -1), video])
     visible = frame[None, :] <= frame[:, None]
     if config.causal_mask == "video_temporal_causal":
@@ -67,8 +68,8 @@ def mask(config):
 
 
 class FrameRotary(nn.Module):
-    """Half of a head's channels turn with the frame, half with the token's place in it. Scores
-    with context use queries and keys without the rotation."""
+    """Half of a head's channels are rotated by the frame index, half by the token's index within the
+    frame. Scores with context use queries and keys without rotation."""
 
     def __init__(self, config):
         super().__init__()
@@ -83,13 +84,13 @@ class FrameRotary(nn.Module):
         self.register_buffer("turns", turns, persistent=False)
 
     def turn(self, x):
-        # There are no complex numbers of 16 bits.
+        # There are no 16-bit complex numbers.
         pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
         return torch.view_as_real(pairs * self.turns).flatten(-2).to(x.dtype)
 
     def forward(self, q, k, mask, scale):
-        """Queries, keys and mask for attention: scores with context come in by the mask, so that
-        one fused attention computes the rest."""
+        """Queries, keys and mask for attention: scores with context are passed as part of the mask, so
+        that one fused attention computes the rest."""
         context_q, video_q = q.split([self.context, q.shape[2] - self.context], dim=2)
         context_k, video_k = k.split([self.context, k.shape[2] - self.context], dim=2)
         scores = torch.add(mask[:, : self.context], q @ context_k.mT, alpha=scale)
@@ -145,8 +146,8 @@ class Block(nn.Module):
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
 
     def half(self, context, video, layer, shift, scale, gate):
-        """`x + layer(norm(x))`, video modulated and gated by frame, context not. With `share_norm`
-        the sum is with the normalised tokens."""
+        """`x + layer(norm(x))`; video is modulated and gated per frame, context is not. With
+        `share_norm`, the residual is the normalised tokens."""
         normed = [F.layer_norm(x, x.shape[-1:], eps=1e-6) for x in (context, video)]
         modulated = torch.addcmul(shift, normed[1], 1 + scale)
         outputs = layer(torch.cat([normed[0], modulated.flatten(1, 2)], dim=1))

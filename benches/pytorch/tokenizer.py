@@ -1,5 +1,5 @@
-"""The tokenizers in plain PyTorch, with the parameter names of our files, which for the AR-VAE are
-those of published checkpoints."""
+"""The tokenizers in plain PyTorch, with the parameter names of our files; for the AR-VAE, these are
+the names in published checkpoints."""
 
 import torch
 from torch import nn
@@ -54,7 +54,7 @@ class Block(nn.Module):
 
 
 def visible(queries, keys):
-    """`[queries, keys]`, what is added to scores: frames see the frames up to them."""
+    """`[queries, keys]`, added to scores: a frame sees itself and earlier frames."""
     mask = keys[None, :] <= queries[:, None]
     return torch.zeros(mask.shape).masked_fill(~mask, -torch.inf)
 
@@ -75,7 +75,7 @@ class Fine(nn.Module):
 
 
 class Coarse(nn.Module):
-    """Patch and latent tokens attend to the latent tokens of the frames up to theirs."""
+    """Patch and latent tokens attend to the latent tokens of their own and earlier frames."""
 
     def __init__(self, width, heads):
         super().__init__()
@@ -181,7 +181,7 @@ def conv3x3(channels_in, channels_out, bias):
 
 
 class NormBlock(nn.Module):
-    """Two convolutions around a residual; where channels change, of the block's own output."""
+    """Two convolutions and a residual; if channels change, the residual is of the block's own output."""
 
     def __init__(self, channels_in, channels_out, groups):
         super().__init__()

@@ -62,7 +62,7 @@
  *   | { type: 'end', data: Video }} ServerEvent
  */
 
-/** An answer that is an error. */
+/** An error response. */
 export class ApiError extends Error {
   /**
    * @param {number} status
@@ -76,7 +76,7 @@ export class ApiError extends Error {
 
 const KEY = 'ar-serve-token';
 
-/** The token: from the address, out of which it is taken, or from before. */
+/** The token: from the address, which then loses it, or from the session's storage. */
 export function token() {
   const address = new URL(location.href);
   const given = address.searchParams.get('token');
@@ -145,7 +145,7 @@ export async function download(id) {
 }
 
 /**
- * The events of a video. Nothing is read from the server before the next one is asked for.
+ * The events of a video. The next event is read from the server only when it is asked for.
  * @param {number} id
  * @param {AbortSignal} signal
  * @returns {AsyncGenerator<ServerEvent>}
@@ -183,7 +183,7 @@ function parse(block) {
 }
 
 /**
- * A picture of an event.
+ * Decodes an event's picture.
  * @param {string} png
  */
 export async function picture(png) {

@@ -1,4 +1,4 @@
-// The page: options, a stream of events, and what is shown of it.
+// The page: options, the stream of events, and the display.
 
 import * as api from './api.js';
 import { finishedAfter, inWords, planWindow, problem } from './plan.js';
@@ -6,9 +6,9 @@ import { Strip, drawPlan, grain } from './strip.js';
 
 /** @typedef {import('./plan.js').Plan} Plan */
 
-/** Bytes of frames that are kept for playing them again. */
+/** Bytes of frames that are kept for replay. */
 const KEPT_BYTES = 128 << 20;
-/** Milliseconds that the page may be late before it stops making up for it. */
+/** Milliseconds that the page may lag behind before it stops catching up. */
 const SLACK = 400;
 
 /**
@@ -59,7 +59,7 @@ const ui = {
   token: input('token'),
 };
 
-/** A gate that can be shut, and let single ones through. */
+/** A gate for frames: open, or shut and letting single frames through. */
 class Gate {
   constructor() {
     this.isShut = false;
@@ -84,7 +84,7 @@ class Gate {
     this.waiting?.();
   }
 
-  /** Waits while it is shut. */
+  /** Waits while the gate is shut. */
   async pass() {
     while (this.isShut && this.single === 0) {
       await new Promise((go) => { this.waiting = () => go(null); });
@@ -120,7 +120,7 @@ let show = null;
 let prefix = null;
 let prefixFrames = 0;
 
-/* What is asked for. */
+/* Options. */
 
 /** @returns {api.Options} */
 function options() {
@@ -159,7 +159,7 @@ function refresh() {
   drawPlan(ui.plan, wrong ? { ...plan, frames: plan.prefix + plan.window } : plan, -1);
 }
 
-/* What is shown. */
+/* Display. */
 
 /** @param {string} text */
 function say(text) {
@@ -190,7 +190,7 @@ function buttons() {
 }
 
 /**
- * Draws a picture as large as the canvas is.
+ * Draws a picture that fills the canvas.
  * @param {CanvasImageSource} picture
  */
 function paint(picture) {
@@ -217,7 +217,7 @@ function present({ index, picture }) {
 }
 
 /**
- * Shows how far the video is.
+ * Shows the video's progress.
  * @param {Show} now
  * @param {number} done
  */
@@ -227,7 +227,7 @@ function advance(now, done) {
   drawPlan(ui.plan, now.plan, now.done);
 }
 
-/* Making videos. */
+/* Generation. */
 
 async function generate() {
   stop();
@@ -263,7 +263,7 @@ async function generate() {
   }
 }
 
-/** Ends what is shown, here and on the server. */
+/** Stops the current video, here and on the server. */
 function stop() {
   if (!show) return;
   const old = show;
@@ -274,7 +274,7 @@ function stop() {
 }
 
 /**
- * Shows the events of a video as they come, no faster than its pace.
+ * Shows the events of a video as they arrive, no faster than its pace.
  * @param {Show} now
  */
 async function follow(now) {
@@ -306,7 +306,7 @@ async function follow(now) {
 }
 
 /**
- * Frames that an iteration stands for: the time that it takes at one frame a second.
+ * Frames per iteration: the time that an iteration takes at one frame per second.
  * @param {Plan} plan
  */
 function millisecondsShare(plan) {
@@ -350,7 +350,7 @@ async function inProgress(now, event, done) {
     const drawn = pictures[at];
     if (drawn) strip.draw(frame.index, drawn, frame.noise_level);
   }
-  // Before the first frame is finished, it is what there is to see.
+  // Until the first frame is finished, show its preview.
   if (now.frames.length === 0 && pictures[0]) paint(pictures[0]);
   for (const drawn of pictures) drawn.close();
 }
@@ -374,7 +374,7 @@ function finish(now, video) {
 }
 
 /**
- * Plays the frames that there are, again and again.
+ * Plays the frames in a loop.
  * @param {Show} now
  */
 async function replay(now) {
@@ -424,12 +424,12 @@ function step() {
   buttons();
 }
 
-/* What is continued. */
+/* The prefix. */
 
 /** @param {File | null} file */
 function take(file) {
   prefix = file;
-  // The server knows how many frames it has; until then, one.
+  // Only the server can count its frames; until then, assume one.
   prefixFrames = file ? 1 : 0;
   ui.prefixName.textContent = file ? file.name : 'or drop one anywhere on the page';
   ui.prefixClear.hidden = !file;
@@ -443,7 +443,7 @@ function ask() {
   if (!ui.ask.open) ui.ask.showModal();
 }
 
-/* Setting up. */
+/* Setup. */
 
 function listen() {
   ui.start.addEventListener('click', generate);
@@ -517,7 +517,7 @@ function listen() {
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', redraw);
 }
 
-/** A change of options starts what is at work again, with them. */
+/** After a change of options: restarts the current video with them. */
 function change() {
   refresh();
   if (show && !show.isEnded && !problem(chosenPlan())) generate();

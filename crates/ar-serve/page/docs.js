@@ -1,4 +1,4 @@
-// Shows the document of the API.
+// Shows the OpenAPI document.
 
 /**
  * @typedef {object} Schema

@@ -4,14 +4,14 @@
  * @typedef {object} Plan
  * @property {number} steps Steps S that every frame takes.
  * @property {number} arStep Steps s between neighbouring frames.
- * @property {number} frames Frames of the video; Infinity without an end.
+ * @property {number} frames Frames of the video; Infinity for an endless video.
  * @property {number} window Frames that the model sees.
- * @property {number} prefix Frames that are given, and finished from the start.
+ * @property {number} prefix Given frames, which are finished from the start.
  * @property {boolean} unbounded Whether every step difference but 0 finishes all frames.
  */
 
 /**
- * Steps that a frame has taken after so many iterations, from 0 to S.
+ * The number of steps that a frame has taken after `iterations` iterations, from 0 to S.
  * @param {Plan} plan
  * @param {number} iterations
  * @param {number} frame
@@ -23,7 +23,7 @@ export function stepsTaken(plan, iterations, frame) {
 }
 
 /**
- * Iterations after which a frame is finished.
+ * The number of iterations after which a frame is finished.
  * @param {Plan} plan
  * @param {number} frame
  */
@@ -32,7 +32,7 @@ export function finishedAfter(plan, frame) {
 }
 
 /**
- * All iterations.
+ * The number of iterations of the whole plan.
  * @param {Plan} plan
  */
 export function iterations(plan) {
@@ -41,7 +41,7 @@ export function iterations(plan) {
 }
 
 /**
- * The frames that the model sees in the iteration after so many, first and one past the last.
+ * The frames that the model sees after `done` iterations: the first, and one past the last.
  * @param {Plan} plan
  * @param {number} done
  * @returns {[number, number]}
@@ -66,7 +66,7 @@ export function planWindow(model, steps, arStep) {
 }
 
 /**
- * What is wrong with a plan, as far as it can be seen without the server.
+ * What is wrong with a plan, as far as the page can tell without the server.
  * @param {Plan} plan
  */
 export function problem(plan) {

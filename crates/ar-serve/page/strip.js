@@ -1,10 +1,10 @@
-// The frames that the model sees, as cards, and the plan as a picture.
+// Cards of the frames that the model sees, and a picture of the plan.
 
 import { iterations, stepsTaken, windowAt } from './plan.js';
 
 /** @typedef {import('./plan.js').Plan} Plan */
 
-/** Rows of the picture of a plan. */
+/** Rows of the plan's picture. */
 const ROWS = 24;
 
 /**
@@ -31,7 +31,7 @@ export class Strip {
     this.shown = -1;
   }
 
-  /** Takes all cards away. */
+  /** Removes all cards. */
   clear() {
     this.cards.clear();
     this.list.replaceChildren();
@@ -39,7 +39,7 @@ export class Strip {
   }
 
   /**
-   * Shows the frames that the model sees after so many iterations.
+   * Shows the frames that the model sees after `done` iterations.
    * @param {Plan} plan
    * @param {number} done
    */
@@ -85,7 +85,7 @@ export class Strip {
   }
 
   /**
-   * Draws a frame as it is now.
+   * Draws the current state of a frame.
    * @param {number} index
    * @param {ImageBitmap} picture
    * @param {number} noise From 1 down to 0.
@@ -159,7 +159,7 @@ export function drawPlan(canvas, plan, done) {
   const color = (/** @type {string} */ name) => resolve(style, name, context);
   const [line, accent, soft] = [color('--line'), color('--accent'), color('--accent-soft')];
 
-  // A long video scrolls: its rows begin with the first frame that is not finished.
+  // A long video scrolls: its first row is the first frame that is not finished.
   const rows = Math.min(plan.frames, ROWS);
   const seen = windowAt(plan, Math.max(done, 0))[0];
   const first = plan.frames > rows ? Math.min(seen, plan.frames - rows) : 0;
@@ -192,7 +192,7 @@ export function drawPlan(canvas, plan, done) {
 }
 
 /**
- * The value of a colour that may depend on the scheme.
+ * The value of a colour that may depend on the colour scheme.
  * @param {CSSStyleDeclaration} style
  * @param {string} name
  * @param {CanvasRenderingContext2D} context

@@ -1,7 +1,7 @@
-"""Writes expected.json, the numbers that the Rust networks and distances are held to.
+"""Writes expected.json, the reference numbers for the Rust networks and distances.
 
-Run `python3 generate.py` in this folder; it takes torch and numpy. Nothing random and no file goes
-in: weights and inputs are hashes of their key and index, made alike by the tests.
+Run `python3 generate.py` in this folder; it needs torch and numpy. It uses no random numbers and no
+files: weights and inputs are hashes of their key and index, which the tests compute in the same way.
 """
 
 import json
@@ -33,7 +33,7 @@ def tensor(key, *shape):
 
 
 class Weights:
-    """Weights by key, of a size that keeps activations in bounds; remembers what was asked for."""
+    """Weights by key, scaled to keep activations in bounds; records the keys that were requested."""
 
     def __init__(self):
         self.shapes = {}
@@ -57,7 +57,7 @@ class Weights:
 
 
 def summary(x):
-    """Enough of a tensor to tell it from another one."""
+    """A summary of a tensor that distinguishes it from others."""
     x = x.detach().double()
     flat = x.flatten()
     values = flat[[i * len(flat) // 16 for i in range(16)]]
@@ -98,7 +98,7 @@ def trace_lpips(shape):
 
 
 def preprocessed(shape):
-    """Clips [batch, frames, 3, height, width] in [0, 1] as the networks see them."""
+    """Summaries of the networks' inputs for clips [batch, frames, 3, height, width] in [0, 1]."""
     clips = (tensor("clips", *shape) + 1) / 2
     frames = clips.flatten(0, 1)
 
@@ -121,7 +121,7 @@ def preprocessed(shape):
 
 
 def frechet(samples_a, samples_b, width):
-    """By the eigenvalues of the product of the covariances, which is not symmetric."""
+    """From the eigenvalues of the product of the covariances, which is not symmetric."""
     a = tensor("frechet a", samples_a, width).double()
     b = tensor("frechet b", samples_b, width).double() * 0.5 + 0.25
     covariances = [torch.cov(x.T) for x in (a, b)]

@@ -1,8 +1,8 @@
-"""Plain PyTorch forward passes of the feature networks, under the keys of the published checkpoints.
+"""Plain PyTorch forward passes of the feature networks, with the keys of the published checkpoints.
 
 Written from the papers, for comparison with the Rust networks: a network is a function of a `Weights`
-table, which makes a tensor the first time its key is asked for, and of a `see` function, which is
-shown every stage.
+table, which creates a tensor when its key is first requested, and of a `see` function, which is called
+with the output of every stage.
 """
 
 import torch
@@ -58,7 +58,7 @@ def batch_norm(weights, key, x, eps):
 
 
 def inception_v3(weights, see, x):
-    """The network of 2015-12-05 up to its pooled features: [batch, 2048]."""
+    """Inception-v3 of 2015-12-05 up to its pooled features: [batch, 2048]."""
 
     def conv(key, x, out, kernel, stride=1, padding=0):
         kernel = kernel if isinstance(kernel, tuple) else (kernel, kernel)

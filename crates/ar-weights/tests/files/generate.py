@@ -1,5 +1,5 @@
-"""Writes the PyTorch files of this folder: one linear layer of the weights 0 to 5 and the biases
-10 and 11, saved in the ways that checkpoints are. Run `python3 generate.py` here; it takes torch."""
+"""Writes the PyTorch files in this folder: a linear layer with the weights 0 to 5 and the biases 10 and
+11, saved in the ways that checkpoints are. Run `python3 generate.py` here; it needs torch."""
 
 import torch
 
