@@ -125,8 +125,8 @@ fn clip(shapes: &Shapes, known: Known<'_>) -> Result<[usize; 2]> {
         return Ok([frames, tokens.unwrap_or(published.tokens_per_frame)]);
     };
     let of_whom = match known.frames {
-        Some(frames) => format!("--frames {frames}"),
-        None => format!("{frames} frames, as published models have"),
+        Some(frames) => format!("the {frames} frames of --frames"),
+        None => format!("the {frames} frames of published models"),
     };
     let found = format!("{key} has shape {shape:?}, {positions} positions");
     match known.vae {
@@ -134,6 +134,7 @@ fn clip(shapes: &Shapes, known: Known<'_>) -> Result<[usize; 2]> {
             Ok([frames, tokens])
         }
         Some((vae, shape @ [tokens, _])) => {
+            let of_all = frames.saturating_mul(tokens);
             let frames = positions / tokens;
             let or_frames = if positions.is_multiple_of(tokens) {
                 format!(", or say --frames {frames} if its clips have {frames} frames")
@@ -142,13 +143,13 @@ fn clip(shapes: &Shapes, known: Known<'_>) -> Result<[usize; 2]> {
             };
             Err(NotInferred(format!(
                 "{found}, and {vae}: latent_tokens has shape {shape:?}, {tokens} tokens a frame, which \
-                 is not {of_whom}: give the VAE that the transformer was trained with{or_frames}"
+                 are {of_all} for {of_whom}: give the VAE that the transformer was trained with{or_frames}"
             )))
         }
         None if positions.is_multiple_of(frames) => Ok([frames, positions / frames]),
         None => Err(NotInferred(format!(
-            "{found}, which are no whole number for each of {of_whom}: say with --frames how many \
-             frames its clips have, or give its VAE"
+            "{found}, which is no whole number of tokens for each of {of_whom}: say with --frames how many \
+             frames its clips have"
         ))),
     }
 }

@@ -102,7 +102,7 @@ impl Source {
         let source = ModelSource::from(path);
         let config = source.config().map_err(|error| match error {
             PipelineError::Model(ModelError::NotAModel { .. } | ModelError::RunFolder { .. }) => {
-                checkpoints_in(path).unwrap_or_else(|| error.into())
+                checkpoints_in(path, part).unwrap_or_else(|| error.into())
             }
             error => error.into(),
         })?;
@@ -157,34 +157,41 @@ fn check_stage(folder: &Path, part: Part) -> Result<(), BoxError> {
     }
     let (is, other) = (part.other().stage(), part.stage());
     Err(format!(
-        "this is a checkpoint of the stage {is}, which has no {part}: name a model or a checkpoint of \
-         `ar-train {other}`"
+        "the run is of the stage {is}, which has no {part}: name a model or a checkpoint of `ar-train \
+         {other}`"
     )
     .into())
 }
 
-/// The error for the folder of a run or of its checkpoints; it names the newest checkpoint.
-fn checkpoints_in(path: &Path) -> Option<BoxError> {
-    let run = if path.file_name()? == "checkpoints" {
-        path.parent()?
+/// The error for the folder of a run or of its checkpoints, or for a checkpoint that is not there; it names the
+/// newest checkpoint.
+fn checkpoints_in(path: &Path, part: Part) -> Option<BoxError> {
+    let holds_checkpoints =
+        |path: &Path| path.file_name().is_some_and(|name| name == "checkpoints");
+    let parent = path.parent();
+    let (run, what) = if holds_checkpoints(path) {
+        (parent?, "is where a run keeps its checkpoints: name ")
+    } else if parent.is_some_and(holds_checkpoints) && !path.exists() {
+        (
+            parent?.parent()?,
+            "is not there (run.keep_every keeps checkpoints for good): name ",
+        )
     } else {
-        path
+        (path, "is the folder of a run: name ")
     };
     let newest = Checkpoints::new(run).newest().ok()??;
+    if let Err(error) = check_stage(&newest, part) {
+        return Some(error);
+    }
     let model = run.join("model");
     let or_model = if model.is_dir() {
         format!("its model, {}, or ", model.display())
     } else {
         String::new()
     };
-    let what = if run == path {
-        "the folder of a run"
-    } else {
-        "where a run keeps its checkpoints"
-    };
     Some(
         format!(
-            "{} is {what}: name {or_model}a checkpoint, such as {}",
+            "{} {what}{or_model}a checkpoint, such as {}",
             path.display(),
             newest.display()
         )

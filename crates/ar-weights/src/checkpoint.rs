@@ -213,13 +213,17 @@ fn pytorch(path: &Path) -> Result<BTreeMap<String, Stored>, WeightsError> {
     let tensors = store.get_all_tensors().map_err(|error| {
         let reason = error.to_string();
         unreadable(if reason.contains("No data.pkl entry found") {
-            "it is a zip archive of something else: in PyTorch's there is a data.pkl".into()
+            "it is a zip archive of other files, without PyTorch's data.pkl: unpack it, and give the file of the \
+             weights"
+                .into()
         } else {
             format!("{reason}; if it is cut short or damaged, download or copy it again")
         })
     })?;
     if tensors.is_empty() {
-        return Err(unreadable("it holds no tensors".into()));
+        return Err(unreadable(
+            "it holds no tensors: give the file of the weights".into(),
+        ));
     }
     let length = std::fs::metadata(path)
         .map_err(WeightsError::io(path))?

@@ -9,19 +9,43 @@ const KNOWN: [(&[u8], &str); 15] = [
         b"version https://git-lfs",
         "it is a pointer of Git LFS, not the file itself: fetch that with `git lfs pull`",
     ),
-    (b"\x89PNG", "it is a picture (PNG)"),
-    (b"\xff\xd8\xff", "it is a picture (JPEG)"),
-    (b"GIF8", "it is a picture (GIF)"),
-    (b"RIFF", "it is a video or a picture (RIFF)"),
-    (b"\x1a\x45\xdf\xa3", "it is a video (Matroska)"),
-    (b"%PDF", "it is a document (PDF)"),
+    (
+        b"\x89PNG",
+        "it is a picture (PNG): give the file of the weights",
+    ),
+    (
+        b"\xff\xd8\xff",
+        "it is a picture (JPEG): give the file of the weights",
+    ),
+    (
+        b"GIF8",
+        "it is a picture (GIF): give the file of the weights",
+    ),
+    (
+        b"RIFF",
+        "it is a video or a picture (RIFF): give the file of the weights",
+    ),
+    (
+        b"\x1a\x45\xdf\xa3",
+        "it is a video (Matroska): give the file of the weights",
+    ),
+    (
+        b"%PDF",
+        "it is a document (PDF): give the file of the weights",
+    ),
     (b"\x1f\x8b", "it is packed with gzip: unpack it"),
     (b"BZh", "it is packed with bzip2: unpack it"),
     (b"\xfd7zXZ", "it is packed with xz: unpack it"),
     (b"\x28\xb5\x2f\xfd", "it is packed with zstd: unpack it"),
     (b"Rar!", "it is an archive (RAR): unpack it"),
-    (b"\x89HDF", "it is a file of HDF5"),
-    (b"\x93NUMPY", "it is an array of NumPy"),
+    (
+        b"\x89HDF",
+        "it is a file of HDF5: give the file of the weights",
+    ),
+    (
+        b"\x93NUMPY",
+        "it is an array of NumPy: give the file of the weights",
+    ),
     // Burn's own format, as in the checkpoints of runs.
     (
         b"NRUB",
@@ -39,7 +63,7 @@ pub(crate) fn other_content(start: &[u8]) -> Option<&'static str> {
         return Some(what);
     }
     if start.get(4..8) == Some(b"ftyp") {
-        return Some("it is a video (MP4)");
+        return Some("it is a video (MP4): give the file of the weights");
     }
     let text = text(start)?.trim_start();
     let is_page = ["<!doctype", "<html"].iter().any(|tag| {
@@ -49,7 +73,7 @@ pub(crate) fn other_content(start: &[u8]) -> Option<&'static str> {
     Some(if is_page {
         "it is a web page, such as a server sends in place of a file: download the file itself"
     } else {
-        "it is text"
+        "it is text: give the file of the weights"
     })
 }
 

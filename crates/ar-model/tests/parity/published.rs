@@ -394,7 +394,7 @@ fn what_is_no_published_checkpoint_is_said() {
             of(Some(golden.clone()), Some(more)),
             &[
                 "pos_embed has shape [1, 20, 48], 20 positions",
-                "latent_tokens has shape [6, 64], 6 tokens a frame, which is not --frames 4",
+                "latent_tokens has shape [6, 64], 6 tokens a frame, which are 24 for the 4 frames of --frames",
                 "give the VAE",
             ],
         ),
@@ -407,7 +407,7 @@ fn what_is_no_published_checkpoint_is_said() {
             &[
                 "pos_embed has shape [1, 20, 48], 20 positions",
                 "latent_tokens has shape [5, 64], 5 tokens a frame",
-                "not 16 frames, as published models have",
+                "which are 80 for the 16 frames of published models",
                 "or say --frames 4 if its clips have 4 frames",
             ],
         ),

@@ -19,6 +19,9 @@ use crate::start_from::{Part, Source, VAE_INSIDE, cannot_start, outcome};
 /// The keys of context vectors.
 const CONTEXT: [&str; 2] = ["context_emb", "class_emb"];
 
+/// The first layer of a published checkpoint, `[width, channels]`.
+const EMBEDDING: &str = "diffusion_model.model.x_embedder.weight";
+
 /// A published checkpoint's positions, `[1, frames * tokens, width]`.
 const POSITIONS: &str = "diffusion_model.model.pos_embed";
 
@@ -54,6 +57,7 @@ pub(super) fn start(
             (found.class_rows, &found.class_names[..])
         }
         None => {
+            check_width(&weights, &config.transformer).map_err(&cannot_start)?;
             check_positions(&weights, &config.transformer).map_err(&cannot_start)?;
             (ClassRows::Published, &[][..])
         }
@@ -140,6 +144,20 @@ fn check(found: &ModelConfig, config: &DiffusionRun) -> Result<(), BoxError> {
         .into());
     }
     check_length(dit.num_frames, wanted)
+}
+
+/// Checks the width of a published checkpoint, which nearly all of its tensors follow from.
+fn check_width(weights: &Checkpoint, wanted: &DitConfig) -> Result<(), BoxError> {
+    let expected = [wanted.hidden_size, wanted.in_channels];
+    match weights.shape(EMBEDDING) {
+        Some(&[width, channels]) if [width, channels] != expected => Err(format!(
+            "{EMBEDDING} has shape {:?} and should have {expected:?}: set transformer.hidden_size = {width} \
+             and transformer.in_channels = {channels}, or name the file of another network",
+            [width, channels]
+        )
+        .into()),
+        _ => Ok(()),
+    }
 }
 
 /// Checks the length of clips against the positions of a published checkpoint; its tensors are

@@ -102,8 +102,8 @@ fn a_diffusion_stage_starts_from_another_model() {
             "vae {} {SMALL_VAE} --set start_from={checkpoint} --set run.out=vae-from",
             config("vae")
         ),
-        "this is a checkpoint of the stage diffusion, which has no VAE: name a model or a checkpoint of \
-         `ar-train vae`",
+        "the run is of the stage diffusion, which has no VAE: name a model or a checkpoint of `ar-train \
+         vae`",
     );
     let average = format!("{checkpoint}/average.bpk");
     let mut damaged = folder.read(&average);
@@ -148,12 +148,21 @@ fn a_diffusion_stage_starts_from_another_model() {
             "first/checkpoints is where a run keeps its checkpoints: name its model, first/model, or",
         ),
         (
+            "first/checkpoints/step-00000002",
+            "first/checkpoints/step-00000002 is not there (run.keep_every keeps checkpoints for good): name \
+             its model, first/model, or a checkpoint, such as first/checkpoints/step-00000003",
+        ),
+        (
             "vae/model",
             "the model has a VAE and no transformer: name a model of `ar-train diffusion`",
         ),
         (
             "vae/checkpoints/step-00000001",
-            "this is a checkpoint of the stage vae, which has no transformer",
+            "the run is of the stage vae, which has no transformer",
+        ),
+        (
+            "vae",
+            "the run is of the stage vae, which has no transformer",
         ),
         (
             "vae/model/vae.safetensors",
@@ -243,6 +252,10 @@ fn the_model_in_the_box_is_fine_tuned() {
     // A file of weights works as well as a folder.
     let from_file = format!("{run} --set start_from=before/transformer.safetensors");
     folder.ok(&format!("{from_file} --set run.out=file"));
+    folder.fails_in_one_line(
+        &format!("{from_file} --set run.out=none --set transformer.hidden_size=64"),
+        "x_embedder.weight has shape [128, 16] and should have [64, 16]: set transformer.hidden_size = 128",
+    );
     folder.fails(
         &format!("{from_file} --set run.out=none --set transformer.depth=5"),
         "not part of the network: diffusion_model.model.blocks.5.",
