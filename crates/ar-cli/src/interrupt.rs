@@ -107,7 +107,12 @@ fn listen(
         }
         tell(message);
     };
-    ctrlc::set_handler(handler).map_err(|error| match error {
+    let is_hangup_ignored = is_hangup_ignored();
+    let listening = ctrlc::set_handler(handler);
+    if is_hangup_ignored {
+        ignore_hangup();
+    }
+    listening.map_err(|error| match error {
         ctrlc::Error::System(error) => io::Error::new(
             error.kind(),
             format!("cannot start the thread that waits for Ctrl-C: {error}"),
@@ -115,3 +120,30 @@ fn listen(
         error => io::Error::other(error),
     })
 }
+
+/// Whether the program was started with `nohup`: a terminal that closes is none of its business.
+#[cfg(unix)]
+fn is_hangup_ignored() -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: without a new action, it only writes the present one, and says whether it has.
+    unsafe {
+        libc::sigaction(libc::SIGHUP, std::ptr::null(), action.as_mut_ptr()) == 0
+            && action.assume_init().sa_sigaction == libc::SIG_IGN
+    }
+}
+
+#[cfg(unix)]
+fn ignore_hangup() {
+    // SAFETY: it changes what a signal does, and runs no code of ours.
+    unsafe {
+        libc::signal(libc::SIGHUP, libc::SIG_IGN);
+    }
+}
+
+#[cfg(not(unix))]
+fn is_hangup_ignored() -> bool {
+    false
+}
+
+#[cfg(not(unix))]
+fn ignore_hangup() {}

@@ -1,6 +1,6 @@
 //! The `[data]` section of configuration files, and opening what it names.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ar_files::{expand_home, home_of_another, not_a_home};
 use burn_dataset::{Dataset, DatasetError};
@@ -173,12 +173,19 @@ impl TryFrom<Section> for DataConfig {
             videos,
             latents,
         } = section;
-        let file = list.as_ref().and_then(VideoList::file).map(Path::to_owned);
-        for (key, path) in [("path", &path), ("latents", &latents), ("list", &file)] {
-            if let Some((path, user)) = path.as_ref().and_then(|p| Some((p, home_of_another(p)?))) {
+        let images = moving_mnist.as_ref().map(|config| config.images.as_path());
+        for (key, path) in [
+            ("path", path.as_deref()),
+            ("latents", latents.as_deref()),
+            ("list", list.as_ref().and_then(VideoList::file)),
+            ("moving_mnist.images", images),
+        ] {
+            if let Some(path) = path
+                && let Some(user) = home_of_another(path)
+            {
                 return Err(DataError::Home {
                     key,
-                    path: path.clone(),
+                    path: path.to_owned(),
                     user,
                 });
             }
@@ -545,6 +552,19 @@ mod tests {
 
     fn read(text: &str) -> Result<DataConfig, String> {
         toml::from_str(text).map_err(|error: toml::de::Error| error.message().to_owned())
+    }
+
+    #[test]
+    fn homes_of_other_users_are_refused() {
+        for text in [
+            "path = '~root/v'\n[videos]\n",
+            "latents = '~root/l'\n",
+            "[moving_mnist]\nimages = '~root/m'\n",
+            "labels = '~root/l.csv'\npath = 'v'\n[videos]\n",
+        ] {
+            let error = toml::from_str::<DataConfig>(text).expect_err("another home");
+            assert!(error.to_string().contains("./~root"), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -103,6 +103,7 @@ impl Pictures {
 /// The contents, decompressed; None if the start shows that it is something else, which may have no
 /// end.
 fn read_bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    ar_files::check_regular(path)?;
     let mut reader = BufReader::new(File::open(path)?).take(LIMIT);
     let mut bytes = Vec::new();
     reader
@@ -175,7 +176,7 @@ pub(crate) mod tests {
         #[cfg(unix)]
         {
             let endless = Pictures::read(Path::new("/dev/zero"));
-            assert!(matches!(endless, Err(IdxError::Format(_))));
+            assert!(endless.is_err());
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ar_files::expand_home;
+use ar_files::{expand_home, home_of_another, not_a_home};
 use serde::{Deserialize, Serialize};
 
 use crate::one_form::{MOST_BYTES, Plain, in_one_form};
@@ -28,6 +28,9 @@ impl TryFrom<String> for Labels {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
+        if let Some(user) = home_of_another(&text) {
+            return Err(format!("labels = {text}: {}", not_a_home(&user)));
+        }
         let path = expand_home(&text);
         match path.extension() {
             _ if text == "folders" => Ok(Self::Folders),

@@ -167,7 +167,7 @@ impl LatentDataset {
         }
         match LatentIndex::load(path)? {
             Some(index) => Self::load_shards(path, index),
-            None => Self::load_shard(path),
+            None => Self::load_shard(path, false),
         }
     }
 

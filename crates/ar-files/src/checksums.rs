@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use crc32c::{crc32c, crc32c_append};
 
+use crate::read::check_regular;
 use crate::write_atomically;
 
 /// File name of the list of a folder.
@@ -39,8 +40,10 @@ impl Integrity {
 /// Checksum and size of a file.
 ///
 /// # Errors
-/// If it cannot be read.
+/// If it cannot be read, or is a pipe or a device.
 pub fn checksum(path: impl AsRef<Path>) -> io::Result<(u32, u64)> {
+    let path = path.as_ref();
+    check_regular(path)?;
     let mut file = File::open(path)?;
     let mut buffer = vec![0; 1 << 18];
     let (mut sum, mut size) = (0, 0);
@@ -254,6 +257,17 @@ mod tests {
         assert!(error.contains("below/b"), "{error}");
         assert!(verify_in_folder(folder.path(), "a.toml").is_ok());
         assert!(verify_in_folder(folder.path(), "below/b").is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_has_no_end_has_no_checksum() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("weights");
+        write_sealed(&path, b"some").expect("written");
+        fs::remove_file(&path).expect("removed");
+        std::os::unix::fs::symlink("/dev/zero", &path).expect("a link");
+        assert!(verify_file(&path).is_err());
     }
 
     #[test]

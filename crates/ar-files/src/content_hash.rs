@@ -2,6 +2,8 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use crate::read::check_regular;
+
 /// A content hash of files: 64-bit FNV-1a over all bytes that are added, in order. It is displayed
 /// as 16 hexadecimal digits.
 ///
@@ -29,8 +31,10 @@ impl ContentHash {
     /// The hash with the contents of a file added.
     ///
     /// # Errors
-    /// If it cannot be read.
+    /// If it cannot be read, or is a pipe or a device.
     pub fn and_file(self, path: impl AsRef<Path>) -> io::Result<Self> {
+        let path = path.as_ref();
+        check_regular(path)?;
         Ok(self.and(&std::fs::read(path)?))
     }
 }
@@ -44,6 +48,12 @@ impl fmt::Display for ContentHash {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn what_has_no_end_has_no_hash() {
+        assert!(ContentHash::EMPTY.and_file("/dev/zero").is_err());
+    }
 
     /// The published test vectors of FNV-1a.
     #[test]

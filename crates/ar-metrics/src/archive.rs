@@ -34,7 +34,8 @@ pub(crate) fn read<T>(
     content: &'static str,
     parse: impl FnOnce(&SafeTensors<'_>) -> Result<T, String>,
 ) -> Result<T, MetricError> {
-    let bytes = std::fs::read(path).map_err(|source| MetricError::Io {
+    let bytes = ar_files::check_regular(path).and_then(|()| std::fs::read(path));
+    let bytes = bytes.map_err(|source| MetricError::Io {
         path: path.to_owned(),
         source,
     })?;

@@ -162,6 +162,19 @@ pub enum ModelError {
         /// Channels of its latents.
         vae_channels: usize,
     },
+    /// What the VAE makes is nothing that can be shown.
+    #[error(
+        "the VAE's {part} makes {what} that {found}: its weights are broken, or have exploded in \
+         training that diverged; take an earlier checkpoint, or train with a lower learning rate"
+    )]
+    NotFinite {
+        /// `encoder` or `decoder`.
+        part: &'static str,
+        /// What it makes.
+        what: &'static str,
+        /// What is wrong with that.
+        found: String,
+    },
     /// A class that the model does not know.
     #[error("there is no class {class}: {known}")]
     Class {

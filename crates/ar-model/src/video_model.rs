@@ -4,7 +4,7 @@ use std::thread;
 
 use ar_diffusion::Diffusion;
 use ar_vae::Vae;
-use ar_weights::{KeyMap, WeightsSource, load_weights, save_weights};
+use ar_weights::{KeyMap, LARGEST_WEIGHT, WeightsSource, load_weights, save_weights};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
@@ -168,6 +168,7 @@ impl VideoModel {
     /// If the model has no VAE.
     pub fn encode(&self, pixels: Tensor<5>) -> Result<Tensor<4>, ModelError> {
         let latents = self.vae()?.encode(pixels).latents();
+        check("encoder", "latents", &latents)?;
         Ok(match &self.config.latent_statistics {
             Some(statistics) => statistics.standardize(latents),
             None => latents,
@@ -187,8 +188,35 @@ impl VideoModel {
             Some(statistics) => statistics.restore(latents),
             None => latents,
         };
-        Ok(self.vae()?.decode(latents).clamp(0.0, 1.0))
+        let pixels = self.vae()?.decode(latents);
+        check("decoder", "pixels", &pixels)?;
+        Ok(pixels.clamp(0.0, 1.0))
     }
+}
+
+/// Fails where a VAE makes what is not finite, or is of a size that only weights make which have exploded:
+/// it would be clamped to black or white. It waits for the device.
+fn check<const D: usize>(
+    part: &'static str,
+    what: &'static str,
+    made: &Tensor<D>,
+) -> Result<(), ModelError> {
+    let sizes = made.clone().abs();
+    // Of NaN, it does not hold either.
+    if sizes
+        .clone()
+        .lower_equal_elem(LARGEST_WEIGHT)
+        .all()
+        .into_scalar::<bool>()
+    {
+        return Ok(());
+    }
+    let found = if sizes.clone().is_finite().all().into_scalar::<bool>() {
+        format!("are as large as {:e}", sizes.max().into_scalar::<f32>())
+    } else {
+        "are not finite (NaN or infinity)".into()
+    };
+    Err(ModelError::NotFinite { part, what, found })
 }
 
 /// Reads weights, and checks their file against its checksum at the same time: both wait for the disk, which has to be

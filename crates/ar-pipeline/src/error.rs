@@ -169,6 +169,14 @@ pub enum PipelineError {
 }
 
 impl PipelineError {
+    /// Whether what a model makes is not finite.
+    pub fn is_not_finite(&self) -> bool {
+        matches!(
+            self,
+            Self::NotFinite { .. } | Self::Model(ModelError::NotFinite { .. })
+        )
+    }
+
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + use<'_> {
         move |source| Self::Read {
             path: path.to_owned(),

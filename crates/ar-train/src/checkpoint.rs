@@ -15,14 +15,15 @@
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
+use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use ar_files::{
-    Integrity, MOST_TEXT, OutputFolder, TEMPORARY_PREFIX, read_text, remove_folder, seal_folder,
-    verify_folder,
+    CHECKSUMS, Integrity, MOST_TEXT, OutputFolder, TEMPORARY_PREFIX, read_text, remove_folder,
+    seal_folder, verify_folder,
 };
-use ar_weights::not_finite;
+use ar_weights::exploded;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::store::ModuleRecord;
 use burn::store::burn_pack::Reader;
@@ -46,8 +47,8 @@ pub trait Checkpointed {
     /// If it cannot be written.
     fn save(&self, folder: &Path) -> Result<(), BoxError>;
 
-    /// The path of a parameter that is not finite, if there is one.
-    fn not_finite(&self) -> Option<String>;
+    /// What is wrong with a parameter that has [exploded], if there is one.
+    fn exploded(&self) -> Option<String>;
 
     /// Loads the state that [`Checkpointed::save`] wrote, and sets the position.
     ///
@@ -57,7 +58,7 @@ pub trait Checkpointed {
 }
 
 /// The state file of a checkpoint.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CheckpointState {
     /// How far training has come.
     #[serde(flatten)]
@@ -66,6 +67,17 @@ pub struct CheckpointState {
     pub clips: Option<u64>,
     /// Seed of the run.
     pub seed: Option<u64>,
+    /// Whether the checkpoint was written with checksums of its files; those of older versions were
+    /// not.
+    #[serde(default)]
+    pub checksums: bool,
+    /// The first loss of the run, by which one that has exploded is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_loss: Option<f64>,
+    /// Checksum of the VAE whose latents the run trains on, where there are latents. Checkpoints of
+    /// older versions lack it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vae: Option<String>,
 }
 
 impl CheckpointState {
@@ -124,7 +136,10 @@ impl<M: Module> Learner<M> {
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<(), BoxError> {
         let folder = folder.as_ref();
         save_module(&self.model, &folder.join("weights.bpk"))?;
-        Ok(self.optimizer.save(folder.join("optimizer.bpk"))?)
+        let moments = folder.join(OPTIMIZER);
+        self.optimizer
+            .save(&moments)
+            .map_err(|error| unwritten(&moments, error))
     }
 
     /// Loads what [`Learner::save`] wrote.
@@ -134,9 +149,12 @@ impl<M: Module> Learner<M> {
     pub fn load(&mut self, folder: impl AsRef<Path>) -> Result<(), BoxError> {
         let folder = folder.as_ref();
         self.model = load_module(&self.model, &folder.join("weights.bpk"))?;
-        let moments = folder.join("optimizer.bpk");
-        check_moments(&self.model, &moments)?;
-        self.optimizer = self.optimizer.clone().load(moments)?;
+        let moments = folder.join(OPTIMIZER);
+        let load = || {
+            check_moments(&self.model, &moments)?;
+            Ok(self.optimizer.clone().load(&moments)?)
+        };
+        self.optimizer = load().map_err(in_file(&moments))?;
         Ok(())
     }
 }
@@ -151,8 +169,8 @@ impl<M: Module> Checkpointed for Trainer<M> {
         save_module(&self.ema, &folder.join("average.bpk"))
     }
 
-    fn not_finite(&self) -> Option<String> {
-        not_finite(&self.learner.model).or_else(|| not_finite(&self.ema))
+    fn exploded(&self) -> Option<String> {
+        exploded(&self.learner.model).or_else(|| exploded(&self.ema))
     }
 
     fn load(&mut self, folder: &Path, position: Position) -> Result<(), BoxError> {
@@ -168,12 +186,26 @@ impl<M: Module> Checkpointed for Trainer<M> {
     }
 }
 
+/// Checks the files of the checkpoint in `folder`, and reads its state.
+///
+/// # Errors
+/// If a file is not as it was written, or the checksums are lost.
+fn verified(folder: &Path) -> Result<(Integrity, CheckpointState)> {
+    let integrity = verify_folder(folder).map_err(Error::checkpoint(CANNOT_RESUME, folder))?;
+    let state = CheckpointState::read(folder)?;
+    if integrity == Integrity::Unknown && state.checksums {
+        let message = format!("{CHECKSUMS} is missing, with which it was written: it is damaged");
+        return Err(Error::checkpoint(CANNOT_RESUME, folder)(message));
+    }
+    Ok((integrity, state))
+}
+
 /// Verifies all files of the checkpoint in `folder`, and reads the configuration of the run that wrote it.
 ///
 /// # Errors
 /// If a file is damaged, or the run belongs to another stage.
 pub(crate) fn read_config<C: StageConfig>(folder: &Path) -> Result<C, BoxError> {
-    verify_folder(folder)?;
+    verified(folder)?;
     let text = read_text(folder.join("config.toml"), MOST_TEXT)?;
     Ok(run_config(&text)?)
 }
@@ -197,6 +229,9 @@ pub(crate) const CANNOT_RESUME: &str = "cannot resume from";
 /// More than any run has per step; a larger count is damage.
 const MOST_CLIPS_PER_STEP: u64 = 1 << 32;
 
+/// The file of an optimizer's state.
+const OPTIMIZER: &str = "optimizer.bpk";
+
 /// The file of a checkpoint's [`CheckpointState`].
 const STATE: &str = "state.toml";
 
@@ -214,11 +249,29 @@ fn step_of(folder: &Path) -> Option<usize> {
 }
 
 fn save_module<M: Module>(module: &M, path: &Path) -> Result<(), BoxError> {
-    Ok(module.clone().into_record().save(path)?)
+    let record = module.clone().into_record();
+    record.save(path).map_err(|error| unwritten(path, error))
 }
 
 fn load_module<M: Module>(module: &M, path: &Path) -> Result<M, BoxError> {
-    Ok(module.clone().try_load_record(ModuleRecord::load(path)?)?)
+    let load = || Ok(module.clone().try_load_record(ModuleRecord::load(path)?)?);
+    load().map_err(in_file(path))
+}
+
+/// An error of a file of a checkpoint that cannot be written. Burn names a temporary file in a temporary
+/// folder, of which nobody has heard: only what the system says counts.
+fn unwritten(path: &Path, error: impl Display) -> BoxError {
+    let text = error.to_string();
+    let reason = text.rsplit_once("': ").map(|(_, reason)| reason);
+    in_file(path)(reason.unwrap_or(&text).into())
+}
+
+/// An error of a file of a checkpoint, by its name there.
+fn in_file(path: &Path) -> impl FnOnce(BoxError) -> BoxError + '_ {
+    move |error| {
+        let name = path.file_name().unwrap_or_default().display();
+        format!("{name}: {error}").into()
+    }
 }
 
 /// Fails unless every tensor of an optimizer's state has the shape of its parameter, since the optimizer would notice
@@ -229,7 +282,7 @@ fn check_moments<M: Module>(module: &M, path: &Path) -> Result<(), BoxError> {
         let parameter = tensor.param_id.and_then(|id| shapes.0.get(&id));
         if parameter != Some(&tensor.shape.to_vec()) {
             return Err(format!(
-                "optimizer.bpk: {} has shape {:?}, and {}",
+                "{} has shape {:?}, and {}",
                 tensor.name,
                 tensor.shape.to_vec(),
                 match parameter {
@@ -306,13 +359,10 @@ impl Checkpoints {
     /// # Errors
     /// If the folder cannot be read, or all checkpoints are damaged.
     pub fn newest_whole(&self, notes: &mut Vec<String>) -> Result<Option<PathBuf>> {
-        let mut newest = None;
+        let mut damaged: Vec<Error> = Vec::new();
         for (_, folder) in self.list()?.into_iter().rev() {
-            let verified = verify_folder(&folder)
-                .map_err(|error| Error::checkpoint(CANNOT_RESUME, &folder)(error))
-                .and_then(|integrity| CheckpointState::read(&folder).map(|_| integrity));
-            match verified {
-                Ok(integrity) => {
+            match verified(&folder) {
+                Ok((integrity, _)) => {
                     if integrity == Integrity::Unknown {
                         notes.push(format!(
                             "{} has no checksums, since an older version has written it: it is read \
@@ -323,13 +373,38 @@ impl Checkpoints {
                     return Ok(Some(folder));
                 }
                 Err(error) => {
-                    let cause = error.source().map(ToString::to_string);
-                    notes.push(format!("{error}: {}", cause.unwrap_or_default()));
-                    newest.get_or_insert(error);
+                    notes.push(with_cause(&error));
+                    damaged.push(error);
                 }
             }
         }
-        newest.map_or(Ok(None), Err)
+        if damaged.is_empty() {
+            return Ok(None);
+        }
+        let all: Vec<String> = damaged.iter().map(with_cause).collect();
+        let message = format!(
+            "{}; no checkpoint is left to go on from: copy one again, or begin again in another \
+             folder with `--set run.out=FOLDER`",
+            all.join("; ")
+        );
+        Err(Error::NoCheckpoint(message))
+    }
+
+    /// What to do about the checkpoint in `folder`, which cannot be read, in words.
+    pub(crate) fn instead_of(&self, folder: &Path) -> Result<String> {
+        let newer = step_of(folder).unwrap_or(0);
+        let list = self.list()?.into_iter().rev();
+        let mut older = list.filter(|&(step, _)| step < newer);
+        Ok(match older.find(|(_, folder)| verified(folder).is_ok()) {
+            Some((_, older)) => format!(
+                "move {} away, and --resume goes on from {}, the one before it",
+                folder.display(),
+                older.display()
+            ),
+            None => "no other checkpoint is left to go on from: copy it again, or begin again in \
+                     another folder with `--set run.out=FOLDER`"
+                .into(),
+        })
     }
 
     /// Sets checkpoints that are newer than `step` aside, under names that start with `what`.
@@ -365,7 +440,11 @@ impl Checkpoints {
             let path = unfinished.path();
             training.save(path)?;
             fs::write(path.join("config.toml"), config)?;
-            fs::write(path.join(STATE), toml::to_string(state)?)?;
+            let state = CheckpointState {
+                checksums: true,
+                ..state.clone()
+            };
+            fs::write(path.join(STATE), toml::to_string(&state)?)?;
             seal_folder(path)?;
             unfinished.persist()?;
             Ok::<_, BoxError>(())
@@ -402,6 +481,14 @@ impl Checkpoints {
         fs::read_dir(&self.root)
             .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
             .map_err(Error::io(&self.root))
+    }
+}
+
+/// An error and its cause.
+fn with_cause(error: &Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
     }
 }
 
@@ -443,6 +530,9 @@ mod tests {
             position: trainer.position,
             clips: Some(3 * trainer.step() as u64),
             seed: Some(u64::MAX >> 1),
+            checksums: true,
+            first_loss: Some(0.1),
+            vae: None,
         };
         checkpoints.save(trainer, &state, "").expect("a checkpoint");
         state
@@ -569,8 +659,15 @@ mod tests {
             fs::write(&file, whole).expect("written");
         }
         assert_eq!(newest(), (2, vec![]));
-        // An older version wrote no checksums.
-        fs::remove_file(path.join(ar_files::CHECKSUMS)).expect("removed");
+        // They do not count as those of an older version if they have lost their checksums.
+        fs::remove_file(path.join(CHECKSUMS)).expect("removed");
+        let (step, notes) = newest();
+        assert!(
+            step == 1 && notes[0].contains("checksums.txt is missing"),
+            "{notes:?}"
+        );
+        // An older version wrote none.
+        fs::write(path.join(STATE), "step = 2\n").expect("written");
         let (step, notes) = newest();
         assert!(step == 2 && notes[0].contains("no checksums"), "{notes:?}");
         // But its contents must be valid.
@@ -583,6 +680,21 @@ mod tests {
             fs::write(path.join("state.toml"), state).expect("written");
             assert_eq!(newest().0, 1, "{state}");
         }
+        // With no other one, all that is wrong is told, and what to do.
+        fs::write(checkpoints.root.join("step-00000001/weights.bpk"), "").expect("written");
+        let error = checkpoints.newest_whole(&mut Vec::new());
+        let error = error.expect_err("none is whole").to_string();
+        for part in [
+            "step-00000002/state.toml",
+            "step-00000001: weights.bpk",
+            "no checkpoint is left",
+            "run.out=FOLDER",
+        ] {
+            assert!(error.contains(part), "{error}");
+        }
+        let mut trainer = self::trainer();
+        steps(&mut trainer, 1);
+        save(&checkpoints, &trainer);
         checkpoints.put_aside(1, "damaged").expect("renamed");
         assert!(checkpoints.root.join("damaged-step-00000002").is_dir());
         assert_eq!(newest(), (1, vec![]));

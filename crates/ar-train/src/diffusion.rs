@@ -8,13 +8,13 @@ mod validation;
 use std::fs;
 use std::path::Path;
 
-use ar_data::LatentDataset;
+use ar_data::{LatentDataset, LatentItem};
 use ar_diffusion::SamplerConfig;
 use ar_dit::PositionEmbedding;
 use ar_model::{
     LatentScale, LatentStatistics, ModelConfig, ModelError, Precision, Transformer, VideoModel,
 };
-use ar_pipeline::{Classes, GenerateOptions, ModelSource, Pipeline, PipelineError};
+use ar_pipeline::{Classes, GenerateOptions, ModelSource, Pipeline};
 use ar_vae::Vae;
 use burn::module::Module;
 use burn_dataset::Dataset;
@@ -28,7 +28,7 @@ use crate::config::{CheckSizes, DiffusionRun, not_negative};
 use crate::data::TrainingData;
 use crate::error::{BoxError, ConfigError, Error, Result, ensure_config};
 use crate::forecast::{Begun, Forecast};
-use crate::latents::{check_vae, load_vae};
+use crate::latents::{check_vae, checksum_of_vae, load_vae};
 use crate::run::{Ending, Run, StageOptions};
 use crate::samples;
 use crate::start_from::started;
@@ -68,7 +68,8 @@ pub fn train(config: &DiffusionRun, workers: &Workers, options: &StageOptions) -
     if let Some(dir) = &config.start_from {
         Run::check_model_dir(&config.run, "start_from", dir)?;
     }
-    let mut run = Run::open(config, workers.group.clone(), options)?;
+    let vae_checksum = Some(checksum_of_vae(&config.vae)?);
+    let mut run = Run::open_on_latents(config, vae_checksum, workers.group.clone(), options)?;
     let workers = workers.autodiff();
     let device = workers.main_device();
     device.seed(config.run.seed);
@@ -133,11 +134,18 @@ pub fn train(config: &DiffusionRun, workers: &Workers, options: &StageOptions) -
         let loss = objective.validation_loss(&training.trainer.ema, &validation)?;
         run.measure_in_parts("validation_loss", loss.mean(), loss.parts())
     };
+    // Of the raw weights and of their average.
+    let losses_of = |training: &Training, items: &[LatentItem]| {
+        let raw = training.trainer.model().valid();
+        let networks = [&raw, &training.trainer.ema];
+        let loss = |network| Ok(objective.validation_loss(network, items)?.mean());
+        networks.into_iter().map(loss).collect()
+    };
     let sample = |run: &Run, training: &Training| {
         let path = run.sample_path(training.trainer.step());
         match show(model(training)?, config, &path) {
             // The model has hardly been trained yet, so training continues.
-            Err(Error::Samples(error)) if matches!(*error, PipelineError::NotFinite { .. }) => {
+            Err(Error::Samples(error)) if error.is_not_finite() => {
                 run.line(format!("no samples: {error}"));
                 Ok(())
             }
@@ -166,7 +174,7 @@ pub fn train(config: &DiffusionRun, workers: &Workers, options: &StageOptions) -
 
         // Before anything that may fail or take long.
         if run.checkpoint_is_due(false) {
-            run.checkpoint(&training)?;
+            run.checkpoint(&training, || losses_of(&training, &items[..1]))?;
             model(&training)?.save(run.model_dir(), Precision::Full)?;
         }
         if run.eval_is_due() && !validation.is_empty() {
@@ -176,7 +184,7 @@ pub fn train(config: &DiffusionRun, workers: &Workers, options: &StageOptions) -
             sample(&run, &training)?;
         }
         if run.late_checkpoint_is_due(false) {
-            run.checkpoint(&training)?;
+            run.checkpoint(&training, || losses_of(&training, &items[..1]))?;
             model(&training)?.save(run.model_dir(), Precision::Full)?;
         }
         run.restart_clock();
@@ -250,8 +258,8 @@ impl Checkpointed for Training {
         self.trainer.save(folder)
     }
 
-    fn not_finite(&self) -> Option<String> {
-        self.trainer.not_finite()
+    fn exploded(&self) -> Option<String> {
+        self.trainer.exploded()
     }
 
     fn load(&mut self, folder: &Path, position: Position) -> Result<(), BoxError> {

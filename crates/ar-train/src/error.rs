@@ -37,6 +37,9 @@ pub enum Error {
         /// Why.
         source: BoxError,
     },
+    /// All checkpoints of a run are damaged.
+    #[error("{0}")]
+    NoCheckpoint(String),
     /// A file of the run cannot be read or written.
     #[error("{}: {source}", path.display())]
     Io {

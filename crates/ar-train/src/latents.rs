@@ -75,8 +75,9 @@ pub fn encode(
         clips_per_shard: config.clips_per_shard,
         classes,
         source: source(config)?,
+        checksums: true,
     };
-    open_folder(out, &index, options.resume || part != Part::ALL)?;
+    let index = open_folder(out, index, options.resume || part != Part::ALL)?;
     let _lock = FolderLock::take(out, &format!(".lock{}", part.suffix())).map_err(|error| {
         ConfigError::new(["out"], format!("out = {}", out.display())).because(error)
     })?;
@@ -91,7 +92,7 @@ pub fn encode(
     for file in files {
         let path = index.shard_path(out, file);
         let clips = index.clips_of(file);
-        if !is_done(&path, &*options.observer)? {
+        if !is_done(out, &index, file, &*options.observer)? {
             let mut encoded = Encoded::default();
             let mut next = clips.start;
             while next < clips.end {
@@ -120,11 +121,16 @@ pub fn encode(
 }
 
 /// Whether a shard exists and is intact.
-fn is_done(path: &Path, observer: &dyn Observer) -> Result<bool> {
-    if !path.exists() {
+fn is_done(
+    folder: &Path,
+    index: &LatentIndex,
+    number: usize,
+    observer: &dyn Observer,
+) -> Result<bool> {
+    if !index.shard_path(folder, number).exists() {
         return Ok(false);
     }
-    match LatentDataset::load(path, None) {
+    match LatentDataset::load_shard_of(folder, index, number) {
         Ok(_) => Ok(true),
         Err(error) if error.is_environment() => Err(error.into()),
         Err(error) => {
@@ -134,8 +140,8 @@ fn is_done(path: &Path, observer: &dyn Observer) -> Result<bool> {
     }
 }
 
-/// Creates the folder, or checks that the existing one contains the same latents.
-fn open_folder(out: &Path, index: &LatentIndex, go_on: bool) -> Result<()> {
+/// Creates the folder, or checks that the existing one contains the same latents; returns its index.
+fn open_folder(out: &Path, index: LatentIndex, go_on: bool) -> Result<LatentIndex> {
     ensure_config!(
         !out.is_file(),
         ["out"],
@@ -143,10 +149,11 @@ fn open_folder(out: &Path, index: &LatentIndex, go_on: bool) -> Result<()> {
         out.display()
     );
     let Some(there) = LatentIndex::load(out)? else {
-        return index.save(out).map_err(|error| {
+        index.save(out).map_err(|error| {
             let message = format!("out = {}", out.display());
-            ConfigError::new(["out"], message).because(error).into()
-        });
+            ConfigError::new(["out"], message).because(error)
+        })?;
+        return Ok(index);
     };
     if let Some(difference) = index.difference(&there) {
         let message = format!(
@@ -163,7 +170,7 @@ fn open_folder(out: &Path, index: &LatentIndex, go_on: bool) -> Result<()> {
          `--set out=FOLDER`",
         out.display()
     );
-    Ok(())
+    Ok(there)
 }
 
 /// What the latents depend on: the clips and the weights of the VAE.
@@ -173,7 +180,7 @@ fn source(config: &LatentsRun) -> Result<Vec<String>> {
         validation: DataConfig::default().validation,
         ..config.data.without_reading()
     };
-    let mut lines = vec![checksum_of_vae(&config.vae)?];
+    let mut lines = vec![line_of_vae(&config.vae)?];
     let data = toml::to_string(&data).expect("a configuration is TOML");
     lines.extend(data.lines().map(str::to_owned));
     lines.retain(|line| !line.is_empty());
@@ -183,17 +190,21 @@ fn source(config: &LatentsRun) -> Result<Vec<String>> {
 /// The start of the line in an index that identifies the VAE of the latents.
 const VAE_CHECKSUM: &str = "checksum of the VAE = ";
 
-/// That line, for the VAE of the model directory `dir`.
-fn checksum_of_vae(dir: &Path) -> Result<String> {
-    let sum = match ModelSource::from(dir) {
+/// What the VAE of the model directory `dir` is known by.
+pub(crate) fn checksum_of_vae(dir: &Path) -> Result<String> {
+    Ok(match ModelSource::from(dir) {
         ModelSource::Directory(dir) => {
             let weights = ModelFiles::new(dir).vae;
             let (sum, _) = ar_files::checksum(&weights).map_err(Error::io(&weights))?;
             format!("{sum:08x}")
         }
         source => source.to_string(),
-    };
-    Ok(format!("{VAE_CHECKSUM}{sum}"))
+    })
+}
+
+/// The line of an index, for the VAE of the model directory `dir`.
+fn line_of_vae(dir: &Path) -> Result<String> {
+    Ok(format!("{VAE_CHECKSUM}{}", checksum_of_vae(dir)?))
 }
 
 /// Fails unless latents were made with the VAE of the model directory `dir`, as far as this is recorded.
@@ -205,7 +216,7 @@ pub(crate) fn check_vae(latents: &LatentDataset, dir: &Path) -> Result<()> {
     let Some(theirs) = lines.find(|line| line.starts_with(VAE_CHECKSUM)) else {
         return Ok(());
     };
-    let ours = checksum_of_vae(dir)?;
+    let ours = line_of_vae(dir)?;
     ensure_config!(
         ours == *theirs,
         ["vae", "data.latents"],

@@ -50,6 +50,12 @@ pub struct Run {
     /// Whether no finite step has followed the newest checkpoint yet. Its weights may have
     /// exploded, so it does not count as good.
     unproven: bool,
+    /// The first loss of the run, in whichever process.
+    first_loss: Option<f64>,
+    /// How many of the last steps had a loss that [has exploded](EXPLODED).
+    exploded: usize,
+    /// Checksum of the VAE whose latents the run trains on.
+    vae: Option<String>,
     /// The step that the run continues from.
     resumed_at: Option<usize>,
     /// The checkpoint to continue from.
@@ -59,6 +65,10 @@ pub struct Run {
     position: Position,
     clips: u64,
 }
+
+/// A loss so many times the first one, or as many times 1 if that is larger, has exploded: networks that
+/// have learnt nothing yet make smaller ones.
+const EXPLODED: f64 = 1000.0;
 
 /// How a stage ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,10 +122,12 @@ impl Run {
     /// # Errors
     /// If the checkpoint does not fit the configured network.
     pub fn restore(&mut self, training: &mut dyn Checkpointed) -> Result<()> {
-        if let Some((folder, state)) = self.newest.take() {
-            training
-                .load(&folder, state.position)
-                .map_err(Error::checkpoint(CANNOT_RESUME, folder))?;
+        if let Some((folder, state)) = self.newest.take()
+            && let Err(error) = training.load(&folder, state.position)
+        {
+            let advice = self.checkpoints.instead_of(&folder)?;
+            let message = format!("{error}; {advice}");
+            return Err(Error::checkpoint(CANNOT_RESUME, folder)(message));
         }
         Ok(())
     }
@@ -197,7 +209,49 @@ impl Run {
             "optimizer",
             self.position.skipped_in_a_row,
             self.max_skipped,
-        )
+        )?;
+        let loss = losses.iter().find(|(name, _)| *name == "loss");
+        if let Some(&(_, loss)) = loss.filter(|_| !report.skipped) {
+            self.check_loss(loss)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the run if the loss of too many steps in a row has exploded.
+    fn check_loss(&mut self, loss: f64) -> Result<()> {
+        let first = *self.first_loss.get_or_insert(loss);
+        if !self.is_exploded(loss) {
+            self.exploded = 0;
+            return Ok(());
+        }
+        self.exploded += 1;
+        if self.exploded <= self.max_skipped {
+            return Ok(());
+        }
+        Err(self.diverged(&format!(
+            "the loss was more than {EXPLODED} times as large as at the start for {} steps in a row, \
+             {loss:e} after {first:e} (optimizer.max_skipped = {})",
+            self.exploded, self.max_skipped
+        ))?)
+    }
+
+    /// Whether a loss is not finite, or absurdly larger than the first one.
+    fn is_exploded(&self, loss: f64) -> bool {
+        let first = self.first_loss.unwrap_or(1.0).abs().max(1.0);
+        !loss.is_finite() || loss.abs() > EXPLODED * first
+    }
+
+    /// The error of a run that has diverged: what has, the last good checkpoint, and what may help. The
+    /// curves are drawn.
+    fn diverged(&self, what: &str) -> Result<Error> {
+        let message = format!(
+            "step {}: {what}; {}. A lower optimizer.learning_rate, a longer warm-up or a lower \
+             optimizer.clip_norm may help",
+            self.position.step,
+            self.last_good()?
+        );
+        self.draw_curves()?;
+        Ok(Error::Diverged(message))
     }
 
     /// Starts the next step: the time since the last one does not count as training time.
@@ -228,13 +282,14 @@ impl Run {
     }
 
     /// Records how the step went; `is_skipping` says whether an optimizer is skipping steps that
-    /// [`Self::step`] does not know about. After a step that no optimizer skipped, the newest
-    /// checkpoint counts as good, and old ones are removed.
+    /// [`Self::step`] does not know about. After a step that no optimizer skipped, and whose loss has
+    /// not exploded, the newest checkpoint counts as good, and old ones are removed.
     ///
     /// # Errors
     /// If one cannot be removed.
     pub fn prove(&mut self, is_skipping: bool) -> Result<()> {
-        if !self.unproven || is_skipping || self.position.skipped_in_a_row > 0 {
+        let is_broken = is_skipping || self.position.skipped_in_a_row > 0 || self.exploded > 0;
+        if !self.unproven || is_broken {
             return Ok(());
         }
         self.unproven = false;
@@ -291,22 +346,32 @@ impl Run {
     /// Writes a checkpoint, complete or not at all. Old ones are removed when it has
     /// [proven](Self::prove) good.
     ///
+    /// `measure` computes losses with the weights as they are now, which no step has seen yet.
+    ///
     /// # Errors
-    /// If a weight is not finite, or it cannot be written.
-    pub fn checkpoint(&mut self, training: &dyn Checkpointed) -> Result<()> {
-        if let Some(parameter) = training.not_finite() {
-            let message = format!(
-                "step {}: {parameter} is not finite any more; {}. A lower learning_rate may help",
-                self.position.step,
-                self.last_good()?
-            );
-            self.draw_curves()?;
-            return Err(Error::Diverged(message));
+    /// If a weight or a loss has exploded, or it cannot be written.
+    pub fn checkpoint(
+        &mut self,
+        training: &dyn Checkpointed,
+        measure: impl FnOnce() -> Result<Vec<f64>>,
+    ) -> Result<()> {
+        if let Some(problem) = training.exploded() {
+            return Err(self.diverged(&problem)?);
+        }
+        let mut exploded = measure()?
+            .into_iter()
+            .filter(|&loss| self.is_exploded(loss));
+        if self.exploded > 0 || exploded.next().is_some() {
+            let problem = "the loss has exploded, and no checkpoint is written of that";
+            return Err(self.diverged(problem)?);
         }
         let state = CheckpointState {
             position: training.position(),
             clips: Some(self.clips),
             seed: Some(self.config.seed),
+            checksums: true,
+            first_loss: self.first_loss,
+            vae: self.vae.clone(),
         };
         self.checkpoints.save(training, &state, &self.resolved)?;
         self.unproven = true;
@@ -410,6 +475,100 @@ mod tests {
             "{error}"
         );
         assert_eq!(names(), ["step-00000002"]);
+    }
+
+    /// Of two steps, the first has a good checkpoint, and the second one that no step has followed yet.
+    #[test]
+    fn weights_and_losses_that_have_exploded_never_replace_a_checkpoint() {
+        use burn::module::Param;
+        use burn::tensor::Tensor;
+        use burn_train::Interrupter;
+
+        use super::testing::trainer as new_trainer;
+
+        let full = |weight: Tensor<2>, value| Tensor::full(weight.shape(), value, &weight.device());
+        let grown = |weight: Param<Tensor<2>>| weight.map(|weight| full(weight, 1e6));
+        for (of_average, is_interrupted, what) in [
+            (true, false, "and weights are at most 65504"),
+            (
+                false,
+                false,
+                "the loss was more than 1000 times as large as at the start for 4 steps",
+            ),
+            (
+                false,
+                true,
+                "the loss has exploded, and no checkpoint is written of that",
+            ),
+        ] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let mut config = config(folder.path());
+            config.run.keep_checkpoints = 1;
+            let options = StageOptions {
+                interrupter: Interrupter::new(),
+                ..StageOptions::default()
+            };
+            let run = Run::open(&config, Rc::new(crate::group::Alone), &options);
+            let mut run = run.expect("a run");
+            let mut trainer = new_trainer(&config);
+            for _ in 0..2 {
+                step(&mut run, &mut trainer, 1.0).expect("a step");
+            }
+            if of_average {
+                trainer.ema.weight = grown(trainer.ema.weight.clone());
+            } else {
+                let weight = trainer.learner.model.weight.clone();
+                trainer.learner.model.weight =
+                    weight.map(|weight| full(weight, 5e4).require_grad());
+            }
+            if is_interrupted {
+                options.interrupter.stop(None);
+            }
+            let mut errors = (0..9).filter_map(|_| step(&mut run, &mut trainer, 1.0).err());
+            let error = errors.next().expect("a run that diverges").to_string();
+            assert!(error.contains(what), "{error}");
+            // The second checkpoint is good if a step has followed that made a loss like others.
+            let good = if of_average { 2 } else { 1 };
+            let good = format!(
+                "the last good checkpoint is {}",
+                folder
+                    .path()
+                    .join(format!("checkpoints/step-{good:08}"))
+                    .display()
+            );
+            assert!(error.contains(&good), "{error}");
+            drop(run);
+            let list = Checkpoints::new(folder.path()).list().expect("a list");
+            assert!(list.last().is_some_and(|&(step, _)| step <= 2), "{list:?}");
+            for (_, path) in list {
+                assert!(
+                    CheckpointState::read(path)
+                        .expect("a state")
+                        .first_loss
+                        .is_some()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_loss_is_compared_with_the_first_one_of_the_run() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = config(folder.path());
+        let mut run = open(&config, false).expect("a run");
+        let mut trainer = trainer(&config);
+        // A loss of any size may come first, and as many times 1 is none that has exploded.
+        for factor in [1e5, 1e5, 1e-3, 1e-3, 1e5] {
+            step(&mut run, &mut trainer, factor).expect("a step");
+            assert_eq!(run.exploded, 0);
+        }
+        let first = run.first_loss;
+        assert!(first.is_some());
+        drop(run);
+        let mut run = open(&config, true).expect("the run");
+        assert_eq!(run.first_loss, first);
+        step(&mut run, &mut trainer, 1e-3).expect("a step");
+        assert_eq!(run.first_loss, first);
     }
 
     #[test]

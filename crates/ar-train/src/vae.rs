@@ -104,7 +104,8 @@ pub fn train(config: &VaeRun, workers: &Workers, options: &StageOptions) -> Resu
     run.restart_clock();
 
     while !training.trainer.is_done() && !run.is_interrupted() {
-        let (losses, report) = training.step(&batches.next_batch()?, run.first_clip())?;
+        let items = batches.next_batch()?;
+        let (losses, report) = training.step(&items, run.first_clip())?;
         run.step(losses.means(), report)?;
         let discriminator = training.discriminator_skipped();
         if let Some((skipped, most)) = discriminator {
@@ -115,7 +116,7 @@ pub fn train(config: &VaeRun, workers: &Workers, options: &StageOptions) -> Resu
 
         // Before anything that may fail or take long.
         if run.checkpoint_is_due(discriminator.is_some()) {
-            run.checkpoint(&training)?;
+            run.checkpoint(&training, || Ok(training.losses_of(&items[..1])))?;
             training.model()?.save(run.model_dir(), Precision::Full)?;
         }
         if run.eval_is_due() && !validation.is_empty() {
@@ -125,7 +126,7 @@ pub fn train(config: &VaeRun, workers: &Workers, options: &StageOptions) -> Resu
             sample(&run, &training)?;
         }
         if run.late_checkpoint_is_due(discriminator.is_some()) {
-            run.checkpoint(&training)?;
+            run.checkpoint(&training, || Ok(training.losses_of(&items[..1])))?;
             training.model()?.save(run.model_dir(), Precision::Full)?;
         }
         run.restart_clock();
@@ -268,6 +269,16 @@ impl<'a> Training<'a> {
         objective.validation_loss(&self.trainer.ema, items, seed)
     }
 
+    /// [`Self::validation_loss`] of the raw weights and of their average.
+    fn losses_of(&self, items: &[VideoItem]) -> Vec<f64> {
+        let seed = self.config.run.seed;
+        let objective = self.objective.valid();
+        let raw = self.trainer.model().valid();
+        [&raw, &self.trainer.ema]
+            .map(|vae| objective.validation_loss(vae, items, seed))
+            .to_vec()
+    }
+
     /// The steps that the discriminator has skipped, and how many it may skip in a row, if its last step was skipped.
     fn discriminator_skipped(&self) -> Option<(SkippedSteps, usize)> {
         let adversary = self.adversary.as_ref()?;
@@ -305,10 +316,10 @@ impl Checkpointed for Training<'_> {
         }
     }
 
-    fn not_finite(&self) -> Option<String> {
+    fn exploded(&self) -> Option<String> {
         let adversary = self.adversary.as_ref();
-        let of_adversary = || adversary.and_then(Adversary::not_finite);
-        self.trainer.not_finite().or_else(of_adversary)
+        let of_adversary = || adversary.and_then(Adversary::exploded);
+        self.trainer.exploded().or_else(of_adversary)
     }
 
     fn load(&mut self, folder: &Path, position: Position) -> Result<(), BoxError> {

@@ -1,8 +1,13 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 
-/// The path of a parameter of `module` that is NaN or infinity, if there is one. Waits for the device.
-pub fn not_finite<M: Module>(module: &M) -> Option<String> {
+/// The largest weight of a network that computes anything: the largest 16-bit float. Weights of
+/// trained networks are smaller by orders of magnitude; training that diverges goes beyond.
+pub const LARGEST_WEIGHT: f32 = 65504.0;
+
+/// What is wrong with a parameter of `module` that holds NaN, infinity, or more than
+/// [`LARGEST_WEIGHT`], if there is one: its path and value. It waits for the device.
+pub fn exploded<M: Module>(module: &M) -> Option<String> {
     let mut search = Search::default();
     module.visit(&mut search);
     search.found
@@ -24,12 +29,55 @@ impl ModuleVisitor for Search {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if self.found.is_none() && !is_finite(param.val()) {
-            self.found = Some(self.path.join("."));
+        if self.found.is_some() {
+            return;
         }
+        let sizes = param.val().abs();
+        // Of NaN, it does not hold either.
+        if sizes
+            .clone()
+            .lower_equal_elem(LARGEST_WEIGHT)
+            .all()
+            .into_scalar::<bool>()
+        {
+            return;
+        }
+        let path = self.path.join(".");
+        let is_finite = sizes.clone().is_finite().all().into_scalar::<bool>();
+        self.found = Some(if is_finite {
+            let largest = sizes.max().into_scalar::<f32>();
+            format!("{path} has grown to {largest:e}, and weights are at most {LARGEST_WEIGHT}")
+        } else {
+            format!("{path} is not finite any more")
+        });
     }
 }
 
-fn is_finite<const D: usize>(tensor: Tensor<D>) -> bool {
-    tensor.is_finite().all().into_scalar::<bool>()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::nn::{Linear, LinearConfig};
+    use burn::tensor::Device;
+
+    #[test]
+    fn weights_that_no_network_has_are_named() {
+        let device = Device::flex();
+        let network = |value: f32| Linear {
+            weight: Param::from_tensor(Tensor::from_floats([[1.0], [value]], &device)),
+            ..LinearConfig::new(2, 1).init(&device)
+        };
+        for sound in [0.0, -3.0, LARGEST_WEIGHT] {
+            assert_eq!(exploded(&network(sound)), None);
+        }
+        for (value, what) in [
+            (f32::NAN, "weight is not finite"),
+            (f32::INFINITY, "weight is not finite"),
+            (f32::NEG_INFINITY, "weight is not finite"),
+            (8e29, "weight has grown to 8e29"),
+            (-7e4, "weight has grown to 7e4"),
+        ] {
+            let found = exploded(&network(value)).expect("broken");
+            assert!(found.contains(what), "{found}");
+        }
+    }
 }

@@ -151,6 +151,18 @@ pub(super) fn mutations(bench: &Bench, random: &mut ChaCha8Rng, counts: &mut Cou
             }) {
                 fs::remove_file(list)?;
             }
+            // As an older version wrote them: what has lost its checksums is refused at once.
+            for name in ["state.toml", "index.json"] {
+                let Some(path) = files.iter().find(|path| path.ends_with(name)) else {
+                    continue;
+                };
+                let text = fs::read_to_string(path)?;
+                let text = text.replace("checksums = true\n", "");
+                fs::write(
+                    path,
+                    text.replace("\"checksums\": true", "\"checksums\": false"),
+                )?;
+            }
             if what == "latents" {
                 fs::remove_dir_all(bench.path("mutated"))?;
             }

@@ -90,6 +90,16 @@ pub enum LatentError {
         /// What is wrong.
         message: String,
     },
+    /// The checksum beside a file is lost.
+    #[error(
+        "{}: {}.checksum, with which it was written, is missing beside it: the file may be damaged",
+        path.display(),
+        path.file_name().unwrap_or_default().display()
+    )]
+    NoChecksum {
+        /// The file.
+        path: PathBuf,
+    },
     /// Not all shards have been written.
     #[error(
         "{missing} of the {shards} shards of {folder} are missing, the first is {first}; \

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use ar_files::{MOST_TEXT, read_text, verify_file, write_sealed};
+use ar_files::{Integrity, MOST_TEXT, read_text, verify_file, write_sealed};
 use serde::{Deserialize, Serialize};
 
 use super::LatentError;
@@ -29,6 +29,9 @@ pub struct LatentIndex {
     pub classes: Vec<String>,
     /// What the latents were made from and with, line by line.
     pub source: Vec<String>,
+    /// Whether the index and the shards are written with checksums; those of older versions were not.
+    #[serde(default)]
+    pub checksums: bool,
 }
 
 /// More shards than any folder has.
@@ -76,12 +79,17 @@ impl LatentIndex {
         if !path.exists() {
             return Ok(None);
         }
-        verify_file(&path).map_err(LatentError::read(&path))?;
+        let integrity = verify_file(&path).map_err(LatentError::read(&path))?;
         let text = read_text(&path, MOST_TEXT).map_err(LatentError::read(&path))?;
-        let index: Self = serde_json::from_str(&text).map_err(|source| LatentError::Index {
+        let mut index: Self = serde_json::from_str(&text).map_err(|source| LatentError::Index {
             path: path.clone(),
             message: source.to_string(),
         })?;
+        if index.checksums && integrity == Integrity::Unknown {
+            return Err(LatentError::NoChecksum { path });
+        }
+        // A version wrote checksums without saying so.
+        index.checksums |= integrity == Integrity::Verified;
         if index.clips == 0 || index.clips_per_shard == 0 {
             return Err(LatentError::Index {
                 path,
@@ -152,6 +160,7 @@ mod tests {
             clips_per_shard: 4,
             classes: vec!["run".to_string()],
             source: vec!["size = 64".to_string()],
+            checksums: true,
         }
     }
 

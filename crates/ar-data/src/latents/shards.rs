@@ -69,7 +69,7 @@ impl LatentDataset {
         }
         let mut all: Option<Self> = None;
         for (number, path) in shards.into_iter().enumerate() {
-            let shard = Self::load_shard(&path)?;
+            let shard = Self::load_shard(&path, index.checksums)?;
             let (clips, most) = (shard.shape[0], index.clips_of(number).len());
             if clips > most {
                 return Err(LatentError::TooManyClips { path, clips, most });
@@ -87,10 +87,26 @@ impl LatentDataset {
         })
     }
 
-    pub(super) fn load_shard(path: &Path) -> Result<Self, LatentError> {
+    /// Reads the shard `number` of the folder with `index`.
+    ///
+    /// # Errors
+    /// If it is damaged, or has lost the checksum that the index says it has.
+    pub fn load_shard_of(
+        folder: impl AsRef<Path>,
+        index: &LatentIndex,
+        number: usize,
+    ) -> Result<Self, LatentError> {
+        Self::load_shard(&index.shard_path(folder, number), index.checksums)
+    }
+
+    /// Reads a shard, which may have no checksum unless it was written with one.
+    pub(super) fn load_shard(path: &Path, has_checksum: bool) -> Result<Self, LatentError> {
         let path_buf = || path.to_path_buf();
         let checked = check_regular(path).and_then(|()| verify_file(path));
         let integrity = checked.map_err(LatentError::read(path))?;
+        if has_checksum && integrity == Integrity::Unknown {
+            return Err(LatentError::NoChecksum { path: path_buf() });
+        }
         let bytes = fs::read(path).map_err(LatentError::read(path))?;
         let tensors = SafeTensors::deserialize(&bytes).map_err(|source| LatentError::Format {
             path: path_buf(),
@@ -220,6 +236,7 @@ mod tests {
             clips_per_shard: 2,
             classes: vec!["run".to_string(), "walk".to_string()],
             source: Vec::new(),
+            checksums: true,
         };
         index.save(folder).unwrap();
         for (number, shard) in shards.iter().enumerate() {
@@ -243,7 +260,19 @@ mod tests {
             assert_eq!(all.source_id(clip), 8 + clip as u64 % 2);
         }
 
+        // What has lost its checksum is no file of an older version.
         let second = index.shard_path(folder.path(), 1);
+        for file in [second.clone(), LatentIndex::path(folder.path())] {
+            let mut sum = file.clone().into_os_string();
+            sum.push(".checksum");
+            let whole = fs::read(&sum).unwrap();
+            fs::remove_file(&sum).unwrap();
+            let error = LatentDataset::load(folder.path(), None)
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains("is missing beside it"), "{error}");
+            fs::write(&sum, whole).unwrap();
+        }
         let error = || {
             let error = LatentDataset::load(folder.path(), None).unwrap_err();
             error.to_string()

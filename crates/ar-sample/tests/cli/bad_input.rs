@@ -178,6 +178,43 @@ fn bad_models_are_one_line() {
     }
 }
 
+/// They are finite, and what they make would be clamped to white frames.
+#[test]
+fn weights_that_have_exploded_make_no_video() {
+    let folder = Folder::new();
+    folder.tiny_model();
+    folder.ok("--model tiny --steps 2 --ar-step 1 --frames 2 --out a.gif");
+    let vae = folder.path("tiny/vae.safetensors");
+    let whole = std::fs::read(&vae).expect("weights");
+    let header = 8 + u64::from_le_bytes(whole[..8].try_into().expect("a length")) as usize;
+    std::fs::remove_file(folder.path("tiny/checksums.txt")).expect("removed");
+    for value in [3e38_f32, 8e29, 1e12] {
+        let mut broken = whole.clone();
+        for weight in broken[header..].chunks_exact_mut(4) {
+            weight.copy_from_slice(&value.to_le_bytes());
+        }
+        std::fs::write(&vae, broken).expect("written");
+        for command in [
+            "--steps 2 --ar-step 1 --frames 2 --out b.gif",
+            "--steps 2 --ar-step 1 --frames 2 --out b.gif --denoising c.gif",
+            "reconstruct a.gif --out b.gif",
+            "--steps 2 --ar-step 1 --prefix a.gif --out b.gif",
+        ] {
+            let before = folder.list();
+            let output = folder.run(&format!("{command} --model tiny"));
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{value} {command}: {error}");
+            let last = error.lines().last().expect("an error");
+            assert!(
+                last.starts_with("error: the VAE's "),
+                "{value} {command}: {error}"
+            );
+            assert!(last.contains("have exploded in training"), "{error}");
+            assert_eq!(folder.list(), before, "{value} {command}");
+        }
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn what_is_no_file_is_no_input() {
@@ -196,6 +233,13 @@ fn what_is_no_file_is_no_input() {
         }
         folder.fails(&format!("--model tiny --prefix {place}"), place);
         folder.fails(&format!("reconstruct {place} --model tiny"), place);
+    }
+    std::fs::write(folder.path("data.toml"), super::evaluate::SMALL_WORLD).expect("a file");
+    for weights in ["/dev/zero", "pipe"] {
+        folder.fails(
+            &format!("evaluate --model tiny --data data.toml --weights i3d={weights} --samples 2 --out new"),
+            "a pipe or a device, not a file",
+        );
     }
     for noise in ["/dev/zero", "pipe"] {
         folder.fails(&format!("--model tiny --noise {noise}"), noise);

@@ -361,7 +361,7 @@ fn limits_of_the_system_are_named() {
         "-n",
     );
     // Either the memory is sufficient, or the error names it.
-    for kibibytes in (40_000..800_000).step_by(60_000) {
+    for kibibytes in (300_000..800_000).step_by(100_000) {
         let line = format!("ulimit -v {kibibytes}; $AR {TINY} --out a.mp4");
         let output = shell(&line);
         let error = String::from_utf8_lossy(&output.stderr);
@@ -378,5 +378,38 @@ fn limits_of_the_system_are_named() {
                 assert_eq!(folder.list(), names, "{line}");
             }
         }
+    }
+}
+
+/// `nohup` ignores the signal of a terminal that closes, and so does the program then.
+#[cfg(unix)]
+#[test]
+fn a_hangup_that_is_ignored_ends_nothing() {
+    let folder = Folder::new();
+    folder.tiny_model();
+    for is_ignored in [true, false] {
+        let trap = if is_ignored { "trap '' HUP; " } else { "" };
+        let line = format!("{trap}exec $AR {TINY} --frames 1000000 --out kept.gif");
+        let mut process = Command::new("bash")
+            .args(["-c", &line])
+            .current_dir(folder.0.path())
+            .env("AR", env!("CARGO_BIN_EXE_ar-sample"))
+            .stderr(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        wait_for(&folder, 4096, bytes);
+        let hangup = Command::new("kill")
+            .args(["-HUP", &process.id().to_string()])
+            .status();
+        assert!(hangup.expect("kill").success());
+        if is_ignored {
+            thread::sleep(Duration::from_millis(300));
+            assert!(process.try_wait().expect("a status").is_none());
+            interrupt(process);
+        } else {
+            assert_eq!(process.wait().expect("an end").code(), Some(130));
+        }
+        std::fs::remove_file(folder.path("kept.gif")).expect("a video");
     }
 }

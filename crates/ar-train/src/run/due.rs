@@ -44,11 +44,12 @@ impl Run {
     }
 
     /// Whether a checkpoint is due in the leader: regularly, at the end, and when interrupted. While steps are being
-    /// skipped there are none, so that earlier ones are kept; `is_skipping` says whether an optimizer is skipping steps
-    /// that [`Self::step`] does not know about.
+    /// skipped, or the loss has exploded, there are none, so that earlier ones are kept; `is_skipping` says whether an
+    /// optimizer is skipping steps that [`Self::step`] does not know about.
     pub fn checkpoint_is_due(&self, is_skipping: bool) -> bool {
         let regular = self.is_multiple_of(self.config.checkpoint_every)
             && self.position.skipped_in_a_row == 0
+            && self.exploded == 0
             && !is_skipping;
         self.is_leader() && (self.interrupted || self.is_last() || regular)
     }

@@ -1,7 +1,7 @@
 //! How a run starts: from the beginning, or from a checkpoint that all of its processes agree on.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use ar_files::{FolderLock, MOST_TEXT, read_text, write_atomically};
@@ -33,6 +33,19 @@ impl Run {
         group: Rc<dyn Group>,
         options: &StageOptions,
     ) -> Result<Self> {
+        Self::open_on_latents(stage, None, group, options)
+    }
+
+    /// [`Self::open`] for a run on latents of the VAE with the checksum `vae`, which it keeps.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and if the run has trained on latents of another VAE.
+    pub fn open_on_latents<C: StageConfig>(
+        stage: &C,
+        vae: Option<String>,
+        group: Rc<dyn Group>,
+        options: &StageOptions,
+    ) -> Result<Self> {
         let resume = options.resume;
         let config = stage.run();
         for (key, value) in [
@@ -55,8 +68,9 @@ impl Run {
             lock,
             newest,
             notes,
+            is_other_loss,
         } = if group.is_leader() {
-            open_folder(stage, resume, &checkpoints, &resolved)?
+            open_folder(stage, vae.as_deref(), resume, &checkpoints, &resolved)?
         } else {
             Opened::default()
         };
@@ -68,6 +82,8 @@ impl Run {
             .as_ref()
             .map_or_else(Position::default, |(_, state)| state.position);
         let clips = newest.as_ref().map_or(0, |(_, state)| state.clips(config));
+        let first_loss = newest.as_ref().and_then(|(_, state)| state.first_loss);
+        let first_loss = first_loss.filter(|_| !is_other_loss);
         let log = if group.is_leader() {
             let clips_per_step = config.clips_per_step() * group.size();
             let observer = options.observer.clone();
@@ -86,6 +102,9 @@ impl Run {
             _lock: lock,
             // It is not yet known whether its next steps are finite.
             unproven: newest.is_some(),
+            first_loss,
+            exploded: 0,
+            vae,
             resumed_at: newest.as_ref().map(|(_, state)| state.position.step),
             newest,
             log,
@@ -115,11 +134,14 @@ struct Opened {
     newest: Option<PathBuf>,
     /// Messages for the user.
     notes: Vec<String>,
+    /// Whether the loss is made up otherwise than before.
+    is_other_loss: bool,
 }
 
 /// Opens the folder of `stage`, which gets its resolved configuration.
 fn open_folder<C: StageConfig>(
     stage: &C,
+    vae: Option<&str>,
     resume: bool,
     checkpoints: &Checkpoints,
     resolved: &str,
@@ -143,6 +165,7 @@ fn open_folder<C: StageConfig>(
     check_directory(model_dir(stage.run())).map_err(|error| cannot_use(error.into()))?;
     // Another process may have written one by now.
     let mut notes = Vec::new();
+    let mut is_other_loss = false;
     let newest = checkpoints.newest_whole(&mut notes)?;
     if let Some(checkpoint) = &newest {
         // Not the configuration in the run's folder, which a start that reached no checkpoint has overwritten.
@@ -153,13 +176,15 @@ fn open_folder<C: StageConfig>(
             let message = format!("cannot resume the run in {}", out.display());
             ConfigError::new(error.keys(), message).because(error)
         })?;
+        is_other_loss = changed.iter().any(|change| change.key.contains("loss"));
         notes.extend(
             changed
                 .iter()
                 .map(|change| format!("changed since then: {change}")),
         );
-        let step = CheckpointState::read(checkpoint)?.position.step;
-        checkpoints.put_aside(step, "damaged")?;
+        let state = CheckpointState::read(checkpoint)?;
+        check_vae(out, state.vae.as_deref(), vae)?;
+        checkpoints.put_aside(state.position.step, "damaged")?;
     }
     let path = out.join("config.toml");
     write_atomically(&path, resolved.as_bytes()).map_err(Error::io(&path))?;
@@ -167,7 +192,24 @@ fn open_folder<C: StageConfig>(
         lock: Some(lock),
         newest,
         notes,
+        is_other_loss,
     })
+}
+
+/// Fails unless a run in `out` goes on with the VAE that it was left with, by their checksums.
+fn check_vae(out: &Path, before: Option<&str>, now: Option<&str>) -> Result<(), ConfigError> {
+    let (Some(before), Some(now)) = (before, now) else {
+        return Ok(());
+    };
+    ensure_config!(
+        before == now,
+        ["vae", "data.latents"],
+        "cannot resume the run in {}: its latents are of another VAE (checksum {before} there, {now} \
+         here), and so is all that it has learnt: name that VAE and its latents, or start a new run \
+         with `--set run.out=FOLDER`",
+        out.display()
+    );
+    Ok(())
 }
 
 /// The leader's checkpoint `newest`, in all processes.
@@ -219,7 +261,7 @@ mod tests {
         for _ in 0..2 {
             let resolved = toml::to_string(&config).expect("TOML");
             let checkpoints = Checkpoints::new(folder.path());
-            let opened = open_folder(&config, true, &checkpoints, &resolved).expect("open");
+            let opened = open_folder(&config, None, true, &checkpoints, &resolved).expect("open");
             assert_eq!(
                 opened.notes,
                 ["changed since then: optimizer.learning_rate was 0.0002 and is 0.5"]

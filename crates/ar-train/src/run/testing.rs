@@ -48,7 +48,7 @@ pub(super) fn step(run: &mut Run, trainer: &mut Trainer<Linear>, factor: f32) ->
     run.step(&[("loss", loss)], report)?;
     run.prove(false)?;
     if run.checkpoint_is_due(false) {
-        run.checkpoint(trainer)?;
+        run.checkpoint(trainer, || Ok(Vec::new()))?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use ar_vae::Vae;
-use ar_weights::not_finite;
+use ar_weights::exploded;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{FloatDType, Tensor, activation::relu};
 use serde::{Deserialize, Serialize};
@@ -195,9 +195,9 @@ impl Adversary {
         self.learner.save(&folder)
     }
 
-    /// The path of a parameter of the discriminator that is not finite, if there is one.
-    pub fn not_finite(&self) -> Option<String> {
-        not_finite(&self.learner.model).map(|path| format!("{FOLDER}.{path}"))
+    /// What is wrong with a parameter of the discriminator that has [exploded], if there is one.
+    pub fn exploded(&self) -> Option<String> {
+        exploded(&self.learner.model).map(|path| format!("{FOLDER}.{path}"))
     }
 
     /// Loads what [`Adversary::save`] wrote.

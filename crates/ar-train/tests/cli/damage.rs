@@ -117,14 +117,97 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_is_resumed() {
     let [resumed, whole] = ["vae", "whole"].map(|run| folder.read(&format!("{run}/{model}")));
     assert!(resumed == whole, "the resumed run differs");
 
+    // One that has lost its checksums is none of an older version.
+    let checksums = folder.checkpoint(4).join("checksums.txt");
+    let lines = fs::read(&checksums).expect("checksums");
+    fs::remove_file(&checksums).expect("removed");
+    let text = folder.says(&format!("{stage} --set run.steps=2 --resume"));
+    assert!(
+        text.contains("step-00000004: checksums.txt is missing"),
+        "{text}"
+    );
+    let aside = folder.path("vae/checkpoints/damaged-step-00000004");
+    fs::rename(&aside, folder.checkpoint(4)).expect("put aside");
+    fs::write(&checksums, lines).expect("written");
+
     for entry in fs::read_dir(folder.path("vae/checkpoints")).expect("a list") {
         let path = entry.expect("an entry").path();
         flip(&path.join("weights.bpk"));
     }
-    folder.fails(
-        &format!("{stage} --set run.steps=5 --resume"),
-        "weights.bpk",
+    let resumed = format!("{stage} --set run.steps=5 --resume");
+    for what in [
+        "step-00000004: weights.bpk is not as it was written",
+        "step-00000002: weights.bpk is not as it was written",
+        "no checkpoint is left to go on from",
+        "--set run.out=FOLDER",
+    ] {
+        folder.fails(&resumed, what);
+    }
+}
+
+/// Without checksums, damage shows when a file is read.
+#[test]
+fn a_damaged_checkpoint_of_an_older_version_is_named_with_the_one_before() {
+    let folder = Folder::new();
+    let stage = format!(
+        "{} --set run.checkpoint_every=1 --set run.keep_checkpoints=2",
+        vae()
     );
+    folder.ok(&format!("{stage} --set run.steps=2"));
+    folder.make_old("vae/checkpoints/step-00000002");
+    let resumed = format!("{stage} --set run.steps=3 --resume");
+    for file in ["optimizer.bpk", "weights.bpk", "average.bpk"] {
+        let path = folder.checkpoint(2).join(file);
+        let whole = fs::read(&path).expect(file);
+        for length in [0, 10, whole.len() / 2, whole.len() - 1] {
+            fs::write(&path, &whole[..length]).expect("written");
+            folder.fails(&resumed, &format!("step-00000002: {file}: "));
+            folder.fails(&resumed, "goes on from vae/checkpoints/step-00000001");
+        }
+        fs::write(&path, whole).expect("written");
+    }
+    flip(&folder.checkpoint(1).join("weights.bpk"));
+    fs::write(folder.checkpoint(2).join("optimizer.bpk"), "").expect("written");
+    folder.fails(&resumed, "no other checkpoint is left to go on from");
+}
+
+/// Weights of such a run are finite for some time, and so are its losses.
+#[test]
+fn what_has_exploded_replaces_neither_checkpoint_nor_model() {
+    let folder = Folder::new();
+    let stage = format!(
+        "{} --set run.checkpoint_every=1 --set run.keep_checkpoints=1 --set optimizer.warmup_steps=0",
+        vae()
+    );
+    folder.ok(&format!("{stage} --set run.steps=3"));
+    let model = folder.read("vae/model/vae.safetensors");
+    let weights = fs::read(folder.checkpoint(3).join("weights.bpk")).expect("weights");
+    for rate in ["8e29", "1e6", "1e3"] {
+        let resumed =
+            format!("{stage} --resume --set run.steps=40 --set optimizer.learning_rate={rate}");
+        folder.fails(
+            &resumed,
+            "the last good checkpoint is vae/checkpoints/step-00000003",
+        );
+        assert!(folder.read("vae/model/vae.safetensors") == model, "{rate}");
+        let left = fs::read(folder.checkpoint(3).join("weights.bpk")).expect("weights");
+        assert!(left == weights, "{rate}");
+        let names = fs::read_dir(folder.path("vae/checkpoints")).expect("checkpoints");
+        let names = names.map(|entry| entry.expect("an entry").file_name());
+        assert_eq!(
+            names
+                .filter(|name| name.to_string_lossy().starts_with("step-"))
+                .count(),
+            1
+        );
+    }
+    // From the start, there is none.
+    folder.fails(
+        &format!("{stage} --set run.out=new --set run.steps=3 --set optimizer.learning_rate=8e29"),
+        "there is no good checkpoint yet",
+    );
+    assert!(!folder.path("new/model").exists());
+    folder.ok(&format!("{stage} --resume --set run.steps=4"));
 }
 
 #[test]
@@ -168,6 +251,36 @@ fn damaged_latents_are_refused_and_encoded_again() {
         &format!("{diffusion} --set vae=other/model"),
         "is another VAE than the latents were made with",
     );
+    // Neither does a run change to it, though its latents go with it.
+    let run = format!("{diffusion} --set run.out=kept");
+    folder.ok(&run);
+    folder.ok(&format!("{latents} --set vae=other/model --set out=others"));
+    folder.fails(
+        &format!(
+            "{run} --resume --set run.steps=2 --set vae=other/model --set data.latents=others"
+        ),
+        "its latents are of another VAE",
+    );
+    // Files may move.
+    fs::rename(folder.path("vae/model"), folder.path("moved")).expect("moved");
+    folder.ok(&format!("{run} --resume --set run.steps=2 --set vae=moved"));
+    fs::rename(folder.path("moved"), folder.path("vae/model")).expect("moved");
+    // A shard that has lost its checksum is none of an older version.
+    for file in ["shard-00001-of-00002.safetensors", "index.json"] {
+        let sum = folder.path(&format!("latents/{file}.checksum"));
+        let whole = fs::read(&sum).expect("a checksum");
+        fs::remove_file(&sum).expect("removed");
+        folder.fails(
+            &diffusion,
+            &format!("{file}.checksum, with which it was written"),
+        );
+        if file == "index.json" {
+            fs::write(&sum, whole).expect("written");
+        } else {
+            let text = folder.says(&format!("{latents} --resume"));
+            assert!(text.contains("encoded again") && sum.exists(), "{text}");
+        }
+    }
     // And a damaged one.
     for file in ["vae.safetensors", "config.toml"] {
         let path = folder.path(&format!("vae/model/{file}"));

@@ -240,3 +240,37 @@ fn an_interrupt_before_the_first_step_ends_commands_within_a_second() {
     let names = fs::read_dir(folder.path("")).expect("a list");
     assert_eq!(names.count(), 1);
 }
+
+/// A limit on the size of files is like a full disk that says which file it is full for.
+#[cfg(unix)]
+#[test]
+fn files_that_cannot_be_written_have_their_own_names() {
+    let folder = Folder::new();
+    let mut failed = 0;
+    for blocks in [0, 1, 2, 8, 24, 32, 48, 64, 96] {
+        let _ = fs::remove_dir_all(folder.path("vae"));
+        let line = format!(
+            "ulimit -f {blocks}; $AR vae {} {SMALL_VAE} --set run.steps=2 --set run.checkpoint_every=1",
+            config("vae")
+        );
+        let output = Command::new("bash")
+            .args(["-c", &line])
+            .current_dir(folder.path(""))
+            .env("AR", env!("CARGO_BIN_EXE_ar-train"))
+            .output()
+            .expect("a shell");
+        let error = errors(&output);
+        if output.status.success() {
+            continue;
+        }
+        failed += 1;
+        let last = error.lines().last().unwrap_or_default();
+        assert_eq!(output.status.code(), Some(2), "{blocks}: {error}");
+        assert!(last.starts_with("error: "), "{blocks}: {error}");
+        assert!(last.contains("(`ulimit -f`)"), "{blocks}: {error}");
+        for hidden in [".unfinished", ".tmp"] {
+            assert!(!last.contains(hidden), "{blocks}: {error}");
+        }
+    }
+    assert!(failed > 3);
+}

@@ -95,6 +95,15 @@ impl Folder {
         assert_eq!(error.lines().count(), 1, "{arguments}: {error}");
     }
 
+    /// Makes a checkpoint one of an older version, which has no checksums.
+    fn make_old(&self, checkpoint: &str) {
+        let checkpoint = self.path(checkpoint);
+        std::fs::remove_file(checkpoint.join("checksums.txt")).expect("they were kept");
+        let state = std::fs::read_to_string(checkpoint.join("state.toml")).expect("a state");
+        let state = state.replace("checksums = true\n", "");
+        std::fs::write(checkpoint.join("state.toml"), state).expect("written");
+    }
+
     fn read(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.path(name)).expect(name)
     }

@@ -296,8 +296,7 @@ fn a_run_keeps_the_statistics_of_the_latents_that_it_began_with() {
     // Like a checkpoint of an older version: the statistics are computed from the current latents.
     let kept = "run/checkpoints/step-00000002/latent_statistics.toml";
     std::fs::remove_file(folder.path(kept)).expect("they were kept");
-    let checksums = "run/checkpoints/step-00000002/checksums.txt";
-    std::fs::remove_file(folder.path(checksums)).expect("they were kept");
+    folder.make_old("run/checkpoints/step-00000002");
     let estimated = statistics(&format!("{others} --set run.steps=3"));
     assert_ne!(estimated, first);
 }
