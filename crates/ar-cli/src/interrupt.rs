@@ -57,10 +57,10 @@ impl Interrupt {
     }
 }
 
-/// Listens for Ctrl-C and termination signals. The first calls `stop`. A program that has
-/// [something to keep](work_begins) then goes on, and `message` is printed; another one is ended
-/// unless it ends by itself at once. The second signal ends the process. However it ends here, it
-/// leaves nothing unfinished, and has status [`INTERRUPTED`].
+/// Listens for Ctrl-C and termination signals. The first calls `stop`. If the program has
+/// [something to keep](work_begins), it continues, and `message` is printed; otherwise it is ended
+/// unless it ends by itself at once. The second signal ends the process. In both cases, it leaves
+/// no unfinished files, and its status is [`INTERRUPTED`].
 ///
 /// # Errors
 /// If the program is listening already, or the system refuses.

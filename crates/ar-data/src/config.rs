@@ -190,8 +190,7 @@ impl TryFrom<Section> for DataConfig {
                 });
             }
         }
-        // Done here rather than where they are used, so that everybody who reads the section gets
-        // them expanded.
+        // Expanded here rather than where they are used, so that every reader of the section gets expanded paths.
         let [path, latents] = [path, latents].map(|path: Option<PathBuf>| path.map(expand_home));
         let list = list.map(VideoList::with_home);
         let moving_mnist = moving_mnist.map(|config| MovingMnistConfig {
@@ -417,10 +416,10 @@ pub enum DataError {
     #[error("[data.videos] needs data.path, a folder of videos: `--set data.path=FOLDER`")]
     NoPath,
     /// Latents instead of clips.
-    #[error("data.latents holds no pictures: this stage needs clips")]
+    #[error("data.latents has no pictures: this stage needs clips")]
     NotClips,
     /// Clips instead of latents.
-    #[error("data.latents is not given: what `ar-train latents` has written for this dataset")]
+    #[error("data.latents is not given: the folder that `ar-train latents` wrote for this dataset")]
     NotLatents,
     /// Latents cannot be mirrored.
     #[error("data.flip mirrors pictures: it goes with the vae stage, not with latents")]

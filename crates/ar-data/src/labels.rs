@@ -56,8 +56,8 @@ impl From<Labels> for String {
 pub enum LabelsError {
     /// A file without a class.
     #[error(
-        "with labels = \"folders\" every file lies in a sub-folder of {root} named for its class, \
-         but {path} does not"
+        "with labels = \"folders\" every file must be in a sub-folder of {root} named after its \
+         class, but {path} is not"
     )]
     NoClass {
         /// The root of the dataset.
@@ -279,7 +279,7 @@ mod tests {
         assert_eq!(assigned.labels, [Some(1), Some(0), Some(1)]);
         let error = Labels::Folders.assign(Path::new("data"), &paths(&["x.mp4"]));
         let error = error.unwrap_err().to_string();
-        assert!(error.ends_with("but data/x.mp4 does not"), "{error}");
+        assert!(error.ends_with("but data/x.mp4 is not"), "{error}");
     }
 
     #[test]

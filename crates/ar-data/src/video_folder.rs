@@ -165,7 +165,7 @@ impl VideoFolder {
         let (unusable, scanned) = (count(SkipKind::Unusable), self.scanned);
         let mut lines = Vec::from_iter(line(
             SkipKind::Unusable,
-            format!("{unusable} of {scanned} videos give no clip and are left out"),
+            format!("{unusable} of {scanned} videos have no usable clip and are left out"),
         ));
         lines.extend(line(
             SkipKind::NoVideo,

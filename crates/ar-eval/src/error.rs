@@ -51,7 +51,7 @@ pub enum EvaluationError {
         source: MetricError,
     },
     /// Measures that were read back do not belong to their metric.
-    #[error("the measures of {clips} by `{metric}` are damaged: {source}; measure anew")]
+    #[error("the measures of {clips} by `{metric}` are damaged: {source}; measure them again")]
     Measures {
         /// The metric.
         metric: &'static str,

@@ -47,9 +47,8 @@ pub(crate) fn check_input(
     let (out_shown, shown) = (out.display(), path.display());
     if path.is_dir() {
         if lies_in(out, path) {
-            let reason = format!(
-                "{out_shown} lies in {shown}, which `{option}` reads: choose another folder"
-            );
+            let reason =
+                format!("{out_shown} is in {shown}, which `{option}` reads: choose another folder");
             return Err(EvaluationError::option("out", reason));
         }
         return Ok(());

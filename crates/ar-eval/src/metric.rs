@@ -226,7 +226,7 @@ pub(crate) fn extractor(
         return Err(EvaluationError::Metric {
             metric: metric.name(),
             reason: format!(
-                "looks at clips of at least {} frames and at most {}, and these have {frames}: \
+                "needs clips of {} to {} frames, but these have {frames}: \
                  change `frames`",
                 range.start(),
                 range.end()
@@ -253,6 +253,6 @@ pub(crate) fn check_size(clips: &Clips, least: usize) -> Result<(), String> {
     }
     let size = clips.size;
     Err(format!(
-        "needs frames of {least} pixels, and these have {size}"
+        "needs frames of at least {least} pixels a side, but these have {size}"
     ))
 }

@@ -92,7 +92,7 @@ impl Record {
             let text = format!("{text}}}");
             let checksum = checksum.strip_suffix('}').and_then(|sum| sum.parse().ok());
             if checksum != Some(crc32c(text.as_bytes())) {
-                return Err("its checksum is another one".into());
+                return Err("its checksum is different".into());
             }
             serde_json::from_str(&text)
         } else {
@@ -150,7 +150,10 @@ impl Records {
         for line in text[..complete].lines() {
             let record = Record::from_line(line, metrics).map_err(|error| {
                 let line = lines + 1;
-                damaged(path, format!("line {line} is no record of a clip: {error}"))
+                damaged(
+                    path,
+                    format!("line {line} is not the record of a clip: {error}"),
+                )
             })?;
             self.insert(record, path.to_owned(), lines);
             lines += 1;
@@ -205,8 +208,8 @@ impl Records {
         if checksum.is_some_and(|sum| *sum != crc32c(&values)) {
             let folder = path.parent().unwrap_or(&path).display();
             let reason = format!(
-                "the features of clip {clip} of {source} have another checksum than when they were \
-                 written: remove {folder}, and all is measured anew"
+                "the features of clip {clip} of {source} have changed since they were written: \
+                 remove {folder} to measure everything again"
             );
             return Err(damaged(&path, reason));
         }
@@ -316,7 +319,7 @@ fn check_features(
     }
     let folder = measures.parent().unwrap_or(measures).display();
     let reason = format!(
-        "has {found} bytes and should have {expected}: remove {folder}, and all is measured anew"
+        "has {found} bytes and should have {expected}: remove {folder} to measure everything again"
     );
     Err(damaged(&path, reason))
 }
@@ -361,7 +364,7 @@ fn agree(folder: &Path, protocol: &Protocol) -> Result<(), EvaluationError> {
         return Ok(());
     };
     let difference = match field.strip_suffix("_fingerprint") {
-        Some(files) => format!("the files of its {files} were others, or have changed since"),
+        Some(files) => format!("its {files} were different, or have changed since"),
         None => format!("{field} is {theirs} there and {ours} now"),
     };
     Err(EvaluationError::OtherEvaluation {
@@ -547,7 +550,7 @@ mod tests {
             videos_fingerprint: Some("1".into()),
             ..protocol(1)
         });
-        assert!(error.contains("the files of its videos"), "{error}");
+        assert!(error.contains("its videos"), "{error}");
     }
 
     #[test]

@@ -125,10 +125,10 @@ impl Reference {
             source => {
                 let reason = match source {
                     Some(DataSource::MovingMnist(_)) => {
-                        "data.moving_mnist is no data to measure against; use shapes or videos"
+                        "data.moving_mnist is not supported for evaluation; use shapes or videos"
                     }
                     Some(DataSource::Latents(_)) => {
-                        "data.latents holds no pictures to measure against"
+                        "data.latents has no pictures to measure against"
                     }
                     _ => "[data] must have exactly one of [data.shapes] and [data.videos]",
                 };

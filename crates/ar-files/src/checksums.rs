@@ -112,7 +112,7 @@ pub fn verify_file(path: impl AsRef<Path>) -> io::Result<Integrity> {
     let (name, list) = (name(path)?, list_of_file(path));
     let folder = path.parent().unwrap_or(Path::new(""));
     match verify_list(&list, folder, |listed| listed == name)? {
-        Some(0) => Err(damaged(format!("{name}.checksum is of another file"))),
+        Some(0) => Err(damaged(format!("{name}.checksum belongs to another file"))),
         verified => Ok(Integrity::of(verified)),
     }
 }
@@ -128,7 +128,7 @@ fn name(path: &Path) -> io::Result<String> {
     let name = path.file_name().and_then(|name| name.to_str());
     let name = name.filter(|name| !name.contains('\n'));
     name.map(str::to_owned)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidFilename, "the name is no text"))
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidFilename, "the name is not text"))
 }
 
 /// Adds the names of the files in and below `folder`, whose own name is `above`.

@@ -152,7 +152,7 @@ fn check_ours(folder: &Path, ours: fn(&OsStr) -> bool) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
             return Err(io::Error::new(
                 error.kind(),
-                "there is a file where a folder goes",
+                "there is a file where the folder should be",
             ));
         }
         Err(error) => return Err(error),

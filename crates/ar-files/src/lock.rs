@@ -90,7 +90,7 @@ fn busy(file: &mut File) -> io::Error {
         Ok(holder) if !holder.is_empty() => holder,
         _ => "another process".into(),
     };
-    let message = format!("{holder} is at work in it: let it end, or stop it");
+    let message = format!("{holder} is working in it: wait for it to end, or stop it");
     io::Error::new(io::ErrorKind::ResourceBusy, message)
 }
 

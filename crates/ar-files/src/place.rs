@@ -102,7 +102,7 @@ pub(crate) fn check_replaceable(target: &Path) -> io::Result<()> {
     if is_mount_point(target) {
         return Err(io::Error::new(
             io::ErrorKind::ResourceBusy,
-            "a file system is mounted here, so that it cannot be replaced",
+            "a file system is mounted here, so it cannot be replaced",
         ));
     }
     let is_folder = target.is_dir();

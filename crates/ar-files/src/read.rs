@@ -29,7 +29,7 @@ pub fn read(path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
             return Ok(bytes);
         }
     }
-    let message = format!("it has more than {}, the most that is read", size(most));
+    let message = format!("it has more than {}, the limit", size(most));
     Err(io::Error::new(io::ErrorKind::FileTooLarge, message))
 }
 
@@ -113,7 +113,7 @@ fn first_of_pipe(pipe: &mut File) -> io::Result<Option<u8>> {
             Ok(0) if start.elapsed() > WAIT_FOR_WRITER => {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidInput,
-                    "this is a pipe, and nothing is written into it",
+                    "this is a pipe, but nothing is written to it",
                 ));
             }
             Ok(0) => {}
@@ -169,7 +169,7 @@ mod tests {
         let made = std::process::Command::new("mkfifo").arg(&path).status();
         assert!(made.expect("mkfifo").success());
         let error = read(&path, 10).expect_err("nobody writes").to_string();
-        assert!(error.contains("nothing is written into it"), "{error}");
+        assert!(error.contains("nothing is written to it"), "{error}");
         let writer = {
             let path = path.clone();
             thread::spawn(move || {

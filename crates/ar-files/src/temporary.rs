@@ -58,7 +58,7 @@ pub struct NoneUnfinished {
 pub fn remove_unfinished() -> NoneUnfinished {
     let mut filled = filled();
     for path in std::mem::take(&mut *filled) {
-        // What has got its own name is not there any more.
+        // A file that already has its final name is no longer at this path.
         let _ = if path.is_dir() {
             fs::remove_dir_all(path)
         } else {
@@ -83,7 +83,7 @@ impl TemporaryFolder {
         Ok(new)
     }
 
-    /// One for what was there before, which is nothing [unfinished](remove_unfinished).
+    /// A hidden path for what was there before, which [`remove_unfinished`] must not remove.
     pub(crate) fn for_old_in(folder: &Path) -> io::Result<Self> {
         clean_once(folder);
         let folder = builder(0o777).tempdir_in(folder).map_err(without_name)?;

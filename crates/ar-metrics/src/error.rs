@@ -27,7 +27,7 @@ pub enum MetricError {
         found: usize,
     },
     /// There are not enough samples.
-    #[error("{found} samples are too few; it takes at least {needed}")]
+    #[error("{found} samples are too few; at least {needed} are needed")]
     TooFew {
         /// Number of samples.
         found: usize,

@@ -370,7 +370,7 @@ mod tests {
         let error = frechet_distance(&set, &one).expect_err("one sample");
         assert_eq!(
             error.to_string(),
-            "1 samples are too few; it takes at least 2"
+            "1 samples are too few; at least 2 are needed"
         );
         let error = frechet_distance(&set, &FeatureStatistics::new(3)).expect_err("other features");
         assert!(

@@ -43,8 +43,8 @@ impl ModelFiles {
         let is_old = self.config.is_file() && !dir.join(CHECKSUMS).exists();
         is_old.then(|| {
             format!(
-                "{} has no checksums, since an older version or another program has written it: it is \
-                 read as it is",
+                "{} has no checksums, because an older version or another program wrote it: it is \
+                 read without being checked",
                 dir.display()
             )
         })

@@ -106,7 +106,7 @@ pub enum ModelError {
     #[error(transparent)]
     Weights(#[from] WeightsError),
     /// Weights do not fit the configuration that the user provided for them.
-    #[error("{0}; without --config the sizes are read off the tensors")]
+    #[error("{0}; without --config, the sizes are inferred from the tensors")]
     Described(WeightsError),
     /// A file contains another network than expected.
     #[error("{file}: not {what}: {reason}")]
@@ -129,7 +129,7 @@ pub enum ModelError {
     /// The context vectors in a file do not match its configuration.
     #[error(
         "{file}: {found} and should have {expected}: set conditioning.classes = {classes} in the \
-         configuration; without --config the sizes are read off the tensors"
+         configuration; without --config, the sizes are inferred from the tensors"
     )]
     Context {
         /// The file.
@@ -198,8 +198,8 @@ pub enum ModelError {
     InitialDeviation(f64),
     /// The number of class names is not the number of classes.
     #[error(
-        "conditioning.class_names has {names} names, and conditioning.classes = {classes}; they must be \
-         as many, or none"
+        "conditioning.class_names has {names} names, but conditioning.classes = {classes}; there \
+         must be as many names as classes, or none"
     )]
     ClassNames {
         /// Number of names.

@@ -28,9 +28,9 @@ pub struct ImportOptions {
     pub config: Option<ModelConfig>,
     /// Frames of the clips that the transformer was trained on; by default 16, as published.
     pub frames: Option<usize>,
-    /// Attention heads of the transformer; by default, as many as give 72 channels each, or else 64.
+    /// Attention heads of the transformer; by default, one per 72 channels, or else one per 64.
     pub heads: Option<usize>,
-    /// Attention heads of the VAE; by default, as many as give 64 channels each.
+    /// Attention heads of the VAE; by default, one per 64 channels.
     pub vae_heads: Option<usize>,
     /// Precision of the files that are written.
     pub precision: Precision,
@@ -119,7 +119,7 @@ fn restrict(
 ) -> Result<ModelConfig, ModelError> {
     let missing = |part| ModelError::NoPart {
         part,
-        hint: "add one that describes the checkpoint, or leave --config away",
+        hint: "add one that describes the checkpoint, or omit --config",
     };
     if has_transformer && config.transformer.is_none() {
         return Err(missing("[transformer] section in its configuration"));
@@ -378,8 +378,8 @@ impl fmt::Display for Imported {
         if self.inferred && transformer.is_some() {
             write!(
                 f,
-                "\nas published, for tensors do not say: mask, merge mode, x0, linear schedule; sampling \
-                 with {} steps, ar_step {}, guidance {}",
+                "\nas published, because tensors do not say: mask, merge mode, x0, linear \
+                 schedule; sampling with {} steps, ar_step {}, guidance {}",
                 self.config.sampling.steps,
                 self.config.sampling.ar_step,
                 self.config.sampling.guidance

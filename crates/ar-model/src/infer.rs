@@ -230,8 +230,8 @@ fn count_heads(width: usize, sizes: &[usize]) -> Result<usize> {
     size.map(|size| width / size).ok_or_else(|| {
         let sizes: Vec<String> = sizes.iter().map(usize::to_string).collect();
         NotInferred(format!(
-            "a width of {width} is no whole number of heads of {} channels, as the published \
-             networks have: say how many there are with --heads, or --vae-heads for the VAE",
+            "a width of {width} cannot be divided into heads of {} channels, as in the published \
+             networks: set the number of heads with --heads, or with --vae-heads for the VAE",
             sizes.join(" or ")
         ))
     })

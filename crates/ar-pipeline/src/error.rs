@@ -24,8 +24,8 @@ pub enum PipelineError {
     },
     /// A model cannot be downloaded from the hub.
     #[error(
-        "{0}; of a checkpoint that is no model directory, `ar-train import` makes one: --transformer \
-         hf://OWNER/NAME/FILE"
+        "{0}; to turn a checkpoint into a model directory, use `ar-train import --transformer \
+         hf://OWNER/NAME/FILE`"
     )]
     Hub(#[from] LocationError),
     /// A video cannot be read or written.
@@ -73,7 +73,7 @@ pub enum PipelineError {
         expected: String,
     },
     /// The prefix has fewer frames than requested.
-    #[error("`prefix_frames` is {asked}, and {} has {found} frames", path.display())]
+    #[error("`prefix_frames` is {asked}, but {} has {found} frames", path.display())]
     ShortPrefix {
         /// Frames requested.
         asked: usize,
@@ -135,8 +135,8 @@ pub enum PipelineError {
     },
     /// A file instead of a model directory.
     #[error(
-        "{name} is a file and a model is a folder: `ar-train import {option} {name} --out DIR` \
-         makes one of published weights"
+        "{name} is a file, but a model is a folder: `ar-train import {option} {name} --out DIR` \
+         makes one from published weights"
     )]
     FileOfWeights {
         /// The file.

@@ -230,7 +230,7 @@ pub fn guidance_note(guidance: f64, model: &ModelConfig) -> Option<String> {
     (guidance != 1.0 && model.conditioning.classes == 0).then(|| {
         format!(
             "note: guidance {guidance} moves away from a context of zeros, which models without \
-             classes never train on; the published ones are sampled so, and others may get worse"
+             classes never train on; published models are sampled this way, but others may get worse"
         )
     })
 }

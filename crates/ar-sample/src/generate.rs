@@ -95,7 +95,7 @@ fn or_unwritten(error: anyhow::Error, outputs: &Outputs) -> anyhow::Error {
         return error;
     }
     anyhow!(
-        "the reader of the video has closed it before its end, so that {} is not written",
+        "the reader of the video has closed it before its end, so {} is not written",
         unwritten.join(" and ")
     )
 }

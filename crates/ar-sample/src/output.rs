@@ -82,7 +82,7 @@ pub(crate) fn enlarged(
     let side = factor * size;
     if target.format == VideoFormat::Mp4 && factor > 1 && side > MP4_SIDE {
         bail!(
-            "--scale {factor} makes frames of {side}x{side}, and MP4 takes at most \
+            "--scale {factor} makes frames of {side}x{side}, but MP4 allows at most \
              {MP4_SIDE}x{MP4_SIDE}: ask for less"
         );
     }
@@ -100,7 +100,7 @@ const MP4_SIDE: usize = 2160;
 
 fn check_stdout(format: VideoFormat) -> anyhow::Result<()> {
     if !format.streams() {
-        bail!("--out - takes mp4 or raw, which play while they are written, and not {format}");
+        bail!("--out - takes mp4 or raw, which can be played while they are written, not {format}");
     }
     if stdout().is_terminal() {
         bail!("--out - is for a pipe or a file, and the standard output is a terminal");

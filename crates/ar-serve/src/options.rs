@@ -135,7 +135,7 @@ impl VideoOptions {
         let scale = match self.scale {
             Some(scale) if scale * size > limits::MP4_SIDE => {
                 return Err(ApiError::Unprocessable(format!(
-                    "`scale` {scale} makes frames of {side} pixels, and MP4 takes at most {most}",
+                    "`scale` {scale} makes frames of {side} pixels, but MP4 allows at most {most}",
                     side = scale * size,
                     most = limits::MP4_SIDE
                 )));
@@ -184,7 +184,7 @@ impl VideoOptions {
         for (option, value) in [("pace", self.pace), ("fps", self.fps)] {
             if let Some(value) = value.filter(|value| !limits::FPS.contains(value)) {
                 return Err(ApiError::Unprocessable(format!(
-                    "`{option}` is {value}, but has to be {} to {} frames a second",
+                    "`{option}` is {value}, but has to be {} to {} frames per second",
                     limits::FPS.start(),
                     limits::FPS.end()
                 )));

@@ -365,8 +365,8 @@ impl Checkpoints {
                 Ok((integrity, _)) => {
                     if integrity == Integrity::Unknown {
                         notes.push(format!(
-                            "{} has no checksums, since an older version has written it: it is read \
-                             as it is",
+                            "{} has no checksums, because an older version wrote it: it is read \
+                             without being checked",
                             folder.display()
                         ));
                     }

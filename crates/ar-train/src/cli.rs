@@ -141,10 +141,10 @@ struct Import {
     /// Frames of the clips that the transformer was trained on [default: 16, as published].
     #[arg(long, value_name = "N")]
     frames: Option<usize>,
-    /// Attention heads of the transformer [default: as many as give 72 channels each, or else 64].
+    /// Attention heads of the transformer [default: one per 72 channels, or else one per 64].
     #[arg(long, value_name = "N")]
     heads: Option<usize>,
-    /// Attention heads of the VAE [default: as many as give 64 channels each].
+    /// Attention heads of the VAE [default: one per 64 channels].
     #[arg(long, value_name = "N")]
     vae_heads: Option<usize>,
     /// Writes 16-bit floats, which halves the size.
@@ -282,7 +282,7 @@ pub(crate) fn run() -> Result<ExitCode> {
             say(match ending {
                 Ending::Finished => format!("latents in {out}"),
                 Ending::NotStarted => NOT_STARTED.into(),
-                _ => "stopped; go on with --resume".into(),
+                _ => "stopped; continue with --resume".into(),
             });
             Ok(exit_code(ending))
         }
@@ -387,7 +387,7 @@ fn farewell(ending: Ending, out: &Path, workers: &Workers) -> ExitCode {
         Ending::Finished => format!("model in {}", without_controls(out.join("model").display())),
         Ending::NotStarted => NOT_STARTED.into(),
         _ => format!(
-            "stopped; the checkpoint is in {}, go on with --resume",
+            "stopped; the checkpoint is in {}, continue with --resume",
             without_controls(out.display())
         ),
     };

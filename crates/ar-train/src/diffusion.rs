@@ -102,8 +102,8 @@ pub fn train(config: &DiffusionRun, workers: &Workers, options: &StageOptions) -
 
     if latents.unverified() > 0 {
         run.line(format!(
-            "{} files of latents have no checksums, since an older version has written them: they are \
-             read as they are",
+            "{} files of latents have no checksums, because an older version wrote them: they are \
+             read without being checked",
             latents.unverified()
         ));
     }
@@ -282,7 +282,7 @@ fn validate(config: &DiffusionRun) -> Result<(), ConfigError> {
         ensure_config!(
             (0.0..=1.0).contains(&value),
             [key],
-            "{key} = {value} is no probability; it must be in 0..=1"
+            "{key} = {value} is not a probability; it must be in 0..=1"
         );
     }
     // With zeros, the layer norms would make gradients grow a thousandfold in every block.
@@ -394,14 +394,14 @@ fn check_latents(latents: &LatentDataset, config: &DiffusionRun) -> Result<(), C
     ensure_config!(
         classes == 0 || known.is_empty() || known.len() == classes,
         ["conditioning.classes"],
-        "the latents have {} classes and conditioning.classes = {classes}; they must be as many",
+        "the latents have {} classes, but conditioning.classes = {classes}; they must be equal",
         known.len()
     );
     ensure_config!(
         given.is_empty() || given.len() == classes,
         ["conditioning.class_names", "conditioning.classes"],
-        "conditioning.class_names has {} names, and conditioning.classes = {classes}; they must be as \
-         many",
+        "conditioning.class_names has {} names, but conditioning.classes = {classes}; there must \
+         be as many names as classes",
         given.len()
     );
     ensure_config!(

@@ -36,7 +36,7 @@ fn given_up(config: &impl StageConfig, message: String) -> Error {
     let newest = Checkpoints::new(&config.run().out).newest();
     let go_on = match newest {
         Ok(Some(checkpoint)) => format!(
-            "; the last checkpoint is {}, go on with --resume",
+            "; the last checkpoint is {}, continue with --resume",
             checkpoint.display()
         ),
         _ => "; there is no checkpoint yet".to_owned(),
@@ -70,7 +70,7 @@ pub fn less_memory(config: &impl StageConfig) -> String {
         advice.push("precision = \"bf16\"".to_owned());
     }
     match &advice[..] {
-        [] => "a smaller network has to do".to_owned(),
+        [] => "use a smaller network".to_owned(),
         advice => format!("set {}", advice.join(", or ")),
     }
 }
@@ -110,7 +110,7 @@ mod tests {
         std::fs::create_dir_all(&checkpoint).expect("a folder");
         let error = given_up(&config, message.into()).to_string();
         let end = format!(
-            "; the last checkpoint is {}, go on with --resume",
+            "; the last checkpoint is {}, continue with --resume",
             checkpoint.display()
         );
         assert!(error.ends_with(&end), "{error}");

@@ -166,7 +166,7 @@ fn open_folder(out: &Path, index: LatentIndex, go_on: bool) -> Result<LatentInde
     ensure_config!(
         go_on,
         ["out"],
-        "{} holds latents already: go on with --resume, or choose another folder with \
+        "{} holds latents already: continue with --resume, or choose another folder with \
          `--set out=FOLDER`",
         out.display()
     );
@@ -220,8 +220,8 @@ pub(crate) fn check_vae(latents: &LatentDataset, dir: &Path) -> Result<()> {
     ensure_config!(
         ours == *theirs,
         ["vae", "data.latents"],
-        "vae = {} is another VAE than the latents were made with ({ours} here, {theirs} there): name \
-         that one, or encode the clips again",
+        "vae = {} is not the VAE that the latents were made with ({ours} here, {theirs} there): \
+         name that one, or encode the clips again",
         dir.display()
     );
     Ok(())

@@ -38,7 +38,7 @@ pub(crate) fn run_config<C: StageConfig>(text: &str) -> Result<C, ConfigError> {
     // table first, which cannot hold numbers that could not be written again.
     let config = toml::from_str::<Table>(text).and_then(C::deserialize);
     config.map_err(|error| {
-        let message = "the configuration of the run is none of this stage and version";
+        let message = "the configuration of the run does not belong to this stage and version";
         ConfigError::without_key(message).because(misfit(error))
     })
 }
@@ -137,7 +137,10 @@ mod tests {
     fn a_configuration_that_nothing_has_written_is_an_error() {
         let damaged = "[run]\nseed = 18446744073709551615\n";
         let error = changes(damaged, &config("")).expect_err("no TOML");
-        assert!(error.to_string().contains("none of this stage"), "{error}");
+        assert!(
+            error.to_string().contains("does not belong to this stage"),
+            "{error}"
+        );
     }
 
     #[test]

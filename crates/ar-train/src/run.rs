@@ -471,7 +471,7 @@ mod tests {
         let error = step(&mut run, &mut trainer, 1.0).expect_err("broken weights");
         let error = error.to_string();
         assert!(
-            error.contains("weight is not finite") && error.contains("step-00000002"),
+            error.contains("weight is no longer finite") && error.contains("step-00000002"),
             "{error}"
         );
         assert_eq!(names(), ["step-00000002"]);

@@ -108,7 +108,7 @@ impl Source {
         })?;
         if !part.is_in(&config) {
             return Err(format!(
-                "the model has a {} and no {part}: name a model of `ar-train {}`, such as \
+                "the model has a {} but no {part}: name a model of `ar-train {}`, such as \
                  runs/NAME/model",
                 part.other(),
                 part.stage()

@@ -143,8 +143,8 @@ fn open(config: &VaeRun, workers: &Workers, options: &StageOptions) -> Result<Op
     ensure_config!(
         config.discriminator.is_none() || workers.devices.len() == 1,
         ["discriminator"],
-        "the discriminator trains on one device a process and {} are given: share the work between \
-         processes with mpirun, or train without [discriminator]",
+        "the discriminator trains on one device per process, but {} are given: share the work \
+         between processes with mpirun, or train without [discriminator]",
         workers.devices.len()
     );
     let opened = open_clips(&config.data, options)?;

@@ -32,7 +32,10 @@ pub enum VideoError {
         path: PathBuf,
     },
     /// The file has no video: only sound, or sound and a cover picture.
-    #[error("{}: ffmpeg finds no video in this file (a cover picture is none)", path.display())]
+    #[error(
+        "{}: ffmpeg finds no video in this file (a cover picture does not count)",
+        path.display()
+    )]
     NoVideo {
         /// The file.
         path: PathBuf,
@@ -99,8 +102,8 @@ pub enum VideoError {
     },
     /// A file in a folder of frames is an animation.
     #[error(
-        "{}: an animation in a folder of frames, which holds still pictures only; it is a video \
-         of its own",
+        "{}: an animation in a folder of frames, which may have only still pictures; it counts as \
+         a separate video",
         path.display()
     )]
     AnimationAmongFrames {
@@ -109,8 +112,8 @@ pub enum VideoError {
     },
     /// The order of frames is ambiguous: it depends on the meaning of a point between digits.
     #[error(
-        "{}: the order of the frames is not clear, {first:?} or {other:?} may come first; number \
-         them with leading zeros and without points",
+        "{}: the order of the frames is ambiguous: {first:?} or {other:?} may come first; number \
+         them with leading zeros and without decimal points",
         path.display()
     )]
     UnclearOrder {
@@ -123,7 +126,7 @@ pub enum VideoError {
     },
     /// Two images of a folder differ in size.
     #[error(
-        "the frames of a video have one size, but {} is {}x{} and {} is {}x{}",
+        "all frames of a video must have the same size, but {} is {}x{} and {} is {}x{}",
         first.display(), first_size.0, first_size.1, other.display(), other_size.0, other_size.1
     )]
     MixedSizes {
@@ -138,7 +141,7 @@ pub enum VideoError {
     },
     /// A frame, read from a file or passed to a writer, has another size than the first one.
     #[error(
-        "{}: the frames of a video have one size, but frame {index} is {}x{}, not {}x{}",
+        "{}: all frames of a video must have the same size, but frame {index} is {}x{}, not {}x{}",
         path.display(), found.0, found.1, expected.0, expected.1
     )]
     FrameSize {
@@ -175,7 +178,7 @@ pub enum VideoError {
     },
     /// Somebody ended ffmpeg while it read the file: a signal to all processes of a terminal, a
     /// batch system, or the kernel because memory ran out.
-    #[error("{}: ffmpeg was ended from outside ({status}) while it read this file", path.display())]
+    #[error("{}: ffmpeg was stopped ({status}) while it read this file", path.display())]
     FfmpegEnded {
         /// The file.
         path: PathBuf,
@@ -223,13 +226,13 @@ pub enum VideoError {
         name: String,
     },
     /// The format starts with something that is known only at the end.
-    #[error("{format} does not stream, it needs a file; mp4 and raw do")]
+    #[error("{format} cannot be streamed and needs a file; mp4 and raw can be streamed")]
     NoStream {
         /// The format.
         format: crate::VideoFormat,
     },
     /// The frame rate cannot be written.
-    #[error("a frame rate of {fps} frames a second is not between 0.01 and 1000")]
+    #[error("a frame rate of {fps} frames per second is not between 0.01 and 1000")]
     FrameRate {
         /// The frame rate.
         fps: f64,
@@ -258,7 +261,7 @@ pub enum VideoError {
         message: String,
     },
     /// The writer was finished before a frame was written.
-    #[error("{}: a video has at least one frame, none was written", path.display())]
+    #[error("{}: a video needs at least one frame, but none was written", path.display())]
     NothingWritten {
         /// The output.
         path: PathBuf,

@@ -71,7 +71,7 @@ pub(crate) fn other_content(start: &[u8]) -> Option<&'static str> {
         first.is_some_and(|first| first.eq_ignore_ascii_case(tag))
     });
     Some(if is_page {
-        "it is a web page, such as a server sends in place of a file: download the file itself"
+        "it is a web page, as servers send instead of a file: download the file itself"
     } else {
         "it is text: give the file of the weights"
     })

@@ -48,7 +48,7 @@ impl ModuleVisitor for Search {
             let largest = sizes.max().into_scalar::<f32>();
             format!("{path} has grown to {largest:e}, and weights are at most {LARGEST_WEIGHT}")
         } else {
-            format!("{path} is not finite any more")
+            format!("{path} is no longer finite")
         });
     }
 }
@@ -70,9 +70,9 @@ mod tests {
             assert_eq!(exploded(&network(sound)), None);
         }
         for (value, what) in [
-            (f32::NAN, "weight is not finite"),
-            (f32::INFINITY, "weight is not finite"),
-            (f32::NEG_INFINITY, "weight is not finite"),
+            (f32::NAN, "weight is no longer finite"),
+            (f32::INFINITY, "weight is no longer finite"),
+            (f32::NEG_INFINITY, "weight is no longer finite"),
             (8e29, "weight has grown to 8e29"),
             (-7e4, "weight has grown to 7e4"),
         ] {

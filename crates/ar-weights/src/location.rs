@@ -37,7 +37,7 @@ pub fn names_weights(path: impl AsRef<Path>) -> bool {
 #[non_exhaustive]
 pub enum LocationError {
     /// The name of a file on the hub is incomplete.
-    #[error("{0} is no file of the hub: hf://OWNER/NAME/FILE")]
+    #[error("{0} is not a file on the hub: hf://OWNER/NAME/FILE")]
     Name(String),
     /// A file cannot be downloaded from the hub.
     #[error("cannot download {location}: {reason}")]

@@ -51,7 +51,7 @@ impl Stored {
     }
 
     fn floats(&self) -> io::Result<Floats> {
-        let no_floats = || io::Error::other("these are no floats");
+        let no_floats = || io::Error::other("these are not floats");
         self.floats.ok_or_else(no_floats)
     }
 }

@@ -44,7 +44,7 @@ pub enum LatentError {
         source: Box<LatentError>,
     },
     /// A shard that belongs to another index.
-    #[error("{} has {clips} clips, and by the index at most {most}", path.display())]
+    #[error("{} has {clips} clips, but at most {most} according to the index", path.display())]
     TooManyClips {
         /// The file.
         path: PathBuf,
@@ -58,8 +58,8 @@ pub enum LatentError {
     Missing(String),
     /// A tensor that does not belong in a file of latents.
     #[error(
-        "the tensor `{0}` has no place in a file of latents; it has `latents` and maybe `labels` and \
-         `sources`"
+        "the tensor `{0}` does not belong in a file of latents, which has `latents` and maybe \
+         `labels` and `sources`"
     )]
     Unexpected(String),
     /// A tensor of another type.
@@ -116,7 +116,7 @@ pub enum LatentError {
         first: String,
     },
     /// A file does not match the files before it.
-    #[error("{path} {what} and the files before it {others}; all files of a dataset are alike")]
+    #[error("{path} {what} and the files before it {others}; all files of a dataset must be alike")]
     Unlike {
         /// The file.
         path: PathBuf,

@@ -327,9 +327,8 @@ mod tests {
         );
         assert_eq!(
             load_error(&[good.clone(), ("mean", Dtype::F32, &[1], vec![0; 4])]),
-            "the tensor `mean` has no place in a file of latents; \
-             it has `latents` and maybe `labels` and \
-             `sources`"
+            "the tensor `mean` does not belong in a file of latents, which has `latents` and maybe \
+             `labels` and `sources`"
         );
         assert_eq!(
             load_error(&[("latents", Dtype::F16, &[1, 1, 2, 1], vec![0; 4])]),

@@ -115,7 +115,7 @@ pub enum VideoFolderError {
     #[error(transparent)]
     Labels(#[from] LabelsError),
     /// No video has a usable clip.
-    #[error("no video in {root} gives a clip: {}", list(skipped))]
+    #[error("no video in {root} has a usable clip: {}", list(skipped))]
     NothingUsable {
         /// Where videos were searched.
         root: PathBuf,
@@ -124,8 +124,8 @@ pub enum VideoFolderError {
     },
     /// More videos than allowed have no usable clip.
     #[error(
-        "{unusable} of {videos} videos give no clip, more than data.videos.max_unusable = {most} \
-         allows ({}); set max_unusable higher to go on without them: {}",
+        "{unusable} of {videos} videos have no usable clip, more than data.videos.max_unusable = \
+         {most} allows ({}); raise max_unusable to continue without them: {}",
         reasons(skipped, SkipKind::Unusable),
         list(skipped)
     )]

@@ -96,8 +96,8 @@ impl Found {
             Some(beside) if pictures > 0 => self.pass_over(
                 folder,
                 format!(
-                    "pictures in it ({pictures}) are no frames of a video: beside them are {beside}; \
-                     a folder of frames has nothing else in it"
+                    "its pictures ({pictures}) are not the frames of a video, because it also has \
+                     {beside}; a folder of frames has nothing else in it"
                 ),
             ),
             _ => {}

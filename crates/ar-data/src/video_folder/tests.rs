@@ -168,7 +168,7 @@ fn videos_have_the_classes_of_their_folders() {
 
     write_video(&root.path().join("alone"), 0, 3);
     let message = open().unwrap_err().to_string();
-    assert!(message.ends_with("alone does not"), "{message}");
+    assert!(message.ends_with("alone is not"), "{message}");
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn short_and_broken_videos_are_skipped() {
 
     let report = folder.report().join("\n");
     assert!(
-        report.starts_with("2 of 3 videos give no clip and are left out: 1 x \"")
+        report.starts_with("2 of 3 videos have no usable clip and are left out: 1 x \"")
             && report.contains("1 x \"it has 5 frames, but a clip has 8\""),
         "{report}"
     );
@@ -244,9 +244,9 @@ fn too_many_unusable_videos_are_an_error() {
     assert_eq!(open(root.path(), share(0.5)).len(), 1);
     let message = error(root.path(), share(0.49));
     assert!(
-        message
-            .starts_with("1 of 2 videos give no clip, more than data.videos.max_unusable = 0.49")
-            && message.contains("it has 5 frames"),
+        message.starts_with(
+            "1 of 2 videos have no usable clip, more than data.videos.max_unusable = 0.49"
+        ) && message.contains("it has 5 frames"),
         "{message}"
     );
     for wrong in [-0.1, 1.1, f64::NAN] {
@@ -286,8 +286,8 @@ fn a_folder_of_frames_has_nothing_else_in_it() {
     assert_eq!(videos, ["a", "b/c"]);
     let expected = ["", "b"].map(|folder| {
         format!(
-            "{folder}: pictures in it (1) are no frames of a video: beside them are folders with \
-             videos or pictures; a folder of frames has nothing else in it"
+            "{folder}: its pictures (1) are not the frames of a video, because it also has folders \
+             with videos or pictures; a folder of frames has nothing else in it"
         )
     });
     assert_eq!(passed_over.len(), 2);
@@ -307,7 +307,7 @@ fn a_folder_of_frames_has_nothing_else_in_it() {
     fs::write(root.path().join("b/c/clip.gif"), b"").unwrap();
     let (videos, passed_over) = listing(root.path());
     assert_eq!(videos, ["a"]);
-    let line = "b/c: pictures in it (5) are no frames of a video: beside them are videos";
+    let line = "b/c: its pictures (5) are not the frames of a video, because it also has videos";
     assert!(
         passed_over.iter().any(|text| text.starts_with(line)),
         "{passed_over:?}"

@@ -23,8 +23,7 @@ impl MetricInfo for World {
             return Ok(());
         }
         Err(format!(
-            "is physics consistency, and says nothing about {}, which is no world of shapes: leave \
-             it out",
+            "measures physics consistency of bouncing shapes and cannot measure {}: leave it out",
             clips.data
         ))
     }

@@ -497,7 +497,7 @@ fn what_is_no_published_checkpoint_is_said() {
         ),
         (
             described(4, 3, &golden, &vae),
-            "conditioning.class_names has 3 names, and conditioning.classes = 4",
+            "conditioning.class_names has 3 names, but conditioning.classes = 4",
         ),
         (
             described(3, 0, &vae, &golden),

@@ -62,8 +62,8 @@ fn bad_options_are_one_line() {
         ("reconstruct file --model golden", "no VAE"),
         ("--out - --count 2", "--out - is one video"),
         ("--out - --format gif", "--out - takes mp4 or raw"),
-        ("--out - --format apng", "and not apng"),
-        ("--out - --format png", "and not png"),
+        ("--out - --format apng", "not apng"),
+        ("--out - --format png", "not png"),
         ("--prefix nowhere.mp4", "nowhere.mp4: no such file"),
         ("--prefix file", "file: "),
         (

@@ -198,7 +198,7 @@ fn evaluation_of_other_data_begins_anew() {
     write(100);
     folder.ok(made);
     write(101);
-    refused(made, "the files of its videos were others");
+    refused(made, "its videos were different");
     std::fs::remove_dir_all(folder.path("evaluation")).expect("a folder");
 
     let videos = "[data]\npath = \"videos\"\nheld_out = 1\n[data.videos]\nsize = 16";
@@ -207,7 +207,7 @@ fn evaluation_of_other_data_begins_anew() {
                     --samples 1 --metrics psnr";
     folder.ok(held_out);
     write(102);
-    refused(held_out, "the files of its data were others");
+    refused(held_out, "its data were different");
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn a_folder_of_something_else_stays_as_it_is() {
     std::fs::write(folder.path("run/metrics.jsonl"), "{\"step\": 1}\n").expect("a file");
     folder.fails(
         &format!("{EVALUATE} --out run"),
-        "metrics.jsonl: line 1 is no record of a clip",
+        "metrics.jsonl: line 1 is not the record of a clip",
     );
     let left = std::fs::read_dir(folder.path("run")).expect("a folder");
     assert_eq!(left.count(), 1);
@@ -261,7 +261,7 @@ fn an_evaluation_changes_nothing_that_it_reads() {
     for (arguments, what) in [
         (
             "--data data.toml --out tiny",
-            "--out tiny lies in tiny, which --model reads",
+            "--out tiny is in tiny, which --model reads",
         ),
         ("--data data.toml --out tiny/x/y", "which --model reads"),
         (

@@ -157,7 +157,7 @@ fn an_image_is_a_prefix() {
         ("--prefix-frames 0", "--prefix-frames is 0"),
         (
             "--prefix-frames 2",
-            "--prefix-frames is 2, and images has 1 frames",
+            "--prefix-frames is 2, but images has 1 frames",
         ),
         ("--frames 1", "--frames is 1 with the 1 of the prefix"),
         ("--ar-step 0 --frames 6", "use ar_step >= 1"),

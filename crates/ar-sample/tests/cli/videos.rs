@@ -41,7 +41,7 @@ fn frames_are_enlarged_as_asked_for() {
     }
     folder.fails(
         &format!("{quick} --scale 40"),
-        "--scale 40 makes frames of 2560x2560, and MP4 takes at most 2160x2160",
+        "--scale 40 makes frames of 2560x2560, but MP4 allows at most 2160x2160",
     );
 }
 

@@ -33,8 +33,8 @@ pub(super) fn together<T>(work: impl FnOnce(Rc<dyn Group>) -> Result<T>) -> Resu
         let count: usize = count.unwrap_or(1);
         anyhow::ensure!(
             count == 1,
-            "{count} processes were started together, and this build knows no MPI: build ar-train \
-             with `--features mpi`"
+            "{count} processes were started together, but this build does not support MPI: build \
+             ar-train with `--features mpi`"
         );
     }
     work(Rc::new(ar_train::group::Alone))

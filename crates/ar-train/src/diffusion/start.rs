@@ -130,7 +130,7 @@ fn check(found: &ModelConfig, config: &DiffusionRun) -> Result<(), BoxError> {
     };
     if of_length != *wanted {
         let found = toml::to_string(dit)?.trim().replace('\n', ", ");
-        let message = "its transformer is another network than [transformer] describes";
+        let message = "its transformer is not the network that [transformer] describes";
         return Err(format!("{message}: {found}").into());
     }
     let (has, wants) = (&found.diffusion, &config.diffusion);

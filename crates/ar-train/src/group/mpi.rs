@@ -29,8 +29,8 @@ impl MpiGroup {
                 Error::Group("MPI is in use already: a process joins its group once".into())
             })?;
         if threading < Threading::Funneled {
-            let message =
-                "this MPI library knows no threads: build it with them (MPI_THREAD_FUNNELED)";
+            let message = "this MPI library does not support threads: build it with thread support \
+                 (MPI_THREAD_FUNNELED)";
             return Err(Error::Group(message.into()));
         }
         Ok(Self {

@@ -119,7 +119,7 @@ impl Log {
         self.observer.step(position.step);
         if report.skipped {
             self.line(format!(
-                "step {}: skipped, for the loss is {} and the gradient norm {}",
+                "step {}: skipped, because the loss is {} and the gradient norm {}",
                 position.step, losses[0].1, report.gradient_norm
             ));
         }

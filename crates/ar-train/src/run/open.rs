@@ -156,7 +156,7 @@ fn open_folder<C: StageConfig>(
     ensure_config!(
         newest.is_none() || resume,
         ["run.out"],
-        "{} holds a run already: go on with --resume, or choose another folder with \
+        "{} holds a run already: continue with --resume, or choose another folder with \
          `--set run.out=FOLDER`",
         out.display()
     );
@@ -236,8 +236,8 @@ fn agree(
     let found = checkpoints.list()?.into_iter().find(|&(s, _)| s == step);
     let (_, folder) = found.ok_or_else(|| {
         Error::Group(format!(
-            "the first process goes on from the checkpoint of step {step}, which this one does not \
-             find: all of them need the folder of the run"
+            "the first process continues from the checkpoint of step {step}, which this one does \
+             not find: all of them need the folder of the run"
         ))
     })?;
     Ok(Some(folder))

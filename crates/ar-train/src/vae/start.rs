@@ -35,7 +35,7 @@ pub(super) fn validate(config: &VaeRun) -> Result<(), ConfigError> {
         ensure_config!(
             config.vae.image_size() >= SMALLEST_OF_LPIPS,
             ["vae.image_size", "loss.lpips"],
-            "vae.image_size = {}, and LPIPS looks at frames of at least {SMALLEST_OF_LPIPS} pixels \
+            "vae.image_size = {}, but LPIPS needs frames of at least {SMALLEST_OF_LPIPS} pixels \
              a side: set loss.lpips = 0",
             config.vae.image_size()
         );
@@ -109,7 +109,7 @@ fn load(vae: &mut Vae, expected: &VaeConfig, path: &Path) -> Result<String, BoxE
     };
     if with_temporal_blocks != *expected {
         let found = toml::to_string(&found)?.trim().replace('\n', ", ");
-        return Err(format!("its VAE is another network than [vae] describes: {found}").into());
+        return Err(format!("its VAE is not the network that [vae] describes: {found}").into());
     }
     // Blocks that the image stage did not have start as the identity.
     let has_fresh = expected.is_temporal() && !found.is_temporal();
@@ -290,7 +290,7 @@ mod tests {
             cause.to_string()
         };
         let error = refused(folder.path());
-        assert!(error.contains("another network"), "{error}");
+        assert!(error.contains("is not the network"), "{error}");
         let error = refused(&folder.path().join("vae.safetensors"));
         let expected = "vae.safetensors: not an AR-VAE: there is no tensor encoder.patch_embed.weight; this \
                         is a convolutional VAE: set vae.kind = \"conv\", with its sizes";

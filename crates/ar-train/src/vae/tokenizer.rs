@@ -52,7 +52,7 @@ pub(super) fn adapt(
         }
         (Some(_), None) => {
             return Err(
-                "it holds an AR-VAE and [vae] describes a convolutional one: set vae.kind = \
+                "it holds an AR-VAE, but [vae] describes a convolutional one: set vae.kind = \
                  \"transformer\", with the sizes of the file's network"
                     .into(),
             );

@@ -249,7 +249,7 @@ fn damaged_latents_are_refused_and_encoded_again() {
     folder.ok(&format!("{} --set run.out=other --set run.steps=2", vae()));
     folder.fails(
         &format!("{diffusion} --set vae=other/model"),
-        "is another VAE than the latents were made with",
+        "is not the VAE that the latents were made with",
     );
     // Neither does a run change to it, though its latents go with it.
     let run = format!("{diffusion} --set run.out=kept");
@@ -535,7 +535,7 @@ fn absurd_configurations_are_one_line() {
             .arg(folder.path("pipe"))
             .status();
         assert!(made.expect("mkfifo").success());
-        folder.fails("vae --config pipe", "nothing is written into it");
+        folder.fails("vae --config pipe", "nothing is written to it");
         for place in ["/dev/zero", "pipe"] {
             for arguments in [
                 "export --out new --model",

@@ -142,7 +142,7 @@ fn broken_videos_are_listed_and_classes_are_kept() {
         ("--set data.path=gone", "cannot list gone"),
         (
             "--set data.videos.frames=10",
-            "no video in videos gives a clip",
+            "no video in videos has a usable clip",
         ),
         ("--set data.flip=true", "data.flip"),
         ("--set data.workers=0", "data.workers is 0"),

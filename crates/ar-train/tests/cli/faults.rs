@@ -63,7 +63,7 @@ fn what_is_left_out_is_told() {
     let told = errors(&output);
     assert!(output.status.success(), "{told}");
     assert!(
-        told.contains("1 of 3 videos give no clip and are left out: 1 x \"")
+        told.contains("1 of 3 videos have no usable clip and are left out: 1 x \"")
             && told.contains("files and folders that are not read as videos: 1 x \"files with the"),
         "{told}"
     );
@@ -82,7 +82,7 @@ fn what_is_left_out_is_told() {
     assert_eq!(output.status.code(), Some(2));
     let error = errors(&output);
     assert!(
-        error.contains("1 of 3 videos give no clip, more than"),
+        error.contains("1 of 3 videos have no usable clip, more than"),
         "{error}"
     );
     assert!(!folder.path("other").exists());
@@ -130,7 +130,7 @@ fn the_environment_is_not_the_data() {
         &starved,
         "raise the limits on processes, open files and memory",
     );
-    refused(&stand_in(&folder, "kill -INT $$"), "ended from outside");
+    refused(&stand_in(&folder, "kill -INT $$"), "was stopped");
     // A video that ffmpeg calls broken counts as broken.
     let broken = stand_in(&folder, "echo broken >&2; exit 1");
     let output = vae(&folder, &broken).output().expect("an end");

@@ -134,7 +134,7 @@ fn a_diffusion_stage_starts_from_another_model() {
         &format!(
             "{stage} --set start_from=first/model --set transformer.depth=2 --set run.out=deep"
         ),
-        "its transformer is another network than [transformer] describes",
+        "its transformer is not the network that [transformer] describes",
     );
     for (from, what) in [
         ("nowhere", "nowhere: not a model directory"),
@@ -154,7 +154,7 @@ fn a_diffusion_stage_starts_from_another_model() {
         ),
         (
             "vae/model",
-            "the model has a VAE and no transformer: name a model of `ar-train diffusion`",
+            "the model has a VAE but no transformer: name a model of `ar-train diffusion`",
         ),
         (
             "vae/checkpoints/step-00000001",
@@ -197,7 +197,7 @@ fn a_diffusion_stage_starts_from_another_model() {
     for (from, what) in [
         (
             "transformer",
-            "the model has a transformer and no VAE: name a model of `ar-train vae`",
+            "the model has a transformer but no VAE: name a model of `ar-train vae`",
         ),
         (
             "transformer/transformer.safetensors",

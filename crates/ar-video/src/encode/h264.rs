@@ -104,14 +104,14 @@ impl H264Encoder {
     }
 }
 
-/// Sizes and rates are such that the encoder takes them: what it cannot get are threads and memory,
-/// and it does not say so.
+/// Sizes and rates have been checked, so only threads and memory can be lacking, which the encoder
+/// does not report as such.
 fn refused(path: &Path, error: &openh264::Error) -> VideoError {
     let said = error.to_string();
     let said = said.split(". ").next().unwrap_or_default();
     let message = format!(
-        "the H.264 encoder does not start, for which it takes threads and memory ({said}): raise \
-         the limits on processes and memory (`ulimit -u`, `-v`), or write another format"
+        "the H.264 encoder needs threads and memory to start ({said}): raise the limits on \
+         processes and memory (`ulimit -u`, `-v`), or write another format"
     );
     VideoError::encode(path, message)
 }

@@ -80,7 +80,10 @@ fn a_cover_is_no_video() {
         &format!("{inputs} -map 0 -map 1 -c:v png -disposition:v attached_pic"),
     );
     let error = read_clip(&sound).unwrap_err().to_string();
-    assert!(error.ends_with("a cover picture is none)"), "{error}");
+    assert!(
+        error.ends_with("a cover picture does not count)"),
+        "{error}"
+    );
 }
 
 /// Damage is reported in the same way every time, and an intact file never is.

@@ -178,11 +178,11 @@ fn failure(commands: &str) -> VideoError {
 #[test]
 fn the_environment_is_not_the_video() {
     for (commands, words) in [
-        ("kill -9 $$", "ended from outside (signal: 9"),
-        ("kill -INT $$", "ended from outside (signal: 2"),
-        ("kill -TERM $$", "ended from outside (signal: 15"),
+        ("kill -9 $$", "was stopped (signal: 9"),
+        ("kill -INT $$", "was stopped (signal: 2"),
+        ("kill -TERM $$", "was stopped (signal: 15"),
         // ffmpeg's answer to a request to stop.
-        ("exit 255", "ended from outside (exit status: 255)"),
+        ("exit 255", "was stopped (exit status: 255)"),
         (
             "echo '[error] file:x: Too many open files' >&2; exit 1",
             "raise the limits on processes, open files and memory",
