@@ -148,8 +148,8 @@ fn clip(shapes: &Shapes, known: Known<'_>) -> Result<[usize; 2]> {
         }
         None if positions.is_multiple_of(frames) => Ok([frames, positions / frames]),
         None => Err(NotInferred(format!(
-            "{found}, which is no whole number of tokens for each of {of_whom}: say with --frames how many \
-             frames its clips have"
+            "{found}, which cannot be divided evenly among {of_whom}: set the number of frames in \
+             its clips with --frames"
         ))),
     }
 }

@@ -194,7 +194,9 @@ fn verified(folder: &Path) -> Result<(Integrity, CheckpointState)> {
     let integrity = verify_folder(folder).map_err(Error::checkpoint(CANNOT_RESUME, folder))?;
     let state = CheckpointState::read(folder)?;
     if integrity == Integrity::Unknown && state.checksums {
-        let message = format!("{CHECKSUMS} is missing, with which it was written: it is damaged");
+        let message = format!(
+            "{CHECKSUMS} is missing, although the checkpoint was written with it: it is damaged"
+        );
         return Err(Error::checkpoint(CANNOT_RESUME, folder)(message));
     }
     Ok((integrity, state))
@@ -383,7 +385,7 @@ impl Checkpoints {
         }
         let all: Vec<String> = damaged.iter().map(with_cause).collect();
         let message = format!(
-            "{}; no checkpoint is left to go on from: copy one again, or begin again in another \
+            "{}; no checkpoint is left to continue from: copy one again, or begin again in another \
              folder with `--set run.out=FOLDER`",
             all.join("; ")
         );
@@ -397,12 +399,12 @@ impl Checkpoints {
         let mut older = list.filter(|&(step, _)| step < newer);
         Ok(match older.find(|(_, folder)| verified(folder).is_ok()) {
             Some((_, older)) => format!(
-                "move {} away, and --resume goes on from {}, the one before it",
+                "move {} away, and --resume continues from {}, the one before it",
                 folder.display(),
                 older.display()
             ),
-            None => "no other checkpoint is left to go on from: copy it again, or begin again in \
-                     another folder with `--set run.out=FOLDER`"
+            None => "no other checkpoint is left to continue from: copy it again, or begin again \
+                     in another folder with `--set run.out=FOLDER`"
                 .into(),
         })
     }

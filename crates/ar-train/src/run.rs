@@ -362,7 +362,7 @@ impl Run {
             .into_iter()
             .filter(|&loss| self.is_exploded(loss));
         if self.exploded > 0 || exploded.next().is_some() {
-            let problem = "the loss has exploded, and no checkpoint is written of that";
+            let problem = "the loss has exploded, so no checkpoint is written";
             return Err(self.diverged(problem)?);
         }
         let state = CheckpointState {
@@ -498,7 +498,7 @@ mod tests {
             (
                 false,
                 true,
-                "the loss has exploded, and no checkpoint is written of that",
+                "the loss has exploded, so no checkpoint is written",
             ),
         ] {
             let folder = tempfile::tempdir().expect("a folder");

@@ -118,7 +118,7 @@ fn the_stages_of_a_dataset_fit_together() {
     );
 }
 
-/// The folder of the temporal stage, which goes on from the image stage, on the clips of the latents.
+/// The folder of the temporal stage, which continues from the image stage, on the clips of the latents.
 fn after_the_image_stage(image: &VaeRun, temporal: &VaeRun, latents: &LatentsRun) -> PathBuf {
     let name = &image.name;
     assert_eq!(temporal.name, *name);

@@ -92,7 +92,7 @@ pub enum LatentError {
     },
     /// The checksum beside a file is lost.
     #[error(
-        "{}: {}.checksum, with which it was written, is missing beside it: the file may be damaged",
+        "{}: {}.checksum, which was written with it, is missing: the file may be damaged",
         path.display(),
         path.file_name().unwrap_or_default().display()
     )]

@@ -270,7 +270,10 @@ mod tests {
             let error = LatentDataset::load(folder.path(), None)
                 .unwrap_err()
                 .to_string();
-            assert!(error.contains("is missing beside it"), "{error}");
+            assert!(
+                error.contains("is missing: the file may be damaged"),
+                "{error}"
+            );
             fs::write(&sum, whole).unwrap();
         }
         let error = || {

@@ -130,7 +130,7 @@ impl Run {
 #[derive(Default)]
 struct Opened {
     lock: Option<FolderLock>,
-    /// The checkpoint to go on from.
+    /// The checkpoint to continue from.
     newest: Option<PathBuf>,
     /// Messages for the user.
     notes: Vec<String>,

@@ -138,7 +138,7 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_is_resumed() {
     for what in [
         "step-00000004: weights.bpk is not as it was written",
         "step-00000002: weights.bpk is not as it was written",
-        "no checkpoint is left to go on from",
+        "no checkpoint is left to continue from",
         "--set run.out=FOLDER",
     ] {
         folder.fails(&resumed, what);
@@ -162,13 +162,13 @@ fn a_damaged_checkpoint_of_an_older_version_is_named_with_the_one_before() {
         for length in [0, 10, whole.len() / 2, whole.len() - 1] {
             fs::write(&path, &whole[..length]).expect("written");
             folder.fails(&resumed, &format!("step-00000002: {file}: "));
-            folder.fails(&resumed, "goes on from vae/checkpoints/step-00000001");
+            folder.fails(&resumed, "continues from vae/checkpoints/step-00000001");
         }
         fs::write(&path, whole).expect("written");
     }
     flip(&folder.checkpoint(1).join("weights.bpk"));
     fs::write(folder.checkpoint(2).join("optimizer.bpk"), "").expect("written");
-    folder.fails(&resumed, "no other checkpoint is left to go on from");
+    folder.fails(&resumed, "no other checkpoint is left to continue from");
 }
 
 /// Weights of such a run are finite for some time, and so are its losses.
