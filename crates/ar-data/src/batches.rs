@@ -108,6 +108,7 @@ pub struct Unreadable {
 
 /// Why there is no next batch.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum BatchError {
     /// Neither an item nor any of its replacements could be read.
     #[error(

@@ -1,5 +1,6 @@
 //! The `[data]` section of configuration files, and opening what it names.
 
+use std::ops::Not;
 use std::path::PathBuf;
 
 use ar_files::{expand_home, home_of_another, not_a_home};
@@ -76,6 +77,8 @@ struct Section {
     workers: usize,
     prefetch: usize,
     flip: bool,
+    // As files of older versions are: without it.
+    #[serde(skip_serializing_if = "Not::not")]
     one_per_video: bool,
     labels: Option<Labels>,
     list: Option<VideoList>,
@@ -649,10 +652,23 @@ mod tests {
     #[test]
     fn how_clips_are_read_does_not_tell_them_apart() {
         let config = read(
-            "workers = 9\nprefetch = 9\nflip = true\npath = 'a'\n[videos]\nmax_memory_mib = 1",
+            "workers = 9\nprefetch = 9\nflip = true\none_per_video = true\npath = 'a'\n[videos]\n\
+             max_memory_mib = 1\nmax_unusable = 0.1",
         );
+        let config = config.expect("a section");
         let same = read("path = 'a'\n[videos]").expect("a section");
-        assert_eq!(config.expect("a section").without_reading(), same);
+        assert_eq!(config.without_reading(), same);
+        let lines = |config: &DataConfig| -> Vec<String> {
+            let text = toml::to_string(config).expect("TOML");
+            let is_reading = |line: &&str| {
+                crate::latents::NOT_OF_LATENTS
+                    .iter()
+                    .any(|key| line.starts_with(key))
+            };
+            let rest = text.lines().filter(|line| !is_reading(line));
+            rest.map(str::to_owned).collect()
+        };
+        assert_eq!(lines(&config), lines(&same), "the keys are all of them");
         let other = read("path = 'a'\nvalidation = 3\n[videos]").expect("a section");
         assert_ne!(other.without_reading(), same);
     }

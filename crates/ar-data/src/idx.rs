@@ -15,6 +15,7 @@ const LIMIT: u64 = 1 << 30;
 
 /// An invalid file of pictures.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum IdxError {
     /// It cannot be read or decompressed.
     #[error("{path}: {source}")]

@@ -15,6 +15,7 @@ use crate::skipped::{SkipKind, SkippedFile};
 /// Written `"folders"`, or as the path of a CSV file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[non_exhaustive]
 pub enum Labels {
     /// Every file is in or below a sub-folder that is named for its class.
     Folders,
@@ -53,6 +54,7 @@ impl From<Labels> for String {
 
 /// Files whose classes cannot be determined.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LabelsError {
     /// A file without a class.
     #[error(

@@ -10,6 +10,8 @@ use std::path::Path;
 
 pub use error::LatentError;
 pub use index::LatentIndex;
+#[cfg(test)]
+pub(crate) use index::NOT_OF_LATENTS;
 pub use npy::NpyError;
 
 use crate::labels::Labels;

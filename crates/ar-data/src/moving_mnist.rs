@@ -46,6 +46,7 @@ impl Default for MovingMnistConfig {
 
 /// An invalid configuration.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum MovingMnistError {
     /// The file of pictures is missing from the configuration.
     #[error(

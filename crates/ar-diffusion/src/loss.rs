@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 /// Distance between prediction and target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum LossKind {
     /// Squared error (published).
     #[default]

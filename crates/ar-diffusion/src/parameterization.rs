@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 /// What the network predicts (published: [`Parameterization::X0`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Parameterization {
     /// The clean latent.
     #[default]

@@ -7,6 +7,7 @@ use crate::CausalMask;
 /// How context and video tokens share a block (published checkpoints: [`MergeMode::ShareNorm`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum MergeMode {
     /// The layer norm *replaces* the residual: sub-layers are added to normalised tokens; video tokens are modulated per frame, context tokens are not.
     #[default]

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Which tokens see which in attention, over the sequence `[context, frame 0, frame 1, ..]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum CausalMask {
     /// Everything sees everything.
     None,

@@ -18,14 +18,14 @@ use crate::reference::Reference;
 use crate::settings::Settings;
 use crate::source::Source;
 use crate::{
-    ClipMeter, EvaluationError, EvaluationOptions, FeatureExtractor, MOST_SAMPLES, Metric, Report,
+    ClipMeter, EvaluationError, EvaluationOptions, FeatureMeter, MOST_SAMPLES, Metric, Report,
     SeenClip,
 };
 
 /// The progress of an evaluation.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Progress {
+pub struct EvaluationProgress {
     /// Clips of this part that are measured, over all sources.
     pub measured: usize,
     /// Clips of this part, over all sources.
@@ -49,7 +49,7 @@ pub struct Evaluation {
 #[derive(Default)]
 struct Meters {
     of_clips: Vec<(&'static str, ClipMeter)>,
-    of_sets: Vec<(Features, FeatureExtractor)>,
+    of_sets: Vec<(Features, FeatureMeter)>,
 }
 
 impl Evaluation {
@@ -100,7 +100,7 @@ impl Evaluation {
     pub fn run(
         &self,
         device: &Device,
-        progress: impl FnMut(Progress),
+        progress: impl FnMut(EvaluationProgress),
     ) -> Result<Option<Report>, EvaluationError> {
         let mut records = self.records()?;
         if !self.is_complete(&records) {
@@ -176,7 +176,7 @@ impl Evaluation {
         pipeline: &Pipeline,
         lock: Option<FolderLock>,
         device: &Device,
-        mut progress: impl FnMut(Progress),
+        mut progress: impl FnMut(EvaluationProgress),
     ) -> Result<(), EvaluationError> {
         let settings = &self.settings;
         let meters = Meters::load(
@@ -205,7 +205,7 @@ impl Evaluation {
         for source in &settings.sources {
             let name = source.to_string();
             for clips in consecutive(&self.missing(source, &records), self.options.batch) {
-                progress(Progress {
+                progress(EvaluationProgress {
                     measured,
                     clips: self.clips.len() * settings.sources.len(),
                     source: name.clone(),
@@ -282,7 +282,7 @@ impl Meters {
             return Ok(Vec::new());
         }
         let pixels = to_pixels(&[frames], device);
-        let extract = |(features, extract): &(Features, FeatureExtractor)| {
+        let extract = |(features, extract): &(Features, FeatureMeter)| {
             let metric = features.metric;
             let pixels = pixels.clone();
             let values = extract(SeenClip { number, pixels })?;

@@ -49,18 +49,18 @@ mod source;
 mod write;
 
 pub use error::EvaluationError;
-pub use evaluation::{Evaluation, Progress};
+pub use evaluation::{Evaluation, EvaluationProgress};
 pub use feature_set::FeatureSet;
 pub use fid_frames::FidFrames;
 pub use metric::{
-    ClipMeter, ClipMetric, Clips, Column, FeatureExtractor, Load, MeasuredClip, Metric, MetricInfo,
-    Plot, SeenClip, SetMetric,
+    ClipMeter, ClipMetric, ClipTraits, Column, FeatureMeter, Load, MeasuredClip, Metric,
+    MetricInfo, Plot, SeenClip, SetMetric,
 };
 pub use metrics::METRICS;
 pub use network::{Network, NetworkFiles};
 pub use network_file::NetworkFile;
 pub use options::{EvaluationOptions, MOST_SAMPLES, PUBLISHED_SAMPLES};
-pub use protocol::{Classes, Protocol};
+pub use protocol::{Protocol, SampledClasses};
 pub use reference_split::ReferenceSplit;
 pub use report::Report;
 pub use row::Row;

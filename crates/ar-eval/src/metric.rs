@@ -15,6 +15,7 @@ use crate::{EvaluationError, FeatureSet, FidFrames, Network, NetworkFiles, Row};
 
 /// A metric, of one of two kinds. The table `METRICS` has all of them.
 #[derive(Clone, Copy)]
+#[non_exhaustive]
 pub enum Metric {
     /// Measures every clip by itself.
     Clip(&'static dyn ClipMetric),
@@ -37,7 +38,7 @@ pub trait MetricInfo: Sync {
 
     /// Fails, and says what is missing, if the metric does not apply to such clips.
     #[allow(unused_variables, reason = "most metrics say something about any clip")]
-    fn check(&self, clips: &Clips) -> Result<(), String> {
+    fn check(&self, clips: &ClipTraits) -> Result<(), String> {
         Ok(())
     }
 
@@ -76,13 +77,13 @@ pub trait ClipMetric: MetricInfo {
 /// A metric of sets of clips.
 pub trait SetMetric: MetricInfo {
     /// `[samples, width]`: samples per clip, and features per sample.
-    fn feature_shape(&self, clips: &Clips) -> [usize; 2];
+    fn feature_shape(&self, clips: &ClipTraits) -> [usize; 2];
 
     /// Prepares it for extracting features.
     ///
     /// # Errors
     /// If weights cannot be read, or the network does not accept clips of that length.
-    fn load(&self, load: &Load<'_>) -> Result<FeatureExtractor, EvaluationError>;
+    fn load(&self, load: &Load<'_>) -> Result<FeatureMeter, EvaluationError>;
 
     /// The figures of a source, in the order of [`keys`](MetricInfo::keys): the Frechet distance, unless a metric says
     /// otherwise. `truth` is the set of the ground truth, or None if that is the source.
@@ -102,7 +103,7 @@ pub trait SetMetric: MetricInfo {
 pub type ClipMeter = Box<dyn Fn(&MeasuredClip<'_>) -> Option<Value>>;
 
 /// Turns a clip into features, `samples * width` numbers, sample by sample.
-pub type FeatureExtractor = Box<dyn Fn(SeenClip) -> Result<Vec<f32>, EvaluationError>>;
+pub type FeatureMeter = Box<dyn Fn(SeenClip) -> Result<Vec<f32>, EvaluationError>>;
 
 /// A clip as the input of networks.
 #[derive(Clone, Debug)]
@@ -115,7 +116,7 @@ pub struct SeenClip {
 
 /// What the clips of an evaluation have in common.
 #[derive(Clone, Debug)]
-pub struct Clips {
+pub struct ClipTraits {
     /// Clips of each source.
     pub samples: usize,
     /// Frames per clip.
@@ -139,7 +140,7 @@ pub struct Load<'a> {
     /// The model that is measured.
     pub model: &'a VideoModel,
     /// What the clips have in common.
-    pub clips: &'a Clips,
+    pub clips: &'a ClipTraits,
     /// Where to compute.
     pub device: &'a Device,
 }
@@ -150,7 +151,7 @@ pub struct MeasuredClip<'a> {
     pub frames: &'a [Frame],
     /// The ground truth, if known.
     pub truth: Option<Truth<'a>>,
-    /// The laws of the data, if they are a world of shapes.
+    /// The physics of the data, if they are a world of shapes.
     pub world: Option<&'a World>,
     /// Where to compute.
     pub device: &'a Device,
@@ -220,7 +221,7 @@ pub(crate) fn extractor(
     metric: &dyn MetricInfo,
     network: impl networks::FeatureExtractor + 'static,
     frames: usize,
-) -> Result<FeatureExtractor, EvaluationError> {
+) -> Result<FeatureMeter, EvaluationError> {
     let range = network.frames();
     if !range.contains(&frames) {
         return Err(EvaluationError::Metric {
@@ -239,7 +240,7 @@ pub(crate) fn extractor(
 }
 
 /// Fails if there are fewer than two clips, since sets could not be compared.
-pub(crate) fn check_two(clips: &Clips) -> Result<(), String> {
+pub(crate) fn check_two(clips: &ClipTraits) -> Result<(), String> {
     if clips.samples > 1 {
         return Ok(());
     }
@@ -247,7 +248,7 @@ pub(crate) fn check_two(clips: &Clips) -> Result<(), String> {
 }
 
 /// Fails if frames are smaller than `least` pixels.
-pub(crate) fn check_size(clips: &Clips, least: usize) -> Result<(), String> {
+pub(crate) fn check_size(clips: &ClipTraits, least: usize) -> Result<(), String> {
     if clips.size >= least {
         return Ok(());
     }

@@ -36,7 +36,7 @@ pub struct Protocol {
     /// Content hashes of the weights of published networks.
     pub weights: BTreeMap<&'static str, String>,
     /// The classes of the samples.
-    pub classes: Classes,
+    pub classes: SampledClasses,
     /// Whether clips passed through an MP4 file.
     pub through_mp4: bool,
     /// The frames of a clip that FID looks at.
@@ -55,7 +55,7 @@ pub struct Protocol {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Classes {
+pub enum SampledClasses {
     /// Nothing: clips of any class.
     None,
     /// Only this class. If the data have labels, samples are compared with clips of the class.
@@ -64,7 +64,7 @@ pub enum Classes {
     OfClips,
 }
 
-impl fmt::Display for Classes {
+impl fmt::Display for SampledClasses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::None => f.write_str("none"),

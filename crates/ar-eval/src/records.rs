@@ -415,7 +415,7 @@ fn difference(name: &str, theirs: &Value, ours: &Value) -> Option<(String, Value
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Classes, FidFrames, ReferenceSplit};
+    use crate::{FidFrames, ReferenceSplit, SampledClasses};
 
     fn protocol(seed: u64) -> Protocol {
         Protocol {
@@ -433,7 +433,7 @@ mod tests {
             prefix_frames: 0,
             metrics: vec!["psnr"],
             weights: BTreeMap::new(),
-            classes: Classes::None,
+            classes: SampledClasses::None,
             steps: 50,
             eta: 0.0,
             guidance: 1.0,

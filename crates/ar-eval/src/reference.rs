@@ -262,11 +262,11 @@ impl Reference {
         self.labels.is_some()
     }
 
-    /// The laws of the data, if they are a world of shapes; for clips of a class, if one is given and clips have
+    /// The physics of the data, if they are a world of shapes; for clips of a class, if one is given and clips have
     /// labels.
     pub(crate) fn world(&self, class: Option<usize>) -> Option<World> {
         let config = self.shapes.as_ref()?;
-        let mut world = laws(config);
+        let mut world = world_of(config);
         match (config.labels, class) {
             (LabelMode::Count, Some(class)) => {
                 let shapes = config.min_shapes + class;
@@ -368,8 +368,8 @@ fn check_size(name: &str, data: usize, model: usize) -> Result<(), EvaluationErr
     Err(EvaluationError::data(name, reason))
 }
 
-/// The laws of a world of shapes.
-fn laws(config: &ShapesConfig) -> World {
+/// The physics of a world of shapes.
+fn world_of(config: &ShapesConfig) -> World {
     World {
         background: config.background,
         palette: PALETTE.to_vec(),
@@ -390,7 +390,7 @@ mod tests {
     #[test]
     fn ground_truth_is_lawful() {
         let config = ShapesConfig::default();
-        let world = laws(&config);
+        let world = world_of(&config);
         let shapes = ShapesWorld::new(config).unwrap();
         let clips: Vec<_> = (0..200)
             .map(|i| shapes.clip(EVALUATION_SEED + i).clip)

@@ -12,8 +12,8 @@ use crate::records::Features;
 use crate::reference::{Reference, fingerprint, open_folder};
 use crate::source::Source;
 use crate::{
-    Classes, Clips, EvaluationError, EvaluationOptions, METRICS, Metric, Network, NetworkFiles,
-    Protocol,
+    ClipTraits, EvaluationError, EvaluationOptions, METRICS, Metric, Network, NetworkFiles,
+    Protocol, SampledClasses,
 };
 
 /// The options of an evaluation with all defaults filled in.
@@ -28,7 +28,7 @@ pub(crate) struct Settings {
     pub fps: f64,
     pub metrics: Vec<Metric>,
     /// What the clips have in common.
-    pub clips: Clips,
+    pub clips: ClipTraits,
     /// The features for comparing sets of clips, in the order of their metrics.
     pub features: Vec<Features>,
     pub networks: NetworkFiles,
@@ -50,7 +50,7 @@ impl Settings {
         skipped: impl Fn(&SkippedFile),
     ) -> Result<Self, EvaluationError> {
         let steps = options.steps.unwrap_or(model.sampling.steps);
-        let clips = Clips {
+        let clips = ClipTraits {
             samples: options.samples,
             frames: reference.frames,
             size: frame_size(model),
@@ -159,9 +159,9 @@ impl Settings {
     /// The class of the samples with the number of a clip.
     pub(crate) fn class(&self, clip: usize, reference: &Reference) -> Option<usize> {
         match self.protocol.classes {
-            Classes::None => None,
-            Classes::One(class) => Some(class),
-            Classes::OfClips => reference.label(clip),
+            SampledClasses::None => None,
+            SampledClasses::One(class) => Some(class),
+            SampledClasses::OfClips => reference.label(clip),
         }
     }
 
@@ -178,7 +178,7 @@ impl Settings {
 /// The clips of a folder of videos, in the size and length of the reference.
 fn videos(
     path: &Path,
-    clips: &Clips,
+    clips: &ClipTraits,
     skipped: impl Fn(&SkippedFile),
 ) -> Result<VideoFolder, EvaluationError> {
     let config = VideoFolderConfig {
@@ -209,7 +209,7 @@ fn frame_size(model: &ModelConfig) -> usize {
 /// The metrics to compute, in the order of [`METRICS`], and the weights for them.
 fn metrics(
     options: &EvaluationOptions,
-    clips: &Clips,
+    clips: &ClipTraits,
 ) -> Result<(Vec<Metric>, NetworkFiles), EvaluationError> {
     let files = options.networks.iter().cloned();
     let files = NetworkFiles::new(files.map(|file| (file.network, file.path)));
@@ -247,12 +247,12 @@ fn classes(
     class: Option<usize>,
     model: &ModelConfig,
     reference: &Reference,
-) -> Classes {
+) -> SampledClasses {
     match class {
-        Some(class) => Classes::One(class),
-        None if options.videos.is_some() || model.conditioning.classes == 0 => Classes::None,
-        None if reference.has_labels() => Classes::OfClips,
-        None => Classes::None,
+        Some(class) => SampledClasses::One(class),
+        None if options.videos.is_some() || model.conditioning.classes == 0 => SampledClasses::None,
+        None if reference.has_labels() => SampledClasses::OfClips,
+        None => SampledClasses::None,
     }
 }
 
@@ -261,7 +261,7 @@ mod tests {
     use super::*;
     use crate::FidFrames;
 
-    const CLIPS: Clips = Clips {
+    const CLIPS: ClipTraits = ClipTraits {
         samples: 2,
         frames: 16,
         size: 64,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn::tensor::Tensor;
-use faer::{Mat, MatRef, Side};
+use nalgebra::{DMatrix, SymmetricEigen};
 use safetensors::tensor::Dtype;
 
 use crate::{MetricError, archive};
@@ -75,19 +75,17 @@ impl FeatureStatistics {
                 sample: index / width,
             });
         }
-        let values = MatRef::from_row_major_slice(&values, count, width);
-        let mean: Vec<f64> = (0..width)
-            .map(|j| values.col(j).iter().sum::<f64>() / count.max(1) as f64)
-            .collect();
-        let deviations = Mat::from_fn(count, width, |i, j| values[(i, j)] - mean[j]);
-        let scatter = deviations.transpose() * &deviations;
+        // A matrix is in column-major order: its columns are the samples.
+        let mut deviations = DMatrix::from_vec(width, count, values);
+        let mean = deviations.column_sum() / count.max(1) as f64;
+        deviations
+            .column_iter_mut()
+            .for_each(|mut sample| sample -= &mean);
+        let scatter = &deviations * deviations.transpose();
         self.merge(&Self {
             count,
-            scatter: scatter
-                .col_iter()
-                .flat_map(|column| column.iter().copied())
-                .collect(),
-            mean,
+            mean: mean.data.into(),
+            scatter: scatter.data.into(),
         })
     }
 
@@ -187,12 +185,14 @@ impl FeatureStatistics {
     }
 
     /// The unbiased covariance (divided by `count - 1`), `[width, width]`.
-    fn covariance(&self) -> Mat<f64> {
+    fn covariance(&self) -> DMatrix<f64> {
         let width = self.width();
-        let scale = 1.0 / (self.count - 1) as f64;
-        Mat::from_fn(width, width, |i, j| scale * self.scatter[i * width + j])
+        DMatrix::from_row_slice(width, width, &self.scatter) / (self.count - 1) as f64
     }
 }
+
+/// Steps in which the eigenvalues are found, for each of them: it takes one or two.
+const ITERATIONS: usize = 64;
 
 /// Frechet distance between the Gaussians of two sets of features (Heusel et al., "GANs trained by
 /// a two time-scale update rule converge to a local Nash equilibrium", 2017, equation 6),
@@ -225,21 +225,20 @@ pub fn frechet_distance(a: &FeatureStatistics, b: &FeatureStatistics) -> Result<
     let (s1, s2) = (a.covariance(), b.covariance());
 
     // With S1 = U L U^T, the product is similar to L^(1/2) U^T S2 U L^(1/2).
-    let eigen = s1
-        .self_adjoint_eigen(Side::Lower)
-        .map_err(|_| MetricError::Decomposition)?;
-    let roots: Vec<f64> = eigen.S().column_vector().iter().map(|&l| root(l)).collect();
-    let turned = eigen.U().transpose() * &s2 * eigen.U();
-    let product = Mat::from_fn(a.width(), a.width(), |i, j| {
-        roots[i] * turned[(i, j)] * roots[j]
-    });
-    let eigenvalues = product
-        .self_adjoint_eigenvalues(Side::Lower)
-        .map_err(|_| MetricError::Decomposition)?;
+    let traces = s1.trace() + s2.trace();
+    if !traces.is_finite() {
+        return Err(MetricError::Decomposition);
+    }
+    let eigen = SymmetricEigen::try_new(s1, f64::EPSILON, ITERATIONS * a.width());
+    let eigen = eigen.ok_or(MetricError::Decomposition)?;
+    let roots = DMatrix::from_diagonal(&eigen.eigenvalues.map(root));
+    let vectors = eigen.eigenvectors * roots;
+    let product = vectors.transpose() * s2 * &vectors;
+    let eigen = SymmetricEigen::try_new(product, f64::EPSILON, ITERATIONS * a.width());
+    let eigen = eigen.ok_or(MetricError::Decomposition)?;
 
-    let trace = |matrix: &Mat<f64>| matrix.diagonal().column_vector().iter().sum::<f64>();
-    let common: f64 = eigenvalues.into_iter().map(root).sum();
-    Ok(apart.sum::<f64>() + trace(&s1) + trace(&s2) - 2.0 * common)
+    let common = eigen.eigenvalues.map(root).sum();
+    Ok(apart.sum::<f64>() + traces - 2.0 * common)
 }
 
 /// The square root of an eigenvalue, which can only be negative by rounding.

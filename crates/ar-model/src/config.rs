@@ -126,6 +126,7 @@ pub struct ConditioningConfig {
 /// null class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ClassRows {
     /// The row after the class's number, so that each class has its own row.
     #[default]

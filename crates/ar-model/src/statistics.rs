@@ -19,6 +19,7 @@ pub struct LatentStatistics {
 /// How latents are scaled to the noise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum LatentScale {
     /// Not at all: the network sees latents as the tokenizer makes them (published).
     #[default]

@@ -21,6 +21,7 @@ use rand_distr::{Distribution, StandardNormal};
 
 /// What a stream of noise is for: streams never overlap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NoiseStream {
     /// The starting noise `x_T`.
     Start,

@@ -50,7 +50,7 @@ pub use resolve::{ResolvedOptions, check_frames, check_guidance, guidance_note};
 pub use source::ModelSource;
 pub use steps::{Frames, GeneratedFrame, Preview, Step, Steps};
 pub use timing::timed;
-pub use write::{Outcome, Progress};
+pub use write::{Outcome, WriteProgress};
 
 /// Tests the examples of the README.
 #[cfg(doctest)]

@@ -28,7 +28,7 @@ impl Pipeline {
     /// The built-in model of the world of bouncing shapes.
     ///
     /// # Errors
-    /// None in practice.
+    /// Never, unless the program was built with damaged weights.
     pub fn built_in(device: &Device) -> Result<Self, PipelineError> {
         Self::from_source(&ModelSource::BuiltIn, device)
     }

@@ -12,7 +12,7 @@ use crate::{Destination, Outputs, PipelineError, VideoTarget, timed};
 /// The progress of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Progress {
+pub struct WriteProgress {
     /// Sampler iterations that are done.
     pub iteration: usize,
     /// All iterations.
@@ -91,7 +91,7 @@ impl Generation {
     pub fn write_all(
         &self,
         outputs: &Outputs,
-        progress: impl FnMut(Progress) -> ControlFlow<()>,
+        progress: impl FnMut(WriteProgress) -> ControlFlow<()>,
     ) -> Result<Outcome, PipelineError> {
         Writing {
             generation: self,
@@ -119,7 +119,7 @@ struct Writing<'a, P> {
     latents: Vec<Vec<f32>>,
 }
 
-impl<P: FnMut(Progress) -> ControlFlow<()>> Writing<'_, P> {
+impl<P: FnMut(WriteProgress) -> ControlFlow<()>> Writing<'_, P> {
     fn run(mut self) -> Result<Outcome, PipelineError> {
         let options = &self.generation.options;
         for batch in &self.generation.batches {
@@ -153,7 +153,7 @@ impl<P: FnMut(Progress) -> ControlFlow<()>> Writing<'_, P> {
     /// Reports progress, and returns whether the run is to end.
     fn is_stopped(&mut self) -> bool {
         let options = &self.generation.options;
-        let progress = Progress {
+        let progress = WriteProgress {
             iteration: self.outcome.network_evaluations,
             iterations: options.iterations(),
             frames_sampled: self.outcome.frames_sampled(),

@@ -238,8 +238,7 @@ pub(crate) struct EvaluateArgs {
           conflicts_with_all = ["ar_step", "steps", "guidance", "eta", "class", "seed", "prefix_frames"])]
     pub videos: Option<PathBuf>,
 
-    /// Metrics to compute, a list; `world` applies only to bouncing shapes, and `psnr`, `ssim` and `lpips` only to
-    /// clips with a ground truth [default: all that apply and have their weights]
+    /// Metrics to compute, a list [default: all that apply and have their weights]
     #[arg(
         long,
         value_name = "LIST",
@@ -248,9 +247,7 @@ pub(crate) struct EvaluateArgs {
         help_heading = "Measures"
     )]
     pub metrics: Vec<Metric>,
-    /// File with the weights of a published network that metrics need; can be repeated: i3d (fvd), inception-v3 (fid),
-    /// resnet3d (fid-video), c3d (is), vgg16 and lpips (lpips)
-    #[arg(long, value_name = "NETWORK=FILE", help_heading = "Measures")]
+    #[arg(long, value_name = "NETWORK=FILE", help = weights_help(), help_heading = "Measures")]
     pub weights: Vec<NetworkFile>,
 
     /// Step differences to sample with, as in `generate`, a list [default: the model's]
@@ -357,6 +354,18 @@ fn metric_parser() -> impl TypedValueParser<Value = Metric> {
     let values = metrics.map(|metric| PossibleValue::new(metric.name()).help(metric.help()));
     PossibleValuesParser::new(values)
         .map(|name| Metric::named(&name).expect("the name of a metric"))
+}
+
+/// The networks, and the metrics that look through them.
+fn weights_help() -> String {
+    let networks = METRICS.iter().flat_map(|metric| {
+        let networks = metric.networks().iter();
+        networks.map(|network| format!("{} ({})", network.name, metric.name()))
+    });
+    format!(
+        "File with the weights of a published network that metrics need; can be repeated: {}",
+        networks.collect::<Vec<_>>().join(", ")
+    )
 }
 
 fn seed(text: &str) -> Result<u64, String> {

@@ -120,7 +120,7 @@ fn shown_progress(generation: &Generation, quiet: bool) -> Progress {
 fn progress(
     mut shown: Progress,
     interrupt: Interrupt,
-) -> impl FnMut(ar_pipeline::Progress) -> ControlFlow<()> {
+) -> impl FnMut(ar_pipeline::WriteProgress) -> ControlFlow<()> {
     move |progress| {
         let message = finished(progress.frames_sampled, progress.frames);
         shown.update(progress.iteration, message);

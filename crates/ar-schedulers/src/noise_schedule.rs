@@ -16,6 +16,7 @@ const COSINE_MAX_BETA: f64 = 0.999;
 /// The shape of the betas over the timesteps.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum BetaSchedule {
     /// The *square roots* of the betas are linear. This is the latent-diffusion convention, which every published
     /// configuration uses.

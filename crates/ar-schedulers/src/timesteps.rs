@@ -15,6 +15,7 @@ pub use planned::{PlannedConfig, PlannedSampler, PlannedTimesteps};
 /// How a training clip's timesteps are drawn.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum TimestepSampler {
     /// One timestep for all frames: plain video diffusion.
     FullSequence,

@@ -64,6 +64,7 @@ pub struct VaeRun {
 /// Which parameters of a VAE train.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum VaeStage {
     /// All, on single frames or short clips.
     #[default]
@@ -312,6 +313,7 @@ impl VaeLossConfig {
 
 /// The range of the frames that LPIPS gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum LpipsRange {
     /// -1 to 1, as LPIPS was made for.
     #[default]
@@ -512,9 +514,19 @@ mod tests {
                 assert_eq!(config.data.validation, 5, "{file} {set}");
             }
         }
-        let overrides = ["recompute_blocks=true".to_owned()];
-        let config: DiffusionRun = read_config("", &overrides).expect("a configuration");
-        assert!(config.activation_checkpointing);
+        // Each is an alias of the name that it has here.
+        for (old, new) in RENAMED {
+            let (section, value) = match old {
+                "held_out" => ("data.", "3"),
+                _ => ("", "true"),
+            };
+            let [old, new] = [old, new].map(|name| {
+                let overrides = [format!("{section}{name}={value}")];
+                read_config::<DiffusionRun>("", &overrides).expect("a configuration")
+            });
+            assert_eq!(old, new);
+            assert_ne!(old, DiffusionRun::default());
+        }
     }
 
     #[test]

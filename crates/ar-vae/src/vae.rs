@@ -12,6 +12,7 @@ use crate::{ArVae, ArVaeConfig, ConvVae, ConvVaeConfig, Posterior, VaeConfigErro
     clippy::large_enum_variant,
     reason = "there is one in a model, and modules hold their parts by value"
 )]
+#[non_exhaustive]
 pub enum Vae {
     /// The AR-VAE of the paper.
     Transformer(ArVae),

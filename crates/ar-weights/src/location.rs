@@ -12,6 +12,7 @@ const HUB: &str = "hf://";
 /// A file: a path, or `hf://OWNER/NAME/FILE` for a file of a model on the Hugging Face hub.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[non_exhaustive]
 pub enum WeightsLocation {
     /// A file on this machine.
     Local(PathBuf),

@@ -2,6 +2,7 @@ use crate::floats::Floats;
 
 /// Floating-point format of saved weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Precision {
     /// 32 bits.
     #[default]

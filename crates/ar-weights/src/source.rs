@@ -2,6 +2,7 @@ use std::path::Path;
 
 /// Where weights are read from.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum WeightsSource<'a> {
     /// A safetensors or PyTorch file. In the latter, the weights may be in an entry `state_dict` or
     /// `model_state_dict`.

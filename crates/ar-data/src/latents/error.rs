@@ -10,6 +10,7 @@ use crate::skipped::{SkippedFile, list};
 
 /// Latents that do not make a dataset, or a file of latents that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LatentError {
     /// The file could not be read.
     #[error("cannot read {path}: {source}")]

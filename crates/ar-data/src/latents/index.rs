@@ -37,12 +37,26 @@ pub struct LatentIndex {
 /// More shards than any folder has.
 const MOST_SHARDS: usize = 1_000_000;
 
-/// Keys in indices of older versions on which no latents depend.
-const NOT_OF_LATENTS: [&str; 5] = ["held_out", "workers", "prefetch", "flip", "max_memory_mib"];
+/// Keys of `[data]` that latents do not depend on, since all clips are encoded, in whatever way they
+/// are read and split. Indices of older versions list them too.
+pub(crate) const NOT_OF_LATENTS: [&str; 8] = [
+    "validation",
+    "held_out",
+    "workers",
+    "prefetch",
+    "flip",
+    "one_per_video",
+    "max_memory_mib",
+    "max_unusable",
+];
 
-fn is_key(line: &str, key: &str) -> bool {
-    line.strip_prefix(key)
-        .is_some_and(|rest| rest.starts_with(" = "))
+/// Whether latents depend on what a line of a source says.
+fn is_of_latents(line: &str) -> bool {
+    let is_key = |key: &str| {
+        let rest = line.strip_prefix(key);
+        rest.is_some_and(|rest| rest.starts_with(" = "))
+    };
+    !NOT_OF_LATENTS.iter().any(|key| is_key(key))
 }
 
 impl LatentIndex {
@@ -131,8 +145,8 @@ impl LatentIndex {
                 format!("clips_per_shard = {}", index.clips_per_shard),
                 format!("classes = {}", index.classes.join(", ")),
             ];
-            let of_latents = |line: &&String| !NOT_OF_LATENTS.iter().any(|key| is_key(line, key));
-            lines.extend(index.source.iter().filter(of_latents).cloned());
+            let source = index.source.iter().filter(|line| is_of_latents(line));
+            lines.extend(source.cloned());
             lines
         };
         let (ours, theirs) = (lines(self), lines(other));
@@ -205,8 +219,15 @@ mod tests {
             index().difference(&other).unwrap(),
             "`size = 64` here, `size = 32` there"
         );
-        other.source = vec!["size = 64".to_string(), "held_out = 16".to_string()];
-        assert_eq!(index().difference(&other), None);
+        for key in [
+            "held_out = 16",
+            "validation = 16",
+            "one_per_video = false",
+            "max_unusable = 0.5",
+        ] {
+            other.source = vec!["size = 64".to_string(), key.to_string()];
+            assert_eq!(index().difference(&other), None, "{key}");
+        }
         other.source.clear();
         assert_eq!(
             index().difference(&other).unwrap(),

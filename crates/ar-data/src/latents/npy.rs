@@ -15,6 +15,7 @@ const LIMIT: u64 = 1 << 28;
 
 /// A file that does not contain the latents of a clip.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum NpyError {
     /// It cannot be read.
     #[error("{0}")]

@@ -113,6 +113,7 @@ impl Default for ShapesConfig {
 
 /// An invalid [`ShapesConfig`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ShapesError {
     /// A number is outside its range.
     #[error("shapes: {field} is {value}, but has to be {expected}")]

@@ -2,7 +2,7 @@
 //! optionally, off each other.
 //!
 //! The state of every shape in every frame is known, so generated videos can be measured against
-//! the laws of this world: the number, size and colour of the shapes stay the same, speeds stay the
+//! the physics of this world: the number, size and colour of the shapes stay the same, speeds stay the
 //! same between contacts, and reflections are elastic.
 
 mod config;

@@ -74,6 +74,7 @@ impl VideoFolderConfig {
 
 /// An invalid folder of videos, or an invalid configuration of it.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum VideoFolderError {
     /// A number in the configuration is too low.
     #[error("videos: {field} is {value}, but has to be at least {least}")]

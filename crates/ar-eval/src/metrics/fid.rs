@@ -2,7 +2,7 @@ use ar_metrics::networks::InceptionV3;
 
 use crate::metric::{check_two, extractor};
 use crate::{
-    Clips, Column, EvaluationError, FeatureExtractor, FidFrames, Load, MetricInfo, Network,
+    ClipTraits, Column, EvaluationError, FeatureMeter, FidFrames, Load, MetricInfo, Network,
     SeenClip, SetMetric,
 };
 
@@ -27,7 +27,7 @@ impl MetricInfo for Fid {
         &[NETWORK]
     }
 
-    fn check(&self, clips: &Clips) -> Result<(), String> {
+    fn check(&self, clips: &ClipTraits) -> Result<(), String> {
         check_two(clips)
     }
 
@@ -44,7 +44,7 @@ impl MetricInfo for Fid {
 }
 
 impl SetMetric for Fid {
-    fn feature_shape(&self, clips: &Clips) -> [usize; 2] {
+    fn feature_shape(&self, clips: &ClipTraits) -> [usize; 2] {
         let frames = match clips.fid_frames {
             FidFrames::All => clips.frames,
             FidFrames::One => 1,
@@ -52,7 +52,7 @@ impl SetMetric for Fid {
         [frames, InceptionV3::WIDTH]
     }
 
-    fn load(&self, load: &Load<'_>) -> Result<FeatureExtractor, EvaluationError> {
+    fn load(&self, load: &Load<'_>) -> Result<FeatureMeter, EvaluationError> {
         let network = InceptionV3::load(load.networks.path(&NETWORK), load.device)?;
         let frames = load.clips.frames;
         let extract = extractor(self, network, frames)?;

@@ -2,7 +2,7 @@ use ar_metrics::networks::ResNet3d;
 
 use crate::metric::{check_two, extractor};
 use crate::{
-    Clips, Column, EvaluationError, FeatureExtractor, Load, MetricInfo, Network, SetMetric,
+    ClipTraits, Column, EvaluationError, FeatureMeter, Load, MetricInfo, Network, SetMetric,
 };
 
 const NETWORK: Network = Network {
@@ -26,7 +26,7 @@ impl MetricInfo for FidVideo {
         &[NETWORK]
     }
 
-    fn check(&self, clips: &Clips) -> Result<(), String> {
+    fn check(&self, clips: &ClipTraits) -> Result<(), String> {
         check_two(clips)
     }
 
@@ -43,11 +43,11 @@ impl MetricInfo for FidVideo {
 }
 
 impl SetMetric for FidVideo {
-    fn feature_shape(&self, _clips: &Clips) -> [usize; 2] {
+    fn feature_shape(&self, _clips: &ClipTraits) -> [usize; 2] {
         [1, ResNet3d::WIDTH]
     }
 
-    fn load(&self, load: &Load<'_>) -> Result<FeatureExtractor, EvaluationError> {
+    fn load(&self, load: &Load<'_>) -> Result<FeatureMeter, EvaluationError> {
         let network = ResNet3d::load(load.networks.path(&NETWORK), load.device)?;
         extractor(self, network, load.clips.frames)
     }

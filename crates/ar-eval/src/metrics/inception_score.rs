@@ -3,7 +3,7 @@ use serde_json::Value;
 
 use crate::metric::extractor;
 use crate::{
-    Clips, Column, EvaluationError, FeatureExtractor, FeatureSet, Load, MetricInfo, Network,
+    ClipTraits, Column, EvaluationError, FeatureMeter, FeatureSet, Load, MetricInfo, Network,
     SetMetric,
 };
 
@@ -31,7 +31,7 @@ impl MetricInfo for InceptionScore {
         &[NETWORK]
     }
 
-    fn check(&self, clips: &Clips) -> Result<(), String> {
+    fn check(&self, clips: &ClipTraits) -> Result<(), String> {
         if clips.samples >= 2 * SPLITS {
             return Ok(());
         }
@@ -58,11 +58,11 @@ impl MetricInfo for InceptionScore {
 }
 
 impl SetMetric for InceptionScore {
-    fn feature_shape(&self, _clips: &Clips) -> [usize; 2] {
+    fn feature_shape(&self, _clips: &ClipTraits) -> [usize; 2] {
         [1, C3d::WIDTH]
     }
 
-    fn load(&self, load: &Load<'_>) -> Result<FeatureExtractor, EvaluationError> {
+    fn load(&self, load: &Load<'_>) -> Result<FeatureMeter, EvaluationError> {
         let network = C3d::load(load.networks.path(&NETWORK), load.device)?;
         extractor(self, network, load.clips.frames)
     }

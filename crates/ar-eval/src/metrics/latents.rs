@@ -2,7 +2,7 @@ use serde_json::Value;
 
 use crate::metric::check_two;
 use crate::{
-    Clips, Column, EvaluationError, FeatureExtractor, FeatureSet, Load, MetricInfo, SetMetric,
+    ClipTraits, Column, EvaluationError, FeatureMeter, FeatureSet, Load, MetricInfo, SetMetric,
 };
 
 /// Frechet distances of the model's own latents: of frames, and of the changes between them.
@@ -17,7 +17,7 @@ impl MetricInfo for Latents {
         "Frechet distances of the model's own latents, of frames and of their changes"
     }
 
-    fn check(&self, clips: &Clips) -> Result<(), String> {
+    fn check(&self, clips: &ClipTraits) -> Result<(), String> {
         check_two(clips)
     }
 
@@ -40,11 +40,11 @@ impl MetricInfo for Latents {
 }
 
 impl SetMetric for Latents {
-    fn feature_shape(&self, clips: &Clips) -> [usize; 2] {
+    fn feature_shape(&self, clips: &ClipTraits) -> [usize; 2] {
         [clips.frames, clips.latent.iter().product()]
     }
 
-    fn load(&self, load: &Load<'_>) -> Result<FeatureExtractor, EvaluationError> {
+    fn load(&self, load: &Load<'_>) -> Result<FeatureMeter, EvaluationError> {
         let model = load.model.clone();
         Ok(Box::new(move |clip| {
             Ok(model.encode(clip.pixels)?.into_data().iter().collect())

@@ -1,7 +1,9 @@
 use ar_metrics::networks;
 
 use crate::metric::check_size;
-use crate::{ClipMeter, ClipMetric, Clips, Column, EvaluationError, Load, MetricInfo, Network};
+use crate::{
+    ClipMeter, ClipMetric, ClipTraits, Column, EvaluationError, Load, MetricInfo, Network,
+};
 
 const VGG16: Network = Network {
     name: "vgg16",
@@ -24,14 +26,14 @@ impl MetricInfo for Lpips {
     }
 
     fn help(&self) -> &'static str {
-        "Learned perceptual image patch similarity"
+        "Learned perceptual image patch similarity, of clips with a ground truth"
     }
 
     fn networks(&self) -> &'static [Network] {
         &[VGG16, LINEAR]
     }
 
-    fn check(&self, clips: &Clips) -> Result<(), String> {
+    fn check(&self, clips: &ClipTraits) -> Result<(), String> {
         check_size(clips, SIZE)
     }
 

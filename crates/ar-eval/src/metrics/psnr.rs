@@ -11,7 +11,7 @@ impl MetricInfo for Psnr {
     }
 
     fn help(&self) -> &'static str {
-        "Peak signal-to-noise ratio"
+        "Peak signal-to-noise ratio, of clips with a ground truth"
     }
 
     fn keys(&self) -> &'static [&'static str] {

@@ -1,7 +1,7 @@
 use ar_metrics::{SSIM_WINDOW, ssim};
 
 use crate::metric::check_size;
-use crate::{ClipMeter, ClipMetric, Clips, Column, EvaluationError, Load, MetricInfo};
+use crate::{ClipMeter, ClipMetric, ClipTraits, Column, EvaluationError, Load, MetricInfo};
 
 /// Structural similarity, at most 1.
 pub(super) struct Ssim;
@@ -12,10 +12,10 @@ impl MetricInfo for Ssim {
     }
 
     fn help(&self) -> &'static str {
-        "Structural similarity"
+        "Structural similarity, of clips with a ground truth"
     }
 
-    fn check(&self, clips: &Clips) -> Result<(), String> {
+    fn check(&self, clips: &ClipTraits) -> Result<(), String> {
         check_size(clips, SSIM_WINDOW)
     }
 

@@ -2,7 +2,9 @@ use ar_metrics::physics::{ClipMeasures, PhysicsReport, measure};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{ClipMeter, ClipMetric, Clips, Column, EvaluationError, Load, MetricInfo, Plot, Row};
+use crate::{
+    ClipMeter, ClipMetric, ClipTraits, Column, EvaluationError, Load, MetricInfo, Plot, Row,
+};
 
 /// Physics consistency, in the world of shapes.
 pub(super) struct World;
@@ -18,7 +20,7 @@ impl MetricInfo for World {
         "Physics consistency, in the world of shapes"
     }
 
-    fn check(&self, clips: &Clips) -> Result<(), String> {
+    fn check(&self, clips: &ClipTraits) -> Result<(), String> {
         if clips.is_world {
             return Ok(());
         }
@@ -103,7 +105,7 @@ const COLUMNS: &[Column] = &[
 
 const PLOTS: &[Plot] = &[
     Plot {
-        title: "Clips with the right number of shapes",
+        title: "ClipTraits with the right number of shapes",
         curve: |row| Some(report(row)?.object_count),
         scale: 100.0,
         unit: "%",

@@ -10,7 +10,7 @@ use burn::tensor::ops::InterpolateMode;
 use burn::tensor::{Device, Tensor};
 
 use super::layers::max_pool3d;
-use super::{FeatureExtractor, Observer, assert_frames, normalize, stretch};
+use super::{FeatureExtractor, LayerObserver, assert_frames, normalize, stretch};
 
 const FRAMES: usize = 16;
 
@@ -97,7 +97,7 @@ impl C3d {
     /// # Shapes
     /// - `clips`: `[batch, 3, 16, 112, 112]`, blue first, minus the mean
     /// - output: `[batch, 101]`
-    pub fn forward(&self, clips: Tensor<5>, observe: Observer<'_, 5>) -> Tensor<2> {
+    pub fn forward(&self, clips: Tensor<5>, observe: LayerObserver<'_, 5>) -> Tensor<2> {
         let mut seen = |name: &str, x: Tensor<5>| {
             observe(name, &x);
             x

@@ -8,7 +8,7 @@ use burn::tensor::ops::{InterpolateMode, PadMode};
 use burn::tensor::{Device, Tensor, activation::relu};
 
 use super::layers::{ConvBn3d, max_pool3d, same_padding};
-use super::{FeatureExtractor, Observer, assert_frames, stretch};
+use super::{FeatureExtractor, LayerObserver, assert_frames, stretch};
 
 const EPSILON: f64 = 1e-3;
 
@@ -110,7 +110,7 @@ impl I3d {
     /// # Shapes
     /// - `clips`: `[batch, 3, frames, height, width]` in `[-1, 1]`, at least 9 frames
     /// - output: `[batch, 400]`
-    pub fn forward(&self, clips: Tensor<5>, observe: Observer<'_, 5>) -> Tensor<2> {
+    pub fn forward(&self, clips: Tensor<5>, observe: LayerObserver<'_, 5>) -> Tensor<2> {
         let mut seen = |name: &str, x: Tensor<5>| {
             observe(name, &x);
             x

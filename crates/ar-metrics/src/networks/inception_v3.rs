@@ -8,7 +8,7 @@ use burn::tensor::ops::{AvgPoolOptions, InterpolateMode, MaxPoolOptions};
 use burn::tensor::{Device, Tensor, activation::relu};
 
 use super::layers::ConvBn2d;
-use super::{FeatureExtractor, Observer, stretch};
+use super::{FeatureExtractor, LayerObserver, stretch};
 
 const EPSILON: f64 = 1e-3;
 
@@ -109,7 +109,7 @@ impl InceptionV3 {
     /// # Shapes
     /// - `images`: `[batch, 3, height, width]` in `[-1, 1]`, sides of at least 75
     /// - output: `[batch, 2048]`
-    pub fn forward(&self, images: Tensor<4>, observe: Observer<'_, 4>) -> Tensor<2> {
+    pub fn forward(&self, images: Tensor<4>, observe: LayerObserver<'_, 4>) -> Tensor<2> {
         let mut seen = |name: &str, x: Tensor<4>| {
             observe(name, &x);
             x

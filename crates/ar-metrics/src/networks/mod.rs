@@ -41,7 +41,7 @@ pub trait FeatureExtractor {
 }
 
 /// Gets the activations of a network's stages by name, as they are computed.
-pub type Observer<'a, const D: usize> = &'a mut dyn FnMut(&str, &Tensor<D>);
+pub type LayerObserver<'a, const D: usize> = &'a mut dyn FnMut(&str, &Tensor<D>);
 
 /// Panics if a clip has too few or too many frames.
 #[track_caller]

@@ -7,7 +7,7 @@ use burn::tensor::ops::InterpolateMode;
 use burn::tensor::{Device, Tensor, activation::relu};
 
 use super::layers::{ConvBn3d, max_pool3d};
-use super::{FeatureExtractor, Observer, assert_frames, normalize, stretch};
+use super::{FeatureExtractor, LayerObserver, assert_frames, normalize, stretch};
 
 const EPSILON: f64 = 1e-5;
 
@@ -102,7 +102,7 @@ impl ResNet3d {
     /// # Shapes
     /// - `clips`: `[batch, 3, frames, height, width]`, standardised
     /// - output: `[batch, 2048]`
-    pub fn forward(&self, clips: Tensor<5>, observe: Observer<'_, 5>) -> Tensor<2> {
+    pub fn forward(&self, clips: Tensor<5>, observe: LayerObserver<'_, 5>) -> Tensor<2> {
         let x = relu(self.conv1.forward(clips)); // [batch, 64, f, h / 2, w / 2]
         observe("conv1", &x);
         let mut x = max_pool3d(x, [3; 3], [2; 3], [(1, 1); 3]); // [batch, 64, f / 2, h / 4, w / 4]

@@ -53,7 +53,7 @@ pub struct ClipMeasures {
     pub disappearance: bool,
 }
 
-/// Measures a clip against the laws of `world` and, if there is one, against the truth.
+/// Measures a clip against the physics of `world` and, if there is one, against the truth.
 ///
 /// Frames that were given ([`Truth::given`]) define the number of shapes and their properties, and are not measured
 /// themselves. A velocity is measured if the frame that it leads to is measured.

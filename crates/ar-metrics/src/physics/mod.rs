@@ -1,4 +1,4 @@
-//! Physics consistency: whether a video obeys the laws of a world of coloured shapes. On a plain background, a few
+//! Physics consistency: whether a video obeys the physics of a world of coloured shapes. On a plain background, a few
 //! shapes move in straight lines and bounce off the walls and perhaps off each other, and none of them changes, appears
 //! or disappears. In such a world, a video can be compared with physics rather than with another video (an idea from
 //! "How Far is Video Generation from World Model", arXiv 2411.02385).

@@ -57,6 +57,7 @@ impl Default for OptimizerConfig {
 /// How the learning rate falls after the warm-up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum LearningRateSchedule {
     /// Not at all.
     #[default]

@@ -3,6 +3,7 @@ use std::path::Path;
 
 /// The output formats of a [`VideoWriter`](crate::VideoWriter).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum VideoFormat {
     /// H.264 in an MP4 file: plays everywhere, lossy.
     Mp4,
