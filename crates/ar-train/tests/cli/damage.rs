@@ -272,7 +272,7 @@ fn damaged_latents_are_refused_and_encoded_again() {
         fs::remove_file(&sum).expect("removed");
         folder.fails(
             &diffusion,
-            &format!("{file}.checksum, with which it was written"),
+            &format!("{file}.checksum, which was written with it"),
         );
         if file == "index.json" {
             fs::write(&sum, whole).expect("written");
