@@ -394,7 +394,8 @@ fn check_latents(latents: &LatentDataset, config: &DiffusionRun) -> Result<(), C
     ensure_config!(
         classes == 0 || known.is_empty() || known.len() == classes,
         ["conditioning.classes"],
-        "the latents have {} classes, but conditioning.classes = {classes}; they must be equal",
+        "the latents have {0} classes, but conditioning.classes = {classes}: set it to {0}, or encode videos of \
+         all classes",
         known.len()
     );
     ensure_config!(

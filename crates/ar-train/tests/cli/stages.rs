@@ -130,6 +130,11 @@ fn a_diffusion_stage_starts_from_another_model() {
         "{said}"
     );
 
+    // Not as many classes as the latents have names of.
+    folder.fails_in_one_line(
+        &format!("{stage} --set conditioning.classes=5 --set run.out=none"),
+        "the latents have 3 classes, but conditioning.classes = 5: set it to 3, or encode videos of all classes",
+    );
     folder.fails(
         &format!(
             "{stage} --set start_from=first/model --set transformer.depth=2 --set run.out=deep"
