@@ -5,10 +5,11 @@ mod picture;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use ar_files::is_stdout;
 use ar_schedulers::{AdConfig, AdPlan, FrameState};
 
 use crate::cli::PlanArgs;
-use crate::output::check_is_file;
+use crate::output::{check_is_file, finish};
 
 /// Width of the text in characters.
 const WIDTH: usize = 100;
@@ -24,10 +25,14 @@ pub(crate) fn run(args: &PlanArgs) -> anyhow::Result<()> {
         window: args.window.unwrap_or(args.frames),
     })?;
     check_is_file("--picture", args.picture.as_deref())?;
+    let text = describe(&plan);
+    let mut stdout_is_used = false;
     if let Some(path) = &args.picture {
+        stdout_is_used = is_stdout(path);
         picture::write(path, &plan)?;
     }
-    Ok(ar_cli::print(&describe(&plan))?)
+    finish(stdout_is_used, &text, false)?;
+    Ok(())
 }
 
 /// The plan as text: what it costs, then a row for each iteration.

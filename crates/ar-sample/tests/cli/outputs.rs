@@ -231,6 +231,11 @@ fn the_standard_output_takes_one_output() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(said.contains("\"outputs\":"), "{said}");
     }
+    symlink("/dev/stdout", folder.path("plan.svg")).expect("a link");
+    folder.ok("plan --picture whole.svg");
+    let output = shell(&folder, "$AR plan --picture plan.svg | cat");
+    assert!(output.stdout == folder.read("whole.svg"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("iterations"));
     // The null device keeps nothing, so nothing is lost.
     let line = format!("$AR {TINY} --out - --save-latents /dev/null >/dev/null");
     assert!(shell(&folder, &line).status.success());
