@@ -416,7 +416,10 @@ fn what_is_no_published_checkpoint_is_said() {
                 frames: None,
                 ..of(Some(golden.clone()), None)
             },
-            &["20 positions", "say with --frames"],
+            &[
+                "20 positions",
+                "set the number of frames in its clips with --frames",
+            ],
         ),
         (
             of(
