@@ -212,7 +212,7 @@ pub(crate) struct EvaluateArgs {
     #[command(flatten, next_help_heading = "Model")]
     pub model: ModelArgs,
 
-    /// What to compare with: the validation clips of the [data] section of this ar-train configuration [default:
+    /// What to compare with: the validation clips of the `[data]` section of this ar-train configuration [default:
     /// validation clips of bouncing shapes]
     #[arg(long, value_name = "CONFIG", help_heading = "Data")]
     pub data: Option<PathBuf>,
