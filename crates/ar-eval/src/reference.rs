@@ -12,7 +12,7 @@ use ar_data::{
 };
 use ar_files::{ContentHash, MOST_TEXT, read_text};
 use ar_metrics::physics::World;
-use ar_model::ModelConfig;
+use ar_model::{ConditioningConfig, ModelConfig};
 use ar_pipeline::PipelineError;
 use ar_video::Frame;
 use burn_dataset::Dataset;
@@ -37,8 +37,10 @@ pub(crate) struct Reference {
     clips: Box<dyn Dataset<VideoItem>>,
     /// The clips of the dataset that are used, in order.
     order: Vec<usize>,
-    /// The class of each of these, if they have classes.
+    /// The class of each of these, if they have classes: a number of the model's, if it has classes too.
     labels: Option<Vec<usize>>,
+    /// Names of the classes of the data.
+    class_names: Vec<String>,
     /// The world of the clips, if they show shapes.
     shapes: Option<ShapesConfig>,
 }
@@ -152,6 +154,7 @@ impl Reference {
             Err(EvaluationError::option("samples", reason))
         };
         check_samples(reference.order.len(), "")?;
+        reference.number_classes(&model.conditioning, class)?;
         if let Some(class) = class.filter(|_| reference.has_labels()) {
             reference.keep_class(class);
             check_samples(reference.order.len(), &format!(" of class {class}"))?;
@@ -181,6 +184,7 @@ impl Reference {
             fingerprint: None,
             frames: config.frames,
             shapes: Some(config),
+            class_names: dataset.world().label_names(),
             labels: order.iter().map(|&index| dataset.label(index)).collect(),
             order,
             clips: Box::new(dataset),
@@ -236,11 +240,62 @@ impl Reference {
             .without_reading(),
             fingerprint: Some(fingerprint),
             frames: clips.config().frames,
+            class_names: clips.class_names().to_vec(),
             labels: order.iter().map(|&index| clips.label(index)).collect(),
             order,
             clips: Box::new(clips),
             shapes: None,
         })
+    }
+
+    /// Gives the clips the numbers that their classes have in the model. The data may have fewer classes, in another
+    /// order.
+    ///
+    /// # Errors
+    /// If the model does not know a class, unless only the clips of `class` are used.
+    fn number_classes(
+        &mut self,
+        model: &ConditioningConfig,
+        class: Option<usize>,
+    ) -> Result<(), EvaluationError> {
+        let Some(labels) = self.labels.as_mut().filter(|_| model.classes > 0) else {
+            return Ok(());
+        };
+        let names = &self.class_names;
+        if model.class_names.is_empty() {
+            if names.len() == model.classes || class.is_some() {
+                return Ok(());
+            }
+            let reason = format!(
+                "the data have {} classes and the model has {}, without names: choose data with its classes, or one \
+                 class with --class",
+                names.len(),
+                model.classes
+            );
+            return Err(EvaluationError::data(&self.name, reason));
+        }
+        let number = |label: usize| {
+            let name = names.get(label);
+            model
+                .class_names
+                .iter()
+                .position(|known| Some(known) == name)
+        };
+        for label in labels {
+            *label = match number(*label) {
+                Some(number) => number,
+                // None of those that are kept.
+                None if class.is_some() => usize::MAX,
+                None => {
+                    let reason = format!(
+                        "the model has no class {:?}: leave it out with data.list, or choose one class with --class",
+                        names.get(*label).map_or("", String::as_str)
+                    );
+                    return Err(EvaluationError::data(&self.name, reason));
+                }
+            };
+        }
+        Ok(())
     }
 
     /// Leaves out the clips of other classes.
@@ -410,5 +465,50 @@ mod tests {
         assert!(report.reflections > 100 && report.collisions > 20);
         assert!(report.reflection_error.unwrap() < 0.5);
         assert!(report.collision_error.unwrap() < 1.0);
+    }
+
+    #[test]
+    fn classes_have_the_numbers_of_the_model() {
+        let data = DataConfig {
+            clips: 40,
+            ..DataConfig::default()
+        };
+        let config = ShapesConfig {
+            labels: LabelMode::Count,
+            ..ShapesConfig::default()
+        };
+        let numbered = |names: &[&str], classes, class| {
+            let options = EvaluationOptions::default();
+            let (data, config) = (data.clone(), config.clone());
+            let mut reference = Reference::shapes("d".into(), data, config, &options).unwrap();
+            let model = ConditioningConfig {
+                classes,
+                class_names: names.iter().map(|&name| name.to_owned()).collect(),
+                ..ConditioningConfig::default()
+            };
+            let before = reference.labels.clone().unwrap();
+            reference.number_classes(&model, class)?;
+            Ok::<_, EvaluationError>((before, reference.labels.unwrap()))
+        };
+        let names = ShapesWorld::new(config.clone()).unwrap().label_names();
+        let [one, two, three] = [0, 1, 2].map(|label: usize| names[label].as_str());
+        // Another order, and a class that the data do not have.
+        let (before, after) = numbered(&["none", three, two, one], 4, None).unwrap();
+        assert_eq!(
+            after,
+            before.iter().map(|label| 3 - label).collect::<Vec<_>>()
+        );
+        let (before, after) = numbered(&[], 3, None).unwrap();
+        assert_eq!(after, before);
+        let error = numbered(&[], 4, None).unwrap_err().to_string();
+        assert!(error.contains("3 classes and the model has 4"), "{error}");
+        let error = numbered(&[three, two], 2, None).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("the model has no class {one:?}")),
+            "{error}"
+        );
+        let (before, after) = numbered(&[three, two], 2, Some(0)).unwrap();
+        let kept = |labels: &[usize], class| labels.iter().filter(|&&l| l == class).count();
+        assert_eq!(kept(&after, 0), kept(&before, 2));
     }
 }

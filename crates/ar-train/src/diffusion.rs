@@ -212,6 +212,12 @@ pub fn forecast(config: &DiffusionRun, workers: &Workers) -> Result<Forecast> {
     let clip_frames = items[0].shape[0];
     let workers = workers.autodiff();
     let device = workers.main_device();
+    if let Some(path) = &config.start_from {
+        // What training would refuse, this refuses.
+        let fresh = Transformer::new(&config.transformer, &config.conditioning, device)
+            .map_err(ConfigError::from)?;
+        start::start(path, fresh, config, &config.conditioning)?;
+    }
     let configs = [false, true].map(|activation_checkpointing| DiffusionRun {
         activation_checkpointing,
         ..config.clone()

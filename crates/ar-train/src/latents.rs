@@ -70,6 +70,16 @@ pub fn encode(
     if let Some(note) = ModelSource::from(&config.vae).note() {
         options.observer.message(&note);
     }
+    if let Some(vae) = &model.config().vae {
+        let (size, first) = (vae.image_size(), split.first()?.clip);
+        ensure_config!(
+            (first.width(), first.height()) == (size, size),
+            ["data"],
+            "the clips are {}x{} and the VAE encodes frames of {size}x{size}: set the size of the data to {size}",
+            first.width(),
+            first.height()
+        );
+    }
     let index = LatentIndex {
         clips: split.clips(),
         clips_per_shard: config.clips_per_shard,

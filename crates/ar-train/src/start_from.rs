@@ -8,6 +8,8 @@ use ar_files::{MOST_TEXT, read_text};
 use ar_model::{ModelConfig, ModelError, NetworkKind, open_checkpoint};
 use ar_pipeline::{ModelSource, PipelineError};
 use ar_weights::{Checkpoint, WeightsLocation, names_weights};
+use serde::Serialize;
+use toml::{Table, Value};
 
 use crate::checkpoint::{Checkpoints, is_checkpoint};
 use crate::error::{BoxError, ConfigError};
@@ -102,7 +104,8 @@ impl Source {
         let source = ModelSource::from(path);
         let config = source.config().map_err(|error| match error {
             PipelineError::Model(ModelError::NotAModel { .. } | ModelError::RunFolder { .. }) => {
-                checkpoints_in(path, part).unwrap_or_else(|| error.into())
+                let better = checkpoints_in(path, part).or_else(|| missing(path));
+                better.unwrap_or_else(|| error.into())
             }
             error => error.into(),
         })?;
@@ -209,6 +212,59 @@ fn published_file(path: &Path) -> Result<Option<PathBuf>, BoxError> {
             Ok(Some(location.path()?))
         }
         _ => Ok(None),
+    }
+}
+
+/// An error for a path that is not there.
+fn missing(path: &Path) -> Option<BoxError> {
+    if path.exists() || path.to_str().is_none_or(|path| path.contains("://")) {
+        return None;
+    }
+    let is = if names_weights(path) {
+        "there is no such file: published checkpoints and tokenizers have to be downloaded first"
+    } else {
+        "there is no such folder: name a model directory, a checkpoint of a run, a published file or `built-in`"
+    };
+    Some(is.into())
+}
+
+/// The keys of a `section` in which the network `found` differs from the one `wanted`, and what to do.
+pub(crate) fn differences(
+    section: &str,
+    found: &impl Serialize,
+    wanted: &impl Serialize,
+) -> Result<String, toml::ser::Error> {
+    let [found, wanted] = [Table::try_from(found)?, Table::try_from(wanted)?];
+    let mut told = Vec::new();
+    differing(section, &found, &wanted, &mut told);
+    let first = told.first().map_or("", |(setting, _)| setting);
+    let told: Vec<_> = told
+        .iter()
+        .map(|(setting, here)| format!("{setting} there and {here} here"))
+        .collect();
+    Ok(format!(
+        "{}: change the configuration, as with --set {}, or name another model",
+        told.join(", "),
+        first.replace(' ', "")
+    ))
+}
+
+fn differing(section: &str, found: &Table, wanted: &Table, told: &mut Vec<(String, String)>) {
+    for key in found
+        .keys()
+        .chain(wanted.keys().filter(|key| !found.contains_key(*key)))
+    {
+        match (found.get(key), wanted.get(key)) {
+            (Some(Value::Table(found)), Some(Value::Table(wanted))) => {
+                differing(&format!("{section}.{key}"), found, wanted, told);
+            }
+            (found, wanted) if found != wanted => {
+                let text =
+                    |value: Option<&Value>| value.map_or("none".to_owned(), Value::to_string);
+                told.push((format!("{section}.{key} = {}", text(found)), text(wanted)));
+            }
+            _ => {}
+        }
     }
 }
 

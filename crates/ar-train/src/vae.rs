@@ -183,6 +183,10 @@ pub fn forecast(
     let items = clips.split.items(places)?;
     let workers = workers.autodiff();
     let device = workers.main_device();
+    if let Some(path) = &config.start_from {
+        // What training would refuse, this refuses.
+        start::start(&mut start::network(config, device)?, config, path)?;
+    }
     let configs = [false, true].map(|activation_checkpointing| VaeRun {
         activation_checkpointing,
         ..config.clone()

@@ -14,7 +14,7 @@ use super::settings::{model_config, read_statistics};
 use crate::checkpoint::{load_average, read_config};
 use crate::config::DiffusionRun;
 use crate::error::{BoxError, ConfigError};
-use crate::start_from::{Part, Source, VAE_INSIDE, cannot_start, outcome};
+use crate::start_from::{Part, Source, VAE_INSIDE, cannot_start, differences, outcome};
 
 /// The keys of context vectors.
 const CONTEXT: [&str; 2] = ["context_emb", "class_emb"];
@@ -129,9 +129,9 @@ fn check(found: &ModelConfig, config: &DiffusionRun) -> Result<(), BoxError> {
         ..dit.clone()
     };
     if of_length != *wanted {
-        let found = toml::to_string(dit)?.trim().replace('\n', ", ");
+        let differences = differences("transformer", &of_length, wanted)?;
         let message = "its transformer is not the network that [transformer] describes";
-        return Err(format!("{message}: {found}").into());
+        return Err(format!("{message}: {differences}").into());
     }
     let (has, wants) = (&found.diffusion, &config.diffusion);
     if has.parameterization != wants.parameterization {
@@ -142,6 +142,10 @@ fn check(found: &ModelConfig, config: &DiffusionRun) -> Result<(), BoxError> {
             name(wants.parameterization)?
         )
         .into());
+    }
+    if has.schedule != wants.schedule {
+        let differences = differences("diffusion.schedule", &has.schedule, &wants.schedule)?;
+        return Err(format!("it was trained with another noise schedule: {differences}").into());
     }
     check_length(dit.num_frames, wanted)
 }

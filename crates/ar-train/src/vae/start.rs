@@ -12,7 +12,7 @@ use super::tokenizer::{Difference, adapt};
 use crate::checkpoint::{load_average, read_config};
 use crate::config::{VaeRun, VaeStage};
 use crate::error::{BoxError, ConfigError, ensure_config};
-use crate::start_from::{Part, Source, VAE_INSIDE, cannot_start, outcome};
+use crate::start_from::{Part, Source, VAE_INSIDE, cannot_start, differences, outcome};
 
 /// Part of the paths of all parameters in temporal blocks, and of no others.
 const TEMPORAL: &str = "temporal";
@@ -108,8 +108,10 @@ fn load(vae: &mut Vae, expected: &VaeConfig, path: &Path) -> Result<String, BoxE
         (found, _) => found,
     };
     if with_temporal_blocks != *expected {
-        let found = toml::to_string(&found)?.trim().replace('\n', ", ");
-        return Err(format!("its VAE is not the network that [vae] describes: {found}").into());
+        let differences = differences("vae", &with_temporal_blocks, expected)?;
+        return Err(
+            format!("its VAE is not the network that [vae] describes: {differences}").into(),
+        );
     }
     // Blocks that the image stage did not have start as the identity.
     let has_fresh = expected.is_temporal() && !found.is_temporal();

@@ -139,10 +139,31 @@ fn a_diffusion_stage_starts_from_another_model() {
         &format!(
             "{stage} --set start_from=first/model --set transformer.depth=2 --set run.out=deep"
         ),
-        "its transformer is not the network that [transformer] describes",
+        "its transformer is not the network that [transformer] describes: transformer.depth = 1 there and 2 here: \
+         change the configuration, as with --set transformer.depth=1, or name another model",
     );
+    folder.fails_in_one_line(
+        &format!("{stage} --set start_from=first/model --set diffusion.schedule.timesteps=500 --set run.out=none"),
+        "diffusion.schedule.timesteps = 1000 there and 500 here",
+    );
+    // Before training as well.
     for (from, what) in [
-        ("nowhere", "nowhere: not a model directory"),
+        ("nowhere", "there is no such folder"),
+        ("nowhere.safetensors", "there is no such file"),
+    ] {
+        let dry = format!("{stage} --set start_from={from} --set run.out=none --dry-run");
+        folder.fails_in_one_line(&dry, what);
+    }
+    folder.fails_in_one_line(
+        &format!(
+            "latents {} {SMALL_LATENTS} --set data.shapes.size=64 --set out=other-size",
+            config("latents")
+        ),
+        "the clips are 64x64 and the VAE encodes frames of 32x32: set the size of the data to 32",
+    );
+    assert!(!folder.path("other-size").exists());
+    for (from, what) in [
+        ("nowhere", "there is no such folder: name a model directory"),
         (
             "first",
             "first is the folder of a run: name its model, first/model, or a checkpoint, such as \
