@@ -27,7 +27,7 @@ use ar_weights::exploded;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::store::ModuleRecord;
 use burn::store::burn_pack::Reader;
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::config::{RunConfig, StageConfig};
@@ -182,7 +182,10 @@ impl<M: Module> Checkpointed for Trainer<M> {
         }
         self.ema = average;
         self.position = position;
-        Ok(())
+        match Checkpointed::exploded(self) {
+            Some(what) => Err(what.into()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -281,6 +284,11 @@ fn in_file(path: &Path) -> impl FnOnce(BoxError) -> BoxError + '_ {
 fn check_moments<M: Module>(module: &M, path: &Path) -> Result<(), BoxError> {
     let shapes = Shapes::of(module);
     for tensor in Reader::from_file(path)?.into_tensors()? {
+        let values =
+            TensorData::from_bytes(tensor.to_bytes()?, tensor.shape.to_vec(), tensor.dtype);
+        if values.iter::<f64>().any(|value| !value.is_finite()) {
+            return Err(format!("{} has a value that is not finite", tensor.name).into());
+        }
         let parameter = tensor.param_id.and_then(|id| shapes.0.get(&id));
         if parameter != Some(&tensor.shape.to_vec()) {
             return Err(format!(
@@ -562,6 +570,24 @@ mod tests {
         assert_eq!(resumed.step(), 4);
         steps(&mut resumed, 6);
         assert_eq!(weights(&whole), weights(&resumed));
+    }
+
+    #[test]
+    fn exploded_weights_are_refused_when_they_are_read() {
+        for value in [f32::NAN, f32::INFINITY, 8e29] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut trainer = trainer();
+            steps(&mut trainer, 1);
+            let good = trainer.ema.clone();
+            trainer.ema.weight = trainer.ema.weight.map(|weight| weight * 0.0 + value);
+            let checkpoint = folder.path();
+            trainer.save(checkpoint).unwrap();
+            let error = trainer.load(checkpoint, Position::default()).unwrap_err();
+            assert!(error.to_string().contains("weight"), "{error}");
+            trainer.ema = good;
+            trainer.save(checkpoint).unwrap();
+            trainer.load(checkpoint, Position::default()).unwrap();
+        }
     }
 
     #[test]

@@ -159,6 +159,16 @@ fn open_folder(out: &Path, index: LatentIndex, go_on: bool) -> Result<LatentInde
         out.display()
     );
     let Some(there) = LatentIndex::load(out)? else {
+        let mut shards = (0..index.shards()).map(|shard| index.shard_path(out, shard));
+        if let Some(shard) = shards.find(|shard| shard.exists()) {
+            let message = format!(
+                "{} is there, but not the index.json that says what it was made of: choose another folder with \
+                 `--set out=FOLDER`, or remove {}",
+                shard.display(),
+                out.display()
+            );
+            return Err(ConfigError::new(["out"], message).into());
+        }
         index.save(out).map_err(|error| {
             let message = format!("out = {}", out.display());
             ConfigError::new(["out"], message).because(error)

@@ -245,6 +245,15 @@ fn damaged_latents_are_refused_and_encoded_again() {
     folder.fails(&format!("{latents} --resume"), "index.json");
     flip(&folder.path("latents/index.json"));
 
+    // Without the index, nobody knows what the shards were made of.
+    for name in ["index.json", "index.json.checksum"] {
+        fs::rename(folder.path(&format!("latents/{name}")), folder.path(name)).expect("moved");
+    }
+    folder.fails(&format!("{latents} --resume"), "but not the index.json");
+    for name in ["index.json", "index.json.checksum"] {
+        fs::rename(folder.path(name), folder.path(&format!("latents/{name}"))).expect("moved");
+    }
+
     // Another VAE than the latents were made with.
     folder.ok(&format!("{} --set run.out=other --set run.steps=2", vae()));
     folder.fails(
