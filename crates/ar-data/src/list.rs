@@ -72,7 +72,7 @@ pub enum ListError {
 }
 
 /// The files of `paths` that are in `list`, in the order of `paths`. An entry is a path below `root`, of a file, with or
-/// without its extension, or of a folder; in a file, a number after it, as in UCF-101's lists, is ignored, and so are
+/// without its extension, or of a folder, which may hold the frames of a video of that name; in a file, a number after it, as in UCF-101's lists, is ignored, and so are
 /// empty lines. Entries that do not exist are added to `skipped`.
 pub(crate) fn select(
     list: &VideoList,
@@ -87,7 +87,11 @@ pub(crate) fn select(
                 path: list.to_owned(),
                 source,
             })?;
-            text.lines().map(entry).collect()
+            // Windows marks text files with this.
+            text.trim_start_matches('\u{feff}')
+                .lines()
+                .map(entry)
+                .collect()
         }
         VideoList::Names(names) => names.iter().map(String::as_str).collect(),
     };
@@ -101,6 +105,12 @@ pub(crate) fn select(
             (path.trim_start_matches('/').to_owned(), (entry, false))
         })
         .collect();
+    // A video of the list may be there as a folder of its frames.
+    let without_extensions: BTreeMap<String, String> = named
+        .keys()
+        .map(|name| (Path::new(name).with_extension(""), name.clone()))
+        .filter_map(|(stem, name)| Some((stem.to_str()?.to_owned(), name)))
+        .collect();
     let example = paths.first().map(|path| relative(root, path));
     let kept: Vec<PathBuf> = paths
         .into_iter()
@@ -109,7 +119,9 @@ pub(crate) fn select(
             let path = Path::new(&path);
             let without_extension = path.with_extension("");
             let mut is_named = false;
-            for name in path.ancestors().chain([&*without_extension]) {
+            let as_frames = path.to_str().and_then(|path| without_extensions.get(path));
+            let names = path.ancestors().chain([&*without_extension]);
+            for name in names.chain(as_frames.map(Path::new)) {
                 let entry = name.to_str().and_then(|name| named.get_mut(name));
                 if let Some((_, is_there)) = entry {
                     *is_there = true;
@@ -189,6 +201,11 @@ mod tests {
         assert_eq!(kept("b/\na\n"), ["a/x.avi", "a/y.avi", "b/c/z"]);
         assert_eq!(kept("b\\c\\z"), ["b/c/z"]);
         assert_eq!(kept("./b/../e/w.avi\na//x"), ["a/x.avi", "e/w.avi"]);
+        // From Windows; a folder of the frames of a video.
+        assert_eq!(
+            kept("\u{feff}a/x.avi 1\r\nb/c/z.avi 2\r\n"),
+            ["a/x.avi", "b/c/z"]
+        );
         let (_, missing) = select("a/x.avi\ngone.avi").expect("a list");
         assert_eq!(missing, ["data/gone.avi"]);
         let error = select("gone.avi 3").expect_err("nothing").to_string();
