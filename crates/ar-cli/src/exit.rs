@@ -16,6 +16,7 @@ pub fn exit_code(
         Ok(code) => code,
         Err(error) if is_broken_pipe(error.as_ref()) => ExitCode::SUCCESS,
         Err(error) => {
+            ar_files::wait_if_ending();
             tell(format_args!("error: {}", message(error.as_ref())));
             ExitCode::from(FAILED)
         }

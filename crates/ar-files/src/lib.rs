@@ -43,7 +43,7 @@ pub use lock::FolderLock;
 pub use output::{OutputFile, check_writable, write_atomically};
 pub use place::is_stream;
 pub use read::{MOST_TEXT, check_regular, read, read_text};
-pub use temporary::{NoneUnfinished, TEMPORARY_PREFIX, remove_unfinished};
+pub use temporary::{NoneUnfinished, TEMPORARY_PREFIX, remove_unfinished, wait_if_ending};
 
 /// Tests the examples of the README.
 #[cfg(doctest)]

@@ -20,11 +20,13 @@ const LEFT_ALONE: Duration = Duration::from_secs(60);
 /// An empty temporary file in `folder`, with the usual permissions or for its owner only.
 pub(crate) fn file_in(folder: &Path, is_private: bool) -> io::Result<NamedTempFile> {
     clean_once(folder);
+    // Until it is registered, so that `remove_unfinished` misses none.
+    let mut filled = filled();
     let file = builder(if is_private { 0o600 } else { 0o666 })
         .tempfile_in(folder)
         .map_err(without_name)?;
     lock(file.as_file());
-    register(file.path());
+    register(&mut filled, file.path());
     Ok(file)
 }
 
@@ -36,10 +38,9 @@ fn filled() -> MutexGuard<'static, BTreeSet<PathBuf>> {
     FILLED.lock().unwrap_or_else(|e| e.into_inner())
 }
 
-fn register(path: &Path) {
+fn register(filled: &mut BTreeSet<PathBuf>, path: &Path) {
     /// From this number on, entries that no longer exist are removed.
     const MANY: usize = 256;
-    let mut filled = filled();
     if filled.len() >= MANY {
         filled.retain(|path| path.exists());
     }
@@ -59,13 +60,30 @@ pub fn remove_unfinished() -> NoneUnfinished {
     let mut filled = filled();
     for path in std::mem::take(&mut *filled) {
         // A file that already has its final name is no longer at this path.
-        let _ = if path.is_dir() {
-            fs::remove_dir_all(path)
+        if path.is_dir() {
+            remove_while_filled(&path);
         } else {
-            fs::remove_file(path)
-        };
+            let _ = fs::remove_file(path);
+        }
     }
     NoneUnfinished { _filled: filled }
+}
+
+/// Removes a folder into which another thread may still be writing files.
+fn remove_while_filled(folder: &Path) {
+    const TRIES: usize = 100;
+    for _ in 0..TRIES {
+        if fs::remove_dir_all(folder).is_ok() || !folder.exists() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Waits for the end of the process if another thread has [removed](remove_unfinished) what this one was writing, whose
+/// errors are then of no interest.
+pub fn wait_if_ending() {
+    drop(filled());
 }
 
 /// An empty temporary folder with the usual permissions, removed when it is dropped.
@@ -78,8 +96,9 @@ pub(crate) struct TemporaryFolder {
 impl TemporaryFolder {
     /// One for what is new.
     pub(crate) fn new_in(folder: &Path) -> io::Result<Self> {
+        let mut filled = filled();
         let new = Self::for_old_in(folder)?;
-        register(new.path());
+        register(&mut filled, new.path());
         Ok(new)
     }
 
