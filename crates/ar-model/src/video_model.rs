@@ -4,7 +4,7 @@ use std::thread;
 
 use ar_diffusion::Diffusion;
 use ar_vae::Vae;
-use ar_weights::{KeyMap, LARGEST_WEIGHT, WeightsSource, load_weights, save_weights};
+use ar_weights::{Fault, KeyMap, WeightsSource, load_weights, save_weights};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
@@ -194,27 +194,17 @@ impl VideoModel {
     }
 }
 
-/// Fails where a VAE makes what is not finite, or is of a size that only weights make which have exploded:
-/// it would be clamped to black or white. It waits for the device.
+/// Fails if a VAE makes values that are not finite, or so large that its weights must have exploded: they would be
+/// clamped to black or white. It waits for the device.
 fn check<const D: usize>(
     part: &'static str,
     what: &'static str,
     made: &Tensor<D>,
 ) -> Result<(), ModelError> {
-    let sizes = made.clone().abs();
-    // Of NaN, it does not hold either.
-    if sizes
-        .clone()
-        .lower_equal_elem(LARGEST_WEIGHT)
-        .all()
-        .into_scalar::<bool>()
-    {
-        return Ok(());
-    }
-    let found = if sizes.clone().is_finite().all().into_scalar::<bool>() {
-        format!("are as large as {:e}", sizes.max().into_scalar::<f32>())
-    } else {
-        "are not finite (NaN or infinity)".into()
+    let found = match Fault::of(made) {
+        None => return Ok(()),
+        Some(Fault::Large(largest)) => format!("are as large as {largest:e}"),
+        Some(Fault::NotFinite) => "are not finite (NaN or infinity)".into(),
     };
     Err(ModelError::NotFinite { part, what, found })
 }

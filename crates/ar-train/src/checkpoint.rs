@@ -67,8 +67,8 @@ pub struct CheckpointState {
     pub clips: Option<u64>,
     /// Seed of the run.
     pub seed: Option<u64>,
-    /// Whether the checkpoint was written with checksums of its files; those of older versions were
-    /// not.
+    /// Whether the checkpoint was written with checksums of its files; older versions wrote
+    /// none.
     #[serde(default)]
     pub checksums: bool,
     /// The first loss of the run, by which one that has exploded is known.
@@ -687,7 +687,7 @@ mod tests {
             fs::write(&file, whole).expect("written");
         }
         assert_eq!(newest(), (2, vec![]));
-        // They do not count as those of an older version if they have lost their checksums.
+        // Without their checksums, they do not count as checkpoints of an older version.
         fs::remove_file(path.join(CHECKSUMS)).expect("removed");
         let (step, notes) = newest();
         assert!(

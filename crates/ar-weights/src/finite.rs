@@ -13,6 +13,31 @@ pub fn exploded<M: Module>(module: &M) -> Option<String> {
     search.found
 }
 
+/// What is wrong with values that no network computes with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fault {
+    /// One is NaN or infinite.
+    NotFinite,
+    /// The largest, by its absolute value, is this, more than [`LARGEST_WEIGHT`].
+    Large(f32),
+}
+
+impl Fault {
+    /// The fault of a tensor, if it has one. It waits for the device.
+    pub fn of<const D: usize>(values: &Tensor<D>) -> Option<Self> {
+        let sizes = values.clone().abs();
+        // NaN is not lower or equal either.
+        let is_small = sizes.clone().lower_equal_elem(LARGEST_WEIGHT).all();
+        if is_small.into_scalar::<bool>() {
+            None
+        } else if sizes.clone().is_finite().all().into_scalar::<bool>() {
+            Some(Self::Large(sizes.max().into_scalar::<f32>()))
+        } else {
+            Some(Self::NotFinite)
+        }
+    }
+}
+
 #[derive(Default)]
 struct Search {
     path: Vec<String>,
@@ -32,23 +57,12 @@ impl ModuleVisitor for Search {
         if self.found.is_some() {
             return;
         }
-        let sizes = param.val().abs();
-        // Of NaN, it does not hold either.
-        if sizes
-            .clone()
-            .lower_equal_elem(LARGEST_WEIGHT)
-            .all()
-            .into_scalar::<bool>()
-        {
-            return;
-        }
         let path = self.path.join(".");
-        let is_finite = sizes.clone().is_finite().all().into_scalar::<bool>();
-        self.found = Some(if is_finite {
-            let largest = sizes.max().into_scalar::<f32>();
-            format!("{path} has grown to {largest:e}, and weights are at most {LARGEST_WEIGHT}")
-        } else {
-            format!("{path} is no longer finite")
+        self.found = Fault::of(&param.val()).map(|fault| match fault {
+            Fault::Large(largest) => {
+                format!("{path} has grown to {largest:e}, and weights are at most {LARGEST_WEIGHT}")
+            }
+            Fault::NotFinite => format!("{path} is no longer finite"),
         });
     }
 }

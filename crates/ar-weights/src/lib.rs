@@ -39,7 +39,7 @@ mod stored;
 
 pub use checkpoint::Checkpoint;
 pub use error::WeightsError;
-pub use finite::{LARGEST_WEIGHT, exploded};
+pub use finite::{Fault, LARGEST_WEIGHT, exploded};
 pub use keys::KeyMap;
 pub use load::{check_weights, load_checkpoint, load_weights};
 pub use location::{LocationError, WeightsLocation, names_weights};

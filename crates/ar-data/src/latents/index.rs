@@ -29,7 +29,7 @@ pub struct LatentIndex {
     pub classes: Vec<String>,
     /// What the latents were made from and with, line by line.
     pub source: Vec<String>,
-    /// Whether the index and the shards are written with checksums; those of older versions were not.
+    /// Whether the index and the shards are written with checksums; older versions wrote none.
     #[serde(default)]
     pub checksums: bool,
 }

@@ -76,7 +76,7 @@ impl Found {
                 _ => {}
             }
         }
-        // Sorted, so that of two links to a folder, the same one is always used.
+        // Sorted: if two links lead to a folder, the same one is always used.
         folders.sort();
         let mut has_below = false;
         for path in &folders {

@@ -42,6 +42,16 @@ impl Folder {
         self.0.path().join(name)
     }
 
+    /// Runs a shell command line, in which `$AR` is the program.
+    fn shell(&self, line: &str) -> Output {
+        Command::new("bash")
+            .args(["-c", line])
+            .current_dir(self.0.path())
+            .env("AR", env!("CARGO_BIN_EXE_ar-sample"))
+            .output()
+            .expect("a shell")
+    }
+
     fn run(&self, arguments: &str) -> Output {
         Command::new(env!("CARGO_BIN_EXE_ar-sample"))
             .current_dir(self.0.path())

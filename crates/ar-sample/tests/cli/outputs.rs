@@ -5,23 +5,13 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use ar_video::{Clip, Frame, VideoFormat, write_clip};
 
 use super::{Folder, TINY};
-
-/// A shell command line, in which `$AR` is the program.
-fn shell(folder: &Folder, line: &str) -> Output {
-    Command::new("bash")
-        .args(["-c", line])
-        .current_dir(folder.0.path())
-        .env("AR", env!("CARGO_BIN_EXE_ar-sample"))
-        .output()
-        .expect("a shell")
-}
 
 fn pipe(folder: &Folder, name: &str) {
     let made = Command::new("mkfifo").arg(folder.path(name)).status();
@@ -200,7 +190,7 @@ fn the_standard_output_takes_one_output() {
     ] {
         for reader in [">file", "| cat >file", "> >(cat >file)", ">>file"] {
             let line = format!("set -o pipefail; $AR {TINY} {outputs} {reader}");
-            let output = shell(&folder, &line);
+            let output = folder.shell(&line);
             let error = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(2), "{line}: {error}");
             let expected = format!("error: {options}");
@@ -217,7 +207,7 @@ fn the_standard_output_takes_one_output() {
         "--out pipe --format gif --save-latents pipe",
         "--out - --save-latents pipe <>pipe >&0",
     ] {
-        let output = shell(&folder, &format!("$AR {TINY} {line}"));
+        let output = folder.shell(&format!("$AR {TINY} {line}"));
         assert_eq!(output.status.code(), Some(2), "{line}");
     }
     // If an output is written there, messages go to the standard error.
@@ -226,19 +216,19 @@ fn the_standard_output_takes_one_output() {
         ("--out /dev/stdout --format gif", "whole.gif"),
         ("--out v.gif --save-latents /dev/stdout", "whole"),
     ] {
-        let output = shell(&folder, &format!("$AR {TINY} {outputs} --json | cat"));
+        let output = folder.shell(&format!("$AR {TINY} {outputs} --json | cat"));
         assert!(output.stdout == folder.read(whole), "{outputs}");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(said.contains("\"outputs\":"), "{said}");
     }
     symlink("/dev/stdout", folder.path("plan.svg")).expect("a link");
     folder.ok("plan --picture whole.svg");
-    let output = shell(&folder, "$AR plan --picture plan.svg | cat");
+    let output = folder.shell("$AR plan --picture plan.svg | cat");
     assert!(output.stdout == folder.read("whole.svg"));
     assert!(String::from_utf8_lossy(&output.stderr).contains("iterations"));
     // The null device keeps nothing, so nothing is lost.
     let line = format!("$AR {TINY} --out - --save-latents /dev/null >/dev/null");
-    assert!(shell(&folder, &line).status.success());
+    assert!(folder.shell(&line).status.success());
 }
 
 /// Names can contain characters that move the cursor or break the line.
@@ -338,13 +328,10 @@ fn a_tilde_is_home() {
 fn a_closed_pipe_does_not_hide_what_is_not_written() {
     let folder = Folder::new();
     folder.tiny_model();
-    let output = shell(
-        &folder,
-        &format!(
-            "$AR {TINY} --frames 100000 --out - --format raw --save-latents l.safetensors \
+    let output = folder.shell(&format!(
+        "$AR {TINY} --frames 100000 --out - --format raw --save-latents l.safetensors \
              | head -c 5000 >video; exit ${{PIPESTATUS[0]}}"
-        ),
-    );
+    ));
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{error}");
     assert!(error.contains("l.safetensors is not written"), "{error}");
@@ -352,7 +339,8 @@ fn a_closed_pipe_does_not_hide_what_is_not_written() {
     // If only the video was requested, closing it is not an error.
     let line = format!("$AR {TINY} --frames 100000 --out - --format raw | head -c 5000 >video");
     assert!(
-        shell(&folder, &format!("set -o pipefail; {line}"))
+        folder
+            .shell(&format!("set -o pipefail; {line}"))
             .status
             .success()
     );
@@ -368,7 +356,7 @@ fn messages_that_nobody_hears_end_nothing() {
         .enumerate()
     {
         let line = format!("$AR {TINY} --out {number}.gif {redirection}");
-        let output = shell(&folder, &line);
+        let output = folder.shell(&line);
         assert!(output.status.success(), "{redirection}");
         assert!(folder.read(&format!("{number}.gif")) == folder.read("expected.gif"));
     }

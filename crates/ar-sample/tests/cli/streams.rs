@@ -327,16 +327,8 @@ fn limits_of_the_system_are_named() {
     let folder = Folder::new();
     folder.tiny_model();
     let names = folder.list();
-    let shell = |line: &str| {
-        Command::new("bash")
-            .args(["-c", line])
-            .current_dir(folder.0.path())
-            .env("AR", env!("CARGO_BIN_EXE_ar-sample"))
-            .output()
-            .expect("a shell")
-    };
     let check = |line: &str, limit: &str| {
-        let output = shell(line);
+        let output = folder.shell(line);
         let error = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{line}: {error}");
         assert!(
@@ -363,7 +355,7 @@ fn limits_of_the_system_are_named() {
     // Either the memory is sufficient, or the error names it.
     for kibibytes in (300_000..800_000).step_by(100_000) {
         let line = format!("ulimit -v {kibibytes}; $AR {TINY} --out a.mp4");
-        let output = shell(&line);
+        let output = folder.shell(&line);
         let error = String::from_utf8_lossy(&output.stderr);
         match output.status.code() {
             Some(0) => std::fs::remove_file(folder.path("a.mp4")).expect("a video"),

@@ -11,7 +11,7 @@ use super::Group;
 use crate::error::{Error, Result};
 
 /// The processes that `mpirun` started together; a process that was started in another way is
-/// alone.
+/// the only one.
 pub struct MpiGroup {
     world: SimpleCommunicator,
     /// Dropped last: it ends MPI.
