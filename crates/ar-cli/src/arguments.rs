@@ -3,15 +3,45 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use ar_files::{expand_home, home_of_another, not_a_home};
+use clap::Parser;
 
 use crate::exit::FAILED;
-use crate::tell;
+use crate::{tell, without_controls};
+
+/// The command line of this process. If it is wrong, the process ends, and says why: without control characters, which
+/// arguments can contain.
+#[expect(
+    clippy::exit,
+    reason = "the command line is wrong, or asks for the help"
+)]
+pub fn parse<C: Parser>() -> C {
+    C::try_parse_from(arguments()).unwrap_or_else(|error| {
+        match C::try_parse_from(arguments().map(shown)) {
+            // The same error, of arguments that can be shown.
+            Err(error) => error.exit(),
+            // A value that is right only in this form.
+            Ok(_) => {
+                error.render().to_string().lines().for_each(tell);
+                std::process::exit(error.exit_code())
+            }
+        }
+    })
+}
+
+/// An argument with its control characters escaped, if it has any.
+fn shown(argument: OsString) -> OsString {
+    let text = argument.to_string_lossy();
+    if text.contains(char::is_control) {
+        return without_controls(text).into();
+    }
+    argument
+}
 
 /// The arguments of this process, with the home folder instead of any `~` that the shell did not
 /// expand: in `--out=~/x`, `--set key=~/x` or quotes. Write `./~` for a folder that is called `~`.
 /// An argument that starts with the home folder of another user (`~root/x`) ends the process.
 #[expect(clippy::exit, reason = "the command line is wrong")]
-pub fn arguments() -> impl Iterator<Item = OsString> {
+fn arguments() -> impl Iterator<Item = OsString> {
     env::args_os().map(|argument| {
         with_home(argument).unwrap_or_else(|error| {
             tell(format_args!("error: {error}"));

@@ -18,6 +18,7 @@
 //! ```
 #![warn(missing_docs)]
 
+mod allocator;
 mod arguments;
 mod exit;
 mod interrupt;
@@ -27,7 +28,8 @@ mod print;
 mod run;
 mod terminal;
 
-pub use arguments::arguments;
+pub use allocator::Allocator;
+pub use arguments::parse;
 pub use exit::exit_code;
 pub use interrupt::{
     INTERRUPTED, Interrupt, end_interrupted, end_on_interrupt, on_interrupt, work_begins,

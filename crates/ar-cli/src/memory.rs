@@ -18,6 +18,28 @@ pub fn peak_of(process: u32) -> Option<u64> {
     bytes(&format!("/proc/{process}/status"), "VmHWM")
 }
 
+/// The memory that the code of this process takes.
+pub(crate) fn code() -> Option<u64> {
+    let of = |name| bytes("/proc/self/status", name);
+    Some(of("VmExe")? + of("VmLib")?)
+}
+
+/// The limit on the memory of this process (`ulimit -v`), if there is one.
+pub(crate) fn limit() -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    {
+        let mut limit = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        // SAFETY: it only writes the limit.
+        let found = unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) } == 0;
+        (found && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
 /// Resets [`peak`] to the memory that the process holds now. If that is not possible, the peak
 /// stays as it was.
 pub fn reset_peak() {

@@ -2,9 +2,14 @@
 
 #[cfg(feature = "flex")]
 use std::error::Error;
+use std::thread::available_parallelism;
 
-#[cfg(feature = "flex")]
-use crate::{exit::FAILED, tell};
+use crate::allocator::end_without_memory;
+use crate::exit::FAILED;
+use crate::{memory, tell};
+
+/// The stack of a main thread on most systems; the pool's threads have 2 MiB by default.
+const STACK_BYTES: usize = 8 << 20;
 
 /// Runs the work of a program: `main` does little else.
 ///
@@ -14,7 +19,44 @@ use crate::{exit::FAILED, tell};
 pub fn run_program<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     keep_freed_memory();
     outlive_long_files();
+    end_without_memory();
+    check_memory_limit();
+    ar_files::on_wait(|path| {
+        tell(format_args!(
+            "waiting for {}: it is a pipe, and nothing is written to it",
+            path.display()
+        ));
+    });
     in_pool(work)
+}
+
+/// Ends the process if its limit on memory leaves no room for the threads that compute and a small model. The system
+/// would refuse threads or memory at a random place.
+#[expect(clippy::exit, reason = "nothing can be done without memory")]
+fn check_memory_limit() {
+    /// The built-in model and the buffers of its videos.
+    const MODEL_BYTES: u64 = 64 << 20;
+    let (Some(limit), Some(code)) = (memory::limit(), memory::code()) else {
+        return;
+    };
+    let threads = std::env::var("RAYON_NUM_THREADS").ok();
+    let threads = threads
+        .and_then(|threads| threads.parse().ok())
+        .filter(|&threads| threads > 0);
+    let threads = threads.or_else(|| {
+        available_parallelism()
+            .ok()
+            .map(|threads| threads.get() as u64)
+    });
+    let needed = code + threads.unwrap_or(1) * STACK_BYTES as u64 + MODEL_BYTES;
+    if limit < needed {
+        tell(format_args!(
+            "error: the limit on memory (`ulimit -v`) is {} KiB, but this program needs at least {}: raise it",
+            limit >> 10,
+            needed >> 10
+        ));
+        std::process::exit(FAILED.into());
+    }
 }
 
 /// Makes exceeding the limit on file sizes an error about the file, instead of ending the process.
@@ -29,8 +71,6 @@ fn outlive_long_files() {
 #[cfg(feature = "flex")]
 #[expect(clippy::exit, reason = "nothing can be done without threads")]
 fn in_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
-    /// The stack of a main thread on most systems; the pool's threads have 2 MiB by default.
-    const STACK_BYTES: usize = 8 << 20;
     let pool = rayon::ThreadPoolBuilder::new().stack_size(STACK_BYTES);
     // If this is called twice, there is already a pool, and that one will do. If the system refuses threads, there is
     // none, and nothing can be computed.

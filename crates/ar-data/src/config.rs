@@ -347,6 +347,15 @@ impl ClipDataset {
         }
     }
 
+    /// The files and folders of frames that clips come from.
+    pub fn files(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Shapes(_) => Vec::new(),
+            Self::MovingMnist(dataset) => vec![dataset.images().to_owned()],
+            Self::Videos(folder) => folder.videos().map(|(path, _)| path.to_owned()).collect(),
+        }
+    }
+
     /// Lines for the user about what was left out: how much, and the most common reasons.
     pub fn report(&self) -> Vec<String> {
         match self {

@@ -18,6 +18,7 @@ use crate::labels::Labels;
 use crate::skipped::SkippedFile;
 use crate::split::SourceIds;
 
+use ar_weights::Fault;
 use burn_dataset::{Dataset, DatasetError};
 
 /// The latents of one clip.
@@ -47,6 +48,7 @@ pub struct LatentDataset {
     skipped: Vec<SkippedFile>,
     made_of: Vec<String>,
     unverified: usize,
+    is_identified: bool,
 }
 
 impl LatentDataset {
@@ -55,7 +57,7 @@ impl LatentDataset {
     ///
     /// # Errors
     /// If the number of values or labels does not fit the shape, the shape has
-    /// a zero in it, or a value is not finite.
+    /// a zero in it, or a value is broken ([`Fault`]).
     pub fn new(
         latents: Vec<f32>,
         shape: [usize; 4],
@@ -82,12 +84,10 @@ impl LatentDataset {
                 expected: format!("[{}], one for each clip", shape[0]),
             });
         }
-        if let Some(index) = latents.iter().position(|x| !x.is_finite()) {
+        let mut faults = latents.iter().map(|&value| Fault::of_value(value));
+        if let Some((index, fault)) = faults.by_ref().enumerate().find_map(|(i, f)| Some((i, f?))) {
             let clip = index / (latents.len() / shape[0]);
-            return Err(LatentError::NotFinite {
-                clip,
-                value: latents[index],
-            });
+            return Err(LatentError::Broken { clip, fault });
         }
         Ok(Self {
             latents,
@@ -98,6 +98,7 @@ impl LatentDataset {
             skipped: Vec::new(),
             made_of: Vec::new(),
             unverified: 0,
+            is_identified: true,
         })
     }
 
@@ -145,6 +146,11 @@ impl LatentDataset {
         self.unverified
     }
 
+    /// Whether it was checked that all shards belong to their index; an index of an older version does not say which do.
+    pub fn is_identified(&self) -> bool {
+        self.is_identified
+    }
+
     /// Files that were left out.
     pub fn skipped(&self) -> &[SkippedFile] {
         &self.skipped
@@ -169,7 +175,7 @@ impl LatentDataset {
         }
         match LatentIndex::load(path)? {
             Some(index) => Self::load_shards(path, index),
-            None => Self::load_shard(path, false),
+            None => Self::load_shard(path, None),
         }
     }
 
@@ -279,11 +285,16 @@ mod tests {
             error(vec![0.0; 8], [2, 2, 2, 1], Some(vec![1])),
             "`labels` has the shape [1], but has to be [2], one for each clip"
         );
-        let mut values = vec![0.0; 8];
-        values[5] = f32::NAN;
-        assert_eq!(
-            error(values, [2, 2, 2, 1], None),
-            "the latents of clip 1 contain NaN; encode it again"
-        );
+        for (value, what) in [
+            (f32::NAN, "NaN or infinity"),
+            (-3e38, "3e38, which is beyond 65504"),
+        ] {
+            let mut values = vec![0.0; 8];
+            values[5] = value;
+            assert_eq!(
+                error(values, [2, 2, 2, 1], None),
+                format!("the latents of clip 1 hold {what}; encode it again")
+            );
+        }
     }
 }

@@ -2,7 +2,7 @@
 //! (Srivastava et al., "Unsupervised Learning of Video Representations using LSTMs", 2015), drawn
 //! from the MNIST files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ar_video::{Clip, Frame};
@@ -90,6 +90,11 @@ pub struct MovingMnist {
 }
 
 impl MovingMnist {
+    /// The file of pictures.
+    pub(crate) fn images(&self) -> &Path {
+        &self.config.images
+    }
+
     /// The clips of the seeds `first_seed..first_seed + len`.
     ///
     /// # Errors

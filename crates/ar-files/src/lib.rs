@@ -42,7 +42,7 @@ pub use identity::{is_same_file, is_stdout, lies_in, name_of};
 pub use lock::FolderLock;
 pub use output::{OutputFile, check_writable, write_atomically};
 pub use place::is_stream;
-pub use read::{MOST_TEXT, check_regular, read, read_text};
+pub use read::{MOST_TEXT, check_regular, on_wait, read, read_text};
 pub use temporary::{NoneUnfinished, TEMPORARY_PREFIX, remove_unfinished, wait_if_ending};
 
 /// Tests the examples of the README.

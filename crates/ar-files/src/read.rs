@@ -1,6 +1,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,21 +11,33 @@ pub const MOST_TEXT: u64 = 16 << 20;
 /// How long a pipe may have no writer: a shell starts both ends at once.
 const WAIT_FOR_WRITER: Duration = Duration::from_secs(2);
 
+/// How long a pipe may be silent before somebody is [told](on_wait).
+const WAIT_UNTOLD: Duration = Duration::from_secs(5);
+
 /// Reads a file of at most `most` bytes. A pipe is read to its end; a device is refused, since it
 /// may have no end.
 ///
 /// # Errors
 /// If the file is longer, a folder or a device, a pipe without data, or cannot be read.
 pub fn read(path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
-    let mut file = open(path)?;
+    let path = path.as_ref();
+    let file = open(path)?;
     let metadata = file.metadata()?;
     let mut bytes = Vec::new();
     if metadata.len() <= most {
-        if !metadata.is_file() {
-            bytes.extend(first_of_pipe(&mut file)?);
+        let limit = most.saturating_add(1);
+        if metadata.is_file() {
+            file.take(limit).read_to_end(&mut bytes)?;
+        } else {
+            let pipe = Pipe {
+                pipe: file,
+                path,
+                last: Instant::now(),
+                has_begun: false,
+                is_told: false,
+            };
+            pipe.take(limit).read_to_end(&mut bytes)?;
         }
-        let rest = most.saturating_add(1).saturating_sub(bytes.len() as u64);
-        file.take(rest).read_to_end(&mut bytes)?;
         if bytes.len() as u64 <= most {
             return Ok(bytes);
         }
@@ -62,8 +75,7 @@ pub fn check_regular(path: impl AsRef<Path>) -> io::Result<()> {
     })
 }
 
-fn open(path: impl AsRef<Path>) -> io::Result<File> {
-    let path = path.as_ref();
+fn open(path: &Path) -> io::Result<File> {
     let metadata = std::fs::metadata(path)?;
     if metadata.is_dir() {
         return Err(a_folder());
@@ -103,34 +115,55 @@ fn open_pipe(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// The first byte of a pipe, which then waits for more as files do.
-#[cfg(unix)]
-fn first_of_pipe(pipe: &mut File) -> io::Result<Option<u8>> {
-    let start = Instant::now();
-    let mut byte = [0];
-    loop {
-        match pipe.read(&mut byte) {
-            Ok(0) if start.elapsed() > WAIT_FOR_WRITER => {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidInput,
-                    "this is a pipe, but nothing is written to it",
-                ));
-            }
-            Ok(0) => {}
-            Ok(_) => break,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-    let flags = rustix::fs::fcntl_getfl(&*pipe)?;
-    rustix::fs::fcntl_setfl(&*pipe, flags - rustix::fs::OFlags::NONBLOCK)?;
-    Ok(Some(byte[0]))
+/// What is told the path of a pipe that is waited for.
+static TOLD: OnceLock<fn(&Path)> = OnceLock::new();
+
+/// Has `tell` called with the path of any pipe that is open but to which nothing is written for seconds, once for each.
+/// Reading goes on. Only the first call has an effect.
+pub fn on_wait(tell: fn(&Path)) {
+    let _ = TOLD.set(tell);
 }
 
-#[cfg(not(unix))]
-fn first_of_pipe(_: &mut File) -> io::Result<Option<u8>> {
-    Ok(None)
+/// A pipe that is read without blocking, so that a long wait can be told.
+struct Pipe<'a> {
+    pipe: File,
+    path: &'a Path,
+    /// When it was opened, or last gave something.
+    last: Instant,
+    has_begun: bool,
+    is_told: bool,
+}
+
+impl Read for Pipe<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut pause = Duration::from_micros(50);
+        loop {
+            let waited = self.last.elapsed();
+            match self.pipe.read(buffer) {
+                Ok(0) if !self.has_begun && waited > WAIT_FOR_WRITER => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidInput,
+                        "this is a pipe, but nothing is written to it",
+                    ));
+                }
+                Ok(0) if !self.has_begun => {}
+                Ok(read) => {
+                    self.has_begun = true;
+                    self.last = Instant::now();
+                    return Ok(read);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if waited > WAIT_UNTOLD && !self.is_told {
+                        self.is_told = true;
+                        TOLD.get().into_iter().for_each(|tell| tell(self.path));
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+            thread::sleep(pause);
+            pause = (2 * pause).min(Duration::from_millis(5));
+        }
+    }
 }
 
 fn a_folder() -> io::Error {
@@ -182,6 +215,33 @@ mod tests {
         };
         assert_eq!(read(&path, 3).expect("read"), b"abc");
         writer.join().expect("written");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_silent_pipe_is_told_once_and_read_on() {
+        use std::sync::Mutex;
+
+        static WAITS: Mutex<Vec<std::path::PathBuf>> = Mutex::new(Vec::new());
+        on_wait(|path| WAITS.lock().expect("a list").push(path.to_owned()));
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.expect("mkfifo").success());
+        let writer = {
+            let path = path.clone();
+            thread::spawn(move || {
+                let mut pipe = File::create(path).expect("the pipe");
+                let long = vec![7; 1 << 20];
+                for part in [&b"a"[..], &long] {
+                    thread::sleep(WAIT_UNTOLD + Duration::from_millis(300));
+                    std::io::Write::write_all(&mut pipe, part).expect("written");
+                }
+            })
+        };
+        assert_eq!(read(&path, 1 << 21).expect("read").len(), (1 << 20) + 1);
+        writer.join().expect("written");
+        assert_eq!(*WAITS.lock().expect("a list"), [path]);
     }
 
     #[cfg(unix)]

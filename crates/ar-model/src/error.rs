@@ -83,7 +83,7 @@ pub enum ModelError {
     /// The latent statistics do not fit the transformer.
     #[error(
         "latent_statistics: mean and std must each have {tokens} rows (tokens) of {channels} \
-         values (channels), all of them finite, and all deviations must be positive"
+         values (channels), from -65504 to 65504, and all deviations must be positive"
     )]
     Statistics {
         /// Tokens of the transformer.

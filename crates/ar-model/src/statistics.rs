@@ -1,5 +1,6 @@
 use std::fmt;
 
+use ar_weights::Fault;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
@@ -77,13 +78,14 @@ impl LatentStatistics {
         })
     }
 
-    /// Whether the tables are `[tokens, channels]`, with finite values and positive standard deviations.
+    /// Whether the tables are `[tokens, channels]`, with values that are not broken ([`Fault`]), and positive standard
+    /// deviations.
     pub fn fits(&self, [tokens, channels]: [usize; 2]) -> bool {
         let is_table = |table: &[Vec<f32>]| {
             let mut values = table.iter().flatten();
             table.len() == tokens
                 && table.iter().all(|row| row.len() == channels)
-                && values.all(|value| value.is_finite())
+                && values.all(|&value| Fault::of_value(value).is_none())
         };
         is_table(&self.mean)
             && is_table(&self.std)
@@ -136,7 +138,7 @@ mod tests {
         assert_eq!(statistics.mean, [[2.0], [5.0]]);
         assert_eq!(statistics.std, [[1.0], [1.0]]);
         assert!(statistics.fits([2, 1]) && !statistics.fits([1, 2]));
-        for broken in [f32::NAN, f32::INFINITY] {
+        for broken in [f32::NAN, f32::INFINITY, 8e29] {
             let mut other = statistics.clone();
             other.mean[1][0] = broken;
             assert!(!other.fits([2, 1]));

@@ -6,10 +6,8 @@ use ar_model::VideoModel;
 use ar_video::{Frame, Tiles, VideoWriter};
 use burn::tensor::Tensor;
 
+use crate::output::DENOISING_GAP;
 use crate::{PipelineError, VideoTarget};
-
-/// White pixels between two frames.
-const GAP: usize = 2;
 
 /// A picture after every iteration: all frames side by side, each at its noise level.
 pub(crate) struct Denoising<'a> {
@@ -64,7 +62,7 @@ impl<'a> Denoising<'a> {
         let pixels = self.model.decode(Tensor::cat(self.latents.clone(), 1))?;
         let frames = to_frames(pixels.flatten(0, 1));
         let frames: Vec<&Frame> = frames.iter().collect();
-        let tiles = Tiles::in_columns(frames.len()).with_white_gap(GAP);
+        let tiles = Tiles::in_columns(frames.len()).with_white_gap(DENOISING_GAP);
         Ok(self.writer.write(&tiles.picture(&frames))?)
     }
 }

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use ar_model::ModelError;
 use ar_video::VideoError;
-use ar_weights::LocationError;
+use ar_weights::{Fault, LocationError};
 
 use crate::NoiseError;
 
@@ -144,9 +144,9 @@ pub enum PipelineError {
         /// The option of `ar-train import` that takes it.
         option: &'static str,
     },
-    /// An output would replace a file that the videos are made from.
+    /// An output would replace or change something that the videos are made from.
     #[error(
-        "`{option}` would replace {}, which is the input of `{input}`: write to another path",
+        "`{option}` would change {}, which is the input of `{input}`: write to another path",
         path.display()
     )]
     ReplacesInput {
@@ -157,23 +157,25 @@ pub enum PipelineError {
         /// The path of the input.
         path: PathBuf,
     },
-    /// A latent is not finite, and cannot be decoded.
+    /// A latent cannot be decoded.
     #[error(
-        "frame {frame} came out of sampling as NaN or infinity; a lower `guidance` or `eta` may \
-         help, or the model is broken"
+        "frame {frame} came out of sampling as {fault}; a lower `guidance` or `eta` may help, or \
+         the model is broken"
     )]
-    NotFinite {
+    Broken {
         /// The frame.
         frame: usize,
+        /// What is wrong with its latent.
+        fault: Fault,
     },
 }
 
 impl PipelineError {
-    /// Whether what a model makes is not finite.
+    /// Whether what a model makes is not finite, or far too large.
     pub fn is_not_finite(&self) -> bool {
         matches!(
             self,
-            Self::NotFinite { .. } | Self::Model(ModelError::NotFinite { .. })
+            Self::Broken { .. } | Self::Model(ModelError::NotFinite { .. })
         )
     }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use ar_weights::Fault;
 use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
@@ -196,11 +197,11 @@ fn tensor(file: &SafeTensors<'_>) -> Result<(Vec<f32>, [usize; 4]), String> {
     }
     let (values, _) = tensor.data().as_chunks();
     let values: Vec<f32> = values.iter().map(|&v| f32::from_le_bytes(v)).collect();
-    if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+    let mut faults = values.iter().map(|&value| Fault::of_value(value));
+    if let Some((index, fault)) = faults.by_ref().enumerate().find_map(|(i, f)| Some((i, f?))) {
         let frame = index / (shape[2] * shape[3]);
         return Err(format!(
-            "`{START}` holds {} in frame {} of video {}",
-            values[index],
+            "`{START}` holds {fault}, in frame {} of video {}",
             frame % shape[1],
             frame / shape[1]
         ));

@@ -10,6 +10,9 @@ use ar_video::{Enlargement, VideoFormat, VideoWriter};
 
 use crate::{GeneratedFrame, PipelineError, ResolvedOptions};
 
+/// White pixels between two frames of the video of the denoising.
+pub(crate) const DENOISING_GAP: usize = 2;
+
 /// What a run writes.
 #[derive(Clone, Debug, Default)]
 pub struct Outputs {
@@ -165,12 +168,26 @@ impl VideoTarget {
         Ok(())
     }
 
+    /// Fails if the format cannot hold frames of this size, before they are enlarged.
+    ///
+    /// # Errors
+    /// In that case.
+    pub fn check_size(&self, size: [usize; 2]) -> Result<(), PipelineError> {
+        let path = self.destination.path();
+        let path = path.unwrap_or(Path::new("standard output"));
+        let enlarged = size.map(|side| side.saturating_mul(self.enlargement.factor));
+        Ok(VideoWriter::check_size(path, self.format, enlarged)?)
+    }
+
     /// Whether a video of the run would replace the file or folder at `path`, or the folder that it
-    /// is in.
+    /// is in, or be put into the folder.
     pub fn replaces(&self, path: impl AsRef<Path>, options: &ResolvedOptions) -> bool {
         let path = path.as_ref();
-        if self.destination == Destination::Stdout {
-            return is_stdout(path);
+        match &self.destination {
+            Destination::Stdout => return is_stdout(path),
+            // A folder of frames would become something else.
+            Destination::Path(video) if is_in_folder(video, path) => return true,
+            Destination::Path(_) => {}
         }
         let replaces = |video: &Path| self.format_replaces(video, path);
         if self.there(options).iter().any(|video| replaces(video)) {
@@ -189,10 +206,13 @@ impl VideoTarget {
             .is_some_and(|replaces| replaces)
     }
 
-    /// Whether the only video would replace the file or folder at `path`, or the folder that it is in.
+    /// Whether the only video would replace the file or folder at `path`, or the folder that it is in, or be put into the
+    /// folder.
     pub fn would_replace(&self, path: impl AsRef<Path>) -> bool {
         match &self.destination {
-            Destination::Path(video) => self.format_replaces(video, path.as_ref()),
+            Destination::Path(video) => {
+                is_in_folder(video, path.as_ref()) || self.format_replaces(video, path.as_ref())
+            }
             Destination::Stdout => is_stdout(path),
         }
     }
@@ -228,9 +248,10 @@ impl Outputs {
     /// For the first such output; and if there are several videos but an output can only have one, or if the model
     /// makes no pixels.
     pub fn check(&self, options: &ResolvedOptions) -> Result<(), PipelineError> {
-        if !options.has_vae && (self.video.is_some() || self.denoising.is_some()) {
+        if options.image_size.is_none() && (self.video.is_some() || self.denoising.is_some()) {
             return Err(PipelineError::NoVae);
         }
+        self.check_sizes(options)?;
         self.check_number(options.count)?;
         self.check_distinct(options)?;
         self.check_inputs(options, &options.inputs)?;
@@ -253,6 +274,24 @@ impl Outputs {
         let mut videos = self.video.iter().chain(&self.denoising);
         videos.any(|target| target.destination.is_stdout())
             || self.latents.as_ref().is_some_and(is_stdout)
+    }
+
+    /// Fails if a format cannot hold the frames of its video.
+    ///
+    /// # Errors
+    /// In that case.
+    pub fn check_sizes(&self, options: &ResolvedOptions) -> Result<(), PipelineError> {
+        let Some(side) = options.image_size else {
+            return Ok(());
+        };
+        if let Some(video) = &self.video {
+            video.check_size([side, side])?;
+        }
+        if let Some(denoising) = &self.denoising {
+            let width = (side + DENOISING_GAP).saturating_mul(options.frames);
+            denoising.check_size([width - DENOISING_GAP, side])?;
+        }
+        Ok(())
     }
 
     /// Fails if two outputs are the same file, pipe or device.
@@ -305,7 +344,9 @@ impl Outputs {
                 "out"
             } else if of_video(&self.denoising) {
                 "denoising"
-            } else if latents.is_some_and(|latents| is_same_file(latents, path)) {
+            } else if latents
+                .is_some_and(|latents| is_same_file(latents, path) || is_in_folder(latents, path))
+            {
                 "save_latents"
             } else {
                 continue;
@@ -341,6 +382,11 @@ impl Outputs {
         }
         Ok(())
     }
+}
+
+/// Whether `path` is a folder, and `output` would be written into it.
+fn is_in_folder(output: &Path, path: &Path) -> bool {
+    path.is_dir() && lies_in(output, path)
 }
 
 /// The path with `suffix` before its extension.

@@ -48,8 +48,8 @@ pub struct ResolvedOptions {
     pub latent: [usize; 2],
     /// Frames per second of the model's videos.
     pub fps: f64,
-    /// Whether the model makes pixels.
-    pub has_vae: bool,
+    /// The side of the model's frames in pixels; none if it has no VAE.
+    pub image_size: Option<usize>,
     /// The files that the videos are made from, by option.
     pub inputs: Vec<(&'static str, PathBuf)>,
 }
@@ -157,7 +157,7 @@ impl GenerateOptions {
             window,
             latent,
             fps: model.sampling.fps,
-            has_vae: model.vae.is_some(),
+            image_size: size,
             inputs,
         })
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use ar_diffusion::SampledFrame;
 use ar_files::write_atomically;
+use ar_weights::Fault;
 use burn::tensor::Tensor;
 use safetensors::{Dtype, serialize, tensor::TensorView};
 
@@ -22,12 +23,12 @@ pub(crate) fn to_values(latents: Tensor<4>) -> Vec<f32> {
     data.try_into_vec().expect("latents are 32-bit floats")
 }
 
-/// Fails if the latents of a frame are not finite, and cannot be decoded.
-pub(crate) fn check_finite(frame: usize, latents: &[f32]) -> Result<(), PipelineError> {
-    if latents.iter().all(|value| value.is_finite()) {
-        return Ok(());
+/// Fails if the latents of a frame are broken ([`Fault`]), and cannot be decoded.
+pub(crate) fn check_latents(frame: usize, latents: &[f32]) -> Result<(), PipelineError> {
+    match latents.iter().find_map(|&value| Fault::of_value(value)) {
+        None => Ok(()),
+        Some(fault) => Err(PipelineError::Broken { frame, fault }),
     }
-    Err(PipelineError::NotFinite { frame })
 }
 
 /// Writes sampled latents as the tensor `latents`.

@@ -11,7 +11,7 @@ use crate::PipelineError;
 use crate::batch_noise::BatchNoise;
 use crate::chunks::{CHUNK, ChunkDecoder};
 use crate::generation::{Batch, Generation};
-use crate::sampled::{check_finite, values};
+use crate::sampled::{check_latents, values};
 
 impl Generation {
     /// The frames as they are finished, in order, the frames of the prefix first. For videos that are sampled together,
@@ -167,7 +167,7 @@ impl<'a> Steps<'a> {
         let mut finished = Vec::new();
         for frame in iteration.finished {
             let (index, values) = values(&frame);
-            check_finite(index, &values)?;
+            check_latents(index, &values)?;
             let videos = current.decoder.push(frame.latent)?;
             finished.extend(current.numbered(videos));
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::chunks::ChunkDecoder;
 use crate::denoising::Denoising;
 use crate::generation::{Batch, Generation};
-use crate::sampled::{check_finite, save_latents, to_values, values};
+use crate::sampled::{check_latents, save_latents, to_values, values};
 use crate::sink::{VideoSink, Videos, Written};
 use crate::{Destination, Outputs, PipelineError, VideoTarget, timed};
 
@@ -255,7 +255,7 @@ impl<P: FnMut(WriteProgress) -> ControlFlow<()>> Writing<'_, P> {
 
     /// Records a finished frame of a batch.
     fn keep(&mut self, batch: &Batch, index: usize, latent: &[f32]) -> Result<(), PipelineError> {
-        check_finite(index, latent)?;
+        check_latents(index, latent)?;
         self.outcome
             .first_latent
             .get_or_insert_with(|| self.start.elapsed());

@@ -33,6 +33,7 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     let mut outputs = outputs(args, &config)?;
     // Before the device is opened, which takes longer.
     outputs.check_number(options.count)?;
+    outputs.check_sizes(&options)?;
     outputs.check_distinct(&options)?;
     outputs.check_inputs(&options, &inputs(&source))?;
     let (device_name, device) = open_device(&args.model.device)?;

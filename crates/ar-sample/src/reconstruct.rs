@@ -38,10 +38,11 @@ pub(crate) fn run(args: &ReconstructArgs) -> anyhow::Result<ExitCode> {
     let side = size * target.enlargement.factor;
     if target.would_replace(&args.input) {
         bail!(
-            "--out would replace {}, which is the video to reconstruct: write to another path",
+            "--out would change {}, which is the video to reconstruct: write to another path",
             args.input.display()
         );
     }
+    target.check_size([size, size])?;
     let ffmpeg = Ffmpeg::from_env().with_interrupt(interrupt.flag());
     let mut reader = match VideoReader::open_with(&args.input, &ffmpeg) {
         Err(VideoError::Interrupted { .. }) => return Ok(without_frames()),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
+use ar_cli::Allocator;
 use ar_pipeline::{ModelSource, Pipeline};
 use ar_serve::{Server, ServerOptions, Stopper, Token};
 use clap::Parser;
@@ -14,7 +15,7 @@ use mimalloc::MiMalloc;
 
 /// Sampling frame by frame allocates some five hundred times in a quarter of a millisecond.
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Allocator<MiMalloc> = Allocator(MiMalloc);
 
 /// The environment variable that sets the token.
 const TOKEN: &str = "AR_SERVE_TOKEN";
@@ -42,7 +43,7 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse_from(ar_cli::arguments());
+    let cli: Cli = ar_cli::parse();
     ar_cli::run_program(|| ar_cli::exit_code(run(&cli), ar_cli::one_line))
 }
 

@@ -242,7 +242,7 @@ impl Training {
 }
 
 pub(crate) fn run() -> Result<ExitCode> {
-    let command = Cli::parse_from(ar_cli::arguments()).command;
+    let command = ar_cli::parse::<Cli>().command;
     // Before anything that takes long.
     let interrupter = interrupter(&command)?;
     match command {

@@ -339,6 +339,8 @@ pub struct Clips {
     pub classes: Vec<String>,
     /// Lines about what was left out.
     pub report: Vec<String>,
+    /// The files and folders of frames that they come from.
+    pub files: Vec<PathBuf>,
 }
 
 /// Opens a dataset of clips, and reports progress to the observer of `options`. None if it is
@@ -354,6 +356,7 @@ pub fn open_clips(data: &DataConfig, options: &StageOptions) -> Result<Option<Cl
     let classes = dataset.class_names();
     let skipped = dataset.skipped().to_vec();
     let report = dataset.report();
+    let files = dataset.files();
     let mut split = TrainingData::new(dataset, data)?;
     split.leave_out(&skipped);
     if data.flip {
@@ -363,6 +366,7 @@ pub fn open_clips(data: &DataConfig, options: &StageOptions) -> Result<Option<Cl
         split,
         classes,
         report,
+        files,
     }))
 }
 

@@ -107,6 +107,12 @@ pub fn train(config: &DiffusionRun, workers: &Workers, options: &StageOptions) -
             latents.unverified()
         ));
     }
+    if !latents.is_identified() {
+        run.line(
+            "the latents do not say which clips they are of, because an older version wrote them: \
+             whether their files belong together is not checked",
+        );
+    }
     if let Some(note) = ModelSource::from(&config.vae).note() {
         run.line(note);
     }

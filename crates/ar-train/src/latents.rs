@@ -1,9 +1,9 @@
 //! Encoding a dataset of clips into latents.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ar_data::{DataConfig, LatentDataset, LatentIndex, Part, VideoBatch, VideoItem};
-use ar_files::FolderLock;
+use ar_files::{ContentHash, FolderLock};
 use ar_model::{ModelFiles, VideoModel};
 use ar_pipeline::{ModelSource, PipelineError};
 use burn::tensor::Device;
@@ -60,6 +60,7 @@ pub fn encode(
         split,
         classes,
         report,
+        files,
     }) = open_clips(&data, options)?
     else {
         return Ok(Ending::NotStarted);
@@ -86,6 +87,7 @@ pub fn encode(
         classes,
         source: source(config)?,
         checksums: true,
+        content: Some(content(&files)?),
     };
     let index = open_folder(out, index, options.resume || part != Part::ALL)?;
     let _lock = FolderLock::take(out, &format!(".lock{}", part.suffix())).map_err(|error| {
@@ -100,7 +102,6 @@ pub fn encode(
     let total = files.clone().map(|file| index.clips_of(file).len()).sum();
     let mut done = 0;
     for file in files {
-        let path = index.shard_path(out, file);
         let clips = index.clips_of(file);
         if !is_done(out, &index, file, &*options.observer)? {
             let mut encoded = Encoded::default();
@@ -122,7 +123,7 @@ pub fn encode(
                 let message = format!("none of the clips {} to {last} can be read", clips.start);
                 Error::Data(message.into())
             })?;
-            dataset?.save(&path)?;
+            dataset?.save_shard(out, &index, file)?;
         }
         done += clips.len();
         options.observer.encoding(done, total);
@@ -205,6 +206,14 @@ fn source(config: &LatentsRun) -> Result<Vec<String>> {
     lines.extend(data.lines().map(str::to_owned));
     lines.retain(|line| !line.is_empty());
     Ok(lines)
+}
+
+/// A hash of the files that clips come from.
+fn content(files: &[PathBuf]) -> Result<String> {
+    let hash = files.iter().try_fold(ContentHash::EMPTY, |hash, file| {
+        hash.and_checksum(file).map_err(Error::io(file))
+    });
+    Ok(hash?.to_string())
 }
 
 /// The start of the line in an index that identifies the VAE of the latents.

@@ -8,10 +8,10 @@ use burn::module::Module;
 use burn::store::{ModuleSnapshot, ModuleStore, PytorchStore, burn_pack};
 
 use crate::content::{FIRST_BYTES, other_content};
-use crate::floats::{Floats, transpose};
+use crate::floats::{Floats, Widened, transpose};
 use crate::parameters::parameters;
 use crate::stored::Stored;
-use crate::{KeyMap, Precision, WeightsError, WeightsSource, safetensors};
+use crate::{Fault, KeyMap, Precision, WeightsError, WeightsSource, safetensors};
 
 /// Entries in which training scripts store the weights of a network, beside the optimizer's state and the like.
 const STATE_DICTS: [&str; 2] = ["state_dict.", "model_state_dict."];
@@ -142,16 +142,23 @@ impl Checkpoint {
     /// Writes all tensors as safetensors, atomically and one at a time.
     ///
     /// # Errors
-    /// If a tensor cannot be read or the file cannot be written; an existing file at `path` is then unchanged.
+    /// If a tensor cannot be read or is broken ([`Fault`]), or the file cannot be written; an existing file at `path` is
+    /// then unchanged.
     pub fn save(&self, path: impl AsRef<Path>, precision: Precision) -> Result<(), WeightsError> {
         let tensors = self.tensors.iter().map(|(key, tensor)| {
-            let bytes = move || -> io::Result<Vec<u8>> {
-                if tensor.floats == Some(precision.floats()) {
-                    return tensor.bytes();
+            let bytes = move || {
+                let widened = tensor.widened();
+                let Widened { values, largest } =
+                    widened.map_err(|error| self.unreadable(key, &error))?;
+                match Fault::of_value(largest) {
+                    None => Ok(precision.floats().narrow(&values)),
+                    Some(fault) => Err(WeightsError::Broken {
+                        file: self.name.clone(),
+                        key: key.clone(),
+                        fault,
+                    }),
                 }
-                Ok(precision.floats().narrow(&tensor.values()?))
             };
-            let bytes = move || bytes().map_err(|error| self.unreadable(key, &error));
             (key.clone(), tensor.shape.clone(), bytes)
         });
         safetensors::write(path.as_ref(), tensors.collect(), precision.floats())

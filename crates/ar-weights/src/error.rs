@@ -1,5 +1,7 @@
 use std::path::{Path, PathBuf};
 
+use crate::Fault;
+
 /// Weights that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -32,28 +34,19 @@ pub enum WeightsError {
         /// What is wrong.
         reason: String,
     },
-    /// A weight is not finite, so the network cannot compute anything.
+    /// A weight has a value with which the network cannot compute anything.
     #[error(
-        "{file}: {} holds NaN or infinity: the weights are broken",
+        "{file}: {} holds {fault}: the weights are broken, or have exploded in training that \
+         diverged",
         printable(key)
     )]
-    NotFinite {
+    Broken {
         /// The file.
         file: String,
         /// The tensor.
         key: String,
-    },
-    /// A weight is too large for the floats to write.
-    #[error(
-        "{file}: {} holds values beyond 65504, the most that 16-bit floats hold: write 32-bit \
-         floats, without --half",
-        printable(key)
-    )]
-    TooLargeForHalf {
-        /// The file.
-        file: String,
-        /// The tensor.
-        key: String,
+        /// What is wrong with its values.
+        fault: Fault,
     },
     /// The tensors of a file do not fit the network.
     #[error(
@@ -97,13 +90,10 @@ impl WeightsError {
                 path: moved(path.display().to_string()).into(),
                 source,
             },
-            Self::NotFinite { file, key } => Self::NotFinite {
+            Self::Broken { file, key, fault } => Self::Broken {
                 file: moved(file),
                 key,
-            },
-            Self::TooLargeForHalf { file, key } => Self::TooLargeForHalf {
-                file: moved(file),
-                key,
+                fault,
             },
             error => error,
         }

@@ -1,8 +1,11 @@
+use std::fmt;
+
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 
-/// The largest weight of a network that computes anything: the largest 16-bit float. Weights of
-/// trained networks are smaller by orders of magnitude; training that diverges goes beyond.
+/// The largest weight or latent of a network that computes anything: the largest 16-bit float.
+/// Those of trained networks are smaller by orders of magnitude; training that diverges goes
+/// beyond.
 pub const LARGEST_WEIGHT: f32 = 65504.0;
 
 /// What is wrong with a parameter of `module` that holds NaN, infinity, or more than
@@ -23,6 +26,18 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// The fault of a value, if it has one.
+    pub fn of_value(value: f32) -> Option<Self> {
+        let size = value.abs();
+        if size <= LARGEST_WEIGHT {
+            None
+        } else if size.is_finite() {
+            Some(Self::Large(size))
+        } else {
+            Some(Self::NotFinite)
+        }
+    }
+
     /// The fault of a tensor, if it has one. It waits for the device.
     pub fn of<const D: usize>(values: &Tensor<D>) -> Option<Self> {
         let sizes = values.clone().abs();
@@ -34,6 +49,16 @@ impl Fault {
             Some(Self::Large(sizes.max().into_scalar::<f32>()))
         } else {
             Some(Self::NotFinite)
+        }
+    }
+}
+
+/// What the values are.
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFinite => f.write_str("NaN or infinity"),
+            Self::Large(largest) => write!(f, "{largest:e}, which is beyond {LARGEST_WEIGHT}"),
         }
     }
 }

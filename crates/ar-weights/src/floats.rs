@@ -1,6 +1,6 @@
 //! Conversion of floats of any width to f32 and back, and transposition, for many values.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use burn::tensor::DType;
 use half::slice::HalfFloatSliceExt;
@@ -19,9 +19,9 @@ pub(crate) enum Floats {
 /// Floats of a file as f32.
 pub(crate) struct Widened {
     pub values: Vec<f32>,
-    /// Whether no value is NaN or infinity. This is checked during conversion, since a separate
-    /// pass would take as long as reading again.
-    pub is_finite: bool,
+    /// The largest absolute value; NaN if there is one. It is found during conversion, since a
+    /// separate pass would take as long as reading again.
+    pub largest: f32,
 }
 
 /// Values that a thread converts at a time.
@@ -54,25 +54,23 @@ impl Floats {
     /// Values from little-endian bytes.
     pub(crate) fn widen(self, bytes: &[u8]) -> Widened {
         let mut values = vec![0.0; bytes.len() / self.size()];
-        let is_finite = AtomicBool::new(true);
+        let largest = AtomicU32::new(0);
         let chunks = values.par_chunks_mut(CHUNK);
         let chunks = chunks.zip(bytes.par_chunks(CHUNK * self.size()));
         chunks.for_each(|(values, bytes)| {
             self.widen_to(values, bytes);
-            if !all_finite(values) {
-                is_finite.store(false, Ordering::Relaxed);
-            }
+            largest.fetch_max(largest_size(values), Ordering::Relaxed);
         });
         Widened {
             values,
-            is_finite: is_finite.into_inner(),
+            largest: f32::from_bits(largest.into_inner()),
         }
     }
 
     /// Values from the little-endian bytes of `[rows, columns]`, as `[columns, rows]`.
     pub(crate) fn widen_transposed(self, bytes: &[u8], [rows, columns]: [usize; 2]) -> Widened {
         let mut values = vec![0.0; rows * columns];
-        let is_finite = AtomicBool::new(true);
+        let largest = AtomicU32::new(0);
         if !values.is_empty() {
             let strips = values.par_chunks_mut(TILE * rows).enumerate();
             strips.for_each(|(strip, output)| {
@@ -83,9 +81,7 @@ impl Floats {
                     for (row, line) in tile[..height].iter_mut().enumerate() {
                         let start = ((first + row) * columns + strip * TILE) * self.size();
                         self.widen_to(&mut line[..width], &bytes[start..][..width * self.size()]);
-                        if !all_finite(&line[..width]) {
-                            is_finite.store(false, Ordering::Relaxed);
-                        }
+                        largest.fetch_max(largest_size(&line[..width]), Ordering::Relaxed);
                     }
                     for (column, output) in output.chunks_exact_mut(rows).enumerate() {
                         for (line, value) in tile.iter().zip(&mut output[first..first + height]) {
@@ -97,7 +93,7 @@ impl Floats {
         }
         Widened {
             values,
-            is_finite: is_finite.into_inner(),
+            largest: f32::from_bits(largest.into_inner()),
         }
     }
 
@@ -160,13 +156,11 @@ fn put_elements<T, const N: usize>(
     }
 }
 
-/// Written so that compilers vectorise it.
-fn all_finite(values: &[f32]) -> bool {
-    const EXPONENT: u32 = 0x7f80_0000;
-    let is_special = |value: &f32| value.to_bits() & EXPONENT == EXPONENT;
-    !values
-        .iter()
-        .fold(false, |found, value| found | is_special(value))
+/// The bits of the largest absolute value. Floats without their sign are in the order of their
+/// bits, with infinity and then NaN at the end.
+fn largest_size(values: &[f32]) -> u32 {
+    let sizes = values.iter().map(|value| value.abs().to_bits());
+    sizes.fold(0, u32::max)
 }
 
 fn put<T: Copy, const N: usize>(bytes: &mut [u8], values: &[T], bytes_of: impl Fn(T) -> [u8; N]) {
@@ -231,7 +225,10 @@ mod tests {
                 let bytes = floats.narrow(&values);
                 let rounded = floats.widen(&bytes).values;
                 let widened = floats.widen_transposed(&bytes, [rows, columns]);
-                assert!(widened.is_finite);
+                assert_eq!(
+                    widened.largest,
+                    rounded.iter().fold(0.0, |most, x| f32::max(most, x.abs()))
+                );
                 assert!(widened.values == transpose(&rounded, [rows, columns]));
             }
         }
@@ -246,12 +243,14 @@ mod tests {
                     let mut values = vec![1.0; rows * columns];
                     values[place] = special;
                     let bytes = floats.narrow(&values);
-                    assert!(!floats.widen(&bytes).is_finite);
-                    assert!(!floats.widen_transposed(&bytes, [rows, columns]).is_finite);
+                    let largest = floats.widen(&bytes).largest;
+                    assert!(!largest.is_finite());
+                    let transposed = floats.widen_transposed(&bytes, [rows, columns]);
+                    assert_eq!(transposed.largest.to_bits(), largest.to_bits());
                 }
             }
         }
         let too_large = Floats::F64.widen(&1e300f64.to_le_bytes());
-        assert!(!too_large.is_finite);
+        assert!(!too_large.largest.is_finite());
     }
 }

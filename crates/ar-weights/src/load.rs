@@ -8,12 +8,13 @@ use burn::tensor::{Bytes, DType};
 use crate::floats::Floats;
 use crate::parameters::{Parameter, parameters};
 use crate::stored::Stored;
-use crate::{Checkpoint, KeyMap, WeightsError, WeightsSource};
+use crate::{Checkpoint, Fault, KeyMap, WeightsError, WeightsSource};
 
 /// Reads every parameter of `module`, one at a time. Floats of any width are read as f32.
 ///
 /// # Errors
-/// If the file is unreadable, or a tensor is missing, unused, not finite or has the wrong shape; the message names it.
+/// If the file is unreadable, or a tensor is missing, unused, broken ([`Fault`]) or has the wrong shape; the message
+/// names it.
 pub fn load_weights<M: Module>(
     module: &mut M,
     source: WeightsSource<'_>,
@@ -48,11 +49,12 @@ pub fn load_checkpoint<M: Module>(
         });
     }
     let mut reading = reading.lock().unwrap_or_else(PoisonError::into_inner);
-    match reading.not_finite.take() {
+    match reading.broken.take() {
         None => Ok(()),
-        Some(key) => Err(WeightsError::NotFinite {
+        Some((key, fault)) => Err(WeightsError::Broken {
             file: checkpoint.name().to_owned(),
             key,
+            fault,
         }),
     }
 }
@@ -61,8 +63,8 @@ pub fn load_checkpoint<M: Module>(
 #[derive(Default)]
 struct Reading {
     buffer: Vec<u8>,
-    /// The first tensor with NaN or infinity.
-    not_finite: Option<String>,
+    /// The first tensor with a fault.
+    broken: Option<(String, Fault)>,
 }
 
 /// Checks that `checkpoint` has every parameter of `module` and no others, without reading values.
@@ -134,12 +136,18 @@ fn deferred(
         is_transposed,
     } = parameter;
     let length = shape.iter().product::<usize>() * Floats::F32.size();
+    // Statistics of batch norms are in the units of activations, and may be larger than weights.
+    let is_statistic = ["running_mean", "running_var"]
+        .iter()
+        .any(|name| path.ends_with(name));
     let read = move || {
         let mut reading = reading.lock().unwrap_or_else(PoisonError::into_inner);
         let widened = tensor.parameter(is_transposed, &mut reading.buffer);
         let widened = widened.map_err(|error| burn_pack::Error::IoError(error.to_string()))?;
-        if !widened.is_finite && reading.not_finite.is_none() {
-            reading.not_finite = Some(key.clone());
+        let fault = Fault::of_value(widened.largest)
+            .filter(|fault| !is_statistic || *fault == Fault::NotFinite);
+        if let (Some(fault), None) = (fault, &reading.broken) {
+            reading.broken = Some((key.clone(), fault));
         }
         Ok(Bytes::from_elems(widened.values))
     };

@@ -8,7 +8,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ar_files::OutputFile;
-use half::f16;
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
@@ -169,36 +168,8 @@ where
     let length = (header.len() as u64).to_le_bytes();
     file.write_all(&length).map_err(io)?;
     file.write_all(&header).map_err(io)?;
-    for (key, _, bytes) in tensors {
-        let bytes = bytes()?;
-        check_finite(path, &key, &bytes, floats)?;
-        file.write_all(&bytes).map_err(io)?;
+    for (_, _, bytes) in tensors {
+        file.write_all(&bytes()?).map_err(io)?;
     }
     file.persist().map_err(io)
-}
-
-/// Fails if 16-bit or 32-bit floats are NaN or infinity, with which a network cannot compute anything.
-fn check_finite(path: &Path, key: &str, bytes: &[u8], floats: Floats) -> Result<(), WeightsError> {
-    let (file, key) = (path.display().to_string(), key.to_owned());
-    match floats {
-        Floats::F16 => {
-            let (values, _) = bytes.as_chunks();
-            let values = || values.iter().map(|&value| f16::from_le_bytes(value));
-            if values().any(f16::is_nan) {
-                return Err(WeightsError::NotFinite { file, key });
-            }
-            if values().any(f16::is_infinite) {
-                return Err(WeightsError::TooLargeForHalf { file, key });
-            }
-        }
-        Floats::F32 => {
-            let (values, _) = bytes.as_chunks();
-            let mut values = values.iter().map(|&value| f32::from_le_bytes(value));
-            if values.any(|value| !value.is_finite()) {
-                return Err(WeightsError::NotFinite { file, key });
-            }
-        }
-        Floats::Bf16 | Floats::F64 => {}
-    }
-    Ok(())
 }

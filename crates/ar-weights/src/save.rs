@@ -7,8 +7,8 @@ use crate::{Checkpoint, KeyMap, Precision, WeightsError};
 /// Writes every parameter of `module` as safetensors, atomically and one at a time.
 ///
 /// # Errors
-/// If a weight is not finite or does not fit the precision, or the file cannot be written; an
-/// existing file at `path` is then unchanged.
+/// If a weight is broken ([`Fault`](crate::Fault)), or the file cannot be written; an existing file
+/// at `path` is then unchanged.
 pub fn save_weights<M: Module>(
     module: &M,
     path: impl AsRef<Path>,
@@ -28,7 +28,7 @@ mod tests {
     use burn::tensor::{Device, Tensor};
 
     #[test]
-    fn weights_that_are_not_finite_are_neither_written_nor_read() {
+    fn broken_weights_are_neither_written_nor_read() {
         let keys = KeyMap::new(&[], &[]);
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("linear.safetensors");
@@ -37,30 +37,37 @@ mod tests {
             weight: Param::from_tensor(Tensor::from_floats([[1.0], [value]], &device)),
             ..LinearConfig::new(2, 1).init(&device)
         };
-        for broken in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            let error = save_weights(&network(broken), &path, keys, Precision::Full);
-            let error = error.expect_err("broken weights").to_string();
-            assert!(error.contains("weight holds NaN or infinity"), "{error}");
+        let broken = [
+            (f32::NAN, "NaN or infinity"),
+            (f32::INFINITY, "NaN or infinity"),
+            (f32::NEG_INFINITY, "NaN or infinity"),
+            (8e29, "8e29, which is beyond 65504"),
+            (-7e4, "7e4, which is beyond 65504"),
+        ];
+        for (value, what) in broken {
+            for precision in [Precision::Full, Precision::Half] {
+                let error = save_weights(&network(value), &path, keys, precision);
+                let error = error.expect_err("broken weights").to_string();
+                assert!(error.contains(&format!("weight holds {what}")), "{error}");
+            }
         }
         assert!(!path.exists());
 
-        save_weights(&network(7e4), &path, keys, Precision::Full).expect("finite weights");
-        let error = save_weights(&network(7e4), &path, keys, Precision::Half);
-        let error = error.expect_err("too large").to_string();
-        assert!(
-            error.contains("weight holds values beyond 65504"),
-            "{error}"
-        );
-
-        let mut bytes = std::fs::read(&path).expect("the file");
-        let at = bytes
+        let sound = 6e4_f32;
+        save_weights(&network(sound), &path, keys, Precision::Half).expect("sound weights");
+        save_weights(&network(sound), &path, keys, Precision::Full).expect("sound weights");
+        let whole = std::fs::read(&path).expect("the file");
+        let at = whole
             .windows(4)
-            .position(|four| four == 7e4_f32.to_le_bytes());
+            .position(|four| four == sound.to_le_bytes());
         let at = at.expect("the weight");
-        bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
-        std::fs::write(&path, bytes).expect("written");
-        let error = load_weights(&mut network(0.0), WeightsSource::File(&path), keys);
-        let error = error.expect_err("broken weights").to_string();
-        assert!(error.contains("weight holds NaN or infinity"), "{error}");
+        for (value, what) in broken {
+            let mut bytes = whole.clone();
+            bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+            std::fs::write(&path, bytes).expect("written");
+            let error = load_weights(&mut network(0.0), WeightsSource::File(&path), keys);
+            let error = error.expect_err("broken weights").to_string();
+            assert!(error.contains(&format!("weight holds {what}")), "{error}");
+        }
     }
 }

@@ -32,7 +32,12 @@ impl Stored {
 
     /// The elements as f32.
     pub(crate) fn values(&self) -> io::Result<Vec<f32>> {
-        Ok(self.floats()?.widen(&self.bytes()?).values)
+        Ok(self.widened()?.values)
+    }
+
+    /// [`values`](Self::values), and the largest of them.
+    pub(crate) fn widened(&self) -> io::Result<Widened> {
+        Ok(self.floats()?.widen(&self.bytes()?))
     }
 
     /// The elements as f32, with a matrix transposed if asked; read through `buffer`, which many

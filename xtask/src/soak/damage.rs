@@ -157,10 +157,12 @@ pub(super) fn mutations(bench: &Bench, random: &mut ChaCha8Rng, counts: &mut Cou
                     continue;
                 };
                 let text = fs::read_to_string(path)?;
-                let text = text.replace("checksums = true\n", "");
+                let lines = text.lines().filter(|line| !line.contains("\"content\": "));
+                let lines: Vec<&str> = lines.filter(|line| *line != "checksums = true").collect();
+                let text = lines.join("\n");
                 fs::write(
                     path,
-                    text.replace("\"checksums\": true", "\"checksums\": false"),
+                    text.replace("\"checksums\": true,", "\"checksums\": false"),
                 )?;
             }
             if what == "latents" {

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ar_weights::Fault;
 use safetensors::tensor::{Dtype, SafeTensorError};
 
 use crate::labels::LabelsError;
@@ -101,6 +102,18 @@ pub enum LatentError {
         /// The file.
         path: PathBuf,
     },
+    /// A shard of another folder, or another shard of the folder.
+    #[error(
+        "{} does not belong to this folder under this name: {what}; `ar-train latents --resume` \
+         encodes its clips again",
+        path.display()
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead.
+        what: String,
+    },
     /// Not all shards have been written.
     #[error(
         "{missing} of the {shards} shards of {folder} are missing, the first is {first}; \
@@ -154,13 +167,13 @@ pub enum LatentError {
         /// `[clips, frames, tokens, channels]`.
         shape: [usize; 4],
     },
-    /// NaN or infinity.
-    #[error("the latents of clip {clip} contain {value}; encode it again")]
-    NotFinite {
+    /// Latents that no network computes with.
+    #[error("the latents of clip {clip} hold {fault}; encode it again")]
+    Broken {
         /// The first such clip.
         clip: usize,
-        /// The value.
-        value: f32,
+        /// What is wrong with its values.
+        fault: Fault,
     },
     /// A class below zero.
     #[error("clip {clip} has the label {label}; labels count from 0")]

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use ar_files::{Integrity, MOST_TEXT, read_text, verify_file, write_sealed};
+use ar_files::{ContentHash, Integrity, MOST_TEXT, read_text, verify_file, write_sealed};
 use serde::{Deserialize, Serialize};
 
 use super::LatentError;
@@ -32,6 +32,10 @@ pub struct LatentIndex {
     /// Whether the index and the shards are written with checksums; older versions wrote none.
     #[serde(default)]
     pub checksums: bool,
+    /// A hash of the files that the clips come from. Shards of an index with one say which index they belong to, and
+    /// which shard they are; older versions wrote neither.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
 }
 
 /// More shards than any folder has.
@@ -137,8 +141,26 @@ impl LatentIndex {
         })
     }
 
+    /// What the shards of this index say that they belong to: a hash of all that latents depend on. None for an index of
+    /// an older version.
+    pub(super) fn identity(&self) -> Option<String> {
+        let content = self.content.as_ref()?;
+        let numbers = format!("{} {}\n", self.clips, self.clips_per_shard);
+        let lines = self.classes.iter().chain(&self.source).chain([content]);
+        let hash = lines.fold(ContentHash::EMPTY.and(numbers.as_bytes()), |hash, line| {
+            hash.and(line.as_bytes()).and(b"\n")
+        });
+        Some(hash.to_string())
+    }
+
     /// A description of the first difference from another index of the same folder.
     pub fn difference(&self, other: &Self) -> Option<String> {
+        if let (Some(ours), Some(theirs)) = (&self.content, &other.content)
+            && ours != theirs
+            && self.clips == other.clips
+        {
+            return Some("the files of the clips have changed since".into());
+        }
         let lines = |index: &Self| {
             let mut lines = vec![
                 format!("clips = {}", index.clips),
@@ -175,6 +197,7 @@ mod tests {
             classes: vec!["run".to_string()],
             source: vec!["size = 64".to_string()],
             checksums: true,
+            content: Some("0123".to_string()),
         }
     }
 
@@ -214,6 +237,13 @@ mod tests {
     fn differences_are_named() {
         assert_eq!(index().difference(&index()), None);
         let mut other = index();
+        other.content = Some("4567".to_string());
+        assert_eq!(
+            index().difference(&other).unwrap(),
+            "the files of the clips have changed since"
+        );
+        other.content = None;
+        assert_eq!(index().difference(&other), None, "an older version");
         other.source = vec!["size = 32".to_string()];
         assert_eq!(
             index().difference(&other).unwrap(),

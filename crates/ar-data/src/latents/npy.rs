@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use ar_weights::Fault;
 use half::f16;
 
 use super::LatentItem;
@@ -32,9 +33,9 @@ pub enum NpyError {
     /// The array does not have the shape of a clip.
     #[error("the shape is {0:?}, but has to be [frames, channels, 1, tokens] without a zero")]
     Shape(Vec<usize>),
-    /// NaN or infinity.
-    #[error("it contains {0}; encode the clip again")]
-    NotFinite(f32),
+    /// Latents that no network computes with.
+    #[error("it holds {0}; encode the clip again")]
+    Broken(Fault),
 }
 
 /// The `.npy` files in and below a folder, in the order of their paths.
@@ -83,8 +84,8 @@ pub(super) fn read(path: &Path) -> Result<LatentItem, NpyError> {
     if product != Some(values.len()) {
         return Err(NpyError::Format);
     }
-    if let Some(&value) = values.iter().find(|value| !value.is_finite()) {
-        return Err(NpyError::NotFinite(value));
+    if let Some(fault) = values.iter().find_map(|&value| Fault::of_value(value)) {
+        return Err(NpyError::Broken(fault));
     }
 
     let mut latents = Vec::with_capacity(values.len());

@@ -1,5 +1,6 @@
 //! Latents as `ar-train latents` stores them: shards in safetensors, and folders of them.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
@@ -9,12 +10,37 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use super::{LatentDataset, LatentError, LatentIndex};
 
 impl LatentDataset {
-    /// Writes a shard, and its checksum beside it; an existing one is replaced at the end.
+    /// Writes one file of latents, and its checksum beside it; an existing one is replaced at the end.
     ///
     /// # Errors
     /// If the folder cannot be created or written to.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), LatentError> {
-        let path = path.as_ref();
+        self.write(path.as_ref(), None)
+    }
+
+    /// [`save`](Self::save)s the shard `number` of the folder with `index`.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    pub fn save_shard(
+        &self,
+        folder: impl AsRef<Path>,
+        index: &LatentIndex,
+        number: usize,
+    ) -> Result<(), LatentError> {
+        // One entry, since the format does not order them, and shards are the same bytes each time.
+        let belongs = index.identity().map(|index| {
+            let this = format!("{number} of {index}");
+            HashMap::from([(SHARD.to_owned(), this)])
+        });
+        self.write(&index.shard_path(folder, number), belongs)
+    }
+
+    fn write(
+        &self,
+        path: &Path,
+        metadata: Option<HashMap<String, String>>,
+    ) -> Result<(), LatentError> {
         let error = |source| LatentError::Write {
             path: path.to_path_buf(),
             source,
@@ -49,7 +75,7 @@ impl LatentDataset {
                 view(Dtype::U64, &self.shape[..1], sources).map_err(error)?,
             ));
         }
-        let file = safetensors::serialize(tensors, None).map_err(error)?;
+        let file = safetensors::serialize(tensors, metadata).map_err(error)?;
         write_sealed(path, &file).map_err(|e| error(e.into()))
     }
 
@@ -69,7 +95,7 @@ impl LatentDataset {
         }
         let mut all: Option<Self> = None;
         for (number, path) in shards.into_iter().enumerate() {
-            let shard = Self::load_shard(&path, index.checksums)?;
+            let shard = Self::load_shard(&path, Some((&index, number)))?;
             let (clips, most) = (shard.shape[0], index.clips_of(number).len());
             if clips > most {
                 return Err(LatentError::TooManyClips { path, clips, most });
@@ -81,6 +107,7 @@ impl LatentDataset {
         }
         let all = all.expect("an index has at least one shard");
         Ok(Self {
+            is_identified: index.content.is_some(),
             classes: index.classes,
             made_of: index.source,
             ..all
@@ -90,28 +117,41 @@ impl LatentDataset {
     /// Reads the shard `number` of the folder with `index`.
     ///
     /// # Errors
-    /// If it is damaged, or has lost the checksum that the index says it has.
+    /// If it is damaged, has lost the checksum that the index says it has, or belongs to another index.
     pub fn load_shard_of(
         folder: impl AsRef<Path>,
         index: &LatentIndex,
         number: usize,
     ) -> Result<Self, LatentError> {
-        Self::load_shard(&index.shard_path(folder, number), index.checksums)
+        Self::load_shard(&index.shard_path(folder, number), Some((index, number)))
     }
 
-    /// Reads a shard, which may have no checksum unless it was written with one.
-    pub(super) fn load_shard(path: &Path, has_checksum: bool) -> Result<Self, LatentError> {
+    /// Reads a file of latents: the shard of an index with this number, or any other, which may have no checksum.
+    pub(super) fn load_shard(
+        path: &Path,
+        of: Option<(&LatentIndex, usize)>,
+    ) -> Result<Self, LatentError> {
         let path_buf = || path.to_path_buf();
         let checked = check_regular(path).and_then(|()| verify_file(path));
         let integrity = checked.map_err(LatentError::read(path))?;
-        if has_checksum && integrity == Integrity::Unknown {
+        if of.is_some_and(|(index, _)| index.checksums) && integrity == Integrity::Unknown {
             return Err(LatentError::NoChecksum { path: path_buf() });
         }
         let bytes = fs::read(path).map_err(LatentError::read(path))?;
-        let tensors = SafeTensors::deserialize(&bytes).map_err(|source| LatentError::Format {
+        let format = |source| LatentError::Format {
             path: path_buf(),
             source,
-        })?;
+        };
+        let tensors = SafeTensors::deserialize(&bytes).map_err(format)?;
+        if let Some((index, number)) = of {
+            let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(format)?;
+            check_belongs(metadata.metadata().as_ref(), index, number).map_err(|what| {
+                LatentError::Foreign {
+                    path: path_buf(),
+                    what,
+                }
+            })?;
+        }
         let shard = Self::from_tensors(&tensors).map_err(|source| LatentError::Content {
             path: path_buf(),
             source: Box::new(source),
@@ -166,6 +206,29 @@ impl LatentDataset {
             }
             Err(_) => Ok(dataset),
         }
+    }
+}
+
+/// The key in a shard's metadata for its number and the identity of its index.
+const SHARD: &str = "shard";
+
+/// Fails unless a shard says that it is the shard `number` of `index`, if shards of that index do; says what it is
+/// instead.
+fn check_belongs(
+    metadata: Option<&HashMap<String, String>>,
+    index: &LatentIndex,
+    number: usize,
+) -> Result<(), String> {
+    let Some(identity) = index.identity() else {
+        return Ok(());
+    };
+    let said = metadata.and_then(|metadata| metadata.get(SHARD));
+    match said.and_then(|said| said.split_once(" of ")) {
+        Some((shard, of)) if of == identity && shard == number.to_string() => Ok(()),
+        Some((shard, of)) if of == identity => {
+            Err(format!("it is shard {shard} under another name"))
+        }
+        _ => Err("it is of other clips, or was made with another VAE".into()),
     }
 }
 
@@ -237,10 +300,11 @@ mod tests {
             classes: vec!["run".to_string(), "walk".to_string()],
             source: Vec::new(),
             checksums: true,
+            content: Some("0123".to_string()),
         };
         index.save(folder).unwrap();
         for (number, shard) in shards.iter().enumerate() {
-            shard.save(index.shard_path(folder, number)).unwrap();
+            shard.save_shard(folder, &index, number).unwrap();
         }
         index
     }
@@ -286,7 +350,41 @@ mod tests {
         assert!(error().contains("is not as it was written"), "{}", error());
         fs::rename(&aside, &second).unwrap();
 
-        dataset(None).save(&second).unwrap();
+        // Files with checksums of their own, which belong elsewhere.
+        let [of_others, of_older] = [Some("4567".to_string()), None].map(|content| LatentIndex {
+            content,
+            ..index.clone()
+        });
+        for other in [of_others, of_older] {
+            shards[1].save_shard(folder.path(), &other, 1).unwrap();
+            let error = error();
+            assert!(error.contains("does not belong to this folder"), "{error}");
+            assert!(error.contains("it is of other clips"), "{error}");
+        }
+        shards[0].save_shard(folder.path(), &index, 0).unwrap();
+        shards[1].save_shard(folder.path(), &index, 1).unwrap();
+        let [first, second] = [0, 1].map(|number| index.shard_path(folder.path(), number));
+        fs::copy(&first, &aside).unwrap();
+        let bytes = fs::read(&second).unwrap();
+        write_sealed(&first, &bytes).unwrap();
+        assert!(
+            error().contains("it is shard 1 under another name"),
+            "{}",
+            error()
+        );
+        fs::rename(&aside, &first).unwrap();
+        write_sealed(&first, &fs::read(&first).unwrap()).unwrap();
+        // An older version recorded nothing of that.
+        let older = LatentIndex {
+            content: None,
+            ..index.clone()
+        };
+        older.save(folder.path()).unwrap();
+        let all = LatentDataset::load(folder.path(), None).unwrap();
+        assert!(!all.is_identified());
+        index.save(folder.path()).unwrap();
+
+        dataset(None).save_shard(folder.path(), &index, 1).unwrap();
         assert!(
             error().contains("has no labels and the files before it"),
             "{}",
@@ -360,7 +458,7 @@ mod tests {
         let infinite = f32::NEG_INFINITY.to_le_bytes().to_vec();
         assert_eq!(
             load_error(&[("latents", Dtype::F32, &[1, 1, 1, 1], infinite)]),
-            "the latents of clip 0 contain -inf; encode it again"
+            "the latents of clip 0 hold NaN or infinity; encode it again"
         );
     }
 

@@ -78,6 +78,30 @@ fn bad_options_are_one_line() {
     assert_eq!(folder.run("--frame 3").status.code(), Some(2));
 }
 
+/// Also by the parser of the command line, whose messages have several lines.
+#[test]
+fn arguments_do_not_command_a_terminal() {
+    let folder = Folder::new();
+    for argument in [
+        "--frames=\u{1b}[31m\nx",
+        "--\u{1b}[31m\nx",
+        "\u{1b}[31m\nx",
+        "--class=\u{1b}[31m\nx",
+        "--format=\u{1b}[31m\nx",
+    ] {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_ar-sample"))
+            .current_dir(folder.path(""))
+            .arg(argument)
+            .output()
+            .expect("the command starts");
+        let error = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(2), "{argument:?}: {error}");
+        assert!(error.starts_with("error: "), "{argument:?}: {error}");
+        assert!(error.contains("\\u{1b}[31m\\nx"), "{argument:?}: {error}");
+        assert!(!error.contains('\u{1b}'), "{argument:?}: {error:?}");
+    }
+}
+
 #[test]
 fn bad_noise_is_one_line() {
     let folder = Folder::new();
@@ -101,16 +125,18 @@ fn bad_noise_is_one_line() {
     let mut values = [0.5; 144];
     values[100] = f32::NAN;
     noise(&values, &[2, 3, 6, 4]);
-    fails("", "`x_T` holds NaN in frame 1 of video 1");
+    fails("", "`x_T` holds NaN or infinity, in frame 1 of video 1");
     folder.write_tensor("noise.safetensors", "x_0", &[0.5; 72], &[1, 3, 6, 4]);
     fails("", "no tensor `x_T`; the file has x_0");
     for bytes in [&b""[..], b"not a safetensors file"] {
         std::fs::write(folder.path("noise.safetensors"), bytes).expect("a file");
         fails("", "not a readable safetensors file");
     }
-    // Noise that is finite but far too large becomes NaN during the run, without output.
     noise(&[3e38; 72], &[1, 3, 6, 4]);
-    fails("", "came out of sampling as NaN or infinity");
+    fails(
+        "",
+        "`x_T` holds 3e38, which is beyond 65504, in frame 0 of video 0",
+    );
 }
 
 #[test]
@@ -167,6 +193,10 @@ fn bad_models_are_one_line() {
     broken[last..].copy_from_slice(&f32::NAN.to_le_bytes());
     std::fs::write(&weights, broken).expect("a file");
     folder.fails(arguments, "holds NaN or infinity");
+    let mut broken = whole.clone();
+    broken[last..].copy_from_slice(&8e29_f32.to_le_bytes());
+    std::fs::write(&weights, broken).expect("a file");
+    folder.fails(arguments, "holds 8e29, which is beyond 65504");
     std::fs::remove_file(&weights).expect("removed");
     folder.fails(arguments, "transformer.safetensors: No such file");
     for path in [&weights, &config] {
@@ -178,7 +208,7 @@ fn bad_models_are_one_line() {
     }
 }
 
-/// They are finite, and what they make would be clamped to white frames.
+/// They are finite, and what they make would be clamped to white frames. Weights that a 16-bit float holds are read.
 #[test]
 fn weights_that_have_exploded_make_no_video() {
     let folder = Folder::new();
@@ -188,7 +218,11 @@ fn weights_that_have_exploded_make_no_video() {
     let whole = std::fs::read(&vae).expect("weights");
     let header = 8 + u64::from_le_bytes(whole[..8].try_into().expect("a length")) as usize;
     std::fs::remove_file(folder.path("tiny/checksums.txt")).expect("removed");
-    for value in [3e38_f32, 8e29, 1e12] {
+    for (value, start) in [
+        (3e38_f32, "error: tiny/vae.safetensors: "),
+        (8e29, "error: tiny/vae.safetensors: "),
+        (6e4, "error: the VAE's "),
+    ] {
         let mut broken = whole.clone();
         for weight in broken[header..].chunks_exact_mut(4) {
             weight.copy_from_slice(&value.to_le_bytes());
@@ -205,10 +239,7 @@ fn weights_that_have_exploded_make_no_video() {
             let error = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(2), "{value} {command}: {error}");
             let last = error.lines().last().expect("an error");
-            assert!(
-                last.starts_with("error: the VAE's "),
-                "{value} {command}: {error}"
-            );
+            assert!(last.starts_with(start), "{value} {command}: {error}");
             assert!(last.contains("have exploded in training"), "{error}");
             assert_eq!(folder.list(), before, "{value} {command}");
         }

@@ -42,6 +42,14 @@ fn denoising_is_shown_iteration_by_iteration() {
     }
     for (arguments, what) in [
         ("--count 2 --denoising new.gif", "there are 2 to generate"),
+        (
+            "--frames 300 --denoising new.mp4",
+            "new.mp4: mp4 cannot hold frames of 5398x16 pixels",
+        ),
+        (
+            "--frames 4000 --denoising new.gif",
+            "new.gif: gif cannot hold frames of 71998x16 pixels",
+        ),
         ("--denoising new.txt", "no format has this extension"),
     ] {
         folder.fails(&format!("{TINY} {arguments}"), what);

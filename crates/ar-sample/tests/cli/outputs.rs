@@ -95,13 +95,13 @@ fn an_output_does_not_replace_an_input() {
     folder.write_tensor("n.safetensors", "x_T", &[0.5; 16 * 4], &[1, 4, 4, 4]);
     fs::copy(folder.path("a.gif"), folder.path("m-1.gif")).expect("a copy");
     for (arguments, what) in [
-        ("--prefix a.gif --out a.gif", "--out would replace a.gif"),
+        ("--prefix a.gif --out a.gif", "--out would change a.gif"),
         ("--prefix a.gif --out ./tiny/../a.gif", "--prefix"),
         ("--prefix a.gif --out soft.gif", "--prefix"),
         ("--prefix hard.gif --out a.gif", "--prefix"),
         (
             "--prefix a.gif --out b.gif --denoising hard.gif",
-            "--denoising would replace",
+            "--denoising would change",
         ),
         (
             "--prefix a.gif --out b.gif --save-latents soft.gif",
@@ -113,9 +113,30 @@ fn an_output_does_not_replace_an_input() {
             "--prefix frames/frame_00001.png --out frames --format png",
             "--prefix",
         ),
+        // Into the folder.
+        (
+            "--prefix frames --out frames/0.gif",
+            "--out would change frames, which is the input of --prefix",
+        ),
+        (
+            "--prefix frames --out frames/new/0.rgb --count 2",
+            "--prefix",
+        ),
+        (
+            "--prefix frames --out frames/new --format png",
+            "--out would change frames",
+        ),
+        (
+            "--prefix frames --out b.gif --denoising ./frames/d.gif",
+            "--denoising would change",
+        ),
+        (
+            "--prefix frames --out b.gif --save-latents frames/l",
+            "--save-latents would change",
+        ),
         (
             "--noise n.safetensors --out b.gif --save-latents ./n.safetensors",
-            "--save-latents would replace n.safetensors, which is the input of --noise",
+            "--save-latents would change n.safetensors, which is the input of --noise",
         ),
         (
             "--out b.gif --save-latents tiny/vae.safetensors",
@@ -147,12 +168,13 @@ fn an_output_does_not_replace_an_input() {
         folder.fails(&format!("{TINY} {arguments}"), what);
     }
     for (arguments, what) in [
-        ("reconstruct a.gif --out a.gif", "--out would replace a.gif"),
-        ("reconstruct a.gif --out soft.gif", "would replace"),
+        ("reconstruct a.gif --out a.gif", "--out would change a.gif"),
+        ("reconstruct a.gif --out soft.gif", "would change"),
         (
             "reconstruct frames --out frames --format png",
-            "would replace",
+            "would change",
         ),
+        ("reconstruct frames --out frames/a.gif", "would change"),
     ] {
         folder.fails(&format!("{arguments} --model tiny"), what);
     }

@@ -36,12 +36,14 @@ impl ConfigSource {
         let is_to_blame = |key: &str| keys.contains(&current_key(key));
         let mut overridden = Vec::new();
         let mut places = Vec::new();
-        for text in &self.overrides {
+        // The last one of a key counts.
+        for text in self.overrides.iter().rev() {
             if let Some((key, _)) = text.split_once('=')
                 && is_to_blame(key.trim())
+                && !overridden.contains(&current_key(key.trim()))
             {
                 overridden.push(current_key(key.trim()));
-                places.push(format!("--set {text}"));
+                places.insert(0, format!("--set {text}"));
             }
         }
         // A text that does not parse has its own error, with the line.
@@ -129,6 +131,11 @@ mod tests {
         assert_eq!(
             places(&["data.validation"], &["data.validation=9"]),
             "--set data.validation=9: no"
+        );
+        let set = ["run.steps=1", "vae=a", "run.steps=2"];
+        assert_eq!(
+            places(&["run.steps", "vae"], &set),
+            format!("--set {}, --set {}: no", set[1], set[2])
         );
     }
 }

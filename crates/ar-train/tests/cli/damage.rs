@@ -270,6 +270,18 @@ fn damaged_latents_are_refused_and_encoded_again() {
         ),
         "its latents are of another VAE",
     );
+    // One of their files, which is whole, has its own checksum and the right name.
+    for suffix in ["", ".checksum"] {
+        let name = format!("shard-00001-of-00002.safetensors{suffix}");
+        let [from, to] = ["others", "latents"].map(|out| folder.path(&format!("{out}/{name}")));
+        fs::copy(from, to).expect("copied");
+    }
+    folder.fails(
+        &diffusion,
+        "it is of other clips, or was made with another VAE",
+    );
+    let text = folder.says(&format!("{latents} --resume"));
+    assert!(text.contains("encoded again") && is_whole(), "{text}");
     // Files may move.
     fs::rename(folder.path("vae/model"), folder.path("moved")).expect("moved");
     folder.ok(&format!("{run} --resume --set run.steps=2 --set vae=moved"));
@@ -358,6 +370,31 @@ fn a_model_is_replaced_as_a_whole_or_not_at_all() {
     assert!(folder.read("new/model/vae.safetensors") == before);
     folder.ok(&format!("{export} --overwrite"));
     assert!(folder.read("new/model/vae.safetensors").len() < before.len());
+    // Neither does an export of weights that have exploded, whose checksums are right.
+    let mut exploded = before.clone();
+    let last = exploded.len() - 4;
+    exploded[last..].copy_from_slice(&8e29_f32.to_le_bytes());
+    fs::create_dir(folder.path("broken")).expect("a folder");
+    fs::write(folder.path("broken/vae.safetensors"), &exploded).expect("a file");
+    fs::write(
+        folder.path("broken/config.toml"),
+        folder.read("vae/model/config.toml"),
+    )
+    .expect("a file");
+    let what = "holds 8e29, which is beyond 65504";
+    folder.fails("export --model broken --out other", "thesis.tex");
+    folder.fails("export --model broken --out exported", what);
+    folder.fails(
+        "import --vae broken/vae.safetensors --config vae/model/config.toml --out exported",
+        what,
+    );
+    folder.fails(
+        &format!(
+            "latents {} {SMALL_LATENTS} --set vae=broken --set out=exported",
+            config("latents")
+        ),
+        what,
+    );
     fs::create_dir(folder.path("empty")).expect("a folder");
     folder.ok(&format!(
         "{} --out empty",

@@ -215,6 +215,10 @@ impl FfmpegFrames {
         match self.ffmpeg.fault() {
             // Perhaps killed before it could answer.
             Some(_) if self.ffmpeg.is_interrupted() => Err(self.interrupted()),
+            Some(fault) if is_refusal(fault) => Err(VideoError::FfmpegRefused {
+                path: self.path.clone(),
+                message: fault.to_owned(),
+            }),
             Some(fault) => Err(VideoError::FfmpegMissing {
                 path: self.path.clone(),
                 program: self.ffmpeg.program.clone(),
@@ -249,7 +253,7 @@ impl FfmpegFrames {
             VideoError::UnreadFormat { path, format }
         } else if message.contains("fps_mode") {
             VideoError::FfmpegTooOld { path, message }
-        } else if REFUSALS.iter().any(|refusal| message.contains(refusal)) {
+        } else if is_refusal(&message) {
             VideoError::FfmpegRefused { path, message }
         } else if message.is_empty() {
             let message = format!("it ended with {status}");
@@ -306,11 +310,17 @@ impl Drop for FfmpegFrames {
 }
 
 /// Errors from a system that is out of something that ffmpeg needs.
-const REFUSALS: [&str; 3] = [
+const REFUSALS: [&str; 4] = [
     "Too many open files",
     "Resource temporarily unavailable",
     "Cannot allocate memory",
+    // From the loader of libraries, without a reason if it is memory.
+    "failed to map segment from shared object",
 ];
+
+fn is_refusal(message: &str) -> bool {
+    REFUSALS.iter().any(|refusal| message.contains(refusal))
+}
 
 /// Whether somebody ended ffmpeg: by a signal that is not a crash, or by one that ffmpeg handles as a request and
 /// answers with this status.

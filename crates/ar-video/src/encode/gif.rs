@@ -38,13 +38,7 @@ impl GifEncoder {
         frame: &Frame,
         output: OutputFile,
     ) -> Result<RawEncoder<OutputFile>, VideoError> {
-        let (width, height) = gif_size(frame).ok_or_else(|| VideoError::UnsupportedSize {
-            path: self.path.clone(),
-            format: VideoFormat::Gif,
-            width: frame.width(),
-            height: frame.height(),
-            limit: "65535x65535",
-        })?;
+        let (width, height) = size_of(&self.path, [frame.width(), frame.height()])?;
         let failed = |e| encoding_error(&self.path, e);
         let mut encoder = RawEncoder::new(output, width, height, &[]).map_err(failed)?;
         encoder.set_repeat(Repeat::Infinite).map_err(failed)?;
@@ -63,7 +57,7 @@ impl Encoder for GifEncoder {
         if let Some(output) = self.output.take() {
             self.encoder = Some(self.start(frame, output)?);
         }
-        let (width, height) = gif_size(frame).expect("the size of the first frame");
+        let (width, height) = size_of(&self.path, [frame.width(), frame.height()])?;
         let Indexed { palette, pixels } = quantise(frame.rgb());
         let picture = GifFrame {
             width,
@@ -90,11 +84,18 @@ impl Encoder for GifEncoder {
     }
 }
 
-fn gif_size(frame: &Frame) -> Option<(u16, u16)> {
-    Some((
-        frame.width().try_into().ok()?,
-        frame.height().try_into().ok()?,
-    ))
+/// A size as GIF stores it, if it can; the path is for the message.
+pub(super) fn size_of(path: &Path, [width, height]: [usize; 2]) -> Result<(u16, u16), VideoError> {
+    match (width.try_into(), height.try_into()) {
+        (Ok(width), Ok(height)) => Ok((width, height)),
+        _ => Err(VideoError::UnsupportedSize {
+            path: path.to_owned(),
+            format: VideoFormat::Gif,
+            width,
+            height,
+            limit: "65535x65535",
+        }),
+    }
 }
 
 fn encoding_error(path: &Path, error: EncodingError) -> VideoError {

@@ -51,20 +51,25 @@ pub(super) struct H264Frame {
     pub is_key: bool,
 }
 
+/// The size in which OpenH264 encodes frames of `size`, if it can; the path is for the message.
+pub(super) fn padded(path: &Path, size: [usize; 2]) -> Result<[usize; 2], VideoError> {
+    let [width, height] = size.map(|side| side.max(MIN_SIDE).next_multiple_of(2));
+    if width.max(height) > MAX_SIDES.0 || width.min(height) > MAX_SIDES.1 {
+        return Err(VideoError::UnsupportedSize {
+            path: path.to_owned(),
+            format: VideoFormat::Mp4,
+            width: size[0],
+            height: size[1],
+            limit: "3840x2160 or 2160x3840",
+        });
+    }
+    Ok([width, height])
+}
+
 impl H264Encoder {
     /// An encoder for frames of the size of `first`; `path` is for messages.
     pub(super) fn new(path: &Path, fps: f64, first: &Frame) -> Result<Self, VideoError> {
-        let [width, height] =
-            [first.width(), first.height()].map(|side| side.max(MIN_SIDE).next_multiple_of(2));
-        if width.max(height) > MAX_SIDES.0 || width.min(height) > MAX_SIDES.1 {
-            return Err(VideoError::UnsupportedSize {
-                path: path.to_owned(),
-                format: VideoFormat::Mp4,
-                width: first.width(),
-                height: first.height(),
-                limit: "3840x2160 or 2160x3840",
-            });
-        }
+        let [width, height] = padded(path, [first.width(), first.height()])?;
         let mut encoder =
             Encoder::with_api_config(OpenH264API::from_source(), config(width, height, fps))
                 .map_err(|e| refused(path, &e))?;

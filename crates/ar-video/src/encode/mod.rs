@@ -69,6 +69,22 @@ impl VideoWriter {
         }
     }
 
+    /// Fails if a format cannot hold frames of this size, `[width, height]`; the path is for the message.
+    ///
+    /// # Errors
+    /// In that case.
+    pub fn check_size(
+        path: impl AsRef<Path>,
+        format: VideoFormat,
+        size: [usize; 2],
+    ) -> Result<(), VideoError> {
+        match format {
+            VideoFormat::Mp4 => h264::padded(path.as_ref(), size).map(drop),
+            VideoFormat::Gif => gif::size_of(path.as_ref(), size).map(drop),
+            VideoFormat::Apng | VideoFormat::Png | VideoFormat::Raw => Ok(()),
+        }
+    }
+
     /// Starts a video at `fps` frames per second (0.01 to 1000). Missing parent folders are
     /// created. An existing file is replaced, but keeps its permissions; links are followed. A pipe
     /// or a device is written to: frame by frame in a format that [streams](VideoFormat::streams),

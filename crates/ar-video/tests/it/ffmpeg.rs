@@ -128,6 +128,25 @@ fn what_ffmpeg_does_is_reported() {
     );
 }
 
+/// The loader of libraries says no more than this if there is no memory for one.
+#[cfg(unix)]
+#[test]
+fn an_ffmpeg_without_memory_is_not_missing() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("clip.avi");
+    fs::write(&path, "RIFF").unwrap();
+    let loader = "libx.so.3: failed to map segment from shared object";
+    let ffmpeg = script(folder.path(), &format!("echo '{loader}' >&2; exit 127"));
+    let frames = VideoReader::open_with(&path, &ffmpeg)
+        .and_then(|reader| reader.collect::<Result<Vec<_>, _>>());
+    let error = frames.unwrap_err();
+    assert!(matches!(error, VideoError::FfmpegRefused { .. }), "{error}");
+    assert!(
+        error.to_string().contains("(`ulimit -u`, `-n`, `-v`)"),
+        "{error}"
+    );
+}
+
 #[cfg(unix)]
 #[test]
 fn a_silent_ffmpeg_is_given_up() {
