@@ -29,7 +29,7 @@ fn limit(message: &str) -> Option<&'static str> {
     const LIMITS: [(&str, &str); 4] = [
         (
             "Resource temporarily unavailable (",
-            "processes (`ulimit -u`)",
+            "processes (`ulimit -u`) or memory (`-v`)",
         ),
         ("Too many open files (", "open files (`ulimit -n`)"),
         ("File too large (", "the size of files (`ulimit -f`)"),
@@ -125,7 +125,7 @@ mod tests {
             let error = Error::new(io::Error::from_raw_os_error(code)).context("a.mp4");
             let message = one_line(error.as_ref());
             assert!(
-                message.ends_with(&format!("(`ulimit {limit}`)")),
+                message.contains(&format!("(`ulimit {limit}`)")),
                 "{message}"
             );
         }

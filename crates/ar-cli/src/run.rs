@@ -78,8 +78,8 @@ fn in_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
         && let Some(cause) = error.source()
     {
         tell(format_args!(
-            "error: cannot start the threads that compute ({cause}): raise the limit on processes \
-             (`ulimit -u`), or set RAYON_NUM_THREADS=1"
+            "error: cannot start the threads that compute ({cause}): raise the limits on processes \
+             and memory (`ulimit -u`, `-v`), or set RAYON_NUM_THREADS=1"
         ));
         std::process::exit(FAILED.into());
     }

@@ -133,7 +133,7 @@ pub enum BatchError {
     },
     /// The system has no threads left for reading.
     #[error(
-        "cannot start a thread that reads data ({0}): raise the limit on processes (`ulimit -u`)"
+        "cannot start a thread that reads data ({0}): raise the limits on processes and memory (`ulimit -u`, `-v`)"
     )]
     NoThread(io::Error),
     /// The code that reads items panicked.

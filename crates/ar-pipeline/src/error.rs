@@ -51,7 +51,9 @@ pub enum PipelineError {
         source: io::Error,
     },
     /// The system has no threads left.
-    #[error("cannot start a thread ({0}): raise the limit on processes (`ulimit -u`)")]
+    #[error(
+        "cannot start a thread ({0}): raise the limits on processes and memory (`ulimit -u`, `-v`)"
+    )]
     Thread(io::Error),
     /// The model only encodes and decodes.
     #[error("this model has no transformer to sample with: it only encodes and decodes")]

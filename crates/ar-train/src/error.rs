@@ -55,7 +55,9 @@ pub enum Error {
     #[error(transparent)]
     Samples(#[from] Box<PipelineError>),
     /// The system has no thread left for a device.
-    #[error("cannot start a thread ({0}): raise the limit on processes (`ulimit -u`)")]
+    #[error(
+        "cannot start a thread ({0}): raise the limits on processes and memory (`ulimit -u`, `-v`)"
+    )]
     NoThread(io::Error),
     /// The processes of a group cannot work together.
     #[error("{0}")]

@@ -145,7 +145,7 @@ pub enum VideoFolderError {
     Environment(VideoError),
     /// The system has no threads left.
     #[error(
-        "cannot start a thread that reads videos ({0}): raise the limit on processes (`ulimit -u`)"
+        "cannot start a thread that reads videos ({0}): raise the limits on processes and memory (`ulimit -u`, `-v`)"
     )]
     NoThread(io::Error),
     /// `progress` stopped the reading.
