@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::batch::VideoItem;
 use crate::labels::Labels;
 use crate::latents::{LatentDataset, LatentError};
-use crate::list::VideoList;
+use crate::list::{ListError, VideoList};
 use crate::moving_mnist::{MovingMnist, MovingMnistConfig, MovingMnistError};
 use crate::progress::Progress;
 use crate::shapes::{ShapesConfig, ShapesDataset, ShapesError, ShapesWorld};
@@ -516,6 +516,9 @@ impl DataError {
                 VideoFolderError::Labels(_) => &["data.labels"],
                 VideoFolderError::TooManyUnusable { .. } => {
                     &["data.path", "data.videos.max_unusable"]
+                }
+                VideoFolderError::Selection(ListError::TooManyMissing { .. }) => {
+                    &["data.list", "data.path", "data.videos.max_unusable"]
                 }
                 VideoFolderError::Selection(_) => &["data.list"],
                 _ => &["data.path"],

@@ -59,6 +59,27 @@ pub enum ListError {
         /// Why.
         source: io::Error,
     },
+    /// Fewer of its files exist than allowed.
+    #[error(
+        "{list}: {missing} of {entries} entries name no video below {}, such as {example}, more than \
+         data.videos.max_unusable = {most} allows: add the videos, correct the list or data.path, or raise \
+         max_unusable to continue without them",
+        root.display()
+    )]
+    TooManyMissing {
+        /// The list.
+        list: String,
+        /// The folder of videos.
+        root: PathBuf,
+        /// Entries that name no video.
+        missing: usize,
+        /// All entries.
+        entries: usize,
+        /// One of those that name no video.
+        example: String,
+        /// The allowed share.
+        most: f64,
+    },
     /// None of its files exists.
     #[error("{list}: names no video below {}; {hint}", root.display())]
     Nothing {
@@ -73,11 +94,12 @@ pub enum ListError {
 
 /// The files of `paths` that are in `list`, in the order of `paths`. An entry is a path below `root`, of a file, with or
 /// without its extension, or of a folder, which may hold the frames of a video of that name; in a file, a number after it, as in UCF-101's lists, is ignored, and so are
-/// empty lines. Entries that do not exist are added to `skipped`.
+/// empty lines. Entries that do not exist are added to `skipped`; their share may be `most`.
 pub(crate) fn select(
     list: &VideoList,
     root: &Path,
     paths: Vec<PathBuf>,
+    most: f64,
     skipped: &mut Vec<SkippedFile>,
 ) -> Result<Vec<PathBuf>, ListError> {
     let text;
@@ -131,14 +153,15 @@ pub(crate) fn select(
             is_named
         })
         .collect();
+    let name = || match list {
+        VideoList::File(path) => path.display().to_string(),
+        VideoList::Names(names) => format!("data.list = {names:?}"),
+    };
     if kept.is_empty() {
         let last = root.file_name().and_then(|name| name.to_str());
         let doubled = last.filter(|last| named.contains_key(*last));
         return Err(ListError::Nothing {
-            list: match list {
-                VideoList::File(path) => path.display().to_string(),
-                VideoList::Names(names) => format!("data.list = {names:?}"),
-            },
+            list: name(),
             root: root.to_owned(),
             hint: match doubled {
                 Some(last) => format!("data.path is the folder that {last} is in"),
@@ -149,8 +172,20 @@ pub(crate) fn select(
             },
         });
     }
+    let entries = named.len();
     let missing = named.into_values().filter(|(_, is_there)| !is_there);
-    skipped.extend(missing.map(|(entry, _)| SkippedFile {
+    let missing: Vec<&str> = missing.map(|(entry, _)| entry).collect();
+    if missing.len() as f64 > most * entries as f64 {
+        return Err(ListError::TooManyMissing {
+            list: name(),
+            root: root.to_owned(),
+            missing: missing.len(),
+            entries,
+            example: missing[0].to_owned(),
+            most,
+        });
+    }
+    skipped.extend(missing.into_iter().map(|entry| SkippedFile {
         path: root.join(entry.trim_start_matches(['/', '\\'])),
         kind: SkipKind::NoFile,
         reason: "the list names it, but it is not in the dataset".to_string(),
@@ -186,7 +221,7 @@ mod tests {
             std::fs::write(&list, text).expect("a list");
             let mut skipped = Vec::new();
             let list = VideoList::File(list.clone());
-            select(&list, root, paths.clone(), &mut skipped).map(|kept| {
+            select(&list, root, paths.clone(), 0.5, &mut skipped).map(|kept| {
                 let kept = kept
                     .iter()
                     .map(|path| relative(root, path).display().to_string());
@@ -208,10 +243,17 @@ mod tests {
         );
         let (_, missing) = select("a/x.avi\ngone.avi").expect("a list");
         assert_eq!(missing, ["data/gone.avi"]);
+        // One of three is there.
+        let error = select("gone.avi\na/x.avi\nlost.avi").expect_err("too few");
+        let error = error.to_string();
+        let told = "trainlist03.txt: 2 of 3 entries name no video below data, such as gone.avi, more than \
+                    data.videos.max_unusable = 0.5 allows";
+        assert!(error.contains(told), "{error}");
         let error = select("gone.avi 3").expect_err("nothing").to_string();
         assert!(error.contains("such as a/x.avi"), "{error}");
         std::fs::remove_file(&list).expect("removed");
-        let select = |list: VideoList| super::select(&list, root, paths.clone(), &mut Vec::new());
+        let select =
+            |list: VideoList| super::select(&list, root, paths.clone(), 0.5, &mut Vec::new());
         let error = select(VideoList::File(list))
             .expect_err("no list")
             .to_string();

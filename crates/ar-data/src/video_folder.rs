@@ -91,7 +91,7 @@ impl VideoFolder {
         }
         let mut skipped = passed_over;
         let paths = match selection.list {
-            Some(list) => select(list, root, paths, &mut skipped)?,
+            Some(list) => select(list, root, paths, config.max_unusable, &mut skipped)?,
             None => paths,
         };
         let labels = selection.labels;
@@ -165,25 +165,33 @@ impl VideoFolder {
         let (unusable, scanned) = (count(SkipKind::Unusable), self.scanned);
         let mut lines = Vec::from_iter(line(
             SkipKind::Unusable,
-            format!("{unusable} of {scanned} videos have no usable clip and are left out"),
+            match unusable {
+                1 => format!("1 of {scanned} videos has no usable clip and is left out"),
+                _ => format!("{unusable} of {scanned} videos have no usable clip and are left out"),
+            },
         ));
         lines.extend(line(
             SkipKind::NoVideo,
             "files and folders that are not read as videos".into(),
         ));
-        for (kind, text) in [
+        for (kind, of_one, of_many) in [
             (
                 SkipKind::NoFile,
+                "row of the table of labels, or of the list, names no video of the dataset",
                 "rows of the table of labels, or of the list, name no video of the dataset",
             ),
             (
                 SkipKind::NoLabel,
+                "video has no row in the table of labels and is left out",
                 "videos have no row in the table of labels and are left out",
             ),
         ] {
             if let Some(first) = self.skipped.iter().find(|file| file.kind == kind) {
                 let first = first.path.display();
-                lines.push(format!("{} {text}, such as {first}", count(kind)));
+                lines.push(match count(kind) {
+                    1 => format!("1 {of_one}: {first}"),
+                    count => format!("{count} {of_many}, such as {first}"),
+                });
             }
         }
         lines

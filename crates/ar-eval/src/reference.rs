@@ -92,10 +92,15 @@ impl Reference {
         };
         let name = path.display().to_string();
         let text = read_text(path, MOST_TEXT).map_err(EvaluationError::read(path))?;
-        let File { data } = toml::from_str(&text).map_err(|source| EvaluationError::Config {
+        let invalid = |source| EvaluationError::Config {
             name: name.clone(),
             source: Box::new(source),
-        })?;
+        };
+        let File { mut data } = toml::from_str(&text).map_err(invalid)?;
+        if options.split == ReferenceSplit::Training && !sets_validation(&text) {
+            // Published figures compare with all clips of the training split.
+            data.validation = 0;
+        }
         let validation = data.validation;
         let mut reference = match data.source.clone() {
             Some(DataSource::Shapes(mut shapes)) => {
@@ -351,6 +356,17 @@ impl Reference {
     pub(crate) fn label(&self, index: usize) -> Option<usize> {
         Some(self.labels.as_ref()?[index])
     }
+}
+
+/// Whether a configuration says how many clips are for validation.
+fn sets_validation(text: &str) -> bool {
+    let table = toml::from_str::<toml::Table>(text).unwrap_or_default();
+    let data = table.get("data").and_then(toml::Value::as_table);
+    data.is_some_and(|data| {
+        ["validation", "held_out"]
+            .iter()
+            .any(|key| data.contains_key(*key))
+    })
 }
 
 /// The clips that are used, in order.

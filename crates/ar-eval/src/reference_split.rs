@@ -8,6 +8,7 @@ pub enum ReferenceSplit {
     /// The validation clips, in order, which the model has never seen.
     #[default]
     Validation,
-    /// The training clips in an order that the seed determines, as for published figures.
+    /// The training clips in an order that the seed determines, as for published figures: all clips of the data, unless
+    /// the configuration sets some aside for validation.
     Training,
 }

@@ -13,7 +13,7 @@ use crate::reference::{Reference, fingerprint, open_folder};
 use crate::source::Source;
 use crate::{
     ClipTraits, EvaluationError, EvaluationOptions, METRICS, Metric, Network, NetworkFiles,
-    Protocol, SampledClasses,
+    Protocol, ReferenceSplit, SampledClasses,
 };
 
 /// The options of an evaluation with all defaults filled in.
@@ -96,6 +96,8 @@ impl Settings {
             guidance: options.guidance.unwrap_or(model.sampling.guidance),
             seed: options.seed,
         };
+        let mut notes = Vec::from_iter(source.note());
+        notes.extend(lpips_note(options.split, &metrics));
         let mut settings = Self {
             sources: vec![Source::Truth, Source::Reconstruction],
             samples: options.samples,
@@ -105,7 +107,7 @@ impl Settings {
             clips,
             features,
             networks,
-            notes: Vec::from_iter(source.note()),
+            notes,
             protocol,
         };
         if let Some(path) = &options.videos {
@@ -241,6 +243,17 @@ fn metrics(
     Ok((metrics, files))
 }
 
+/// What to know about LPIPS on VGG16 where it may be taken for the published figure.
+fn lpips_note(split: ReferenceSplit, metrics: &[Metric]) -> Option<String> {
+    let measures = |name: &str| metrics.iter().any(|metric| metric.name() == name);
+    let published = split == ReferenceSplit::Training;
+    (published && measures("lpips") && !measures("lpips-alex")).then(|| {
+        "note: the metric lpips is on VGG16; published figures of VAEs are on AlexNet, the metric \
+         lpips-alex"
+            .to_owned()
+    })
+}
+
 /// The classes to sample.
 fn classes(
     options: &EvaluationOptions,
@@ -303,6 +316,22 @@ mod tests {
         let (_, files) = settled(&["fvd"], &["i3d=i.pt", "lpips=l.pth"]).expect("all weights");
         let lpips = Metric::named("lpips").expect("a metric").networks();
         assert!(!lpips.iter().any(|network| files.contains(network)));
+    }
+
+    #[test]
+    fn the_published_protocol_asks_for_the_published_lpips() {
+        let note = |names: &[&str], split| {
+            let metrics: Vec<_> = names
+                .iter()
+                .map(|name| Metric::named(name).expect("a metric"))
+                .collect();
+            lpips_note(split, &metrics)
+        };
+        let published = ReferenceSplit::Training;
+        assert!(note(&["psnr", "lpips"], published).is_some_and(|note| note.contains("AlexNet")));
+        assert_eq!(note(&["lpips", "lpips-alex"], published), None);
+        assert_eq!(note(&["psnr"], published), None);
+        assert_eq!(note(&["lpips"], ReferenceSplit::Validation), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ar_diffusion::{Sampler, SamplerConfig};
-use ar_model::{ModelConfig, SamplingMethod};
+use ar_model::{ClassRows, ModelConfig, SamplingMethod};
 
 use crate::{Classes, GenerateOptions, PipelineError, Prefix, StartNoise};
 
@@ -225,14 +225,24 @@ pub fn check_frames(
 }
 
 /// A note for the user if `guidance` moves away from a null context that `model` was never trained with: zeros, if
-/// there are no classes.
+/// there are no classes, and the row of the first class in published models with classes.
 pub fn guidance_note(guidance: f64, model: &ModelConfig) -> Option<String> {
-    (guidance != 1.0 && model.conditioning.classes == 0).then(|| {
-        format!(
+    let conditioning = &model.conditioning;
+    if guidance == 1.0 {
+        None
+    } else if conditioning.classes == 0 {
+        Some(format!(
             "note: guidance {guidance} moves away from a context of zeros, which models without \
              classes never train on; published models are sampled this way, but others may get worse"
-        )
-    })
+        ))
+    } else {
+        (conditioning.class_rows == ClassRows::Published).then(|| {
+            format!(
+                "note: guidance {guidance} moves away from the null class, which in published models is \
+                 class 0: it does nothing for class 0, and moves the other classes away from it"
+            )
+        })
+    }
 }
 
 /// Fails if guidance is not a number.
@@ -244,5 +254,33 @@ pub fn check_guidance(guidance: f64) -> Result<(), PipelineError> {
         Ok(())
     } else {
         Err(PipelineError::Guidance(guidance))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ar_model::ConditioningConfig;
+
+    #[test]
+    fn guidance_away_from_what_was_never_trained_is_told() {
+        let note = |guidance: f64, classes: usize, class_rows: ClassRows| {
+            let conditioning = ConditioningConfig {
+                classes,
+                class_rows,
+                ..ConditioningConfig::default()
+            };
+            let model = ModelConfig {
+                conditioning,
+                ..ModelConfig::default()
+            };
+            guidance_note(guidance, &model).unwrap_or_default()
+        };
+        assert!(note(2.0, 0, ClassRows::AfterNull).contains("a context of zeros"));
+        assert!(note(2.0, 101, ClassRows::Published).contains("it does nothing for class 0"));
+        assert_eq!(note(2.0, 101, ClassRows::AfterNull), "");
+        for classes in [0, 101] {
+            assert_eq!(note(1.0, classes, ClassRows::Published), "");
+        }
     }
 }

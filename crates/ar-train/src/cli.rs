@@ -23,7 +23,7 @@ use ar_train::run::{Ending, StageOptions};
 use ar_train::workers::Workers;
 use ar_train::{diffusion, latents, vae};
 use burn_train::Interrupter;
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use console::Console;
 use dashboard::Dashboard;
 use places::ConfigSource;
@@ -127,10 +127,11 @@ struct Latents {
 }
 
 #[derive(Args)]
+#[command(group(ArgGroup::new("files").args(["transformer", "vae"]).required(true).multiple(true)))]
 struct Import {
     /// Checkpoint of a diffusion model: a safetensors or PyTorch file, local or on the Hugging Face hub
     /// (hf://OWNER/NAME/FILE, in builds with the feature `hub`). It may contain the VAE, too, under "vae.".
-    #[arg(long, value_name = "FILE", required_unless_present = "vae")]
+    #[arg(long, value_name = "FILE")]
     transformer: Option<WeightsLocation>,
     /// VAE checkpoint: a file, as for --transformer.
     #[arg(long, value_name = "FILE")]

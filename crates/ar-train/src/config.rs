@@ -85,6 +85,9 @@ pub struct DiffusionRun {
     /// `built-in`, a checkpoint of a run (its average), or the file of a published model. By default, training starts
     /// from random weights.
     pub start_from: Option<PathBuf>,
+    /// Whether the classes start with fresh context vectors, instead of those of `start_from`. A model with another
+    /// number of classes needs this.
+    pub fresh_classes: bool,
     /// Length and folder of the run.
     pub run: RunConfig,
     /// What to train on.
@@ -132,6 +135,7 @@ impl Default for DiffusionRun {
             name: String::new(),
             vae: PathBuf::new(),
             start_from: None,
+            fresh_classes: false,
             run: RunConfig::default(),
             data: DataConfig::default(),
             optimizer: OptimizerConfig::default(),

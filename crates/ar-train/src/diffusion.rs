@@ -68,8 +68,9 @@ pub fn train(config: &DiffusionRun, workers: &Workers, options: &StageOptions) -
     if let Some(dir) = &config.start_from {
         Run::check_model_dir(&config.run, "start_from", dir)?;
     }
-    let vae_checksum = Some(checksum_of_vae(&config.vae)?);
-    let mut run = Run::open_on_latents(config, vae_checksum, workers.group.clone(), options)?;
+    let vae_checksum = checksum_of_vae(&config.vae)?;
+    let known = Some(vae_checksum.clone());
+    let mut run = Run::open_on_latents(config, known, workers.group.clone(), options)?;
     let workers = workers.autodiff();
     let device = workers.main_device();
     device.seed(config.run.seed);
@@ -80,6 +81,13 @@ pub fn train(config: &DiffusionRun, workers: &Workers, options: &StageOptions) -
     if let Some(path) = config.start_from.as_ref().filter(|_| !run.is_resumed()) {
         let start = start::start(path, transformer, config, &model_config.conditioning)?;
         run.line(started(path, &start.taken));
+        if let Some(other) = start.vae.filter(|other| *other != vae_checksum) {
+            run.line(format!(
+                "note: {} knows the latents of another VAE (checksum {other}) than these ({vae_checksum}): it may \
+                 have to learn them anew; latents of its own VAE are better",
+                path.display()
+            ));
+        }
         transformer = start.transformer;
         known_statistics = start.statistics;
     }

@@ -16,6 +16,9 @@ use crate::{Fault, KeyMap, Precision, WeightsError, WeightsSource, safetensors};
 /// Entries in which training scripts store the weights of a network, beside the optimizer's state and the like.
 const STATE_DICTS: [&str; 2] = ["state_dict.", "model_state_dict."];
 
+/// In the messages of the reader of archives about one that is cut short (EOCD is the end of central directory).
+const CUT: [&str; 2] = ["EOCD", "Unexpected end"];
+
 /// The prefix of each key of a network that is wrapped for several devices.
 const PARALLEL: &str = "module.";
 
@@ -223,6 +226,8 @@ fn pytorch(path: &Path) -> Result<BTreeMap<String, Stored>, WeightsError> {
             "it is a zip archive of other files, without PyTorch's data.pkl: unpack it, and give the file of the \
              weights"
                 .into()
+        } else if CUT.iter().any(|words| reason.contains(words)) {
+            "it is cut short: the end of the archive is missing; download or copy it again".into()
         } else {
             format!("{reason}; if it is cut short or damaged, download or copy it again")
         })

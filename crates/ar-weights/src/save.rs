@@ -69,5 +69,11 @@ mod tests {
             let error = error.expect_err("broken weights").to_string();
             assert!(error.contains(&format!("weight holds {what}")), "{error}");
         }
+        // A copy names the file that the weights are from.
+        let copy = Checkpoint::open(WeightsSource::File(&path)).expect("a file");
+        let error = copy.save(folder.path().join("copy.safetensors"), Precision::Full);
+        let error = error.expect_err("broken weights").to_string();
+        let from = format!("{}: weight holds", path.display());
+        assert!(error.starts_with(&from), "{error}");
     }
 }

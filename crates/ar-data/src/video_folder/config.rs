@@ -125,8 +125,9 @@ pub enum VideoFolderError {
     },
     /// More videos than allowed have no usable clip.
     #[error(
-        "{unusable} of {videos} videos have no usable clip, more than data.videos.max_unusable = \
+        "{unusable} of {videos} videos {} no usable clip, more than data.videos.max_unusable = \
          {most} allows ({}); raise max_unusable to continue without them: {}",
+        if *unusable == 1 { "has" } else { "have" },
         reasons(skipped, SkipKind::Unusable),
         list(skipped)
     )]

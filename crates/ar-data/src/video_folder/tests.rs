@@ -245,7 +245,7 @@ fn too_many_unusable_videos_are_an_error() {
     let message = error(root.path(), share(0.49));
     assert!(
         message.starts_with(
-            "1 of 2 videos have no usable clip, more than data.videos.max_unusable = 0.49"
+            "1 of 2 videos has no usable clip, more than data.videos.max_unusable = 0.49"
         ) && message.contains("it has 5 frames"),
         "{message}"
     );

@@ -16,7 +16,8 @@ use crate::Metric;
 pub const METRICS: &[Metric] = &[
     Metric::Clip(&psnr::Psnr),
     Metric::Clip(&ssim::Ssim),
-    Metric::Clip(&lpips::Lpips),
+    Metric::Clip(&lpips::ON_VGG16),
+    Metric::Clip(&lpips::ON_ALEXNET),
     Metric::Set(&fvd::Fvd),
     Metric::Set(&fid::Fid),
     Metric::Set(&fid_video::FidVideo),

@@ -5,7 +5,7 @@ use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{Device, Tensor, assert_shape};
 
-use super::Vgg16;
+use super::{AlexNet, Vgg16};
 
 /// Mean and standard deviation of each channel of ImageNet, for images in `[-1, 1]`, as in LPIPS
 /// 0.1.
@@ -26,16 +26,24 @@ const KEYS: KeyMap = KeyMap::new(
     &[],
 );
 
-/// Learned perceptual image patch similarity, version 0.1 on VGG16 (Zhang et al., "The unreasonable
+/// Learned perceptual image patch similarity, version 0.1 (Zhang et al., "The unreasonable
 /// effectiveness of deep features as a perceptual metric", 2018): 0 for equal images, and larger
-/// the less alike they look.
+/// the less alike they look. It compares features of VGG16, or of AlexNet; the two distances cannot
+/// be compared with each other.
 ///
 /// The parameters are frozen. On an autodiff device the distance is differentiable with respect to
 /// the images, so it can serve as a loss.
 #[derive(Module, Debug)]
 pub struct Lpips {
-    vgg: Vgg16,
+    network: Backbone,
     linear: Linear,
+}
+
+/// The network whose features are compared.
+#[derive(Module, Debug)]
+enum Backbone {
+    Vgg16(Vgg16),
+    AlexNet(AlexNet),
 }
 
 /// A weight for each channel, by stage.
@@ -45,34 +53,58 @@ struct Linear {
 }
 
 impl Lpips {
-    /// Reads the weights of VGG16 (see [`Vgg16::load`]) and of LPIPS's own linear layers
+    /// On VGG16: reads its weights (see [`Vgg16::load`]) and those of LPIPS's own linear layers
     /// (`weights/v0.1/vgg.pth`).
     ///
     /// # Errors
     /// If a file is unreadable or does not fit; the message names the tensor.
-    pub fn load(
+    pub fn vgg16(
         vgg: impl AsRef<Path>,
         linear: impl AsRef<Path>,
         device: &Device,
     ) -> Result<Self, WeightsError> {
-        let linear = linear.as_ref();
+        let network = Backbone::Vgg16(Vgg16::load(vgg, device)?);
+        Self::new(network, Vgg16::CHANNELS, linear.as_ref(), device)
+    }
+
+    /// On AlexNet: reads its weights (see [`AlexNet::load`]) and those of LPIPS's own linear layers
+    /// (`weights/v0.1/alex.pth`).
+    ///
+    /// # Errors
+    /// As [`vgg16`](Self::vgg16).
+    pub fn alexnet(
+        alexnet: impl AsRef<Path>,
+        linear: impl AsRef<Path>,
+        device: &Device,
+    ) -> Result<Self, WeightsError> {
+        let network = Backbone::AlexNet(AlexNet::load(alexnet, device)?);
+        Self::new(network, AlexNet::CHANNELS, linear.as_ref(), device)
+    }
+
+    fn new(
+        network: Backbone,
+        channels: [usize; 5],
+        linear: &Path,
+        device: &Device,
+    ) -> Result<Self, WeightsError> {
         let weigh = |channels| {
             Conv2dConfig::new([channels, 1], [1, 1])
                 .with_bias(false)
                 .init(device)
         };
-        let mut network = Self {
-            vgg: Vgg16::load(vgg, device)?,
+        let mut lpips = Self {
+            network,
             linear: Linear {
-                channels: Vgg16::CHANNELS.map(weigh).into(),
+                channels: channels.map(weigh).into(),
             },
         };
-        load_weights(&mut network.linear, WeightsSource::File(linear), KEYS)?;
-        Ok(network.freeze())
+        load_weights(&mut lpips.linear, WeightsSource::File(linear), KEYS)?;
+        Ok(lpips.freeze())
     }
 
     /// # Shapes
-    /// - `a`, `b`: `[batch, 3, height, width]` in `[-1, 1]`, sides of at least 16
+    /// - `a`, `b`: `[batch, 3, height, width]` in `[-1, 1]`, sides of at least 16 (VGG16) or 31
+    ///   (AlexNet)
     /// - output: `[batch]`
     pub fn forward(&self, a: Tensor<4>, b: Tensor<4>) -> Tensor<1> {
         self.stages(a, b)
@@ -88,14 +120,23 @@ impl Lpips {
     /// As [`forward`](Self::forward), five times.
     pub fn stages(&self, a: Tensor<4>, b: Tensor<4>) -> [Tensor<1>; 5] {
         assert_shape!(a, [_, 3, _, _]);
-        let a = self.vgg.forward(standardize(a));
-        let mut pairs = a.into_iter().zip(self.vgg.forward(standardize(b)));
+        let a = self.network.forward(standardize(a));
+        let mut pairs = a.into_iter().zip(self.network.forward(standardize(b)));
         std::array::from_fn(|stage| {
             let (a, b) = pairs.next().expect("five stages");
             let difference = unit(a) - unit(b); // [batch, channels, rows, columns]
             let weighed = self.linear.channels[stage].forward(difference.powi_scalar(2)); // [batch, 1, ..]
             weighed.flatten::<2>(1, 3).mean_dim(1).squeeze_dim(1)
         })
+    }
+}
+
+impl Backbone {
+    fn forward(&self, images: Tensor<4>) -> [Tensor<4>; 5] {
+        match self {
+            Self::Vgg16(vgg) => vgg.forward(images),
+            Self::AlexNet(alexnet) => alexnet.forward(images),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! All of them run with the trained statistics of their batch norms; none of them is for training.
 
+mod alexnet;
 mod c3d;
 mod i3d;
 mod inception_v3;
@@ -15,6 +16,7 @@ use std::ops::RangeInclusive;
 
 use burn::tensor::{Tensor, module::interpolate, ops::InterpolateMode, ops::InterpolateOptions};
 
+pub use alexnet::AlexNet;
 pub use c3d::C3d;
 pub use i3d::I3d;
 pub use inception_v3::InceptionV3;

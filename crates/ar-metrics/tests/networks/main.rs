@@ -3,7 +3,9 @@
 
 mod reference;
 
-use ar_metrics::networks::{C3d, FeatureExtractor, I3d, InceptionV3, Lpips, ResNet3d, Vgg16};
+use ar_metrics::networks::{
+    AlexNet, C3d, FeatureExtractor, I3d, InceptionV3, Lpips, ResNet3d, Vgg16,
+};
 use ar_metrics::{FeatureStatistics, frechet_distance};
 use burn::tensor::{Device, Tensor};
 
@@ -19,11 +21,35 @@ fn vgg16() {
 }
 
 #[test]
+fn alexnet() {
+    let case = Case::new("alexnet");
+    let network = AlexNet::load(case.weights(), &Device::flex()).expect("fitting weights");
+    for (stage, activations) in network.forward(case.input("input")).into_iter().enumerate() {
+        case.check_stage(&format!("stage{stage}"), &activations);
+    }
+    // The smallest images that leave something to look at.
+    let smallest = network.forward(Tensor::ones([1, 3, 31, 31], &Device::flex()));
+    assert_eq!(smallest[4].dims(), [1, 256, 1, 1]);
+}
+
+#[test]
 fn lpips_and_its_gradient() {
-    let (vgg, case) = (Case::new("vgg16"), Case::new("lpips"));
     let device = Device::flex().autodiff();
-    let network = Lpips::load(vgg.weights(), case.weights(), &device).expect("fitting weights");
-    let images = |key| Tensor::<4>::from_data(case.input::<4>(key).into_data(), &device);
+    let (vgg, case) = (Case::new("vgg16"), Case::new("lpips"));
+    let network = Lpips::vgg16(vgg.weights(), case.weights(), &device).expect("fitting weights");
+    check_lpips(&network, &case, &device);
+
+    let (alexnet, of_vgg) = (Case::new("alexnet"), case);
+    let error = Lpips::alexnet(alexnet.weights(), of_vgg.weights(), &device);
+    let error = error.expect_err("layers for VGG16").to_string();
+    assert!(error.contains("lin1.model.1.weight"), "{error}");
+    let case = Case::new("lpips_alexnet");
+    let network = Lpips::alexnet(alexnet.weights(), case.weights(), &device);
+    check_lpips(&network.expect("fitting weights"), &case, &device);
+}
+
+fn check_lpips(network: &Lpips, case: &Case, device: &Device) {
+    let images = |key| Tensor::<4>::from_data(case.input::<4>(key).into_data(), device);
     let (a, b) = (images("a").require_grad(), images("b"));
 
     for (stage, distances) in network.stages(a.clone(), b.clone()).iter().enumerate() {

@@ -82,11 +82,11 @@ def trace(network, shape):
     return expected
 
 
-def trace_lpips(shape):
-    vgg, linear, stages = Weights(), Weights(), {}
+def trace_lpips(network, shape):
+    weights, linear, stages = Weights(), Weights(), {}
     see = lambda name, x: stages.__setitem__(name, summary(x))
     a, b = tensor("a", *shape).requires_grad_(), tensor("b", *shape)
-    distance = networks.lpips(vgg, linear, see, a, b)
+    distance = networks.lpips(network, weights, linear, see, a, b)
     distance.sum().backward()
     return {
         "input": shape,
@@ -133,7 +133,9 @@ def frechet(samples_a, samples_b, width):
 
 expected = {
     "vgg16": trace(networks.vgg16, [2, 3, 37, 32]),
-    "lpips": trace_lpips([2, 3, 37, 32]),
+    "alexnet": trace(networks.alexnet, [2, 3, 75, 64]),
+    "lpips": trace_lpips(networks.vgg16, [2, 3, 37, 32]),
+    "lpips_alexnet": trace_lpips(networks.alexnet, [2, 3, 75, 64]),
     "inception_v3": trace(networks.inception_v3, [1, 3, 147, 139]),
     "i3d": trace(networks.i3d, [1, 3, 10, 64, 48]),
     "resnet3d": trace(networks.resnet3d_50, [1, 3, 6, 48, 40]),

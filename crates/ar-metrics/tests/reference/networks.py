@@ -27,13 +27,31 @@ def vgg16(weights, see, x):
     return stages
 
 
-def lpips(vgg_weights, weights, see, a, b):
-    """LPIPS 0.1: [batch]."""
+def alexnet(weights, see, x):
+    """The five activations of torchvision's alexnet."""
+    stages = []
+    for stage, (index, out, kernel, stride, padding) in enumerate(
+        [(0, 64, 11, 4, 2), (3, 192, 5, 1, 2), (6, 384, 3, 1, 1), (8, 256, 3, 1, 1), (10, 256, 3, 1, 1)]
+    ):
+        key = f"features.{index}"
+        weight = weights(f"{key}.weight", out, x.shape[1], kernel, kernel)
+        x = F.conv2d(x, weight, weights(f"{key}.bias", out), stride=stride, padding=padding)
+        x = F.relu(x)
+        see(f"stage{stage}", x)
+        stages.append(x)
+        if stage < 2:
+            x = F.max_pool2d(x, 3, stride=2)
+    weights("classifier.6.bias", 1000)
+    return stages
+
+
+def lpips(network, network_weights, weights, see, a, b):
+    """LPIPS 0.1 on the stages of a network: [batch]."""
     shift = torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1)
     scale = torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1)
     ignore = lambda name, x: None
-    stages_a = vgg16(vgg_weights, ignore, (a - shift) / scale)
-    stages_b = vgg16(vgg_weights, ignore, (b - shift) / scale)
+    stages_a = network(network_weights, ignore, (a - shift) / scale)
+    stages_b = network(network_weights, ignore, (b - shift) / scale)
     unit = lambda x: x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10)
     total = 0
     for stage, (fa, fb) in enumerate(zip(stages_a, stages_b)):

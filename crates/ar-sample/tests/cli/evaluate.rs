@@ -395,6 +395,19 @@ fn evaluation_as_published() {
         &format!("{command} --data videos.toml --samples 3 --out split"),
         "has 2 training clips",
     );
+    // Unless the configuration says so, no clip of the split is set aside.
+    let text = videos.replace("validation = 0\n", "");
+    std::fs::write(folder.path("all.toml"), text).expect("a file");
+    folder.fails(
+        &format!("{command} --data all.toml --samples 3 --out split"),
+        "has 2 training clips",
+    );
+    let one = videos.replace("validation = 0", "validation = 1");
+    std::fs::write(folder.path("one.toml"), one).expect("a file");
+    folder.fails(
+        &format!("{command} --data one.toml --samples 3 --out split"),
+        "has 1 training clips",
+    );
     if !has_ffmpeg() {
         return;
     }

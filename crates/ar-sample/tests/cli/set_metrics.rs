@@ -115,6 +115,10 @@ fn learned_metrics_take_the_weights_of_their_networks() {
             "nowhere.pth",
         ),
         ("--metrics is --weights c3d=vgg.safetensors", "at least 20"),
+        (
+            "--metrics lpips-alex --weights alexnet=vgg.safetensors",
+            "needs frames of at least 31 pixels a side, but these have 16",
+        ),
         // Of another network.
         (
             "--metrics fvd --weights i3d=vgg.safetensors",

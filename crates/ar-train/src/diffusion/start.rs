@@ -6,14 +6,16 @@ use ar_dit::{DitConfig, PositionEmbedding};
 use ar_model::{
     ClassRows, ConditioningConfig, LatentStatistics, ModelConfig, TRANSFORMER_KEYS, Transformer,
 };
+use ar_pipeline::ModelSource;
 use ar_weights::{Checkpoint, file_shapes, load_checkpoint};
 use burn::module::Module;
 use burn::tensor::Device;
 
 use super::settings::{model_config, read_statistics};
-use crate::checkpoint::{load_average, read_config};
+use crate::checkpoint::{CheckpointState, is_checkpoint, load_average, read_config};
 use crate::config::DiffusionRun;
 use crate::error::{BoxError, ConfigError};
+use crate::latents::checksum_of_vae;
 use crate::start_from::{Part, Source, VAE_INSIDE, cannot_start, differences, outcome};
 
 /// The keys of context vectors.
@@ -32,6 +34,8 @@ pub(super) struct Start {
     pub statistics: Option<LatentStatistics>,
     /// A description of what was taken over.
     pub taken: String,
+    /// The checksum of the VAE whose latents the transformer knows, if it is recorded.
+    pub vae: Option<String>,
 }
 
 /// Loads the weights at `path` into `fresh`, as far as they belong to the same network; `conditioning` also has the
@@ -48,6 +52,7 @@ pub(super) fn start(
     let cannot_start = cannot_start(path);
     let average = |folder: &Path| average(folder, &fresh.devices()[0]);
     let source = Source::open(path, Part::Transformer, average).map_err(&cannot_start)?;
+    let vae = vae_of(path, source.config.as_ref(), config).map_err(&cannot_start)?;
     let mut weights = source.weights;
     weights.retain(|key| !key.starts_with(VAE_INSIDE));
     let (class_rows, classes) = match &source.config {
@@ -71,18 +76,21 @@ pub(super) fn start(
     for key in CONTEXT {
         let wanted = shapes.get(key).map(|shape| &shape[..]);
         let found = weights.shape(key);
-        let same_rows =
-            key != "class_emb" || (class_rows == conditioning.class_rows && same_classes);
-        if wanted == found && same_rows {
+        let of_classes = key == "class_emb";
+        let is_wanted = !of_classes
+            || (class_rows == conditioning.class_rows && same_classes && !config.fresh_classes);
+        if wanted == found && is_wanted {
             continue;
         }
         if let Some(shape) = found {
-            let reason = match (wanted == found, same_classes) {
-                (true, false) => format!(", whose classes are {}", classes.join(", ")),
-                (true, true) => ", whose rows are in another order".to_owned(),
-                _ if key == "class_emb" && wanted.is_some() => {
-                    let classes = shape.first().map_or(0, |rows| rows.saturating_sub(1));
-                    format!(", which conditioning.classes = {classes} would take")
+            let reason = match wanted {
+                Some(wanted) if of_classes && !config.fresh_classes => {
+                    check_classes(key, shape, wanted).map_err(&cannot_start)?;
+                    if same_classes {
+                        ", whose rows are in another order".to_owned()
+                    } else {
+                        format!(", whose classes are {}", classes.join(", "))
+                    }
                 }
                 _ => String::new(),
             };
@@ -100,7 +108,26 @@ pub(super) fn start(
         transformer: fresh,
         statistics: source.config.and_then(|found| found.latent_statistics),
         taken: outcome(&not_taken, &missing),
+        vae,
     })
+}
+
+/// The checksum of the VAE whose latents the model at `path` knows: a model directory has the VAE, and a checkpoint its
+/// checksum. It is not known for published files, and not read again for the VAE of the run.
+fn vae_of(
+    path: &Path,
+    found: Option<&ModelConfig>,
+    config: &DiffusionRun,
+) -> Result<Option<String>, BoxError> {
+    if is_checkpoint(path) {
+        return Ok(CheckpointState::read(path)?.vae);
+    }
+    let is_on_hub = matches!(ModelSource::from(path), ModelSource::Hub(_));
+    let has_vae = found.is_some_and(|found| found.vae.is_some());
+    if !has_vae || is_on_hub || path == config.vae {
+        return Ok(None);
+    }
+    Ok(Some(checksum_of_vae(path)?))
 }
 
 /// The averaged transformer of the checkpoint in `folder`, as in the model directory of its run.
@@ -148,6 +175,24 @@ fn check(found: &ModelConfig, config: &DiffusionRun) -> Result<(), BoxError> {
         return Err(format!("it was trained with another noise schedule: {differences}").into());
     }
     check_length(dit.num_frames, wanted)
+}
+
+/// Checks that the context vectors of as many classes are there as are wanted.
+fn check_classes(key: &str, found: &[usize], wanted: &[usize]) -> Result<(), BoxError> {
+    if found == wanted {
+        return Ok(());
+    }
+    let classes = found.first().map_or(0, |rows| rows.saturating_sub(1));
+    let take = if found.get(1..) == wanted.get(1..) {
+        format!("set conditioning.classes = {classes} to take it, or ")
+    } else {
+        String::new()
+    };
+    Err(format!(
+        "{key} has shape {found:?} and should have {wanted:?}: {take}fresh_classes = true to start with new \
+         classes"
+    )
+    .into())
 }
 
 /// Checks the width of a published checkpoint, which nearly all of its tensors follow from.

@@ -26,7 +26,7 @@ impl Perceptual {
             _ => return Ok(None),
         };
         let load = || {
-            Ok::<_, BoxError>(Lpips::load(
+            Ok::<_, BoxError>(Lpips::vgg16(
                 &files.vgg.path()?,
                 &files.linear.path()?,
                 device,

@@ -97,32 +97,22 @@ fn load(vae: &mut Vae, expected: &VaeConfig, path: &Path) -> Result<String, BoxE
     let average = |folder: &Path| average(folder, &vae.devices()[0]);
     let Source { config, weights } = Source::open(path, Part::Vae, average)?;
     let Some(config) = config else {
-        return load_published(vae, weights);
+        return load_matching(vae, weights);
     };
-    let found = config.vae.ok_or("the model has no VAE")?;
-    let with_temporal_blocks = match (found.clone(), expected) {
-        (VaeConfig::Transformer(mut found), VaeConfig::Transformer(expected)) => {
-            found.temporal |= expected.temporal;
-            VaeConfig::Transformer(found)
-        }
-        (found, _) => found,
-    };
-    if with_temporal_blocks != *expected {
-        let differences = differences("vae", &with_temporal_blocks, expected)?;
+    let mut found = config.vae.ok_or("the model has no VAE")?;
+    if let (VaeConfig::Transformer(found), VaeConfig::Transformer(expected)) =
+        (&mut found, expected)
+    {
+        // Temporal blocks that are new start as the identity; those that are left out are listed.
+        found.temporal = expected.temporal;
+    }
+    if found != *expected {
+        let differences = differences("vae", &found, expected)?;
         return Err(
             format!("its VAE is not the network that [vae] describes: {differences}").into(),
         );
     }
-    // Blocks that the image stage did not have start as the identity.
-    let has_fresh = expected.is_temporal() && !found.is_temporal();
-    load_checkpoint(vae, &weights, VAE_KEYS, |key| {
-        has_fresh && key.contains(TEMPORAL)
-    })?;
-    Ok(if has_fresh {
-        "all weights but the temporal blocks, which are new".into()
-    } else {
-        "all weights".into()
-    })
+    load_matching(vae, weights)
 }
 
 /// The averaged VAE of the checkpoint in `folder`, as in the model directory of its run.
@@ -139,9 +129,9 @@ fn average(folder: &Path, device: &Device) -> Result<Source, BoxError> {
     })
 }
 
-/// Loads the matching tensors of a published AR-VAE, of the image tokenizer that it was started from, or of a VAE in
-/// the file of a diffusion model. A convolutional VAE is loaded as a whole.
-fn load_published(vae: &mut Vae, weights: Checkpoint) -> Result<String, BoxError> {
+/// Loads the matching tensors of an AR-VAE, of the image tokenizer that the published ones were started from, or of a
+/// VAE in the file of a diffusion model. A convolutional VAE is loaded as a whole.
+fn load_matching(vae: &mut Vae, weights: Checkpoint) -> Result<String, BoxError> {
     let inside = weights.below(VAE_INSIDE);
     let is_inside = inside.keys().next().is_some();
     let mut weights = if is_inside { inside } else { weights };
@@ -156,7 +146,23 @@ fn load_published(vae: &mut Vae, weights: Checkpoint) -> Result<String, BoxError
     }
     let Difference { not_taken, fresh } = adapt(&mut weights, &file_shapes(vae, VAE_KEYS))?;
     load_checkpoint(vae, &weights, VAE_KEYS, |_| true)?;
-    Ok(outcome(&not_taken, &fresh))
+    Ok(outcome(
+        &with_temporal_counted(not_taken),
+        &with_temporal_counted(fresh),
+    ))
+}
+
+/// The tensors of temporal blocks as one entry: there are hundreds of them.
+fn with_temporal_counted(names: Vec<String>) -> Vec<String> {
+    let (temporal, mut others): (Vec<_>, Vec<_>) =
+        names.into_iter().partition(|name| name.contains(TEMPORAL));
+    if !temporal.is_empty() {
+        others.insert(
+            0,
+            format!("the temporal blocks ({} tensors)", temporal.len()),
+        );
+    }
+    others
 }
 
 #[cfg(test)]
@@ -224,7 +230,8 @@ mod tests {
         validate(&config).expect("a stage");
         let mut vae = network(&config, &device).expect("a network");
         let taken = start(&mut vae, &config, folder.path()).expect("a start");
-        assert!(taken.contains("temporal blocks, which are new"), "{taken}");
+        let told = "all weights but these: fresh: the temporal blocks (";
+        assert!(taken.starts_with(told), "{taken}");
 
         // It starts from the reconstructions of the image stage.
         let clip = pixels([1, 3], 16, &device);
@@ -258,6 +265,34 @@ mod tests {
             }
             // Norms, projections and biases of both kinds of block.
             assert!(trained > 10, "{trained}");
+        }
+    }
+
+    /// A model directory and its file are taken in the same way.
+    #[test]
+    fn an_image_stage_starts_from_a_vae_with_temporal_blocks_without_them() {
+        let folder = tempfile::tempdir().expect("a folder");
+        image_model(folder.path(), small_transformer(true));
+        let config = VaeRun {
+            vae: small_transformer(false),
+            ..VaeRun::default()
+        };
+        let device = Device::flex();
+        let model = VideoModel::load(folder.path(), &device).expect("a model");
+        let expected = parameters(model.vae().expect("a VAE"));
+        let expected: Vec<_> = expected
+            .into_iter()
+            .filter(|(path, _)| !path.contains(TEMPORAL))
+            .collect();
+        for from in [
+            folder.path().to_owned(),
+            folder.path().join("vae.safetensors"),
+        ] {
+            let mut vae = network(&config, &device).expect("a network");
+            let taken = start(&mut vae, &config, &from).expect("a start");
+            let told = "all weights but these: not taken: the temporal blocks (";
+            assert!(taken.starts_with(told), "{taken}");
+            assert!(parameters(&vae) == expected, "{}", from.display());
         }
     }
 

@@ -63,7 +63,7 @@ fn what_is_left_out_is_told() {
     let told = errors(&output);
     assert!(output.status.success(), "{told}");
     assert!(
-        told.contains("1 of 3 videos have no usable clip and are left out: 1 x \"")
+        told.contains("1 of 3 videos has no usable clip and is left out: 1 x \"")
             && told.contains("files and folders that are not read as videos: 1 x \"files with the"),
         "{told}"
     );
@@ -82,7 +82,7 @@ fn what_is_left_out_is_told() {
     assert_eq!(output.status.code(), Some(2));
     let error = errors(&output);
     assert!(
-        error.contains("1 of 3 videos have no usable clip, more than"),
+        error.contains("1 of 3 videos has no usable clip, more than"),
         "{error}"
     );
     assert!(!folder.path("other").exists());

@@ -130,6 +130,35 @@ fn a_diffusion_stage_starts_from_another_model() {
         "{said}"
     );
 
+    // From other classes, and from a model that knows the latents of another VAE.
+    folder.ok(&format!(
+        "vae {} {SMALL_VAE} --set run.steps=1 --set run.seed=1 --set run.out=other-vae",
+        config("vae")
+    ));
+    folder.ok(&format!(
+        "latents {} {SMALL_LATENTS} {count} --set data.shapes.max_shapes=2 --set vae=other-vae/model \
+         --set out=two-classes",
+        config("latents")
+    ));
+    let two = format!(
+        "{stage} --set start_from=classes/model --set vae=other-vae/model --set data.latents=two-classes \
+         --set conditioning.classes=2 --set run.out=two --set run.steps=1"
+    );
+    folder.fails_in_one_line(
+        &two,
+        "class_emb has shape [4, 1, 32] and should have [3, 1, 32]: set conditioning.classes = 3 to take it, or \
+         fresh_classes = true",
+    );
+    let said = folder.ok(&format!("{two} --set fresh_classes=true"));
+    assert!(
+        said.contains("not taken: class_emb [4, 1, 32]; fresh: class_emb [3, 1, 32]"),
+        "{said}"
+    );
+    assert!(
+        said.contains("note: classes/model knows the latents of another VAE"),
+        "{said}"
+    );
+
     // Not as many classes as the latents have names of.
     folder.fails_in_one_line(
         &format!("{stage} --set conditioning.classes=5 --set run.out=none"),
