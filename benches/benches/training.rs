@@ -8,7 +8,7 @@ use ar_benches::{
     Results, noise, perturbed_model, pixels, small_diffusion, small_model, small_vae, wait,
 };
 use ar_diffusion::Denoiser;
-use ar_model::{Precision, Transformer, VideoModel};
+use ar_model::{ComputePrecision, Precision, Transformer, VideoModel};
 use ar_train::trainer::Trainer;
 use ar_train::vae;
 use burn::tensor::{Int, Tensor, TensorData};
@@ -37,7 +37,7 @@ fn transformer(criterion: &mut Criterion) {
         run.transformer.tokens_per_frame,
         run.transformer.in_channels,
     );
-    let mut trainer = Trainer::new(network, &run.optimizer, STEPS);
+    let mut trainer = Trainer::new(network.clone(), &run.optimizer, STEPS);
     let diffusion = model.diffusion();
 
     let x0 = noise([batch, frames, tokens, channels], &device);
@@ -52,12 +52,18 @@ fn transformer(criterion: &mut Criterion) {
     let step = |trainer: &mut Trainer<Transformer>| {
         let noisy = diffusion.corrupt(x0.clone(), eps.clone(), &timesteps);
         let target = diffusion.target(x0.clone(), eps.clone(), &timesteps);
-        let context = trainer.model().context().unconditional(batch);
-        let prediction = trainer.model().predict(noisy, t.clone(), context);
-        let loss = trainer.accumulate(run.loss.loss(prediction, target), 1.0);
+        let mut value = 0.0;
+        trainer.learner.accumulate_pieces(|network, collect| {
+            let context = network.context().unconditional(batch);
+            let prediction = network.predict(noisy, t.clone(), context);
+            let loss = run.loss.loss(prediction, target);
+            value = f64::from(loss.clone().into_scalar::<f32>());
+            collect(loss.backward());
+            loss
+        });
         let report = trainer.update();
         wait(&device);
-        [loss, report.gradient_norm]
+        [value, report.gradient_norm]
     };
 
     let compared: Vec<f64> = (0..COMPARED_STEPS)
@@ -75,9 +81,17 @@ fn transformer(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("training_step");
     group.throughput(Throughput::Elements((batch * frames) as u64));
     let name = format!("transformer_small_batch_{batch}_of_{frames}_frames");
-    group.bench_function(name, |bencher| {
+    group.bench_function(&name, |bencher| {
         bencher.iter(|| step(&mut trainer));
     });
+    let precision = ComputePrecision::Bf16Products;
+    if precision.is_supported(&device) {
+        let trainer = Trainer::new(network, &run.optimizer, STEPS);
+        let mut trainer = trainer.with_precision(precision);
+        group.bench_function(format!("{name}_bf16_products"), |bencher| {
+            bencher.iter(|| step(&mut trainer));
+        });
+    }
 }
 
 fn vae(criterion: &mut Criterion) {

@@ -199,6 +199,7 @@ pub(crate) fn precision_name(precision: ComputePrecision) -> &'static str {
     match precision {
         ComputePrecision::F32 => "f32",
         ComputePrecision::Bf16 => "bf16",
+        ComputePrecision::Bf16Products => "bf16_products",
     }
 }
 

@@ -1,7 +1,7 @@
 use ar_activation_checkpointing::ActivationCheckpointing;
 use ar_ops::{
     attention::Mask,
-    linear::{apply, linear},
+    linear::{apply, dtype, linear},
     norm::layer_norm,
     rotary::RotaryEmbedding,
 };
@@ -192,7 +192,7 @@ impl Dit {
 
     /// The precision that the network computes in.
     pub(crate) fn dtype(&self) -> DType {
-        self.final_layer.weight.val().dtype()
+        dtype(&self.final_layer)
     }
 }
 

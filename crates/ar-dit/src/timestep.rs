@@ -1,5 +1,5 @@
 use ar_ops::{
-    linear::{apply, linear},
+    linear::{apply, dtype, linear},
     position::{timestep_embedding, timestep_frequencies},
 };
 use burn::module::Module;
@@ -44,7 +44,7 @@ impl TimestepEmbedder {
         let make = || timestep_frequencies(FREQUENCIES, &device);
         let frequencies = self.frequencies.get(&device, (), make);
         let embedding = timestep_embedding(timesteps, frequencies);
-        let embedding = embedding.cast(self.mlp_in.weight.val().dtype());
+        let embedding = embedding.cast(dtype(&self.mlp_in));
         apply(&self.mlp_out, silu(apply(&self.mlp_in, embedding)))
     }
 }

@@ -6,17 +6,17 @@ use gemm::{Parallelism, gemm};
 
 /// A matrix in row-major order, or the transpose of one.
 #[derive(Clone, Copy)]
-pub(crate) struct Matrix<'a> {
-    values: &'a [f32],
+pub(crate) struct Matrix<'a, T = f32> {
+    values: &'a [T],
     rows: usize,
     columns: usize,
     row_stride: usize,
     column_stride: usize,
 }
 
-impl<'a> Matrix<'a> {
+impl<'a, T> Matrix<'a, T> {
     /// The matrix with `columns` columns whose rows are contiguous in `values`.
-    pub(crate) fn new(values: &'a [f32], columns: usize) -> Self {
+    pub(crate) fn new(values: &'a [T], columns: usize) -> Self {
         assert_eq!(values.len() % columns, 0, "{} by {columns}", values.len());
         Self {
             values,
@@ -28,11 +28,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// `rows` rows of `columns` values, `row_stride` apart.
-    pub(crate) fn strided(
-        values: &'a [f32],
-        [rows, columns]: [usize; 2],
-        row_stride: usize,
-    ) -> Self {
+    pub(crate) fn strided(values: &'a [T], [rows, columns]: [usize; 2], row_stride: usize) -> Self {
         let end = rows.saturating_sub(1) * row_stride + columns;
         Self {
             values: &values[..end],
@@ -45,6 +41,33 @@ impl<'a> Matrix<'a> {
 
     pub(crate) fn rows(&self) -> usize {
         self.rows
+    }
+
+    /// Rows and columns.
+    pub(crate) fn shape(&self) -> [usize; 2] {
+        [self.rows, self.columns]
+    }
+
+    /// Values between the beginnings of two rows, and of two columns; one of them is 1.
+    pub(crate) fn strides(&self) -> [usize; 2] {
+        [self.row_stride, self.column_stride]
+    }
+
+    /// All values in memory.
+    pub(crate) fn values(&self) -> &'a [T] {
+        self.values
+    }
+
+    /// The same part of other values.
+    pub(crate) fn with_values<U>(self, values: &[U]) -> Matrix<'_, U> {
+        assert_eq!(values.len(), self.values.len());
+        Matrix {
+            values,
+            rows: self.rows,
+            columns: self.columns,
+            row_stride: self.row_stride,
+            column_stride: self.column_stride,
+        }
     }
 
     pub(crate) fn transposed(self) -> Self {
@@ -124,15 +147,10 @@ pub(crate) fn product(a: Matrix, b: Matrix) -> Vec<f32> {
     output
 }
 
-/// Adds `a b` to `output`, in row-major order, on all cores.
-pub(crate) fn add_product(a: Matrix, b: Matrix, output: &mut [f32]) {
-    assert_eq!(
-        output.len(),
-        a.rows * b.columns,
-        "{} x {}",
-        a.rows,
-        b.columns
-    );
+/// `a b + row`, with `row` in every row, in row-major order, computed on all cores.
+pub(crate) fn product_onto(row: &[f32], a: Matrix, b: Matrix) -> Vec<f32> {
+    assert_eq!(row.len(), b.columns, "a row of the output");
+    let mut output = row.repeat(a.rows);
     // SAFETY: `output` holds a value for every row of `a` and column of `b`, all initialised.
     unsafe {
         product_at(
@@ -143,6 +161,7 @@ pub(crate) fn add_product(a: Matrix, b: Matrix, output: &mut [f32]) {
             all_cores(a, b),
         )
     }
+    output
 }
 
 /// All cores, if a product is worth waking them.
@@ -238,15 +257,14 @@ mod tests {
         let (a, b) = (Matrix::new(&a, 96), Matrix::new(&b, 128));
         let mut alone = vec![0.0; 128 * 128];
         multiply(a, b, ColumnsMut::all(&mut alone, 128), false);
-        let mut together = product(a, b);
         // Small integers: every sum is exact.
-        assert_eq!(together, alone);
-        add_product(a, b, &mut together);
+        assert_eq!(product(a, b), alone);
+        let row: Vec<f32> = (0..128).map(|column| column as f32).collect();
+        let onto = product_onto(&row, a, b);
+        let expected = alone.iter().zip(row.iter().cycle());
         assert!(
-            together
-                .iter()
-                .zip(alone)
-                .all(|(&twice, once)| twice == 2.0 * once)
+            onto.iter()
+                .eq(expected.map(|(x, row)| x + row).collect::<Vec<_>>().iter())
         );
     }
 }

@@ -61,11 +61,30 @@ fn level() -> Level {
 
 /// The vector instructions that the kernels of this process use: `avx512`, `avx2`, `neon` or `portable`. The
 /// environment variable `AR_SIMD` chooses one by these names; a name that is unknown or not supported by this processor
-/// is ignored.
+/// is ignored. AMX, which only products in bf16 use, is left out whenever the variable chooses a level.
 ///
 /// Matrix products by the crate `gemm` always use the best instructions of the processor.
 pub fn simd_level() -> &'static str {
     level().name()
+}
+
+/// Whether [`VARIABLE`] leaves the choice to us, so that instructions that are no [level](Level) may be used too.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn is_unrestricted() -> bool {
+    static UNRESTRICTED: OnceLock<bool> = OnceLock::new();
+    *UNRESTRICTED.get_or_init(|| {
+        let chosen = std::env::var(VARIABLE).ok();
+        let levels = Level::available();
+        !levels
+            .iter()
+            .any(|level| Some(level.name()) == chosen.as_deref())
+    })
+}
+
+/// Whether the kernels use AVX-512.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn has_avx512() -> bool {
+    matches!(level(), Level::Avx512(_))
 }
 
 /// Runs `kernel` with the vectors of these instructions.

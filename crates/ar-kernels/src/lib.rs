@@ -25,10 +25,11 @@
 use burn::backend::flex::FlexTensor;
 use burn::backend::{DispatchDevice, Flex};
 use burn::nn::Linear;
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 
 pub mod adaptive_norm;
 pub mod attention;
+mod bf16;
 mod buffer;
 mod busy_wait;
 pub mod conv;
@@ -49,12 +50,16 @@ pub use level::simd_level;
 
 /// Whether the kernels support this tensor: f32 on the CPU backend, with or without autodiff.
 pub fn covers<const D: usize>(x: &Tensor<D>) -> bool {
-    let device = x.device();
+    x.dtype() == DType::F32 && is_covered(&x.device())
+}
+
+/// Whether this is the device of the CPU backend, with or without autodiff.
+pub fn is_covered(device: &Device) -> bool {
     let device = match device.as_dispatch() {
         DispatchDevice::Autodiff(device) => device,
         device => device,
     };
-    x.dtype() == DType::F32 && matches!(device, DispatchDevice::Flex(_))
+    matches!(device, DispatchDevice::Flex(_))
 }
 
 /// Whether the kernels without a backward pass support this tensor: like [`covers`], but without
@@ -77,13 +82,14 @@ pub fn from_flex<const D: usize>(primitive: FlexTensor) -> Tensor<D> {
     Tensor::from_primitive::<Flex>(primitive)
 }
 
-/// Weight and bias of a layer, if it has both.
+/// Weight and bias of a layer in f32, if it has both.
 ///
 /// # Panics
-/// If they are not [covered](covers_without_autodiff).
+/// If they are not on the CPU, or with autodiff.
 pub fn layer_into_flex(layer: &Linear) -> Option<[FlexTensor; 2]> {
     let bias = layer.bias.as_ref()?.val();
-    Some([into_flex(layer.weight.val()), into_flex(bias)])
+    let weight = layer.weight.val().cast(DType::F32);
+    Some([into_flex(weight), into_flex(bias)])
 }
 
 /// Tests the examples of the README.

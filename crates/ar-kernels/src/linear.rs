@@ -3,6 +3,9 @@
 //! Burn computes the product of a batch with a weight as a batched product, computes the weight's
 //! gradient for every sample and adds these up; its CPU backend clears and copies the memory of
 //! every product.
+//!
+//! Inputs, outputs, biases and gradients are in f32. With a weight in bf16, products are in bf16 with sums in f32, where
+//! the processor has instructions for it.
 
 use ar_autodiff::{parents, record};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
@@ -13,8 +16,9 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 use rayon::prelude::*;
 
+use crate::bf16::{self, Factor};
 use crate::buffer::{contiguous, dims, tensor, values};
-use crate::gemm::{Matrix, add_product, product};
+use crate::gemm::{self, Matrix};
 use crate::rows::vectorized;
 
 /// Linear layers, as an extension of the backend.
@@ -23,7 +27,7 @@ pub trait LinearOps: Backend {
     /// `x weight + bias`.
     ///
     /// # Shapes
-    /// - `x`: `[.., d_input]`; `weight`: `[d_input, d_output]`; `bias`: `[d_output]`
+    /// - `x`: `[.., d_input]`; `weight`, in f32 or bf16: `[d_input, d_output]`; `bias`: `[d_output]`
     /// - output: `[.., d_output]`
     fn linear_biased(
         x: FloatTensor<Self>,
@@ -36,10 +40,11 @@ impl LinearOps for Flex {
     fn linear_biased(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
         let [x, weight, bias] = [x, weight, bias].map(contiguous);
         let [d_input, d_output] = dims(&weight);
-        let input = values(&x);
-        let mut output = values(&bias).repeat(input.len() / d_input);
-        let weight = Matrix::new(values(&weight), d_output);
-        add_product(Matrix::new(input, d_input), weight, &mut output);
+        let (input, bias) = (Matrix::new(values(&x), d_input), values(&bias));
+        let output = match factor(&weight, d_output) {
+            Factor::F32(weight) => gemm::product_onto(bias, input, weight),
+            weight => bf16::product_onto(bias, Factor::F32(input), weight),
+        };
         let mut shape = x.layout().shape().clone();
         let last = shape.num_dims() - 1;
         shape[last] = d_output;
@@ -74,6 +79,10 @@ impl Backward<Flex, 3> for LinearBackward {
         let [x, weight] = ops.state.map(contiguous);
         let [d_input, d_out] = dims(&weight);
         let d_rows = Matrix::new(values(&d_output), d_out);
+        let product = |a: Matrix, b: Factor| match (factor(&weight, d_out), b) {
+            (Factor::F32(_), Factor::F32(b)) => gemm::product(a, b),
+            _ => bf16::product(Factor::F32(a), b),
+        };
         let mut add = |parent: Option<_>, gradient: &dyn Fn() -> FlexTensor| {
             // Data has no gradient, so that product is skipped.
             if let Some(parent) = parent {
@@ -81,17 +90,25 @@ impl Backward<Flex, 3> for LinearBackward {
             }
         };
         add(parents[0], &|| {
-            let weight = Matrix::new(values(&weight), d_out);
-            let d_x = product(d_rows, weight.transposed());
+            let d_x = product(d_rows, factor(&weight, d_out).transposed());
             tensor(d_x, x.layout().shape().clone())
         });
         add(parents[1], &|| {
             let rows = Matrix::new(values(&x), d_input);
-            tensor(product(rows.transposed(), d_rows), [d_input, d_out])
+            let d_weight = product(rows.transposed(), Factor::F32(d_rows));
+            tensor(d_weight, [d_input, d_out])
         });
         add(parents[2], &|| {
             tensor(column_sums(values(&d_output), d_out), [d_out])
         });
+    }
+}
+
+/// A contiguous weight of `d_output` columns, in f32 or bf16.
+fn factor(weight: &FlexTensor, d_output: usize) -> Factor<'_> {
+    match weight.as_slice() {
+        Some(values) => Factor::Bf16(Matrix::new(values, d_output)),
+        None => Factor::F32(Matrix::new(values(weight), d_output)),
     }
 }
 

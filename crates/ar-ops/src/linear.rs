@@ -3,7 +3,7 @@
 #[cfg(feature = "flex")]
 use burn::backend::Dispatch;
 use burn::nn::{Initializer, Linear};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor, module};
 
 #[cfg(feature = "flex")]
 use ar_kernels::linear::LinearOps;
@@ -20,7 +20,8 @@ pub fn linear(
     }
 }
 
-/// Applies a linear layer: `Linear::forward`, faster on the CPU.
+/// Applies a linear layer: `Linear::forward`, faster on the CPU. If the weight is in bf16 and `x` in f32, the CPU computes
+/// the products in bf16, with sums in f32, where it has instructions for them.
 ///
 /// # Shapes
 /// - `x`: `[.., d_input]`
@@ -38,7 +39,26 @@ pub fn apply<const D: usize>(layer: &Linear, x: Tensor<D>) -> Tensor<D> {
         );
         return Tensor::from_dispatch(output);
     }
-    layer.forward(x)
+    let weight = layer.weight.val().cast(x.dtype());
+    let bias = layer.bias.as_ref().map(|bias| bias.val());
+    module::linear(x, weight, bias)
+}
+
+/// Whether [`apply`] takes weights in bf16 with `x` in f32 on this device without converting them: on the CPU.
+pub fn multiplies_bf16(device: &Device) -> bool {
+    #[cfg(feature = "flex")]
+    return ar_kernels::is_covered(device);
+    #[cfg(not(feature = "flex"))]
+    {
+        let _ = device;
+        false
+    }
+}
+
+/// The precision that a layer computes in: the precision of its bias. Its weight may be narrower.
+pub fn dtype(layer: &Linear) -> DType {
+    let bias = layer.bias.as_ref().map(|bias| bias.val().dtype());
+    bias.unwrap_or_else(|| layer.weight.val().dtype())
 }
 
 #[cfg(all(test, feature = "flex"))]

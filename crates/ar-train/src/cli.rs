@@ -30,7 +30,7 @@ use places::ConfigSource;
 use processes::together;
 use serde::de::DeserializeOwned;
 
-/// Trains AR-Diffusion models on your videos.
+/// Train AR-Diffusion models on your videos.
 ///
 /// The stages are `vae`, `latents` and `diffusion`, in this order. Each reads a configuration:
 /// `ar-train init` writes one to start from, with comments.
@@ -43,29 +43,29 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Trains an AR-VAE on the frames of a dataset.
+    /// Train an AR-VAE on the frames of a dataset.
     ///
     /// If ar-train was built with the feature `mpi`, processes started by one mpirun train together, with
     /// run.batch_size clips each.
     Vae(Training),
-    /// Encodes a dataset with a trained VAE, for the diffusion stage.
+    /// Encode a dataset with a trained VAE, for the diffusion stage.
     Latents(Latents),
-    /// Trains a transformer on encoded latents.
+    /// Train a transformer on encoded latents.
     ///
     /// If ar-train was built with the feature `mpi`, processes started by one mpirun train together, with
     /// run.batch_size clips each.
     Diffusion(Training),
-    /// Lists the configurations that `init` can write.
+    /// List the configurations that `init` can write.
     Presets,
-    /// Writes a configuration to start from, with comments.
+    /// Write a configuration to start from, with comments.
     Init(Init),
-    /// Makes a model directory from published checkpoints.
+    /// Make a model directory from published checkpoints.
     ///
     /// Sizes are inferred from the tensors. Everything else is set as published: the mask, how context and video share
     /// a block, the objective, the noise schedule, the sampling defaults, and which row of the class table belongs to
     /// which class.
     Import(Import),
-    /// Copies a model directory, with --half in half precision.
+    /// Copy a model directory, with --half in half precision.
     Export(Export),
 }
 
@@ -75,10 +75,10 @@ struct Stage {
     /// default.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Overrides a key of the configuration, such as run.steps=500; can be repeated.
+    /// Override a key of the configuration, such as run.steps=500; can be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Continues where the run stopped: from its newest complete checkpoint, or its last file of latents. Lists the
+    /// Continue where the run stopped: from its newest complete checkpoint, or its last file of latents. Lists the
     /// keys of the configuration that have changed since. A run without a checkpoint starts at step 0, and says so.
     /// Without this option, a folder that contains a run is refused.
     #[arg(long)]
@@ -98,10 +98,10 @@ struct Stage {
 struct Training {
     #[command(flatten)]
     stage: Stage,
-    /// Draws losses and progress in the terminal while training; `q` stops the run, as Ctrl-C does without it.
+    /// Draw losses and progress in the terminal while training; `q` stops the run, as Ctrl-C does without it.
     #[arg(long)]
     dashboard: bool,
-    /// Takes three steps with activation checkpointing and three without, writes nothing, and says how much memory and
+    /// Take three steps with activation checkpointing and three without, write nothing, and say how much memory and
     /// time the run will need, and what to change if it does not fit.
     #[arg(long)]
     dry_run: bool,
@@ -121,7 +121,7 @@ struct Init {
 struct Latents {
     #[command(flatten)]
     stage: Stage,
-    /// Encodes only part i of n of the dataset, counted from 0; run all n, on any machines that share the folder.
+    /// Encode only part i of n of the dataset, counted from 0; run all n, on any machines that share the folder.
     #[arg(long, alias = "shard", value_name = "i/n", default_value = "0/1")]
     part: Part,
 }
@@ -148,7 +148,7 @@ struct Import {
     /// Attention heads of the VAE [default: one per 64 channels].
     #[arg(long, value_name = "N")]
     vae_heads: Option<usize>,
-    /// Writes 16-bit floats, which halves the size.
+    /// Write 16-bit floats, which halves the size.
     #[arg(long)]
     half: bool,
     #[command(flatten)]
@@ -181,7 +181,7 @@ struct Export {
     /// Model directory to read.
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// Writes 16-bit floats, which halves the size.
+    /// Write 16-bit floats, which halves the size.
     #[arg(long)]
     half: bool,
     #[command(flatten)]
@@ -194,7 +194,7 @@ struct Out {
     /// Model directory to write.
     #[arg(long = "out", value_name = "DIR")]
     path: PathBuf,
-    /// Replaces the model that is in --out.
+    /// Replace the model that is in --out.
     #[arg(long)]
     overwrite: bool,
 }

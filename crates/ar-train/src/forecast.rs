@@ -98,10 +98,11 @@ impl Forecast {
     }
 }
 
-/// Weights, gradients, two moments and the average in f32; when computing in bf16, also weights and gradients in bf16.
+/// Weights, gradients, two moments and the average in f32; when computing in bf16, also weights (and gradients) in bf16.
 fn state_bytes(parameters: usize, precision: ComputePrecision) -> u64 {
     let bytes = match precision {
         ComputePrecision::F32 => 5 * 4,
+        ComputePrecision::Bf16Products => 5 * 4 + 2,
         ComputePrecision::Bf16 => 5 * 4 + 2 * 2,
     };
     parameters as u64 * bytes

@@ -42,10 +42,14 @@ impl Workers {
     /// If one does not.
     pub fn check(&self, precision: ComputePrecision) -> Result<(), ConfigError> {
         let mut devices = self.devices.iter();
+        let advice = match precision {
+            ComputePrecision::Bf16Products => "\"bf16_products\" is for the CPU; use \"bf16\"",
+            _ => "this device cannot compute in bf16; use \"f32\"",
+        };
         ensure_config!(
             devices.all(|device| precision.is_supported(device)),
             ["precision"],
-            "precision = \"bf16\": this device cannot compute in it; use \"f32\""
+            "precision: {advice}"
         );
         Ok(())
     }

@@ -70,7 +70,7 @@ impl MultiheadAttention {
         mask: Option<&Mask>,
     ) -> Tensor<3> {
         let width = query.dims()[2];
-        let weight = self.in_proj.weight.val();
+        let weight = self.in_proj.weight.val().cast(query.dtype());
         let bias = self.in_proj.bias.as_ref().map(|bias| bias.val());
         let project = |x, part: usize| {
             let weight = weight.clone().narrow(1, part * width, width);

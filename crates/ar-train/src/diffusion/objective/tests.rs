@@ -268,7 +268,12 @@ fn sixteen_bits_train_weights_of_thirty_two() {
         };
         let objective = Objective::new(&config, None).expect("an objective");
         let network = network(&config, &device);
-        let [full, half] = [ComputePrecision::F32, ComputePrecision::Bf16].map(|precision| {
+        let [full, half, products] = [
+            ComputePrecision::F32,
+            ComputePrecision::Bf16,
+            ComputePrecision::Bf16Products,
+        ]
+        .map(|precision| {
             let mut trainer = Trainer::new(network.clone(), &config.optimizer, 10);
             // The last layer starts at zero, so all gradients are nonzero only after two steps.
             for step in 0..2 {
@@ -285,10 +290,12 @@ fn sixteen_bits_train_weights_of_thirty_two() {
             assert_eq!(weights.dtype(), DType::F32);
             [loss.expect("a loss"), norm]
         });
-        for (full, half) in full.iter().zip(half) {
-            // bf16 has 8 bits of precision: different from f32, but close to it.
-            let error = (half / full - 1.0).abs();
-            assert!(error > 0.0 && error < 0.02, "{full} and {half}");
+        for half in [half, products] {
+            for (full, half) in full.iter().zip(half) {
+                // bf16 has 8 bits of precision: different from f32, but close to it.
+                let error = (half / full - 1.0).abs();
+                assert!(error > 0.0 && error < 0.02, "{full} and {half}");
+            }
         }
     }
 }
