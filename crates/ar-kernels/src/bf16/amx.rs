@@ -6,7 +6,8 @@ use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
 use std::sync::OnceLock;
 
-use super::tiles::{BLOCK, Block, Kernel, LINES, Line};
+use super::layout::{BLOCK, LINES, Line};
+use super::tiles::{Block, Kernel};
 
 /// Bytes of a row of a tile.
 const ROW: usize = 64;

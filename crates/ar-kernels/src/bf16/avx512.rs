@@ -3,7 +3,8 @@
 use std::arch::x86_64::*;
 use std::mem::transmute;
 
-use super::tiles::{BLOCK, Block, Kernel, LINES, Line};
+use super::layout::{BLOCK, LINES, Line};
+use super::tiles::{Block, Kernel};
 
 /// Rows whose sums stay in registers: with two vectors each, 16 of 32.
 const ROWS: usize = 8;

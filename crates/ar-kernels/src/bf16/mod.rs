@@ -9,6 +9,9 @@
 mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod factor;
+#[cfg(target_arch = "x86_64")]
+mod layout;
 #[cfg(target_arch = "x86_64")]
 mod pack;
 #[cfg(target_arch = "x86_64")]
@@ -16,35 +19,11 @@ mod tiles;
 
 use std::mem::MaybeUninit;
 
-use burn::tensor::bf16;
+pub(crate) use factor::Factor;
 
-use crate::gemm::{self, Matrix};
+use crate::gemm;
 #[cfg(target_arch = "x86_64")]
 use crate::level;
-
-/// A factor in either precision.
-#[derive(Clone, Copy)]
-pub(crate) enum Factor<'a> {
-    F32(Matrix<'a>),
-    Bf16(Matrix<'a, bf16>),
-}
-
-impl Factor<'_> {
-    pub(crate) fn transposed(self) -> Self {
-        match self {
-            Self::F32(matrix) => Self::F32(matrix.transposed()),
-            Self::Bf16(matrix) => Self::Bf16(matrix.transposed()),
-        }
-    }
-
-    /// Rows and columns.
-    fn shape(self) -> [usize; 2] {
-        match self {
-            Self::F32(matrix) => matrix.shape(),
-            Self::Bf16(matrix) => matrix.shape(),
-        }
-    }
-}
 
 /// `a b` in row-major order, computed on all cores.
 pub(crate) fn product(a: Factor, b: Factor) -> Vec<f32> {
@@ -71,7 +50,7 @@ fn sum(a: Factor, b: Factor, row: Option<&[f32]>) -> Vec<f32> {
         unsafe { output.set_len(rows * columns) };
         return output;
     }
-    let [a, b] = [a, b].map(Widened::new);
+    let [a, b] = [a, b].map(factor::Widened::new);
     match row {
         None => gemm::product(a.matrix(), b.matrix()),
         Some(row) => gemm::product_onto(row, a.matrix(), b.matrix()),
@@ -99,34 +78,11 @@ fn into(a: Factor, b: Factor, row: Option<&[f32]>, output: &mut [MaybeUninit<f32
     false
 }
 
-/// A factor in f32.
-enum Widened<'a> {
-    Borrowed(Matrix<'a>),
-    Owned(Vec<f32>, Matrix<'a, bf16>),
-}
-
-impl<'a> Widened<'a> {
-    fn new(factor: Factor<'a>) -> Self {
-        match factor {
-            Factor::F32(matrix) => Self::Borrowed(matrix),
-            Factor::Bf16(matrix) => {
-                let values = matrix.values().iter().map(|value| value.to_f32());
-                Self::Owned(values.collect(), matrix)
-            }
-        }
-    }
-
-    fn matrix(&self) -> Matrix<'_> {
-        match self {
-            Self::Borrowed(matrix) => *matrix,
-            Self::Owned(values, matrix) => matrix.with_values(values),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gemm::Matrix;
+    use burn::tensor::bf16;
 
     /// Small integers, which bf16 holds exactly, and so are their products and sums.
     fn integers(len: usize, modulus: usize) -> Vec<f32> {

@@ -5,8 +5,8 @@ use std::mem::{MaybeUninit, transmute};
 
 use burn::tensor::bf16;
 
-use super::Factor;
-use super::tiles::{DEPTH, LINES, Line};
+use super::factor::Factor;
+use super::layout::{DEPTH, LINES, Line};
 use crate::gemm::Matrix;
 
 /// Rows of a tile, and columns of a tile of the right factor.

@@ -4,24 +4,13 @@ use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
-use super::Factor;
+use super::factor::Factor;
+use super::layout::{BLOCK, DEPTH, LINES, Line};
 use super::pack::{pack_left, pack_right};
 use crate::gemm::worth_all_cores;
 
-/// Rows and columns of the part of the output that a kernel computes at a time: two tiles by two.
-pub(super) const BLOCK: usize = 32;
-/// Depth of a tile.
-pub(super) const DEPTH: usize = 32;
 /// Rows of a task: its right-hand panel is read from the second-level cache once for all of them.
 const TASK: usize = 4 * BLOCK;
-
-/// A row of a tile: 32 values.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-pub(super) struct Line(pub(super) [u16; 32]);
-
-/// Lines of a block or panel for each tile of depth: two tiles.
-pub(super) const LINES: usize = 32;
 
 /// The output of a kernel.
 pub(super) type Block = [[f32; BLOCK]; BLOCK];
