@@ -6,13 +6,13 @@ use crate::exit::FAILED;
 
 /// An allocator that ends the process with an error, instead of a crash, if the system has no memory left.
 ///
-/// Large blocks may be refused to code that can do without them, such as a decoder of pictures; if it cannot, the process
-/// ends after a line from Rust. Nobody does without small ones.
+/// Large blocks are refused in the usual way, since a decoder may ask for one because a damaged file says so, and go on
+/// without it. If it cannot, Rust prints lines of its own before the process ends.
 #[derive(Debug)]
 pub struct Allocator<A>(pub A);
 
 /// Blocks from this number of bytes on are large.
-const LARGE: usize = 1 << 20;
+const LARGE: usize = 1 << 30;
 
 /// The bytes of the last large block that was refused.
 static REFUSED: AtomicUsize = AtomicUsize::new(0);

@@ -361,17 +361,17 @@ fn limits_of_the_system_are_named() {
             Some(0) => std::fs::remove_file(folder.path("a.mp4")).expect("a video"),
             code => {
                 assert_eq!(code, Some(2), "{line}: {error}");
-                let last = error.lines().last().expect("an error");
-                assert!(last.starts_with("error: "), "{line}: {error}");
+                assert!(error.starts_with("error: "), "{line}: {error}");
+                assert_eq!(error.lines().count(), 1, "{line}: {error}");
                 assert!(
-                    last.contains("ulimit -v") || last.contains("`-v`"),
+                    error.contains("ulimit -v") || error.contains("`-v`"),
                     "{line}: {error}"
                 );
                 for left in folder.list() {
                     let is_unfinished = left.to_string_lossy().contains(".unfinished-");
                     assert!(names.contains(&left) || is_unfinished, "{line}: {left:?}");
                     // A process without memory can remove nothing.
-                    assert!(!is_unfinished || last.contains("out of memory"), "{line}");
+                    assert!(!is_unfinished || error.contains("out of memory"), "{line}");
                     if is_unfinished {
                         std::fs::remove_file(left).expect("removed");
                     }
