@@ -76,6 +76,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
         [] => Fault::value_variants(),
         only => only,
     };
+    if faults.contains(&Fault::Parsers) {
+        parsers::build(&bench)?;
+    }
     let mut random = ChaCha8Rng::seed_from_u64(options.seed);
     let mut counts = Counts::default();
     let start = Instant::now();
