@@ -280,10 +280,22 @@ fn in_file(path: &Path) -> impl FnOnce(BoxError) -> BoxError + '_ {
 }
 
 /// Fails unless every tensor of an optimizer's state has the shape of its parameter, since the optimizer would notice
-/// only in its next step.
+/// only in its next step, and every number of axes that Burn records is its parameter's, since Burn would panic.
 fn check_moments<M: Module>(module: &M, path: &Path) -> Result<(), BoxError> {
+    /// The end of the names of these numbers.
+    const RANK: &str = ".__rank";
     let shapes = Shapes::of(module);
-    for tensor in Reader::from_file(path)?.into_tensors()? {
+    let file = Reader::from_file(path)?;
+    for (name, &rank) in file.scalars() {
+        let Some(id) = name.strip_suffix(RANK) else {
+            continue;
+        };
+        let shape = id.parse().ok().and_then(|id| shapes.0.get(&id));
+        if shape.is_none_or(|shape| usize::try_from(rank) != Ok(shape.len())) {
+            return Err(format!("{name} is not the number of axes of a parameter").into());
+        }
+    }
+    for tensor in file.into_tensors()? {
         let values =
             TensorData::from_bytes(tensor.to_bytes()?, tensor.shape.to_vec(), tensor.dtype);
         if values.iter::<f64>().any(|value| !value.is_finite()) {
@@ -588,6 +600,32 @@ mod tests {
             trainer.save(checkpoint).unwrap();
             trainer.load(checkpoint, Position::default()).unwrap();
         }
+    }
+
+    /// Burn panics at some of these numbers.
+    #[test]
+    fn a_damaged_number_of_axes_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut trainer = trainer();
+        steps(&mut trainer, 1);
+        trainer.save(folder.path()).expect("written");
+        let file = folder.path().join(OPTIMIZER);
+        let whole = fs::read(&file).expect("a file");
+        let name = b".__rank";
+        let at = whole.windows(name.len()).position(|bytes| bytes == name);
+        let number = at.expect("a number of axes") + name.len();
+        let mut refused = 0;
+        for place in number..number + 24 {
+            for byte in [0, 1, 3, 9, 0x18, 0x20, 0x7f, 0xff] {
+                let mut damaged = whole.clone();
+                damaged[place] = byte;
+                fs::write(&file, damaged).expect("written");
+                if let Err(error) = trainer.load(folder.path(), Position::default()) {
+                    refused += usize::from(error.to_string().contains("is not the number of axes"));
+                }
+            }
+        }
+        assert!(refused > 0);
     }
 
     #[test]

@@ -35,7 +35,7 @@ fn tests(bench: &Bench) -> Command {
 pub(super) fn round(bench: &Bench, counts: &mut Counts) -> Result<()> {
     let mut command = tests(bench);
     command
-        .args(["--", "damaged", "folders_of_anything"])
+        .args(["--", "damaged", "folders_of_anything", "--nocapture"])
         .env("AR_FUZZ_TIMES", "1");
     let end = end(command)?;
     if end.code() == Some(0) {
