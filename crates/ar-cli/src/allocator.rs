@@ -17,7 +17,7 @@ const LARGE: usize = 1 << 30;
 /// The bytes of the last large block that was refused.
 static REFUSED: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: all blocks are those of the other allocator.
+// SAFETY: the other allocator makes and frees all blocks.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for Allocator<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as the caller promises.

@@ -26,7 +26,7 @@ use ar_files::{
 use ar_weights::exploded;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::store::ModuleRecord;
-use burn::store::burn_pack::Reader;
+use burn::store::burn_pack::{self, Reader};
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -259,8 +259,24 @@ fn save_module<M: Module>(module: &M, path: &Path) -> Result<(), BoxError> {
 }
 
 fn load_module<M: Module>(module: &M, path: &Path) -> Result<M, BoxError> {
-    let load = || Ok(module.clone().try_load_record(ModuleRecord::load(path)?)?);
+    let load = || {
+        float_tensors(Reader::from_file(path)?)?;
+        Ok(module.clone().try_load_record(ModuleRecord::load(path)?)?)
+    };
     load().map_err(in_file(path))
+}
+
+/// The tensors of a file, whose values are not read yet. Burn would panic at those that are not floats.
+fn float_tensors(file: Reader) -> Result<Vec<burn_pack::Tensor>, BoxError> {
+    let tensors = file.into_tensors()?;
+    match tensors.iter().find(|tensor| !tensor.dtype.is_float()) {
+        None => Ok(tensors),
+        Some(tensor) => Err(format!(
+            "{} has elements of the type {:?}, and should have floats",
+            tensor.name, tensor.dtype
+        )
+        .into()),
+    }
 }
 
 /// An error of a file of a checkpoint that cannot be written. Burn names a temporary file in a temporary
@@ -295,7 +311,7 @@ fn check_moments<M: Module>(module: &M, path: &Path) -> Result<(), BoxError> {
             return Err(format!("{name} is not the number of axes of a parameter").into());
         }
     }
-    for tensor in file.into_tensors()? {
+    for tensor in float_tensors(file)? {
         let values =
             TensorData::from_bytes(tensor.to_bytes()?, tensor.shape.to_vec(), tensor.dtype);
         if values.iter::<f64>().any(|value| !value.is_finite()) {
@@ -599,6 +615,31 @@ mod tests {
             trainer.ema = good;
             trainer.save(checkpoint).unwrap();
             trainer.load(checkpoint, Position::default()).unwrap();
+        }
+    }
+
+    /// Burn panics at tensors of integers.
+    #[test]
+    fn tensors_of_another_type_are_refused() {
+        for name in ["weights.bpk", "average.bpk", OPTIMIZER] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let mut trainer = trainer();
+            steps(&mut trainer, 1);
+            trainer.save(folder.path()).expect("written");
+            let file = folder.path().join(name);
+            let whole = fs::read(&file).expect("a file");
+            let is_type = |at: &usize| whole[*at..].starts_with(b"F32");
+            let places: Vec<usize> = (0..whole.len()).filter(is_type).collect();
+            assert!(!places.is_empty(), "{name}");
+            for place in places {
+                for other in [b"U32", b"I32", b"I64", b"U16", b"F64", b"F16"] {
+                    let mut damaged = whole.clone();
+                    damaged[place..place + 3].copy_from_slice(other);
+                    fs::write(&file, damaged).expect("written");
+                    let loaded = trainer.load(folder.path(), Position::default());
+                    assert!(loaded.is_err() || other[0] == b'F', "{name} {other:?}");
+                }
+            }
         }
     }
 

@@ -85,7 +85,7 @@ pub struct DiffusionRun {
     /// `built-in`, a checkpoint of a run (its average), or the file of a published model. By default, training starts
     /// from random weights.
     pub start_from: Option<PathBuf>,
-    /// Whether the classes start with fresh context vectors, instead of those of `start_from`. A model with another
+    /// Whether the classes start with fresh context vectors, although `start_from` has some. A model with another
     /// number of classes needs this.
     pub fresh_classes: bool,
     /// Length and folder of the run.

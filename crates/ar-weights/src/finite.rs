@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 
 /// The largest weight or latent of a network that computes anything: the largest 16-bit float.
-/// Those of trained networks are smaller by orders of magnitude; training that diverges goes
+/// In trained networks, they are smaller by orders of magnitude; training that diverges goes
 /// beyond.
 pub const LARGEST_WEIGHT: f32 = 65504.0;
 

@@ -15,7 +15,7 @@ const TASK: usize = 4 * BLOCK;
 /// The output of a kernel.
 pub(super) type Block = [[f32; BLOCK]; BLOCK];
 
-/// A kernel: the product of a packed block of rows and a packed panel of columns, `depth_tiles` tiles deep.
+/// A kernel: the product of a packed block of rows and a packed panel of columns.
 pub(super) trait Kernel: Copy + Sync {
     /// Prepares the thread.
     ///

@@ -53,7 +53,7 @@ struct Linear {
 }
 
 impl Lpips {
-    /// On VGG16: reads its weights (see [`Vgg16::load`]) and those of LPIPS's own linear layers
+    /// On VGG16: reads its weights (see [`Vgg16::load`]) and the weights of LPIPS's own linear layers
     /// (`weights/v0.1/vgg.pth`).
     ///
     /// # Errors
@@ -67,7 +67,7 @@ impl Lpips {
         Self::new(network, Vgg16::CHANNELS, linear.as_ref(), device)
     }
 
-    /// On AlexNet: reads its weights (see [`AlexNet::load`]) and those of LPIPS's own linear layers
+    /// On AlexNet: reads its weights (see [`AlexNet::load`]) and the weights of LPIPS's own linear layers
     /// (`weights/v0.1/alex.pth`).
     ///
     /// # Errors
